@@ -1,0 +1,1 @@
+"""jobpool: an Executor whose workers are batch jobs."""

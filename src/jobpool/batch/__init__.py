@@ -1,0 +1,1 @@
+"""Pure: one module per batch system, text in, text out."""

@@ -1,0 +1,1 @@
+"""Pure: events in, actions out; time is a field of the event."""

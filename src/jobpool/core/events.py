@@ -1,0 +1,409 @@
+"""What the core is told, and what it asks for: the whole language between decisions and effects.
+
+Events carry the time they happened (seconds of a clock that never goes back), so that the core has no clock. Actions
+are carried out by ``server.control``, in order. Each event may come late, twice, or after what it speaks of is gone;
+the core copes with that, the server need not.
+
+Jobs are named by a :class:`JobKey`, (submission, index), known before the batch system's id, and kept in a requeue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from jobpool.errors import JobPoolError
+from jobpool.model import Call, Ending, JobId, Request, Seen, Usage
+
+# --------------------------------------------------------------------------------------------------- nouns
+
+
+class JobKey(NamedTuple):
+    """One job of this pool: the submission's name, and the job's place in it (``Seen.index``, from 0)."""
+
+    submission: str
+    element: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """What an agent says of itself when it joins."""
+
+    job: JobKey
+    id: JobId
+    node: str
+    workers: int
+    pid: int
+    deadline: float | None = None
+    """Time of the job's walltime on the core's clock, if it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a worker sent back for one call: its result or its own exception, pickled, which only the client opens."""
+
+    call: int
+    ok: bool
+    payload: bytes = field(repr=False)
+    usage: Usage | None = None
+    log: bytes = field(default=b"", repr=False)
+    """The last 64 KiB of what the call wrote to stdout and stderr."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """How a worker (a child process) died."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+    """The kernel's counters say that the job's cgroup killed a process for memory just then."""
+    peak_memory: int = 0
+    """Bytes, as the meter saw it last."""
+    tail: str = ""
+    """The last lines of its stderr."""
+
+
+# -------------------------------------------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class CallsArrived:
+    """A client submitted calls. Ids are unique and never used again; a repeated id is ignored."""
+
+    time: float
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallsCancelled:
+    """A client cancelled calls; their futures are resolved already. Waiting ones never run, running ones are stopped."""
+
+    time: float
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAdded:
+    """A client wants another kind of worker under this key (``with_request``)."""
+
+    time: float
+    key: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleAsked:
+    """``pool.scale(n)``: hold n workers from now on, busy or not. None: elastic again."""
+
+    time: float
+    workers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DaskDemand:
+    """How many tasks of Dask graphs wait for or use a worker now (``pool.client``)."""
+
+    time: float
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobsSubmitted:
+    """The batch system took a submission: ids in the order of the index."""
+
+    time: float
+    submission: str
+    ids: tuple[JobId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRefused:
+    """The batch system said no."""
+
+    time: float
+    submission: str
+    words: str
+    temporary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitDoubtful:
+    """Nobody knows whether the submission exists."""
+
+    time: float
+    submission: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """The batch system was asked for all submissions in ``names`` and showed these jobs. Also answers a look-up."""
+
+    time: float
+    names: tuple[str, ...]
+    seen: tuple[Seen, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailed:
+    """The batch system could not be asked. Says nothing about jobs."""
+
+    time: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accounted:
+    """The accounting's answer: the endings it knows, of the jobs asked for. ``None``: there is no accounting."""
+
+    time: float
+    names: tuple[str, ...]
+    endings: dict[JobId, Ending] | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentJoined:
+    """An agent connected and is ready for bundles."""
+
+    time: float
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLeft:
+    """The connection to an agent ended. ``last_word``: what it said before, if anything (``SIGTERM``, ``idle``)."""
+
+    time: float
+    job: JobKey
+    last_word: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTrouble:
+    """A job's script ran, but its agent cannot work (environment mismatch, initializer's exception).
+
+    ``fatal`` is the exception that every future of the pool gets; None: only this job is of no use.
+    """
+
+    time: float
+    job: JobKey
+    words: str
+    fatal: JobPoolError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallsStarted:
+    """These calls run now."""
+
+    time: float
+    job: JobKey
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallsDone:
+    """Results came back."""
+
+    time: float
+    job: JobKey
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallsReturned:
+    """The agent gives back calls that it never started (their worker died first, it drains, or they were cancelled)."""
+
+    time: float
+    job: JobKey
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A worker died while it ran this call. The agent has a fresh worker in its place already."""
+
+    time: float
+    job: JobKey
+    call: int
+    death: Death
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsTaken:
+    """So many of the agent's workers are busy with tasks of Dask graphs now."""
+
+    time: float
+    job: JobKey
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownAsked:
+    """Finish the calls that are there, or drop the waiting ones, or (``kill``) the running ones too; then end."""
+
+    time: float
+    cancel_waiting: bool = False
+    kill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed. Comes at least once a second, and at the time that ``Core.next_tick()`` names."""
+
+    time: float
+
+
+Event = (
+    CallsArrived
+    | CallsCancelled
+    | RequestAdded
+    | ScaleAsked
+    | DaskDemand
+    | JobsSubmitted
+    | SubmitRefused
+    | SubmitDoubtful
+    | Polled
+    | PollFailed
+    | Accounted
+    | AgentJoined
+    | AgentLeft
+    | AgentTrouble
+    | CallsStarted
+    | CallsDone
+    | CallsReturned
+    | WorkerDied
+    | SlotsTaken
+    | ShutdownAsked
+    | Tick
+)
+
+# ------------------------------------------------------------------------------------------------- actions
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitJobs:
+    """Submit ``count`` jobs for the request with this key under a name that is not in use."""
+
+    submission: str
+    request: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Ask the batch system for all jobs of these submissions. One at a time: no other Poll comes before its answer."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Ask the accounting how jobs of these submissions ended."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJobs:
+    """Cancel all jobs of the submissions ``names`` and the single jobs ``ids``."""
+
+    names: tuple[str, ...] = ()
+    ids: tuple[JobId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SendBundle:
+    """Hand these calls, in this order, to the agent of this job: to one worker of it."""
+
+    job: JobKey
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retract:
+    """Tell the agent to drop these calls: those not started come back as CallsReturned, a running one is killed."""
+
+    job: JobKey
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopAgent:
+    """Tell the agent to end. ``drain``: after its running calls (unstarted ones are returned); else at once."""
+
+    job: JobKey
+    why: str
+    drain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TellStarted:
+    """Tell the clients that these calls run, and in which job."""
+
+    job: JobKey
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TellAgain:
+    """Tell the clients that these calls, which ran, wait again: their job or worker was lost."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Give the outcomes to the clients. Each call gets exactly one Resolve or Fail in its life, or was cancelled."""
+
+    job: JobKey
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """End these calls with this exception (the server adds path and tail of the job's log, where there is a job)."""
+
+    ids: tuple[int, ...]
+    error: JobPoolError
+    job: JobKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakPool:
+    """The pool cannot go on: refuse new calls with this exception. All futures got it, or another one, already."""
+
+    error: JobPoolError
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a user should read, once: a sentence. ``warning``: it asks for something to be done."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """All is done and nothing of this pool is left in the queue (``left``: except these jobs). The server may exit."""
+
+    left: tuple[JobId, ...] = ()
+
+
+Action = (
+    SubmitJobs
+    | Poll
+    | Account
+    | CancelJobs
+    | SendBundle
+    | Retract
+    | StopAgent
+    | TellStarted
+    | TellAgain
+    | Resolve
+    | Fail
+    | BreakPool
+    | Notice
+    | Finished
+)

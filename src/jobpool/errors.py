@@ -1,0 +1,176 @@
+"""What can go wrong, as exceptions that carry their evidence.
+
+::
+
+    JobPoolError
+    ├── ConfigError (ValueError)            bad input, all problems at once, at the call that caused it
+    │   └── BatchSystemUnavailable          an unknown batch system, or one that is not here
+    ├── RequestRefused                      the batch system refuses, or would refuse, this request
+    ├── PoolBroken (BrokenExecutor)         the pool as a whole cannot go on
+    │   ├── JobsFailed                      job after job came to nothing; the pool stopped asking
+    │   └── InitializerFailed               the initializer raised in a worker
+    └── CallFailed                          one call ended without a result of its own
+        ├── CallCrashed (BrokenProcessPool)     its worker process died under it
+        ├── CallOutOfMemory (MemoryError)       it was killed for memory
+        ├── CallTimedOut (TimeoutError)         its job's walltime ended
+        ├── JobLost (BrokenProcessPool)         its job ended under it, and it may not run again
+        └── NotPicklable (PicklingError)        function, arguments or result cannot travel
+
+Every exception here can be turned into plain data (:meth:`JobPoolError.as_data`) and back (:func:`from_data`): the
+server decides, the client raises.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+__all__ = [
+    "BatchSystemUnavailable",
+    "CallCrashed",
+    "CallFailed",
+    "CallOutOfMemory",
+    "CallTimedOut",
+    "ConfigError",
+    "InitializerFailed",
+    "JobLost",
+    "JobPoolError",
+    "JobsFailed",
+    "NotPicklable",
+    "PoolBroken",
+    "RequestRefused",
+    "from_data",
+]
+
+
+class JobPoolError(Exception):
+    """Base of all exceptions of jobpool.
+
+    The message says what happened; ``details`` holds the evidence as plain data. Known keys, each present only where it
+    is known: ``job`` (id of the batch job), ``node``, ``words`` (what the batch system said, unchanged), ``ending``
+    (kind of the job's ending), ``signal``, ``exit_code``, ``limit``, ``used``, ``log`` (path), ``tail`` (last lines
+    of that log), ``advice`` (what to do next), ``problems`` (a list, for bad input).
+    """
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, Any] = {key: value for key, value in details.items() if value not in (None, "", ())}
+
+    def __getattr__(self, name: str) -> Any:
+        # Evidence reads as attributes (``error.job``); what is not known reads as None, so that handlers need no guard.
+        if name in _EVIDENCE:
+            return self.__dict__.get("details", {}).get(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        lines += [
+            f"  {label}: {self.details[key]}" for key, label in _EVIDENCE.items() if key in self.details and label
+        ]
+        if tail := self.details.get("tail"):
+            lines += ["  the log's last lines:", *(f"    | {line}" for line in str(tail).splitlines())]
+        if advice := self.details.get("advice"):
+            lines.append(f"  what to do: {advice}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.details)
+
+    def as_data(self) -> tuple[str, str, dict[str, Any]]:
+        """Return (class name, message, details), all plain data."""
+        return type(self).__name__, self.message, self.details
+
+
+# What a detail is called in the message; an empty label: printed in its own place, or not at all.
+_EVIDENCE = {
+    "job": "job",
+    "node": "node",
+    "words": "the batch system says",
+    "ending": "the job's ending",
+    "signal": "signal",
+    "exit_code": "exit code",
+    "limit": "limit",
+    "used": "used",
+    "log": "log",
+    "tail": "",
+    "advice": "",
+    "problems": "",
+}
+
+
+class ConfigError(JobPoolError, ValueError):
+    """A keyword, an environment variable or a config file holds something that cannot be used.
+
+    ``problems`` lists all of them, not just the first.
+    """
+
+    @classmethod
+    def from_problems(cls, problems: Sequence[str]) -> ConfigError:
+        """Make one error of all problems, each a sentence."""
+        if len(problems) == 1:
+            return cls(problems[0], problems=list(problems))
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        return cls(f"{len(problems)} settings cannot be used:\n{listed}", problems=list(problems))
+
+
+class BatchSystemUnavailable(ConfigError):
+    """The batch system asked for is unknown, not built yet, or its commands are not on this machine."""
+
+
+class RequestRefused(JobPoolError):
+    """The batch system refused the request, or its limits say that it would refuse or never start it."""
+
+
+class PoolBroken(JobPoolError, BrokenExecutor):
+    """The pool cannot go on: its server died, or it can get no workers."""
+
+
+class JobsFailed(PoolBroken):
+    """Job after job ended before it could serve; the pool stopped asking for more."""
+
+
+class InitializerFailed(PoolBroken):
+    """The ``initializer`` raised in a worker. The worker's exception is the cause, as text."""
+
+
+class CallFailed(JobPoolError):
+    """A call ended without a result or an exception of its own."""
+
+
+class CallCrashed(CallFailed, BrokenProcessPool):
+    """The worker process died while it ran this call (a signal, ``os._exit``, a crash in C)."""
+
+
+class CallOutOfMemory(CallFailed, MemoryError):
+    """The call was killed because it, or its job, used more memory than was asked for."""
+
+
+class CallTimedOut(CallFailed, TimeoutError):
+    """The call did not finish before its job's walltime ended."""
+
+
+class JobLost(CallFailed, BrokenProcessPool):
+    """The job ended while the call ran in it, and the call may not run again."""
+
+
+class NotPicklable(CallFailed, pickle.PicklingError):
+    """A function, an argument or a result cannot travel between processes."""
+
+
+def _rebuild(kind: type[JobPoolError], message: str, details: Mapping[str, Any]) -> JobPoolError:
+    error = kind.__new__(kind)
+    JobPoolError.__init__(error, message, **details)
+    return error
+
+
+def from_data(data: Sequence[Any]) -> JobPoolError:
+    """Make the exception again that :meth:`JobPoolError.as_data` took apart."""
+    name, message, details = data
+    kind = globals().get(name)
+    if not (isinstance(kind, type) and issubclass(kind, JobPoolError)):
+        return JobPoolError(message, **details)
+    return _rebuild(kind, message, details)

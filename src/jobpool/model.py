@@ -1,0 +1,257 @@
+"""The nouns that all rooms share: plain, frozen, without behaviour beyond what follows from their fields."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Literal, NewType
+
+from jobpool.units import Duration, Memory
+
+__all__ = [
+    "AGENT_MEMORY",
+    "Call",
+    "Command",
+    "Completed",
+    "Ending",
+    "EndingKind",
+    "JobId",
+    "JobState",
+    "Limits",
+    "NodeShape",
+    "Partition",
+    "Request",
+    "Seen",
+    "Usage",
+]
+
+JobId = NewType("JobId", str)
+"""The batch system's own id of one job, as its commands take it; an array's element is its own job (``1343_7``)."""
+
+Bind = Literal["cores", "threads"]
+
+AGENT_MEMORY = Memory(256 * 2**20)
+"""The agent's share of a job's memory. An agent holds 60 MB, a fork-server and copies of Dask's messages some more
+(measured); the rest is for the page tables and log buffers that a cgroup counts too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one worker needs, and where its job may run.
+
+    ``cores``, ``memory`` and ``gpus`` are per worker, ``walltime`` is per job. ``cores`` are physical cores;
+    ``threads_per_core`` says how many of each core's hardware threads the call may use.
+    """
+
+    cores: int = 1
+    memory: Memory | None = None
+    gpus: int = 0
+    walltime: Duration | None = None
+    workers_per_job: int = 1
+    threads_per_core: int = 1
+    bind: Bind | None = "cores"
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    licenses: tuple[str, ...] = ()
+    constraint: str | None = None
+    exclude: tuple[str, ...] = ()
+    job_extra: tuple[str, ...] = ()
+    job_skip: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+
+    @property
+    def job_cores(self) -> int:
+        """Physical cores of one job."""
+        return self.cores * self.workers_per_job
+
+    @property
+    def job_gpus(self) -> int:
+        """GPUs of one job."""
+        return self.gpus * self.workers_per_job
+
+    @property
+    def job_memory(self) -> Memory | None:
+        """Memory of one job: all workers' and the agent's share. None: the site's default."""
+        return None if self.memory is None else Memory(self.memory * self.workers_per_job + AGENT_MEMORY)
+
+    @property
+    def threads(self) -> int:
+        """Threads that one call may run at once."""
+        return self.cores * self.threads_per_core
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of the batch system, to be run without a shell."""
+
+    argv: tuple[str, ...]
+    stdin: str | None = None
+    timeout: float = 60.0
+    """Seconds. Above the 10-18 s that SLURM's commands take to give up on a frozen controller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What came of a :class:`Command`. ``returncode`` is None when it did not finish in time or could not start."""
+
+    command: Command
+    returncode: int | None
+    stdout: str = ""
+    stderr: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command said that it succeeded."""
+        return self.returncode == 0
+
+    @property
+    def words(self) -> str:
+        """What the batch system said, for a person: stderr, else stdout, stripped."""
+        return (self.stderr.strip() or self.stdout.strip())[-4000:]
+
+
+class JobState(enum.Enum):
+    """What the batch system says of a job, the same words for all of them."""
+
+    PENDING = "pending"
+    """In the queue, held, or waiting to be run again."""
+    RUNNING = "running"
+    """Its script runs, or is about to (SLURM's CONFIGURING)."""
+    COMPLETING = "completing"
+    """Its processes are being ended; not gone yet."""
+    SUSPENDED = "suspended"
+    """Stopped by the batch system, may go on."""
+    ENDED = "ended"
+    """It will not run again. ``Seen.ending`` says why."""
+    UNKNOWN = "unknown"
+    """A state this version does not know. An observation, not an ending."""
+
+
+class EndingKind(enum.Enum):
+    """Why a job came to its end."""
+
+    COMPLETED = "completed"
+    """Its script returned 0."""
+    FAILED = "failed"
+    """Its script returned another code, or died of a signal of its own."""
+    LAUNCH_FAILED = "launch failed"
+    """The batch system could not start the script (output directory missing, node without the user, ...)."""
+    OUT_OF_MEMORY = "out of memory"
+    """It was killed for memory."""
+    TIMED_OUT = "timed out"
+    """Its walltime ended."""
+    CANCELLED = "cancelled"
+    """Somebody cancelled it (we, the user, an administrator)."""
+    PREEMPTED = "preempted"
+    """A job with more priority took its place."""
+    NODE_FAILED = "node failed"
+    """The node died, was drained by force, or failed to boot."""
+    LOST = "lost"
+    """It is gone from the queue and nothing says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Why a job came to its end, with the evidence."""
+
+    kind: EndingKind
+    words: str = ""
+    """The batch system's own: state, reason, exit code (``TIMEOUT TimeLimit 0:0``)."""
+    exit_code: int | None = None
+    signal: int | None = None
+    node: str | None = None
+    limit: str | None = None
+    source: str = ""
+    """Who says so: ``queue``, ``accounting``, ``agent``, ``exit file``, or ``absence``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One job as one poll saw it."""
+
+    id: JobId
+    name: str
+    """The name of its submission, which is unique: how a job is recognised before its id is known."""
+    index: int
+    """Its place in the submission, from 0; 0 for a job that is not an element of an array."""
+    state: JobState
+    words: str = ""
+    """The batch system's own state and reason, unchanged."""
+    reason: str = ""
+    """The reason alone (``Resources``, ``QOSMaxJobsPerUserLimit``), empty when there is none."""
+    node: str | None = None
+    ending: Ending | None = None
+    """Present exactly when ``state`` is ENDED."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A partition (SLURM), or queue (others), with the limits it puts on a job. None: no limit, or not known."""
+
+    name: str
+    default: bool = False
+    up: bool = True
+    max_time: Duration | None = None
+    default_time: Duration | None = None
+    max_nodes: int | None = None
+    max_memory_per_cpu: Memory | None = None
+    default_memory_per_cpu: Memory | None = None
+    max_memory_per_node: Memory | None = None
+    allow_groups: tuple[str, ...] = ()
+    allow_accounts: tuple[str, ...] = ()
+    allow_qos: tuple[str, ...] = ()
+    nodes: tuple[NodeShape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeShape:
+    """Nodes that are alike, and how many there are."""
+
+    count: int
+    cores: int
+    """Physical cores of one node."""
+    threads_per_core: int
+    memory: Memory
+    gpus: int = 0
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the batch system allows, as far as it says."""
+
+    partitions: tuple[Partition, ...] = ()
+    max_array_size: int | None = None
+    """Jobs in one submit command at most. (SLURM's MaxArraySize caps the index, so this is the same number.)"""
+    max_jobs: int | None = None
+    licenses: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """What could not be read, each with the batch system's words: said, not guessed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one call used."""
+
+    wall: float
+    """Seconds from the call's start to its end."""
+    cpu: float
+    """CPU seconds of the call and of the child processes it waited for."""
+    peak_memory: Memory
+    """Peak resident memory of the worker while the call ran."""
+    threads: int
+    """Threads of the worker process when the call ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call on its way: an id, the function's key, and its pickled arguments, which only the worker opens."""
+
+    id: int
+    function: str
+    """Content hash of the pickled function; the server knows the pickle."""
+    payload: bytes = field(repr=False)
+    request: str = ""
+    """Key of the request it needs a worker of; empty: the pool's own."""

@@ -1,0 +1,1 @@
+"""What runs inside a job: the agent, its worker processes, and the meter."""
