@@ -162,9 +162,8 @@ class NotPicklable(CallFailed, pickle.PicklingError):
 
 
 def _rebuild(kind: type[JobPoolError], message: str, details: Mapping[str, Any]) -> JobPoolError:
-    error = kind.__new__(kind)
-    JobPoolError.__init__(error, message, **details)
-    return error
+    # By calling it: ``kind.__new__(kind)`` fails for CallOutOfMemory, whose __new__ would be MemoryError's.
+    return kind(message, **details)
 
 
 def from_data(data: Sequence[Any]) -> JobPoolError:

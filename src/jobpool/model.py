@@ -90,6 +90,8 @@ class Command:
     stdin: str | None = None
     timeout: float = 60.0
     """Seconds. Above the 10-18 s that SLURM's commands take to give up on a frozen controller."""
+    environment: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
+    """All variables that it runs with. None: those of the process that runs it. Not printed: they may hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import datetime
 import math
+import numbers
 import re
+from decimal import Decimal
+from fractions import Fraction
 from typing import Self
 
 __all__ = ["Duration", "Memory"]
@@ -27,6 +30,12 @@ _SECONDS = {
     "w": 604800, "week": 604800, "weeks": 604800,
 }  # fmt: skip
 
+_LARGEST = 2**63
+"""Bytes (8 EiB): what the signed 64-bit counters of kernels and batch systems can hold."""
+
+_LONGEST = 100 * 366 * 86400
+"""Seconds: a hundred years, longer than any batch system lets a job run; beyond it is a slip of the unit."""
+
 _NUMBER_AND_UNIT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)\s*")
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 
@@ -42,16 +51,14 @@ class Memory(int):
 
     @classmethod
     def parse(cls, value: str | int) -> Self:
-        """Read ``"8 GiB"`` (2**30), ``"8 GB"`` (10**9) or a whole number of bytes.
+        """Read ``"8 GiB"`` (8 * 2**30), ``"8 GB"`` (8 * 10**9) or a whole number of bytes (NumPy's too).
 
         Raises ``ValueError`` for anything else, ``"8G"`` included: SLURM and Dask read it differently.
         """
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
+        if isinstance(value, bool) or not isinstance(value, (str, numbers.Integral)):
             raise ValueError(f"a size is text with a unit, such as '8 GiB', not {value!r}")
-        if isinstance(value, int):
-            if value < 0:
-                raise ValueError(f"a size cannot be negative: {value}")
-            return cls(value)
+        if not isinstance(value, str):
+            return cls._within_bounds(int(value), value)
         match = _NUMBER_AND_UNIT.fullmatch(value)
         if not match:
             raise ValueError(f"{value!r} is not a size; write for example '8 GiB' or '500 MB'")
@@ -65,7 +72,16 @@ class Memory(int):
         if unit.lower() not in _BYTES:
             missing = "has no unit" if not unit else f"has the unknown unit {unit!r}"
             raise ValueError(f"{value!r} {missing}; write for example '8 GiB' or '500 MB'")
-        return cls(math.ceil(float(number) * _BYTES[unit.lower()]))
+        # Exact: a float would change sizes above 2**53 bytes, and overflow on a long enough row of digits.
+        return cls._within_bounds(math.ceil(Fraction(Decimal(number)) * _BYTES[unit.lower()]), value)
+
+    @classmethod
+    def _within_bounds(cls, size: int, value: object) -> Self:
+        if size < 0:
+            raise ValueError(f"a size cannot be negative: {value}")
+        if size > _LARGEST:
+            raise ValueError("a size of more than 8 EiB is not possible")
+        return cls(size)
 
     @property
     def mebibytes(self) -> int:
@@ -74,8 +90,9 @@ class Memory(int):
 
     def __str__(self) -> str:
         for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-            if self >= size:
-                return f"{_short(int(self) / size)} {unit}"
+            # Rounded first: one byte less than 1 GiB is "1 GiB", not "1024 MiB".
+            if (count := round(int(self) / size, 2)) >= 1:
+                return f"{_short(count)} {unit}"
         return f"{int(self)} B"
 
     def __repr__(self) -> str:
@@ -99,17 +116,23 @@ class Duration(float):
         """
         if isinstance(value, datetime.timedelta):
             value = value.total_seconds()
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
             raise ValueError(f"a time is text with a unit, such as '5 h', not {value!r}")
-        if isinstance(value, (int, float)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"a time must be finite and not negative: {value}")
-            return cls(value)
+        if not isinstance(value, str):
+            return cls._within_bounds(value, value)
         text = value.strip()
         if clock := _CLOCK.fullmatch(text):
-            days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
-            return cls(days * 86400 + hours * 3600 + minutes * 60 + seconds)
-        return cls(_sum_of_parts(text))
+            days, hours, minutes, seconds = (Decimal(part or 0) for part in clock.groups())
+            return cls._within_bounds(days * 86400 + hours * 3600 + minutes * 60 + seconds, text)
+        return cls._within_bounds(_sum_of_parts(text), text)
+
+    @classmethod
+    def _within_bounds(cls, seconds: float | Decimal, value: object) -> Self:
+        if not 0 <= seconds < math.inf:  # not-a-number fails here too
+            raise ValueError(f"a time must be finite and not negative: {value}")
+        if seconds > _LONGEST:
+            raise ValueError("a time of more than a hundred years is not possible")
+        return cls(float(seconds))
 
     @property
     def minutes(self) -> int:
@@ -122,7 +145,7 @@ class Duration(float):
         return f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
 
     def __str__(self) -> str:
-        if self < 60:
+        if round(self, 2) < 60:
             return f"{_short(float(self))} s"
         left, parts = round(self), []
         for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
@@ -135,8 +158,8 @@ class Duration(float):
         return f"Duration('{self}')"
 
 
-def _sum_of_parts(text: str) -> float:
-    total, position = 0.0, 0
+def _sum_of_parts(text: str) -> Decimal:
+    total, position = Decimal(0), 0
     while position < len(text) or not text:
         match = _NUMBER_AND_UNIT.match(text, position)
         if not match:
@@ -145,7 +168,7 @@ def _sum_of_parts(text: str) -> float:
         if unit.lower() not in _SECONDS:
             missing = "has no unit" if not unit else f"has the unknown unit {unit!r}"
             raise ValueError(f"{text!r} {missing}; write for example '5 h', '90 min' or '1-12:00:00'")
-        total += float(number) * _SECONDS[unit.lower()]
+        total += Decimal(number) * _SECONDS[unit.lower()]
         position = match.end()
     return total
 

@@ -28,6 +28,7 @@ __all__ = [
     "Directive",
     "Doubtful",
     "JobScript",
+    "NoAccounting",
     "Refused",
     "SubmitAnswer",
     "Submitted",
@@ -94,6 +95,13 @@ class Unanswered:
     words: str
 
 
+@dataclass(frozen=True, slots=True)
+class NoAccounting:
+    """There is no accounting here, and there will be none: do not ask again."""
+
+    words: str
+
+
 Answer = tuple[Seen, ...]
 
 
@@ -128,7 +136,10 @@ class BatchSystem(Protocol):
         ...
 
     def submit(self, script: str, *, name: str, count: int, environment: Mapping[str, str]) -> Command:
-        """Make one command that submits ``count`` jobs (an array when there is more than one)."""
+        """Make one command that submits ``count`` jobs (an array when there is more than one).
+
+        ``environment`` is the caller's; what would mislead the job or the command is left out of the command's.
+        """
         ...
 
     def parse_submit(self, done: Completed, *, count: int) -> SubmitAnswer:
@@ -150,16 +161,20 @@ class BatchSystem(Protocol):
         """Make one command that tells how jobs of these submissions ended. None: there is no such command."""
         ...
 
-    def parse_account(self, done: Completed) -> Mapping[JobId, Ending] | Unanswered:
+    def parse_account(self, done: Completed) -> Mapping[JobId, Ending] | Unanswered | NoAccounting:
         """Read its answer: the endings that are known. Jobs that still run are not in it."""
         ...
 
-    def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> Command:
-        """Make one command that cancels all jobs of these submissions and, besides, these single jobs."""
+    def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
+        """Make the commands that cancel all jobs of these submissions and, besides, these single jobs.
+
+        All ids go into one command; a name may cost one of its own (SLURM's scancel takes a single ``--name``), so
+        prefer ids where they are known.
+        """
         ...
 
     def parse_cancel(self, done: Completed) -> Unanswered | None:
-        """Read its answer. None: done, or nothing was left to cancel."""
+        """Read the answer of one of them. None: done, or nothing was left to cancel."""
         ...
 
     def limits(self) -> tuple[Command, ...]:

@@ -77,7 +77,7 @@ class CallsArrived:
 
 @dataclass(frozen=True, slots=True)
 class CallsCancelled:
-    """A client cancelled calls; their futures are resolved already. Waiting ones never run, running ones are stopped."""
+    """A client cancelled calls; their futures are resolved. Waiting ones never run, running ones are stopped."""
 
     time: float
     ids: tuple[int, ...]
@@ -177,6 +177,8 @@ class AgentLeft:
     time: float
     job: JobKey
     last_word: str = ""
+    pid: int = 0
+    """Its ``Hello.pid``: a requeued job's new agent may join before the old one's end is noticed. 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

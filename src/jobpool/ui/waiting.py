@@ -1,0 +1,79 @@
+"""The one line that tells what a script waits for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from jobpool.batch.reasons import explain_reason
+from jobpool.units import Duration
+
+__all__ = ["WaitingLine", "waiting_text"]
+
+QUIET = 2.0
+"""Seconds before the line appears at all: most waits are shorter, and a line for each would be noise."""
+
+REPEAT = 60.0
+"""Seconds between two lines in a file or a notebook, where a line cannot be written over."""
+
+
+def waiting_text(snapshot: Mapping[str, Any]) -> str:
+    """Say in one line what the calls wait for: how many jobs are where, since when, and why."""
+    jobs = [job for job in snapshot["jobs"] if job["state"] not in ("ended", "closing")]
+    if not jobs:
+        return "jobpool: no job in the queue yet"
+    parts = [f"{count} {state}" for state, count in Counter(job["state"] for job in jobs).items()]
+    text = f"jobpool: waiting for the first worker; jobs: {', '.join(parts)}"
+    reasons = Counter(job["reason"] for job in jobs if job["state"] == "pending" and job["reason"])
+    if reasons:
+        reason, _ = reasons.most_common(1)[0]
+        text += f"; {reason}: {explain_reason(reason)}"
+    age = Duration(round(max(job["age"] for job in jobs)))
+    return f"{text} ({age})"
+
+
+class WaitingLine:
+    """Writes to stderr: in place on a terminal, a new line now and then elsewhere."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._since: float | None = None
+        self._kind, self._last_time = "", 0.0
+        self._shown = False
+
+    def show(self, snapshot: Mapping[str, Any]) -> None:
+        """Show what is waited for, or nothing while the wait is young."""
+        now = time.monotonic()
+        self._since = self._since or now
+        stream = self._stream or sys.stderr
+        if stream is None or now - self._since < QUIET:  # None: a process without stderr
+            return
+        text = waiting_text(snapshot)
+        kind = text.rpartition(" (")[0]
+        if stream.isatty():
+            stream.write(f"\r\x1b[2K{text}")
+            stream.flush()
+            self._shown = True
+        elif kind != self._kind or now - self._last_time >= REPEAT:
+            stream.write(text + "\n")
+            stream.flush()
+            self._kind, self._last_time = kind, now
+
+    def clear(self) -> None:
+        """Take the line away: work has begun."""
+        if self._shown:
+            stream = self._stream or sys.stderr
+            stream.write("\r\x1b[2K")
+            stream.flush()
+        self._since, self._shown = None, False
+
+    def say(self, text: str, *, warning: bool) -> None:
+        """Write a sentence that stays."""
+        self.clear()
+        stream = self._stream or sys.stderr
+        if stream is not None:
+            stream.write(f"jobpool: {'warning: ' if warning else ''}{text}\n")
+            stream.flush()
