@@ -1,0 +1,223 @@
+"""The pool's directory: where its keys, its address and its logs are, readable by its owner only.
+
+::
+
+    ~/.jobpool/                 0700   ($JOBPOOL_HOME moves it, for sites whose home is not shared with the nodes)
+      NAME/                     0700   one per pool
+        ca.pem cert.pem key.pem 0600   this pool's own keys; deleted when the pool ends
+        settings.pickle         0600   what the server was started with
+        connection.json         0600   where the server listens; there exactly while it runs
+        submissions             0600   every name under which jobs were asked for, written before they are
+        server.log logs/ local/        what the server and the jobs said; jobs of the local batch system
+
+Everything is made with its final mode, never widened, never followed through a symbolic link: the directory may lie in
+a place where other users look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jobpool.errors import ConfigError, JobPoolError
+
+__all__ = ["PoolDirectory", "home"]
+
+KEEP_LOGS = 14 * 86400.0
+"""Seconds that a dead pool's logs are kept: two weeks, time to come back from a holiday and ask what happened."""
+
+_SECRETS = ("key.pem", "cert.pem", "ca.pem", "settings.pickle", "connection.json")
+
+
+def home() -> Path:
+    """Return the directory of all pools of this user."""
+    return Path(os.environ.get("JOBPOOL_HOME") or Path.home() / ".jobpool")
+
+
+class PoolDirectory:
+    """One pool's directory. Make it with :meth:`create`, find it with :meth:`open` or :meth:`all`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self.path.name
+
+    @property
+    def logs(self) -> Path:
+        """Where the jobs' logs go, unless the user chose another place."""
+        return self.path / "logs"
+
+    @property
+    def server_log(self) -> Path:
+        """What the server said."""
+        return self.path / "server.log"
+
+    @classmethod
+    def create(cls, name: str | None) -> PoolDirectory:
+        """Make the directory of a new pool. ``None``: under a name that is free.
+
+        Raises ``ConfigError`` when the name is in use by a living pool, or the place cannot be trusted or written.
+        """
+        try:
+            _private_directory(home())
+            if name is None:
+                name = f"pool-{secrets.token_hex(4)}"
+            directory = cls(home() / name)
+            if directory.path.exists() and not directory.alive():
+                directory.retire()
+            _private_directory(directory.path)
+            if directory.alive():
+                raise ConfigError(
+                    f"name={name!r}: a pool of this name is running already",
+                    advice=f"choose another name, or end it with: jobpool stop {name}",
+                )
+            _private_directory(directory.logs)
+        except OSError as error:
+            raise ConfigError(
+                f"the pool's directory cannot be made: {error}",
+                advice="make room or set JOBPOOL_HOME to a directory that is shared with the compute nodes",
+            ) from error
+        return directory
+
+    @classmethod
+    def open(cls, name: str) -> PoolDirectory:
+        """Find the directory of a pool that exists. Raises ``JobPoolError`` when there is none."""
+        path = home() / name
+        if not name or "/" in name or not path.is_dir():
+            raise JobPoolError(f"there is no pool named {name!r} in {home()}", advice="see: jobpool list")
+        check_private(path)
+        return cls(path)
+
+    @classmethod
+    def all(cls) -> Iterator[PoolDirectory]:
+        """Yield the directories of all pools of this user, living and dead, oldest first."""
+        try:
+            paths = sorted((p for p in home().iterdir() if p.is_dir() and (p / "logs").is_dir()), key=_age)
+        except FileNotFoundError:
+            return
+        yield from map(cls, paths)
+
+    # ------------------------------------------------------------------------------------------------------- contents
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Write a file (0600) so that a reader sees all of it or nothing."""
+        target, draft = self.path / name, self.path / f".{name}.{os.getpid()}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        return target
+
+    def append(self, name: str, line: str) -> None:
+        """Add a line to a file and wait until it is on the disk."""
+        descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(descriptor, line.encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def lines(self, name: str) -> list[str]:
+        """Return the whole lines of a file; a last one that was cut off by a crash is left out."""
+        try:
+            text = (self.path / name).read_text()
+        except FileNotFoundError:
+            return []
+        return text.split("\n")[:-1]
+
+    def connection(self) -> dict[str, Any] | None:
+        """Return where the server listens, or None when no server has said so."""
+        try:
+            found = json.loads((self.path / "connection.json").read_text())
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    # ----------------------------------------------------------------------------------------------------------- life
+
+    def alive(self) -> bool:
+        """Say whether the server may be running.
+
+        A server on another host counts as running while its connection file is there: from here nobody can tell.
+        """
+        connection = self.connection()
+        if connection is None:
+            return False
+        if connection.get("host") != os.uname().nodename:
+            return True
+        return process_started(int(connection["pid"])) == int(connection["started"])
+
+    def retire(self, *, keep_logs: bool = False) -> None:
+        """Delete what a pool that has ended leaves: its keys always, its logs unless they are to be kept."""
+        for name in _SECRETS:
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).unlink()
+        if not keep_logs:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    @classmethod
+    def sweep(cls) -> None:
+        """Delete the keys of pools that are dead, and their logs when nobody asked for them in two weeks.
+
+        Pools with jobs that may still be in a queue are left alone: ``jobpool stop`` ends those.
+        """
+        for directory in cls.all():
+            if not directory.alive() and not directory.lines("submissions"):
+                old = time.time() - _age(directory.path) > KEEP_LOGS
+                with contextlib.suppress(OSError):
+                    directory.retire(keep_logs=not old)
+
+
+def process_started(pid: int) -> int | None:
+    """Return when this process started, in clock ticks since boot, or None when there is no such process.
+
+    With the pid it names one process for ever: a pid alone may be somebody else's by now.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def check_private(path: Path) -> None:
+    """Raise ``ConfigError`` unless the directory is this user's own, no link, and closed to everybody else."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode) or not stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"{path} must be a directory, not a link or a file", advice="remove it, or set JOBPOOL_HOME")
+    if status.st_uid != os.getuid():
+        raise ConfigError(f"{path} belongs to another user (uid {status.st_uid})", advice="set JOBPOOL_HOME elsewhere")
+    if status.st_mode & 0o077:
+        raise ConfigError(
+            f"{path} is open to other users (mode {stat.S_IMODE(status.st_mode):o}): it holds keys",
+            advice=f"chmod 700 {path}",
+        )
+
+
+def _private_directory(path: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+        path.mkdir(mode=0o700)
+    check_private(path)
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime

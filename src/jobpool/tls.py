@@ -1,0 +1,81 @@
+"""This pool's own keys. Who holds them is in, who does not gets no byte.
+
+For each pool a certificate authority is made, signs one certificate, and its private key is thrown away: nobody can
+ever sign a second one. All sides show that certificate and accept only it. Host names are not checked:
+a compute node's address is not known before its job runs, and holding the key is the proof.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobpool.home import PoolDirectory
+
+__all__ = ["client_context", "make_keys", "server_context"]
+
+VALID_FOR = datetime.timedelta(days=365)
+"""Longer than any walltime; the keys are deleted with the pool, which is what really ends them."""
+
+
+def make_keys(directory: PoolDirectory) -> None:
+    """Make the pool's keys and write them, 0600, into its directory."""
+    # Imported here: it costs 50 ms, and only the server, once, makes keys.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    now = datetime.datetime.now(datetime.UTC)
+
+    def certificate(
+        name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, *, authority: bool
+    ) -> x509.Certificate:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            # An hour back: clocks of nodes differ.
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + VALID_FOR)
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .sign(signer, hashes.SHA256())
+        )
+
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority = certificate("jobpool authority", authority_key, "jobpool authority", authority_key, authority=True)
+    own = certificate("jobpool", key, "jobpool authority", authority_key, authority=False)
+    directory.write("ca.pem", authority.public_bytes(serialization.Encoding.PEM))
+    directory.write("cert.pem", own.public_bytes(serialization.Encoding.PEM))
+    directory.write(
+        "key.pem",
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )
+
+
+def server_context(path: Path) -> ssl.SSLContext:
+    """Return the context of the side that listens: only holders of this pool's key get past the handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return _with_keys(context, path)
+
+
+def client_context(path: Path) -> ssl.SSLContext:
+    """Return the context of the side that connects."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    return _with_keys(context, path)
+
+
+def _with_keys(context: ssl.SSLContext, path: Path) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(path / "ca.pem")
+    context.load_cert_chain(path / "cert.pem", path / "key.pem")
+    return context

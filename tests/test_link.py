@@ -1,0 +1,141 @@
+"""Connections: who holds the pool's key is in, all addresses are tried, and an end is told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from jobpool import tls
+from jobpool.home import PoolDirectory
+from jobpool.link import Link, LinkClosed, Unreachable, dial
+from jobpool.server.channel import listen
+
+
+def pool(name: str) -> PoolDirectory:
+    directory = PoolDirectory.create(name)
+    tls.make_keys(directory)
+    return directory
+
+
+def echo(link: Link, message: Any) -> None:
+    match message:
+        case ("ask", reference, *question):
+            link.send("answer", reference, question)
+
+
+def with_server(directory: PoolDirectory, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+    async def serve() -> None:
+        server, port = await listen(directory, "127.0.0.1", lambda: Link(echo))
+        try:
+            await work(port)
+        finally:
+            server.close()
+
+    asyncio.run(serve())
+
+
+def silent() -> Link:
+    return Link(lambda link, message: None)
+
+
+def test_a_question_gets_its_own_answer_also_a_large_one() -> None:
+    directory = pool("mine")
+
+    async def work(port: int) -> None:
+        address, link = await dial(["127.0.0.1"], port, tls.client_context(directory.path), silent)
+        large = b"x" * 10_000_000
+        answers = await asyncio.gather(link.ask("a", 1), link.ask("b", large), link.ask("c"))
+        assert address == "127.0.0.1"
+        assert answers == [["a", 1], ["b", large], ["c"]]
+        link.close()
+
+    with_server(directory, work)
+
+
+def test_another_pools_key_gets_no_answer() -> None:
+    mine, other = pool("mine"), pool("other")
+    theirs = tls.client_context(other.path)
+    # The best an intruder can do: their own key, and no check of ours.
+    theirs.verify_mode = ssl.CERT_NONE
+
+    async def work(port: int) -> None:
+        with pytest.raises((LinkClosed, Unreachable)):
+            _, link = await dial(["127.0.0.1"], port, theirs, silent)
+            await asyncio.wait_for(link.ask("anything"), 10)
+
+    with_server(mine, work)
+
+
+def test_no_key_at_all_gets_no_answer() -> None:
+    mine = pool("mine")
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
+
+    async def work(port: int) -> None:
+        with pytest.raises((LinkClosed, Unreachable)):
+            _, link = await dial(["127.0.0.1"], port, nobody, silent)
+            await asyncio.wait_for(link.ask("anything"), 10)
+
+    with_server(mine, work)
+
+
+def test_plain_bytes_get_no_answer() -> None:
+    async def work(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        try:
+            answer = await asyncio.wait_for(reader.read(), 10)
+        except ConnectionError:
+            answer = b""
+        assert b"HTTP" not in answer
+        writer.close()
+
+    with_server(pool("mine"), work)
+
+
+def test_all_addresses_are_tried_and_the_one_that_works_is_told() -> None:
+    directory = pool("mine")
+
+    async def work(port: int) -> None:
+        # Nothing listens at the first, the second is no name of anything.
+        addresses = ["127.0.0.77", "no-such-host.invalid", "127.0.0.1"]
+        address, link = await dial(addresses, port, tls.client_context(directory.path), silent)
+        assert address == "127.0.0.1"
+        link.close()
+
+    with_server(directory, work)
+
+
+def test_when_nobody_answers_each_address_is_named_with_its_error() -> None:
+    directory = pool("mine")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    async def work() -> None:
+        with pytest.raises(Unreachable) as caught:
+            await dial(["127.0.0.1", "127.0.0.2"], port, tls.client_context(directory.path), silent)
+        assert f"127.0.0.1 port {port}" in str(caught.value)
+        assert f"127.0.0.2 port {port}" in str(caught.value)
+        assert "refused" in str(caught.value)
+
+    asyncio.run(work())
+
+
+def test_a_question_that_is_open_when_the_other_side_dies_ends_with_an_exception() -> None:
+    directory = pool("mine")
+
+    async def work() -> None:
+        server, port = await listen(directory, "127.0.0.1", lambda: Link(lambda link, message: link.abort()))
+        _, link = await dial(["127.0.0.1"], port, tls.client_context(directory.path), silent)
+        with pytest.raises(LinkClosed):
+            await asyncio.wait_for(link.ask("anything"), 10)
+        with pytest.raises(LinkClosed):
+            await link.ask("again")
+        server.close()
+
+    asyncio.run(work())

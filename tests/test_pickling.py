@@ -1,0 +1,200 @@
+"""What travels, how it comes home, and who is blamed when it cannot."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import process
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobpool import pickling
+from jobpool.errors import NotPicklable
+
+LOCK = threading.Lock()
+
+
+def uses_lock() -> None:
+    with LOCK:
+        pass
+
+
+def uses_it_indirectly() -> None:
+    uses_lock()
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+class Custom(Exception):
+    def __init__(self, code: int, *, where: str) -> None:
+        super().__init__(f"{code} at {where}")
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("bad day")
+        self.lock = threading.Lock()
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except type(error) as caught:
+        return caught
+
+
+@pytest.mark.parametrize("args", [(), (1, "a", b"b", None, 2.5, True), ([1, {"k": (2,)}], {3}), (math.pi, Path("x"))])
+def test_arguments_come_through(args: tuple[Any, ...]) -> None:
+    kwargs = {"key": [1, 2], "fn": 3}
+    assert pickling.loads_arguments(pickling.dumps_arguments(args, kwargs)) == (args, kwargs)
+
+
+def test_the_key_of_a_function_is_that_of_its_content() -> None:
+    one, data = pickling.dumps_function(square)
+    again, _ = pickling.dumps_function(square)
+    other, _ = pickling.dumps_function(functools.partial(square, 3))
+    assert one == again != other
+    assert pickling.loads_function(data)(7) == 49
+
+
+def test_the_argument_to_blame_is_named() -> None:
+    with pytest.raises(NotPicklable, match=r"argument 2, of type _thread\.lock, cannot be pickled") as caught:
+        pickling.dumps_arguments((1, LOCK), {})
+    assert isinstance(caught.value.__cause__, TypeError)
+    with pytest.raises(NotPicklable, match=r"argument 'stream', of type generator"):
+        pickling.dumps_arguments((1,), {"a": 2, "stream": (x for x in "abc")})
+
+
+def test_the_variable_to_blame_is_named() -> None:
+    lock = threading.Lock()
+
+    def closure() -> bool:
+        return lock.locked()
+
+    cases: list[tuple[Any, str]] = [
+        (uses_lock, "'uses_lock' cannot be pickled: its global variable 'LOCK' is of type _thread.lock"),
+        (
+            uses_it_indirectly,
+            r"global variable 'LOCK' \(used by its global variable 'uses_lock'\) is of type _thread.lock",
+        ),
+        (closure, r"its variable 'lock' \(of the enclosing function\) is of type _thread.lock"),
+        (functools.partial(square, lock), "its argument 1 is of type _thread.lock"),
+        (functools.partial(square, x=lock), "its argument 'x' is of type _thread.lock"),
+    ]
+    for function, words in cases:
+        with pytest.raises(NotPicklable, match=words):
+            pickling.dumps_function(function)
+
+
+def test_a_result_that_cannot_travel_names_its_type() -> None:
+    with pytest.raises(NotPicklable, match="result, of type generator, cannot be pickled"):
+        pickling.dumps_result(x for x in "abc")
+
+
+def test_an_exception_carries_its_remote_traceback() -> None:
+    error = pickling.loads_exception(pickling.dumps_exception(raised(KeyError("x"))))
+    assert type(error) is KeyError
+    assert error.args == ("x",)
+    assert type(error.__cause__) is process._RemoteTraceback  # type: ignore[attr-defined]
+    assert "raise error" in str(error.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Unpicklable(), r"raised .*Unpicklable: bad day, which cannot be pickled: TypeError"),
+        (Custom(3, where="home"), r"raised .*Custom: 3 at home, which cannot be made again here: TypeError"),
+    ],
+)
+def test_an_exception_that_cannot_travel_says_what_it_was(error: Exception, words: str) -> None:
+    back = pickling.loads_exception(pickling.dumps_exception(raised(error)))
+    assert isinstance(back, NotPicklable)
+    with pytest.raises(NotPicklable, match=words):
+        raise back
+    assert "raise error" in str(back.__cause__)
+
+
+def test_a_missing_module_on_the_worker_is_named() -> None:
+    pickled = b"cjobpool_no_such_module\nfunction\n."
+    with pytest.raises(
+        NotPicklable, match="'jobpool_no_such_module', which cannot be imported on the worker"
+    ) as caught:
+        pickling.loads_function(pickled)
+    assert isinstance(caught.value.__cause__, ImportError)
+    assert sys.prefix in str(caught.value)
+
+
+CLIENT = """
+    import os, subprocess, sys
+    from pathlib import Path
+    from jobpool import pickling
+    import own
+
+    def main():
+        key, function = pickling.dumps_function(own.make)
+        arguments = pickling.dumps_arguments((own.Point(1, 2), own.Colour.RED), {})
+        worker = Path(__file__).with_name("worker.py")
+        Path("function").write_bytes(function)
+        Path("arguments").write_bytes(arguments)
+        # Another directory, isolated: the worker cannot import ``own``.
+        subprocess.run([sys.executable, "-P", "elsewhere/worker.py"], check=True)
+        point, colour = pickling.loads(Path("result").read_bytes())
+        assert type(point) is own.Point, type(point)
+        assert (point.x, point.y) == (2, 4)
+        assert colour is own.Colour.RED
+        assert not set(sys.modules) & {"dask", "distributed", "numpy"}
+
+    main()
+"""
+
+OWN = """
+    import enum
+    from dataclasses import dataclass
+
+    FACTOR = 2
+
+    class Colour(enum.Enum):
+        RED = 1
+
+    @dataclass
+    class Point:
+        x: int
+        y: int
+
+    def scale(point):
+        return Point(point.x * FACTOR, point.y * FACTOR)
+
+    def make(point, colour):
+        assert isinstance(point, Point)
+        assert colour is Colour.RED
+        return scale(point), colour
+"""
+
+WORKER = """
+    from pathlib import Path
+    from jobpool import pickling
+
+    function = pickling.loads_function(Path("function").read_bytes())
+    args, kwargs = pickling.loads_arguments(Path("arguments").read_bytes())
+    Path("result").write_bytes(pickling.dumps_result(function(*args, **kwargs)))
+"""
+
+
+def test_own_modules_travel_by_value_and_classes_keep_their_identity(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for name, text in (("client.py", CLIENT), ("own.py", OWN), ("elsewhere/worker.py", WORKER)):
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "client.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,110 @@
+"""Framing: any chunking gives the same messages, and nothing but plain data gets through."""
+
+from __future__ import annotations
+
+import enum
+import pickle
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobpool.units import Memory
+from jobpool.wire import Unpacker, WireError, pack
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+PLAIN = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=4)
+        | st.sets(st.integers(), max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+def joined(*messages: object) -> bytes:
+    return b"".join(piece for message in messages for piece in pack(message))
+
+
+@given(st.lists(PLAIN, max_size=6), st.data())
+def test_any_chunking_gives_the_same_messages(messages: list[Any], data: st.DataObject) -> None:
+    stream = joined(*messages)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    unpacker, got = Unpacker(), []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        got += unpacker.feed(stream[start:end])
+    assert got == messages
+    assert unpacker.pending == 0
+
+
+@given(st.lists(PLAIN, max_size=3))
+def test_byte_by_byte(messages: list[Any]) -> None:
+    unpacker, got = Unpacker(), []
+    for byte in joined(*messages):
+        got += unpacker.feed(bytes([byte]))
+    assert got == messages
+
+
+@given(st.binary(max_size=200))
+def test_a_frame_of_garbage_raises_wire_error_or_is_plain_data(garbage: bytes) -> None:
+    try:
+        messages = Unpacker().feed(struct.pack("<Q", len(garbage)) + garbage)
+    except WireError:
+        return
+    assert all(type(message) in PLAIN_TYPES for message in messages)
+
+
+PLAIN_TYPES = {type(None), bool, int, float, str, bytes, bytearray, tuple, list, dict, set, frozenset}
+
+
+def test_a_frame_above_the_limit_raises_before_its_bytes_come() -> None:
+    unpacker = Unpacker(limit=1000)
+    with pytest.raises(WireError, match="1001 bytes"):
+        unpacker.feed(struct.pack("<Q", 1001))
+    with pytest.raises(WireError, match="more than the 1000"):
+        pack(b"x" * 1001, limit=1000)
+    assert Unpacker(limit=1000).feed(joined(b"x" * 900)) == [b"x" * 900]
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+@pytest.mark.parametrize("value", [print, object(), Memory(5), Colour.RED, Exception("x"), memoryview(b"x"), int])
+def test_only_plain_data_can_be_packed(value: object) -> None:
+    with pytest.raises(WireError, match="only plain data"):
+        pack(("message", [value]))
+
+
+@pytest.mark.parametrize("value", [print, Memory(5), Exception("x"), Colour.RED])
+def test_a_foreign_pickle_with_a_global_is_refused(value: object) -> None:
+    pickled = pickle.dumps(value)
+    with pytest.raises(WireError, match="names"):
+        Unpacker().feed(struct.pack("<Q", len(pickled)) + pickled)
+
+
+def test_large_bytes_are_not_copied_when_packed() -> None:
+    payload = b"x" * 10_000_000
+    pieces = pack((7, payload))
+    assert any(piece is payload for piece in pieces)
+    assert Unpacker().feed(b"".join(pieces)) == [(7, payload)]
+
+
+def test_a_large_frame_in_chunks_of_a_socket() -> None:
+    message = (1, b"y" * 3_000_000, "end")
+    stream, unpacker, got = joined(message, "next"), Unpacker(), []
+    for start in range(0, len(stream), 65536):
+        got += unpacker.feed(stream[start : start + 65536])
+    assert got == [message, "next"]
+
+
+def test_a_message_that_contains_itself() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    (back,) = Unpacker().feed(joined(endless))
+    assert back[0] is back
