@@ -1,0 +1,30 @@
+"""What tests need, ours and users': a practice SLURM that is real."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobpool.testing.lab import SlurmLab, export_line, lab_down, lab_up
+    from jobpool.testing.lab_daemon import LabFailed, wait_until
+    from jobpool.testing.lab_machine import lab_missing
+
+__all__ = ["LabFailed", "SlurmLab", "export_line", "lab_down", "lab_missing", "lab_up", "wait_until"]
+
+# Loaded at first use: who needs one thing of these does not pay for the others.
+_HOME = {
+    "LabFailed": "lab_daemon",
+    "SlurmLab": "lab",
+    "export_line": "lab",
+    "lab_down": "lab",
+    "lab_missing": "lab_machine",
+    "lab_up": "lab",
+    "wait_until": "lab_daemon",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

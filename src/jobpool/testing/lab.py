@@ -1,0 +1,448 @@
+"""A practice SLURM: real daemons, several nodes, on the loopback address of one machine.
+
+::
+
+    directory/                      0700
+        lab.json                    the plan; its existence says that a lab is here
+        etc/slurm.conf, ...         what SLURM_CONF points to
+        log/   state/   devices/    logs, slurmctld's state, files that stand for GPUs
+        pids/                       one file per daemon: pid and start time
+        run/                        unix sockets and the nodes' spool; elsewhere when the path is too long for a socket
+
+    owner (pytest, a shell) ──starts──► slurmctld, slurmd x n [, mariadbd, slurmdbd]
+          └─────────────────starts──► lab_watch: brings the lab down when the owner was killed
+
+It needs no root, no munge and no database of the site. See :mod:`jobpool.testing.lab_config` for what is in it, and who
+can reach it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+import shutil
+import string
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from jobpool.errors import BatchSystemUnavailable
+from jobpool.testing.lab_accounting import account_commands, create_database, mariadbd_argv
+from jobpool.testing.lab_config import (
+    LabPlan,
+    Node,
+    cgroup_conf,
+    gres_conf,
+    plan_from_json,
+    plan_to_json,
+    slurm_conf,
+    slurmdbd_conf,
+)
+from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_until
+from jobpool.testing.lab_machine import (
+    cgroup_version,
+    end_processes,
+    find_program,
+    free_ports,
+    lab_missing,
+    machine_node,
+    missing_advice,
+    remove_cgroups,
+    user_name,
+)
+
+__all__ = ["SlurmLab", "export_line", "lab_down", "lab_up"]
+
+READY = 30.0
+"""Seconds for all daemons to answer. They take 0.2 (5 with accounting); a loaded machine may be slow."""
+
+SOCKET_DIRECTORY_MAX = 65
+"""Characters: 107 for a unix socket's path, less ``/NODE/NODE_JOBID.STEPID`` at its longest."""
+
+_INHERITED = ("SLURM", "SBATCH_", "SALLOC_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_", "SPRIO_", "MYSQL_")
+"""Beginnings of variables by which another cluster, or a job around us, would change what the commands do."""
+
+
+class SlurmLab:
+    """A real SLURM of several nodes on this machine, for tests and for practice.
+
+    ``nodes`` ordinary nodes of 2 sockets x 8 cores x 2 threads and 64 GiB, which this machine need not have, and one
+    node with ``gpus`` GPUs that are none. Partitions: ``short`` (1 h, the default), ``long`` (2 days), ``preempt``
+    (requeued when ``short`` or ``long`` need its nodes), ``closed`` (for a group you are not in), ``gpu``; 4 licences
+    ``matlab``. ``accounting``: a private database, ``sacct``, and the accounts and QoS of
+    :mod:`jobpool.testing.lab_accounting`. ``real``: nodes with the cores of this machine and a share of its memory
+    each, no GPUs. ``cgroups`` (root only; implies ``real``): jobs are held to their cores and memory.
+
+    ::
+
+        with SlurmLab(directory) as lab:
+            subprocess.run(["sbatch", "job.sh"], env={**os.environ, **lab.environment})
+
+    As a context manager, or after ``up()``, the lab ends with the process that brought it up, even by ``kill -9``.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        nodes: int = 4,
+        gpus: int = 4,
+        accounting: bool = False,
+        cgroups: bool = False,
+        real: bool = False,
+    ) -> None:
+        if nodes < 1 or gpus < 0:
+            raise ValueError(f"a lab has at least one node, and no fewer than 0 GPUs: nodes={nodes}, gpus={gpus}")
+        self.directory = Path(directory).absolute()
+        self._nodes, self._gpus = nodes, gpus
+        self._accounting, self._cgroups, self._real = accounting, cgroups, real or cgroups
+        self._plan: LabPlan | None = None
+
+    @classmethod
+    def attach(cls, directory: str | Path) -> Self:
+        """Take hold of the lab that another process brought up there. Raises :class:`LabFailed` when there is none."""
+        lab = cls(directory)
+        try:
+            lab._plan = plan_from_json(lab._record.read_text())
+        except FileNotFoundError:
+            raise LabFailed(f"there is no lab in {lab.directory}") from None
+        return lab
+
+    def __enter__(self) -> Self:
+        self.up()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def __repr__(self) -> str:
+        return f"<SlurmLab {self.directory} {'up' if self._plan else 'down'}>"
+
+    # What a client needs
+
+    @property
+    def plan(self) -> LabPlan:
+        """The lab's ports, names and places. Raises :class:`LabFailed` when it is not up."""
+        if self._plan is None:
+            raise LabFailed(f"the lab in {self.directory} is not up")
+        return self._plan
+
+    @property
+    def conf(self) -> Path:
+        """The ``slurm.conf`` of this lab."""
+        return self.plan.etc / "slurm.conf"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that lead a client's commands to this lab; to be added to its environment."""
+        return {"SLURM_CONF": str(self.conf)}
+
+    def client_environment(self) -> dict[str, str]:
+        """Return a whole environment for a client: ours, without the traces of any other cluster or job."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_INHERITED)}
+        return {**kept, **self.environment}
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the ordinary nodes."""
+        return tuple(node.name for node in self.plan.nodes if not node.gpus)
+
+    @property
+    def gpu_nodes(self) -> tuple[str, ...]:
+        """Names of the nodes with GPUs."""
+        return tuple(node.name for node in self.plan.nodes if node.gpus)
+
+    def run(
+        self, *argv: str, check: bool = True, input: str | None = None, cwd: Path | None = None, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as a client of this lab.
+
+        Raises :class:`LabFailed` with its words for a status other than 0, unless ``check`` is false.
+        """
+        done = subprocess.run(
+            [find_program(argv[0]), *argv[1:]],
+            env=self.client_environment(),
+            cwd=cwd,
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
+            **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}),
+        )
+        if check and done.returncode:
+            words = (done.stderr or done.stdout).strip()
+            raise LabFailed(f"'{' '.join(argv)}' failed", words=words, exit_code=done.returncode)
+        return done
+
+    # Up and down
+
+    def up(self, *, detached: bool = False) -> None:
+        """Bring the lab up; return when all its nodes are idle.
+
+        ``detached``: it outlives this process, until ``down()`` of a lab attached to its directory. Raises
+        :class:`~jobpool.errors.BatchSystemUnavailable` when programs are missing, :class:`LabFailed` when a daemon
+        does not get ready or a lab is up there already; nothing of the lab is left then.
+        """
+        self._check_machine()
+        self._clear_stale()
+        self._plan = self._make_plan()
+        try:
+            self._write_files()
+            if not detached:
+                self._watch.start()
+            self._start_daemons()
+        except BaseException:  # Ctrl-C too: nothing may stay behind
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """Cancel all jobs, end all daemons, remove all that the lab made. Does nothing when it is not up.
+
+        Also for a lab that is half started or half gone.
+        """
+        if self._plan is None:
+            return
+        with suppress(LabFailed, subprocess.TimeoutExpired):
+            self.cancel_jobs(timeout=2)
+        # By SIGKILL: an orderly end takes slurmctld 3 s, which it spends on saving state that is removed next. It goes
+        # first, so that it does not see its nodes go.
+        for daemon in self._daemons():
+            daemon.kill()
+        end_processes([f"{_MARK}={self.directory}", *(f"SLURMD_NODENAME={node.name}" for node in self.plan.nodes)])
+        if self.plan.cgroups:
+            remove_cgroups(self.plan.nodes)
+        self._remove_files()
+        self._plan = None
+
+    def cancel_jobs(self, timeout: float = 10) -> None:
+        """Cancel all jobs of all partitions and wait until the queue is empty.
+
+        Raises :class:`LabFailed` when the controller does not answer or jobs are left after the timeout (seconds).
+        """
+        if not self.slurmctld.is_running:
+            raise LabFailed("slurmctld is not running, so no job can be cancelled")
+        self.slurmctld.thaw()
+        if self.run("squeue", "--noheader", timeout=timeout).stdout.strip():
+            self.run("scancel", f"--user={self.plan.user}", timeout=timeout)
+            self._await(lambda: not self.run("squeue", "--noheader").stdout.strip(), "the queue is not empty", timeout)
+
+    # Faults
+
+    @property
+    def slurmctld(self) -> Daemon:
+        """The controller."""
+        return self._daemon("slurmctld", "-D", "-i")
+
+    def slurmd(self, node: str) -> Daemon:
+        """Return the daemon of one node."""
+        if node not in (known := [each.name for each in self.plan.nodes]):
+            raise ValueError(f"{node!r} is not a node of this lab: {', '.join(known)}")
+        return self._daemon("slurmd", "-D", "-N", node, name=node)
+
+    @property
+    def slurmdbd(self) -> Daemon:
+        """The accounting daemon, of a lab with accounting."""
+        return self._daemon("slurmdbd", "-D")
+
+    @property
+    def mariadbd(self) -> Daemon:
+        """The database, of a lab with accounting."""
+        argv = mariadbd_argv(self.plan)
+        return self._daemon(*argv)
+
+    def node_down(self, node: str, reason: str = "test") -> None:
+        """Declare a node dead, until :meth:`node_up`: its jobs are requeued, or end with NODE_FAIL, within a second."""
+        self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", f"Reason={reason}")
+
+    def node_up(self, node: str) -> None:
+        """Take a node that is down back into service, and wait until it can run jobs."""
+        self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        usable = ("idle", "mixed", "allocated", "completing")
+        self._await(lambda: self.node_states().get(node) in usable, f"node {node} does not come back", READY)
+
+    def node_states(self) -> dict[str, str]:
+        """Return the state of each node, in the words of ``sinfo`` (``idle``, ``down*``)."""
+        lines = self.run("sinfo", "--noheader", "--Node", "--format=%N %T").stdout.splitlines()
+        return dict(line.split() for line in lines)
+
+    def wait_until_answering(self) -> None:
+        """Wait until the controller answers, after it was started again. Raises :class:`LabFailed`."""
+        self._await(lambda: self.slurmctld.pid and self._answers(), "slurmctld does not answer", READY)
+
+    # How it is done. A condition that asks for a daemon's pid fails at once, with its log, when the daemon has died.
+
+    def _check_machine(self) -> None:
+        if missing := lab_missing(accounting=self._accounting):
+            raise BatchSystemUnavailable(
+                f"programs of SLURM are missing here; their packages: {', '.join(missing)}",
+                advice=missing_advice(missing),
+            )
+        if self._cgroups and cgroup_version() is None:
+            raise BatchSystemUnavailable(
+                "a lab with cgroups must be brought up by root, where /sys/fs/cgroup can be written",
+                advice="leave cgroups out: jobs then run without being held to their memory",
+            )
+
+    def _clear_stale(self) -> None:
+        if not self._record.exists():
+            return
+        there = type(self).attach(self.directory)
+        if there.slurmctld.is_running:
+            advice = "use it, bring it down first, or choose another directory"
+            raise LabFailed(f"a lab is up in {self.directory} already", advice=advice)
+        there.down()
+
+    def _make_plan(self) -> LabPlan:
+        tag = "".join(random.choices(string.ascii_lowercase, k=5))
+        model = machine_node(share=self._nodes) if self._real else Node(name="faked", port=0)
+        nodes = [replace(model, name=f"{tag}-n{i + 1}") for i in range(self._nodes)]
+        if self._gpus and not self._real:
+            nodes.append(replace(model, name=f"{tag}-gpu", gpus=self._gpus))
+        ctld_port, dbd_port, *node_ports = free_ports(2 + len(nodes))
+        return LabPlan(
+            directory=self.directory,
+            run=self._socket_directory(tag),
+            user=user_name(),
+            cluster=tag,
+            nodes=tuple(replace(node, port=port) for node, port in zip(nodes, node_ports, strict=True)),
+            ctld_port=ctld_port,
+            dbd_port=dbd_port if self._accounting else None,
+            cgroups=cgroup_version() if self._cgroups else None,
+        )
+
+    def _socket_directory(self, tag: str) -> Path:
+        directory = self.directory / "run"
+        if len(os.fsencode(directory)) <= SOCKET_DIRECTORY_MAX:
+            return directory
+        return Path(tempfile.mkdtemp(prefix=f"lab-{tag}-", dir="/tmp"))
+
+    @property
+    def _record(self) -> Path:
+        return self.directory / "lab.json"
+
+    def _write_files(self) -> None:
+        plan = self.plan
+        for place in (self.directory.parent, self.directory):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_private(self._record, plan_to_json(plan))
+        for place in (plan.etc, plan.log, plan.state, plan.devices, plan.pids, plan.run):
+            place.mkdir(mode=0o700, exist_ok=True)
+        _write_private(plan.etc / "slurm.conf", slurm_conf(plan))
+        _write_private(plan.etc / "gres.conf", gres_conf(plan))
+        if plan.cgroups:
+            _write_private(plan.etc / "cgroup.conf", cgroup_conf(plan))
+        if plan.dbd_port:
+            _write_private(plan.etc / "slurmdbd.conf", slurmdbd_conf(plan))
+        for node in plan.nodes:
+            plan.spool(node).mkdir(mode=0o700)
+            for i in range(node.gpus):
+                (plan.devices / f"gpu{i}").symlink_to(os.devnull)  # slurmd insists on a device
+
+    def _remove_files(self) -> None:
+        plan = self.plan
+        for place in (plan.etc, plan.log, plan.state, plan.devices, plan.database, plan.run):
+            shutil.rmtree(place, ignore_errors=True)
+        # Last of all the watching process and the record by which it, or anybody, finds what is left.
+        if self._watch.is_running and self._watch.pid != os.getpid():
+            self._watch.kill()
+        shutil.rmtree(plan.pids, ignore_errors=True)
+        self._record.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds files that are not the lab's
+            self.directory.rmdir()
+
+    def _daemon(self, program: str, *arguments: str, name: str | None = None) -> Daemon:
+        name = name or Path(program).name
+        return Daemon(
+            name=name,
+            argv=(find_program(program), *arguments),
+            environment={**self.client_environment(), **self._daemon_environment()},
+            log=self.plan.log / f"{name}.out",
+            pid_file=self.plan.pids / name,
+        )
+
+    def _daemon_environment(self) -> Mapping[str, str]:
+        return {_MARK: str(self.directory), "MYSQL_UNIX_PORT": str(self.plan.database_socket)}
+
+    @property
+    def _watch(self) -> Daemon:
+        # -P: a file beside the owner's script must not be taken for a module of the standard library.
+        argv = (sys.executable, "-P", "-m", "jobpool.testing.lab_watch", str(self.directory), str(os.getpid()))
+        daemon = self._daemon(*argv, name="watch")
+        return replace(daemon, environment=dict(os.environ))  # without the mark by which daemons are found and ended
+
+    def _daemons(self) -> list[Daemon]:
+        slurm = [self.slurmctld, *(self.slurmd(node.name) for node in self.plan.nodes)]
+        return [*slurm, self.slurmdbd, self.mariadbd] if self.plan.dbd_port else slurm
+
+    def _start_daemons(self) -> None:
+        if self.plan.dbd_port:
+            self._start_accounting()
+        self.slurmctld.start()
+        # A slurmd that starts before its controller answers tries again only after a second.
+        self.wait_until_answering()
+        slurmds = [self.slurmd(node.name) for node in self.plan.nodes]
+        for slurmd in slurmds:
+            slurmd.start()
+        idle = {slurmd.name: "idle" for slurmd in slurmds}
+        self._await(
+            lambda: all(slurmd.pid for slurmd in slurmds) and self.node_states() == idle,
+            "the nodes are not idle",
+            READY,
+        )
+
+    def _start_accounting(self) -> None:
+        create_database(self.plan)
+        self.mariadbd.start()
+        socket = self.plan.database_socket
+        self._await(lambda: self.mariadbd.pid and socket.exists(), "mariadbd does not answer", READY)
+        self.slurmdbd.start()
+        self._await(lambda: self.slurmdbd.pid and self._accounts(), "slurmdbd does not answer", READY)
+        self.run("sacctmgr", "--immediate", input=account_commands(self.plan))
+
+    def _answers(self) -> bool:
+        return "is UP" in self.run("scontrol", "ping", check=False).stdout
+
+    def _accounts(self) -> bool:
+        return self.run("sacctmgr", "--noheader", "show", "cluster", check=False).returncode == 0
+
+    def _await(self, condition: Callable[[], object], otherwise: str, timeout: float) -> None:
+        if not wait_until(condition, timeout):
+            raise LabFailed(f"{otherwise} after {timeout:.0f} s", tail=self._tails())
+
+    def _tails(self) -> str:
+        logs = sorted(self.plan.log.glob("*.out"), key=lambda log: log.stat().st_mtime)
+        return "\n".join(f"{log.name}: {last_lines(log, 6)}" for log in logs[-3:])
+
+
+_MARK = "JOBPOOL_LAB"
+"""The variable by which processes of a lab are found; slurmd hands it down to the jobs' slurmstepd."""
+
+
+def _write_private(path: Path, text: str) -> None:
+    # In one step: whoever finds the file finds all of it.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:  # 0600
+        file.write(text)
+    Path(file.name).replace(path)
+
+
+def lab_up(directory: str | Path, *, nodes: int = 4, accounting: bool = False) -> SlurmLab:
+    """Bring a lab up that outlives this process; end it with :func:`lab_down`. Raises as :meth:`SlurmLab.up`."""
+    lab = SlurmLab(directory, nodes=nodes, accounting=accounting)
+    lab.up(detached=True)
+    return lab
+
+
+def lab_down(directory: str | Path) -> None:
+    """End the lab in a directory, and its jobs. Raises :class:`LabFailed` when there is none."""
+    SlurmLab.attach(directory).down()
+
+
+def export_line(lab: SlurmLab) -> str:
+    """Write the line for a shell that leads its commands to the lab."""
+    return f"export SLURM_CONF={shlex.quote(str(lab.conf))}"

@@ -1,0 +1,121 @@
+"""Fixtures of the whole test-suite: a home of its own for each test, real SLURMs, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobpool.testing import SlurmLab, lab_missing
+from jobpool.testing.lab_machine import cgroup_version, missing_advice, processes_of
+
+# Beginnings of variables that would lead a test to the real configuration, or to a cluster around us.
+FOREIGN = ("JOBPOOL_", "DASK_", "SLURM", "SBATCH_", "SALLOC_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_", "XDG_")
+
+# Processes inherit it, also those that leave our process tree and session: servers, and jobs through sbatch.
+SESSION = f"TESTS_OF={uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Fail when the tests leave a process behind. Set up first, so that its end comes after all other fixtures'."""
+    name, value = SESSION.split("=")
+    os.environ[name] = value
+    yield
+    del os.environ[name]
+    left = psutil.wait_procs(_descendants(), timeout=5)[1]
+    told = [f"{process.pid} {' '.join(_command_line(process))}" for process in left]
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=5)
+    if told:
+        pytest.fail("the tests left processes behind (ended now):\n" + "\n".join(told), pytrace=False)
+
+
+def _descendants() -> list[psutil.Process]:
+    ours = {*psutil.Process().children(recursive=True), *processes_of([SESSION])} - {psutil.Process()}
+    # multiprocessing's own tracker lives as long as this process and ends with it.
+    return [process for process in ours if "multiprocessing.resource_tracker" not in " ".join(_command_line(process))]
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the test an empty home directory and an environment without foreign settings.
+
+    Directly under /tmp, not in ``tmp_path``: the path of a unix socket in it must stay below 108 bytes.
+    """
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        monkeypatch.delenv(name)
+    directory = Path(tempfile.mkdtemp(prefix="jobpool-home-", dir="/tmp"))
+    monkeypatch.setenv("HOME", str(directory))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)  # a job that ends just now may still write its log
+
+
+@pytest.fixture(scope="session")
+def slurm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
+    """A real SLURM of 4 nodes and one with GPUs, for all tests together."""
+    _need_packages(accounting=False)
+    with SlurmLab(tmp_path_factory.mktemp("lab"), nodes=4) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def slurm_lab_accounting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
+    """The same with accounting: ``sacct``, accounts, QoS with limits."""
+    _need_packages(accounting=True)
+    with SlurmLab(tmp_path_factory.mktemp("lab-accounting"), nodes=4, accounting=True) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def slurm_lab_cgroups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
+    """A real SLURM whose nodes are no larger than this machine, and whose memory limits bite. For root only."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED: memory limits by cgroups; this needs root")
+    _need_packages(accounting=False)
+    if cgroup_version() is None:
+        _absent("cgroups cannot be written on this machine")
+    with SlurmLab(tmp_path_factory.mktemp("lab-cgroups"), nodes=4, cgroups=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def enter_lab(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[SlurmLab], SlurmLab]]:
+    """Return a function that leads this test's commands and pools to a lab; the lab's jobs end with the test."""
+    entered: list[SlurmLab] = []
+
+    def enter(lab: SlurmLab) -> SlurmLab:
+        for name, value in lab.environment.items():
+            monkeypatch.setenv(name, value)
+        entered.append(lab)
+        return lab
+
+    yield enter
+    for lab in entered:
+        lab.cancel_jobs()
+
+
+def _need_packages(*, accounting: bool) -> None:
+    if missing := lab_missing(accounting=accounting):
+        _absent(f"no real SLURM here, missing: {', '.join(missing)}; {missing_advice(missing)}")
+
+
+def _absent(reason: str) -> None:
+    # Nobody reads the skips of a CI run: what is missing there is a failure.
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
