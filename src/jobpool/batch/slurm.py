@@ -1,0 +1,146 @@
+"""SLURM, from version 20.11 on: its commands, each beside the parser of its answer.
+
+::
+
+    JobScript ──slurm_script──► text ──slurm_submit──► sbatch --parsable      ──► ids | refused | doubtful
+                                names ───────────────► squeue, one for all    ──slurm_states──► what each job does
+                                names ───────────────► sacct,  one for all    ──slurm_states──► how jobs ended
+                                names, ids ──────────► scancel
+                                         slurm_limits: scontrol, sinfo        ──► what the site allows
+
+What is said here of SLURM's behaviour was seen on a real one; ``tests/batch/golden`` holds its words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from jobpool.batch import slurm_limits, slurm_script, slurm_states, slurm_submit
+from jobpool.batch.base import Answer, Directive, JobScript, NoAccounting, SubmitAnswer, Unanswered
+from jobpool.batch.quoting import check_name
+from jobpool.model import Command, Completed, Ending, JobId, Limits, Request
+
+__all__ = ["Slurm"]
+
+_ACCOUNTED_SINCE = "now-7days"
+"""How far back sacct looks: without a start it shows today's jobs only, and one that ended before midnight is missing.
+A job is asked for soon after it left the queue, so a week is far more than enough, and bounds the database's work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slurm:
+    """SLURM as a :class:`~jobpool.batch.base.BatchSystem`."""
+
+    name: str = "slurm"
+    commands: tuple[str, ...] = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
+    settle: float = 0.1
+
+    def directives(self, request: Request) -> tuple[Directive, ...]:
+        """Say what the request becomes."""
+        return slurm_script.directives(request)
+
+    def script(self, job: JobScript) -> str:
+        """Write the job script."""
+        return slurm_script.script(job)
+
+    def log_path(self, job: JobScript, id: JobId, index: int) -> Path:
+        """Say where the log of this job will be."""
+        return slurm_script.log_path(job, id)
+
+    def submit(self, script: str, *, name: str, count: int, environment: Mapping[str, str]) -> Command:
+        """Make one sbatch for all jobs; the script travels on stdin, so no file is left behind."""
+        several = (f"--array=0-{count - 1}",) if count > 1 else ()
+        cleaned = slurm_submit.clean_environment(environment, slurm_script.stated_options(script))
+        return Command(
+            ("sbatch", "--parsable", f"--job-name={check_name(name)}", *several),
+            stdin=script if count > 1 else slurm_script.as_plain_job(script),
+            environment=tuple(cleaned.items()),
+        )
+
+    def parse_submit(self, done: Completed, *, count: int) -> SubmitAnswer:
+        """Read the answer of sbatch."""
+        return slurm_submit.parse_submit(done, count=count)
+
+    def poll(self, names: Sequence[str]) -> Command:
+        """Make one squeue for all submissions; ``--me`` spares the controller a list of everybody's jobs."""
+        return Command(
+            (
+                "squeue", "--me", "--all", "--array", "--states=all", "--noheader",
+                f"--name={_joined(names)}", f"--Format={slurm_states.POLL_FORMAT}",
+            )
+        )  # fmt: skip
+
+    def parse_poll(self, done: Completed) -> Answer | Unanswered:
+        """Read the answer of squeue."""
+        return slurm_states.parse_poll(done)
+
+    def account(self, names: Sequence[str]) -> Command:
+        """Make one sacct for all submissions. Of a requeued job it tells the last run (``--duplicates`` all)."""
+        return Command(
+            (
+                "sacct", "--allocations", "--parsable2", "--noheader", f"--starttime={_ACCOUNTED_SINCE}",
+                f"--name={_joined(names)}", f"--format={slurm_states.ACCOUNT_FORMAT}",
+            )
+        )  # fmt: skip
+
+    def parse_account(self, done: Completed) -> Mapping[JobId, Ending] | Unanswered | NoAccounting:
+        """Read the answer of sacct."""
+        return slurm_states.parse_account(done)
+
+    def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
+        """Make one scancel for all ids, and one for each name.
+
+        Of several ``--name`` scancel takes the last one, and a name beside ids is a filter on them. A plain scancel
+        ends the script's whole process tree: CONT, TERM, and KILL after the site's KillWait; no ``--full`` is needed.
+        """
+        by_name = tuple(Command(("scancel", f"--name={check_name(name)}")) for name in names)
+        ranges = tuple(_ranges(ids))
+        return (Command(("scancel", *ranges)), *by_name) if ranges else by_name
+
+    def parse_cancel(self, done: Completed) -> Unanswered | None:
+        """Read the answer of scancel, which is silent about jobs that are gone."""
+        gone = ("already completing or completed", "invalid job id specified")
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        if done.ok or (said and all(any(word in line.lower() for word in gone) for line in said)):
+            return None
+        return Unanswered(done.words or f"scancel ended with {done.returncode} and said nothing")
+
+    def limits(self) -> tuple[Command, ...]:
+        """Make the few commands that tell the site's limits."""
+        return slurm_limits.commands()
+
+    def parse_limits(self, done: Sequence[Completed]) -> Limits:
+        """Read their answers."""
+        return slurm_limits.parse(done)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ",".join(check_name(name) for name in names)
+
+
+def _ranges(ids: Iterable[JobId]) -> Iterator[str]:
+    """Write ids as scancel takes them at once: ``1343_[0-99,107]`` costs one message, a hundred ids a hundred.
+
+    What is not an id of SLURM's names no job, and is left out.
+    """
+    arrays: dict[str, set[int]] = {}
+    for id in dict.fromkeys(ids):
+        match re.fullmatch(r"([0-9]+)(?:_([0-9]{1,9}))?", id):
+            case re.Match() as found if found[2] is None:
+                yield found[1]
+            case re.Match() as found:
+                arrays.setdefault(found[1], set()).add(int(found[2]))
+            case None:
+                continue
+    for base, indices in arrays.items():
+        yield f"{base}_[{','.join(_runs(sorted(indices)))}]"
+
+
+def _runs(indices: Sequence[int]) -> Iterator[str]:
+    for _, group in groupby(enumerate(indices), key=lambda pair: pair[1] - pair[0]):
+        run = [index for _, index in group]
+        yield str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}"

@@ -1,0 +1,106 @@
+"""The way of a script to SLURM: what sbatch sees of the caller's environment, and what its answer means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from jobpool.batch.base import Doubtful, Refused, SubmitAnswer, Submitted
+from jobpool.model import Completed, JobId
+
+__all__ = ["clean_environment", "parse_submit"]
+
+_OWN = (
+    "SLURM_",
+    "SLURMD_",
+    "SBATCH_",
+    "SALLOC_",
+    "SRUN_",
+    "SQUEUE_",
+    "SACCT_",
+    "SCANCEL_",
+    "SINFO_",
+    "PMI_",
+    "PMI2_",
+    "PMIX_",
+)
+"""Variables of SLURM and its launchers: inside an allocation they describe *that* one (SLURM_CPU_BIND,
+SLURM_CPUS_PER_TASK, SLURM_ARRAY_TASK_ID), or they would change what our commands do (SBATCH_EXPORT=NONE)."""
+
+_ACCESS = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"})
+"""How SLURM is reached at all."""
+
+_SITE_DEFAULTS = {
+    "SBATCH_ACCOUNT": {"--account", "-A"},
+    "SBATCH_PARTITION": {"--partition", "-p"},
+    "SBATCH_QOS": {"--qos", "-q"},
+    "SBATCH_RESERVATION": {"--reservation"},
+    "SBATCH_CONSTRAINT": {"--constraint", "-C"},
+    "SBATCH_WCKEY": {"--wckey"},
+}
+"""Defaults that sites tell people to set. They would win over a directive, so they stay only where there is none."""
+
+_DEVICES = frozenset({"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"})
+"""Inside an allocation: its GPUs, which are not those of the new job."""
+
+_DOUBTFUL = (
+    "timed out",
+    "unable to contact slurm controller",
+    "zero bytes were transmitted or received",
+    "unexpected message received",
+    "message receive failure",
+    "message send failure",
+    "communication connection failure",
+    "communication shutdown failure",
+    "header lengths are longer than data received",
+    "protocol authentication error",
+    "connection refused",
+    "connection reset",
+    "connection timed out",
+    "transport endpoint",
+    "broken pipe",
+    "standby mode",
+    "no route to host",
+)
+"""The message may have reached the controller. With a frozen one sbatch says "Socket timed out", and the job runs
+later (seen)."""
+
+_TEMPORARY = re.compile(
+    r"\b(QOS|Assoc)\w*SubmitJob\w*Limit|resource temporarily unavailable|temporarily unable to accept job",
+    re.IGNORECASE,
+)
+"""Limits on jobs in the queue at once, and a controller that is full: asking again later may succeed."""
+
+
+def clean_environment(environment: Mapping[str, str], stated: frozenset[str]) -> dict[str, str]:
+    """Return the caller's environment for sbatch, which hands it on to the job.
+
+    PATH, LD_LIBRARY_PATH, a venv and loaded modules stay (``--export=NONE`` would drop them). ``stated`` are the
+    options of the script's directives.
+    """
+    inside = "SLURM_JOB_ID" in environment
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _ACCESS
+        or (name in _SITE_DEFAULTS and not _SITE_DEFAULTS[name] & stated)
+        or not (name in _SITE_DEFAULTS or name.startswith(_OWN) or (inside and name in _DEVICES))
+    }
+
+
+def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:
+    """Read the answer of ``sbatch --parsable``: the id, with ``;cluster`` behind it on a federation."""
+    words = done.words or f"sbatch ended with {done.returncode} and said nothing"
+    if done.returncode is None or done.returncode < 0:
+        return Doubtful(words)
+    if done.returncode == 0:
+        found = [match[1] for line in done.stdout.splitlines() if (match := re.fullmatch(r"(\d+)(;\S+)?\s*", line))]
+        return Submitted(_ids(found[0], count)) if len(found) == 1 else Doubtful(words)
+    said = done.stderr.lower()
+    if "sbatch:" not in said or any(phrase in said for phrase in _DOUBTFUL):
+        return Doubtful(words)
+    return Refused(words, temporary=_TEMPORARY.search(done.stderr) is not None)
+
+
+def _ids(base: str, count: int) -> tuple[JobId, ...]:
+    return (JobId(base),) if count == 1 else tuple(JobId(f"{base}_{index}") for index in range(count))
