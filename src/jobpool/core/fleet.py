@@ -1,0 +1,211 @@
+"""All jobs of the pool and the submissions they came from: who is asked about in a poll, and what its answer means.
+
+A submission whose command's answer was lost is *doubtful*: it is looked up by its name until it shows, or until several
+answered look-ups, some seconds apart, did not show it. It is never repeated blindly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jobpool.core.events import Accounted, JobKey, Polled
+from jobpool.core.jobs import (
+    Draining,
+    Ended,
+    Job,
+    Missed,
+    Observation,
+    Pending,
+    Serving,
+    Sighted,
+    Silent,
+    Starting,
+    Submitting,
+    Told,
+)
+from jobpool.core.settings import CoreSettings
+from jobpool.model import JobId
+
+__all__ = ["Doubt", "Fleet", "Submission"]
+
+_REMEMBERED = 100
+"""Ended jobs kept for the status, beside the living ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Nobody knows whether a submission exists."""
+
+    words: str
+    misses: int = 0
+    """Answered look-ups in a row that did not show it."""
+    last: float = 0.0
+    """When the last of them was counted."""
+
+
+@dataclass(slots=True)
+class Submission:
+    """One submit command."""
+
+    name: str
+    request: str
+    count: int
+    answered: bool = False
+    """The command came back, whatever it said."""
+    doubt: Doubt | None = None
+
+
+class Fleet:
+    """The jobs that did not end, and the last ones that did."""
+
+    def __init__(self, settings: CoreSettings) -> None:
+        self._settings = settings
+        self.jobs: dict[JobKey, Job] = {}
+        self.ended: dict[JobKey, Job] = {}
+        self.submissions: dict[str, Submission] = {}
+        """Those with a job that did not end."""
+        self.ghosts: dict[str, None] = {}
+        """Submissions that were looked up in vain: in every poll and in the last cancel, should they turn up."""
+        self._numbered = 0
+        self._supply: Counter[str] = Counter()
+        self._alive: Counter[str] = Counter()
+
+    def submit(self, request: str, count: int, now: float) -> Submission:
+        """Note a new submission under a name that was not used before."""
+        self._numbered += 1
+        name = f"jp-{self._settings.pool}-{self._numbered}"
+        submission = self.submissions[name] = Submission(name, request, count)
+        for element in range(count):
+            self.put(Job(key=JobKey(name, element), request=request, state=Submitting(now)))
+        return submission
+
+    def put(self, job: Job) -> None:
+        """Store a job after a change."""
+        before = self.jobs.get(job.key)
+        if before is not None:
+            self._count(before, -1)
+        if not isinstance(job.state, Ended):
+            self.jobs[job.key] = job
+            self._count(job, 1)
+            return
+        self.jobs.pop(job.key, None)
+        self.ended[job.key] = job
+        if len(self.ended) > _REMEMBERED:
+            del self.ended[next(iter(self.ended))]
+        self._tidy(job.key.submission)
+
+    def forget(self, submission: Submission) -> None:
+        """Remove the jobs of a submission that do not exist. Those that were seen stay."""
+        for job in self.of_submission(submission):
+            if isinstance(job.state, Submitting):
+                self._count(job, -1)
+                del self.jobs[job.key]
+        submission.answered, submission.doubt = True, None
+        self._tidy(submission.name)
+
+    def _tidy(self, name: str) -> None:
+        if not self._alive[name]:
+            self.submissions.pop(name, None)
+            del self._alive[name]
+
+    def _count(self, job: Job, step: int) -> None:
+        self._alive[job.key.submission] += step
+        if job.supplies:
+            self._supply[job.request] += step
+
+    def supply(self, request: str) -> int:
+        """Count the jobs of a request that serve or are expected to."""
+        return self._supply[request]
+
+    def of(self, request: str) -> list[Job]:
+        """Return the jobs of a request that did not end."""
+        return [job for job in self.jobs.values() if job.request == request]
+
+    def of_submission(self, submission: Submission) -> list[Job]:
+        """Return the jobs of a submission that did not end."""
+        keys = (JobKey(submission.name, element) for element in range(submission.count))
+        return [self.jobs[key] for key in keys if key in self.jobs]
+
+    # ------------------------------------------------------------------------------------------------- asking
+
+    def names(self) -> tuple[str, ...]:
+        """Return the submissions to ask about. One whose submit command is under way is left in peace."""
+        known = [name for name, submission in self.submissions.items() if submission.answered or self.seen(submission)]
+        return (*known, *self.ghosts)
+
+    def seen(self, submission: Submission) -> bool:
+        """Whether a job of it was seen, by its agent or in a poll."""
+        return any(not isinstance(job.state, Submitting) for job in self.of_submission(submission))
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the answer of a submit command is missing."""
+        return any(not submission.answered for submission in self.submissions.values())
+
+    @property
+    def pressing(self) -> bool:
+        """Whether something is open that only the batch system can answer."""
+        return any(submission.doubt for submission in self.submissions.values()) or any(
+            job.absent or isinstance(job.state, Silent) for job in self.jobs.values()
+        )
+
+    def read_poll(self, polled: Polled, asked: float) -> Iterator[tuple[JobKey, Observation]]:
+        """Say what an answer tells of each job that it was asked for."""
+        shown = {JobKey(seen.name, seen.index): seen for seen in polled.seen}
+        for name in polled.names:
+            if (submission := self.submissions.get(name)) is None:
+                continue
+            for job in self.of_submission(submission):
+                late = asked < _since(job)
+                if (seen := shown.get(job.key)) is not None:
+                    yield job.key, Sighted(polled.time, seen, late)
+                elif not late:
+                    yield job.key, Missed(polled.time)
+
+    def strays(self, polled: Polled) -> list[JobId]:
+        """Return jobs of ours in an answer that are in the queue although they should not be."""
+        return [
+            seen.id
+            for seen in polled.seen
+            if seen.ending is None
+            and JobKey(seen.name, seen.index) not in self.jobs
+            and (seen.name in self.ghosts or JobKey(seen.name, seen.index) in self.ended)
+        ]
+
+    def look_up(self, polled: Polled, asked: float) -> Iterator[tuple[Submission, Doubt | None]]:
+        """Say what an answer tells of each doubtful submission: None when it exists, else the doubt that is left."""
+        shown = {seen.name for seen in polled.seen}
+        for name in polled.names:
+            submission = self.submissions.get(name)
+            if submission is None or (doubt := submission.doubt) is None:
+                continue
+            if name in shown or self.seen(submission):
+                yield submission, None
+            elif not doubt.misses or asked - doubt.last >= self._settings.lookup_gap:
+                submission.doubt = Doubt(doubt.words, doubt.misses + 1, asked)
+                yield submission, submission.doubt
+
+    def read_account(self, accounted: Accounted) -> Iterator[tuple[JobKey, Observation]]:
+        """Say what the accounting tells of the jobs that it was asked for."""
+        endings = accounted.endings or {}
+        for name in accounted.names:
+            if (submission := self.submissions.get(name)) is not None:
+                for job in self.of_submission(submission):
+                    if job.id is not None and (ending := endings.get(job.id)) is not None:
+                        yield job.key, Told(accounted.time, ending)
+
+    def unexplained(self) -> tuple[str, ...]:
+        """Return the submissions of jobs that the queue does not show any more: the accounting may know."""
+        return tuple(dict.fromkeys(job.key.submission for job in self.jobs.values() if job.absent))
+
+
+def _since(job: Job) -> float:
+    match job.state:
+        case Submitting(since=since) | Pending(since=since) | Starting(since=since):
+            return since
+        case Serving(since=since) | Draining(since=since) | Silent(since=since):
+            return since
+        case state:
+            return state.at if isinstance(state, Ended) else state.since

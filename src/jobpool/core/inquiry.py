@@ -1,0 +1,80 @@
+"""When to ask the batch system about the jobs: one question at a time, and politely."""
+
+from __future__ import annotations
+
+from jobpool.core.policy import Cadence
+from jobpool.core.settings import CoreSettings
+
+__all__ = ["Inquiry"]
+
+_COMPLAIN_AFTER = 3
+"""Polls without an answer before a person is told."""
+
+_SLOWEST_AT_END = 5.0
+"""Seconds between two polls at most while somebody waits for the shutdown."""
+
+
+class Inquiry:
+    """The state of the poll."""
+
+    def __init__(self, settings: CoreSettings, now: float) -> None:
+        self._settings = settings
+        self._cadence = Cadence(now, settings.poll_fast)
+        self._asked: float | None = None
+        self._news = False
+        self._again = False
+        self._unanswered = 0
+        self.ending = False
+        """A person waits for the jobs to go: ask more often."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._asked is not None
+
+    @property
+    def due(self) -> float:
+        """When to ask next."""
+        return self._cadence.due
+
+    def hurry(self, now: float, *, at_once: bool = False) -> None:
+        """Note a change: the next answer will be worth having."""
+        self._news = True
+        fast = self._fast
+        self._cadence = Cadence(now, fast) if at_once else self._cadence.hurry(now, fast)
+        self._again |= at_once and self.under_way  # the answer under way will not tell of it
+
+    def ask(self, now: float) -> None:
+        """Note that the question goes out."""
+        self._asked, self._news = now, False
+
+    def answered(self) -> float:
+        """Note that an answer came. Returns when it was asked for: what happened since then is newer."""
+        asked, self._asked = self._asked, None
+        self._unanswered = 0
+        return float("-inf") if asked is None else asked
+
+    def rest(self, now: float, *, pressing: bool) -> None:
+        """Set the time of the next question, after an answer was read."""
+        if self._again:
+            self._cadence = Cadence(now, self._fast)
+        elif pressing or self._news:
+            self._cadence = Cadence(now + self._fast, self._fast)
+        else:
+            self._cadence = self._cadence.quiet(now, self._slow, self._settings)
+        self._again = False
+
+    def failed(self, now: float) -> bool:
+        """Note that the batch system could not be asked. Returns whether it is time to tell a person."""
+        self._asked = None
+        self._unanswered += 1
+        self._cadence = self._cadence.quiet(now, self._slow, self._settings)
+        return self._unanswered == _COMPLAIN_AFTER
+
+    @property
+    def _fast(self) -> float:
+        return self._settings.poll_at_end if self.ending else self._settings.poll_fast
+
+    @property
+    def _slow(self) -> float:
+        return _SLOWEST_AT_END if self.ending else self._settings.poll_slow

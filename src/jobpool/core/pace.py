@@ -1,0 +1,50 @@
+"""How many calls travel together: measured durations per function, and the size of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["BUNDLE_BYTES", "BUNDLE_CALLS", "BUNDLE_WORK", "SHORT", "SPLIT_WORK", "Pace"]
+
+BUNDLE_WORK = 0.050
+"""Seconds of work in a bundle: fifty times what a message costs at both ends, and still a smooth progress bar."""
+
+BUNDLE_CALLS = 1000
+"""Calls in a bundle at most: beyond it, a message costs less than 1 us per call already."""
+
+BUNDLE_BYTES = 4 * 2**20
+"""Payload of a bundle at most, unless one call has more: larger messages gain nothing and hold up the others."""
+
+SPLIT_WORK = 0.005
+"""Seconds of work that are not split further to share the tail: a message would cost more than it saves."""
+
+SHORT = 1.0
+"""Calls with a mean of at most this many seconds may wait at a busy worker. For longer ones the way of some
+milliseconds does not matter, and a call that waits behind a long one could have run on the next free worker."""
+
+_MEMORY = 200
+"""Calls that the mean remembers: enough to be steady, few enough to follow a change of the inputs."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """What is known of one function's duration."""
+
+    mean: float | None = None
+    """Seconds per call; None: none came back yet."""
+    cap: int = 1
+    """Calls in a bundle at most. Doubles with each answer: the first calls may not be like the rest."""
+    _count: int = 0
+
+    def learn(self, total: float, calls: int) -> None:
+        """Add ``calls`` calls that took ``total`` seconds together."""
+        self._count = min(_MEMORY, self._count + calls)
+        mean = total / calls
+        weight = min(1.0, calls / self._count)
+        self.mean = mean if self.mean is None else self.mean + weight * (mean - self.mean)
+        self.cap = min(BUNDLE_CALLS, self.cap * 2)
+
+    @property
+    def short(self) -> bool:
+        """Whether its calls may wait at a busy worker."""
+        return self.mean is not None and self.mean <= SHORT

@@ -1,0 +1,191 @@
+"""What becomes of a call after a loss: one table.
+
+=========================  =====================================================================================
+cause                      a call that had started (one that had not runs again, and nothing is counted)
+=========================  =====================================================================================
+worker died                again up to ``crashed`` times, then CallCrashed
+worker killed for memory   CallOutOfMemory
+job killed for memory      alone in the job: CallOutOfMemory; beside others: again up to ``crashed`` times, then that
+job's walltime ended       it had nearly the whole walltime, or it is the second time: CallTimedOut; else again
+job lost in another way    again up to ``lost`` times, then JobLost
+=========================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from jobpool.core.events import Death
+from jobpool.core.settings import Retry
+from jobpool.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost, JobPoolError
+from jobpool.model import Ending, EndingKind, JobId, Request
+from jobpool.units import Memory
+
+__all__ = ["NEVER", "Again", "GiveUp", "History", "Loss", "Place", "decide"]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a call went through already."""
+
+    lost: int = 0
+    crashed: int = 0
+    timed_out: int = 0
+
+
+NEVER = History()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it happened, for the message."""
+
+    job: JobId | None
+    node: str | None
+    request: Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """How a call lost its worker."""
+
+    cause: Ending | Death
+    started: bool
+    alone: bool = True
+    """No other call ran in the job."""
+    whole: bool = True
+    """The call had nearly all of the job's walltime."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The call waits again, at the head of the queue, with this history."""
+
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The call fails with this error."""
+
+    error: JobPoolError
+
+
+def decide(loss: Loss, history: History, place: Place, retry: Retry) -> Again | GiveUp:
+    """Look the loss up in the table."""
+    if not loss.started:
+        return Again(history)
+    cause = loss.cause
+    if isinstance(cause, Death):
+        return _after_death(cause, history, place, retry)
+    match cause.kind:
+        case EndingKind.OUT_OF_MEMORY:
+            return _after_job_memory(cause, history, place, retry, alone=loss.alone)
+        case EndingKind.TIMED_OUT:
+            return _after_walltime(cause, history, place, whole=loss.whole)
+        case (
+            EndingKind.COMPLETED
+            | EndingKind.FAILED
+            | EndingKind.LAUNCH_FAILED
+            | EndingKind.CANCELLED
+            | EndingKind.PREEMPTED
+            | EndingKind.NODE_FAILED
+            | EndingKind.LOST
+        ):
+            return _after_loss(cause, history, place, retry)
+        case _:
+            assert_never(cause.kind)
+
+
+def _after_death(death: Death, history: History, place: Place, retry: Retry) -> Again | GiveUp:
+    if death.out_of_memory:
+        return GiveUp(_killed_for_memory(place, used=death.peak_memory, tail=death.tail))
+    if history.crashed < retry.crashed:
+        return Again(replace(history, crashed=history.crashed + 1))
+    how = _how_it_died(death)
+    error = CallCrashed(
+        f"the worker process {how} while it ran this call{_in_all(history.crashed + 1)}",
+        job=place.job,
+        node=place.node,
+        signal=None if death.signal is None else _signal_name(death.signal),
+        exit_code=death.exit_code if death.signal is None else None,
+        tail=death.tail,
+        advice="run the call alone with the same input, with faulthandler.enable() in the initializer, to see where",
+    )
+    return GiveUp(error)
+
+
+def _after_job_memory(ending: Ending, history: History, place: Place, retry: Retry, *, alone: bool) -> Again | GiveUp:
+    # The batch system does not tell which of several calls took the memory: no innocent call fails for it at once.
+    if not alone and history.crashed < retry.crashed:
+        return Again(replace(history, crashed=history.crashed + 1))
+    return GiveUp(_killed_for_memory(place, words=ending.words, limit=ending.limit))
+
+
+def _killed_for_memory(
+    place: Place, *, used: int = 0, words: str = "", limit: str | None = None, tail: str = ""
+) -> CallOutOfMemory:
+    memory, whole = place.request.memory, place.request.job_memory
+    asked = None if memory is None else f"{memory} for each worker, {whole} for the job"
+    more = Memory(max(used, memory or 0) * 3 // 2)
+    return CallOutOfMemory(
+        "the call was killed because its job was out of memory",
+        job=place.job,
+        node=place.node,
+        words=words,
+        used=str(Memory(used)) if used else None,
+        limit=asked or limit,
+        tail=tail,
+        advice=f'ask for more memory, for example memory="{more}"' if more else "ask for more memory with memory=",
+    )
+
+
+def _after_walltime(ending: Ending, history: History, place: Place, *, whole: bool) -> Again | GiveUp:
+    if not whole and history.timed_out == 0:
+        return Again(replace(history, timed_out=1))
+    walltime = place.request.walltime
+    what = "it had the whole walltime" if whole else "it is the second time"
+    error = CallTimedOut(
+        f"the call did not finish before its job's walltime ended; {what}",
+        job=place.job,
+        node=place.node,
+        words=ending.words,
+        limit=str(walltime) if walltime else ending.limit,
+        advice="ask for a longer walltime, or split the call into shorter ones",
+    )
+    return GiveUp(error)
+
+
+def _after_loss(ending: Ending, history: History, place: Place, retry: Retry) -> Again | GiveUp:
+    if history.lost < retry.lost:
+        return Again(replace(history, lost=history.lost + 1))
+    error = JobLost(
+        f"the job ended ({ending.kind.value}) while the call ran in it{_in_all(history.lost + 1)}",
+        job=place.job,
+        node=place.node,
+        words=ending.words,
+        ending=ending.kind.value,
+        exit_code=ending.exit_code,
+        signal=None if ending.signal is None else _signal_name(ending.signal),
+        advice="look into the job's log; if jobs are lost by preemption, ask for another partition or QoS",
+    )
+    return GiveUp(error)
+
+
+def _in_all(times: int) -> str:
+    return "" if times == 1 else f"; it was run {times} times and this happened each time"
+
+
+def _how_it_died(death: Death) -> str:
+    if death.signal is not None:
+        return f"was killed by {_signal_name(death.signal)}"
+    return "died" if death.exit_code is None else f"exited with code {death.exit_code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

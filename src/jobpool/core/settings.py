@@ -1,0 +1,75 @@
+"""The numbers that the core decides by. Each has a unit and a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobpool.model import Limits, Request
+
+__all__ = ["CoreSettings", "Retry"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a call may run again after a loss."""
+
+    lost: int = 10
+    """Times that a call may lose its job without fault of its own (preemption, node failure, ...)."""
+    crashed: int = 2
+    """Times that a call's worker may die under it before the call is blamed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreSettings:
+    """All that the core is told before the first event. Times are in seconds."""
+
+    pool: str
+    """Short id of the pool; submissions are named ``jp-{pool}-{n}``."""
+    request: Request = field(default_factory=Request)
+    """The pool's own request; its key is the empty text."""
+    limits: Limits = field(default_factory=Limits)
+    max_workers: int = 1
+    """Calls that run at once at most, for each request."""
+    min_workers: int = 0
+    """Workers of the pool's own request that are held without work."""
+    idle_timeout: float = 600.0
+    """A job is kept this long without work: a queue may take longer than a pause between two cells of a notebook."""
+    retry: Retry = field(default_factory=Retry)
+
+    settle: float = 0.2
+    """Demand should be steady this long before jobs are asked for: one submit command for a loop of submits."""
+    settle_at_most: float = 1.0
+    """Demand that keeps growing is not waited for longer than this."""
+
+    poll_fast: float = 2.0
+    """Between two polls after a change. Sites ask users not to poll more often than every few seconds."""
+    poll_slow: float = 60.0
+    """Between two polls when nothing changes. Agents report by themselves; only the reason of a waiting job is late."""
+    poll_growth: float = 1.5
+    poll_at_end: float = 0.5
+    """First interval while the pool waits for its cancelled jobs to go: a person waits too."""
+
+    connect_timeout: float = 300.0
+    """A job that runs so long without its agent is given up. Imports from a slow shared file system take minutes."""
+    proof: float = 60.0
+    """An agent that stayed connected so long has shown that the setup works, also without a call."""
+    loss_grace: float = 10.0
+    """After an agent left, the batch system has this long to say why before its calls are decided."""
+    absences: int = 3
+    """Polls in a row that do not show a job before it counts as gone: controllers restart, caches lag."""
+    failed_starts: int = 3
+    """Jobs in a row that came to nothing before the pool stops asking."""
+    cancel_again: float = 10.0
+    """A cancelled job that is still there after this is cancelled again: the first command may have been lost."""
+    shutdown_patience: float = 30.0
+    """How long a shutdown waits for cancelled jobs to go. SLURM's KillWait is 30 s by default."""
+
+    lookup_gap: float = 5.0
+    """Between two look-ups of a doubtful submission: a thawing controller may take a waiting submit late."""
+    lookups: int = 3
+    """Look-ups in a row that were answered and did not show it before a doubtful submission counts as not there."""
+    backoff_first: float = 15.0
+    """Before asking again after a refusal that may lift, or after a job that came to nothing; doubles each time."""
+    backoff_last: float = 300.0
+    halving_gap: float = 1.0
+    """Before asking for half as many jobs, when several at once were refused: a few quick steps find the limit."""

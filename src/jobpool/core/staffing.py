@@ -1,0 +1,89 @@
+"""One request's standing with the batch system: what was asked for, refused, and came to nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobpool.core.jobs import Job
+from jobpool.core.policy import Backoff, Demand, Settling, chunks, jobs_wanted
+from jobpool.core.settings import CoreSettings
+from jobpool.errors import JobPoolError, JobsFailed, RequestRefused
+from jobpool.model import Ending, EndingKind, Request
+
+__all__ = ["Staffing", "jobs_failed", "request_refused"]
+
+_NO_FAULT = frozenset({EndingKind.PREEMPTED, EndingKind.NODE_FAILED})
+"""Endings that say nothing about the setup, even if the job never served."""
+
+
+@dataclass(slots=True)
+class Staffing:
+    """What is known of the jobs for one request."""
+
+    request: Request
+    settling: Settling = field(default_factory=Settling)
+    backoff: Backoff = field(default_factory=Backoff)
+    surplus_since: float | None = None
+    failures: int = 0
+    """Jobs in a row that came to nothing, without one that served between."""
+    losses: int = 0
+    """Jobs in a row that were lost, without a result between."""
+    broken: JobPoolError | None = None
+    """Why there will be no more jobs for it."""
+
+    def wanted(self, demand: Demand, settings: CoreSettings) -> int:
+        """Return how many jobs the demand is worth."""
+        return jobs_wanted(demand, workers_per_job=self.request.workers_per_job, limits=settings.limits)
+
+    def due(self, wanted: int, *, full: bool, now: float, settings: CoreSettings) -> float:
+        """Return when the missing jobs are to be asked for. ``full``: demand cannot grow any more."""
+        self.settling = self.settling.step(wanted, now)
+        settled = now if full else self.settling.due(settings)
+        return max(settled, self.backoff.until)
+
+    def submissions(self, missing: int, settings: CoreSettings) -> list[int]:
+        """Return the sizes of the submissions to make now."""
+        self.settling = Settling()
+        return chunks(min(missing, self.backoff.most or missing), settings.limits)
+
+    def served(self) -> None:
+        """Note that a job of it works."""
+        self.failures = 0
+
+    def resulted(self) -> None:
+        """Note that a call came back."""
+        self.losses = 0
+
+    def lost(self, job: Job, ending: Ending, now: float, settings: CoreSettings) -> bool:
+        """Note that a job ended that was not told to. Returns whether the setup has to count as failing."""
+        if job.proven or ending.kind in _NO_FAULT:
+            self.losses += 1
+            if self.losses > settings.failed_starts:
+                self.backoff = self.backoff.longer(now, settings)
+            return False
+        self.failures += 1
+        if self.failures > 1:
+            self.backoff = self.backoff.longer(now, settings)
+        return self.failures >= settings.failed_starts
+
+
+def jobs_failed(job: Job, ending: Ending, failures: int) -> JobsFailed:
+    """Say that job after job came to nothing, with the last one as the example."""
+    return JobsFailed(
+        f"{failures} jobs in a row ended before they could run a call; no more are asked for",
+        job=job.id,
+        node=job.node,
+        words=ending.words,
+        ending=ending.kind.value,
+        exit_code=ending.exit_code,
+        advice="look into the log of the job; `jobpool doctor` tries what a job needs",
+    )
+
+
+def request_refused(words: str) -> RequestRefused:
+    """Say that the batch system refused the request."""
+    return RequestRefused(
+        "the batch system refused the jobs",
+        words=words,
+        advice="change what it names; `jobpool check` compares the request with the site's limits",
+    )
