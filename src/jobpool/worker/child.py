@@ -1,0 +1,271 @@
+"""A worker: the process that runs calls, one at a time, and sends each result as soon as it is there.
+
+It gets frames from its agent: ``("define", key, pickle)``, ``("run", ((id, key, arguments), ...))`` and
+``("retract", (id, ...))``; and sends ``("ready",)`` or ``("failed", words, pickled exception)`` after the initializer,
+``("done", id, ok, payload, wall, cpu, peak, threads, log, end of log)`` after each call, and ``("skipped", (id, ...))``
+for calls that were retracted before they started. End of file means: no more calls, exit.
+
+A call may do what a script may. What it changes in the process and would harm the next call is put back: working
+directory, umask, signal handlers and mask, alarms, ``sys.stdout`` and ``sys.stderr``. Environment variables, imported
+modules and memory stay, as in a process pool.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jobpool import pickling, wire
+from jobpool.errors import NotPicklable
+from jobpool.worker.linux import die_with_parent
+from jobpool.worker.meter import CallMeter
+
+if TYPE_CHECKING:
+    from jobpool.worker.forkserver import Birth
+
+LOG_KEPT = 64 * 1024
+"""Bytes of a call's output that travel with its result; the log file has all of it."""
+
+KILL_FIRST = 200
+"""Added to oom_score_adj: 20 % of the limit. A job has many small workers and one agent, which holds all results on
+their way; when memory runs out the kernel shall take a worker, even where the agent is larger."""
+
+_READ_SIZE = 256 * 1024
+_KEPT_SIGNALS = tuple(
+    getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "USR1", "USR2", "ALRM", "TERM", "CHLD", "PROF", "VTALRM")
+)
+
+
+def main(birth: Birth) -> NoReturn:
+    """Become a worker, run calls until there will be no more, and exit."""
+    die_with_parent(birth.server)
+    os.setsid()
+    _redirect(birth.log)
+    _obtain(birth.order)
+    _shield_signals(birth.channel)
+    _reseed()
+    _Worker(birth.channel, birth.log).run(birth.setup["initializer"])
+    _exit(0)
+
+
+class _Worker:
+    def __init__(self, channel: socket.socket, log: int) -> None:
+        self._channel = channel
+        self._log = log
+        self._functions: dict[str, bytes | Callable[..., Any]] = {}
+        self._queue: deque[tuple[int, str, bytes]] = deque()
+        self._unpacker = wire.Unpacker()
+        self._incoming = select.poll()
+        self._incoming.register(channel, select.POLLIN)
+
+    def run(self, initializer: bytes | None) -> None:
+        """Run the initializer and then calls, until the agent closes the channel."""
+        if initializer is not None:
+            self._initialize(initializer)
+        self._meter = CallMeter()
+        self._state = _State()
+        self._send("ready")
+        while True:
+            while self._queue:
+                # A call that was retracted before it starts must not run, so look before each.
+                if self._incoming.poll(0):
+                    self._receive()
+                if self._queue:
+                    self._call(*self._queue.popleft())
+            self._receive()
+
+    def _initialize(self, initializer: bytes) -> None:
+        try:
+            function, args = pickling.loads(initializer)
+            function(*args)
+        except BaseException as error:  # noqa: BLE001 - the user's code; the pool's users are told
+            _flush()
+            self._send("failed", f"{type(error).__name__}: {error}", pickling.dumps_exception(error))
+            _exit(1)
+        _flush()
+
+    def _call(self, id: int, key: str, payload: bytes) -> None:
+        log_start = os.fstat(self._log).st_size
+        self._meter.start()
+        try:
+            function = self._function(key)
+            args, kwargs = pickling.loads_arguments(payload)
+            answer = True, pickling.dumps_result(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - as in ProcessPoolExecutor, SystemExit is a call's exception too
+            # The first entry of the traceback is this function; it says nothing to the user.
+            answer = False, pickling.dumps_exception(error.with_traceback(_without_first(error)))
+        usage = self._meter.stop()
+        _flush()
+        log, log_end = self._output(log_start)
+        self._state.restore()
+        try:
+            self._send("done", id, *answer, *usage, log, log_end)
+        except wire.WireError as error:
+            self._send("done", id, False, pickling.dumps_exception(NotPicklable(str(error))), *usage, log, log_end)
+
+    def _function(self, key: str) -> Callable[..., Any]:
+        function = self._functions[key]
+        if isinstance(function, bytes):
+            function = self._functions[key] = pickling.loads_function(function)
+        return function
+
+    def _output(self, start: int) -> tuple[bytes, int]:
+        """Return the last part of what was written since ``start``, and where the log ends now."""
+        end = os.fstat(self._log).st_size
+        if end <= start:
+            return b"", end
+        start = max(start, end - LOG_KEPT)
+        return os.pread(self._log, end - start, start), end
+
+    def _receive(self) -> None:
+        """Wait for the next frames and act on them. Exits when there will be no more."""
+        data = self._channel.recv(_READ_SIZE)
+        if not data:
+            _exit(0)
+        for message in self._unpacker.feed(data):
+            match message:
+                case ("run", calls):
+                    self._queue.extend(calls)
+                case ("define", key, function):
+                    self._functions[key] = function
+                case ("retract", ids):
+                    skipped = tuple(call[0] for call in self._queue if call[0] in ids)
+                    self._queue = deque(call for call in self._queue if call[0] not in ids)
+                    self._send("skipped", skipped)
+
+    def _send(self, *message: object) -> None:
+        pieces = wire.pack(message)
+        try:
+            if len(pieces) == 1:
+                self._channel.sendall(pieces[0])
+            else:
+                for piece in pieces:
+                    self._channel.sendall(piece)
+        except ConnectionError:
+            _exit(1)  # the agent is gone
+
+
+class _State:
+    """What belongs to the process and not to the call, to be put back after each (3 us)."""
+
+    def __init__(self) -> None:
+        self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._handlers = [(number, signal.getsignal(number)) for number in _KEPT_SIGNALS]
+        self._streams = sys.stdin, sys.stdout, sys.stderr
+
+    def restore(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._handlers:
+            if signal.getsignal(number) is not handler and handler is not None:
+                signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        os.umask(self._umask)
+        sys.stdin, sys.stdout, sys.stderr = self._streams
+        with contextlib.suppress(OSError):  # the directory was removed; there is nothing to go back to
+            os.fchdir(self._home)
+
+
+def _redirect(log: int) -> None:
+    """Send what Python and C write to the log, interleaved, and give the process an empty stdin."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc] # noqa: SIM115
+    sys.stdout = sys.__stdout__ = _line_buffered(1)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _line_buffered(2)  # type: ignore[misc]
+    faulthandler.enable(file=2, all_threads=True)  # a crash in C leaves the Python line in the log
+
+
+def _line_buffered(fd: int) -> TextIOWrapper:
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _obtain(order: dict[str, Any]) -> None:
+    """Take what this worker alone gets: its CPUs, its variables, its place in the kernel's order for killing."""
+    os.environ.update(order["environment"])
+    if order["cpus"]:
+        with contextlib.suppress(OSError):  # the job's cpuset has changed meanwhile: run unbound
+            os.sched_setaffinity(0, order["cpus"])
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:  # noqa: PTH123
+        score = min(1000, int(file.read()) + KILL_FIRST)
+        file.seek(0)
+        file.write(str(score))
+
+
+def _shield_signals(channel: socket.socket) -> None:
+    """Let the agent alone decide what SIGINT and SIGTERM mean, but only for this process.
+
+    Batch systems send SIGTERM to every process of a job some time before the end; a call that is nearly done should
+    finish. A handler that does nothing is reset by exec, unlike SIG_IGN, so that programs started by a call can be
+    interrupted; processes forked by it (``multiprocessing.Process.terminate``) get the usual reaction back, and have no
+    business with the channel.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _do_nothing)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    masks: list[set[int | signal.Signals]] = []
+
+    def before_fork() -> None:
+        # Blocked until the child has its own handlers: a signal that came earlier would be lost on ours.
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)))
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
+
+    def in_child() -> None:
+        channel.close()
+        for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            # Only the main thread may set handlers; the thread that forked is that now.
+            if signal.getsignal(number) is _do_nothing:
+                signal.signal(number, usual)
+        in_parent()
+
+    os.register_at_fork(before=before_fork, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def _reseed() -> None:
+    """Give each worker random numbers of its own. ``random`` does it at a fork, numpy's global generator does not."""
+    random.seed()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+
+
+def _do_nothing(*_: object) -> None:
+    pass
+
+
+def _without_first(error: BaseException) -> Any:
+    return error.__traceback__.tb_next if error.__traceback__ and error.__traceback__.tb_next else error.__traceback__
+
+
+def _flush() -> None:
+    # A full disk, or a stream that the call has closed: the call's result is not lost for it.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def _exit(code: int) -> NoReturn:
+    """End as a script does, with threads joined and ``atexit`` run, but without freeing all objects one by one."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    _flush()
+    os._exit(code)

@@ -1,0 +1,496 @@
+"""The workers of one job, as their agent sees them: hands out bundles, and tells what became of each call.
+
+::
+
+    submit ─► queue ─► worker 0 (Place, Channel) ◄─socket─► child process ─┐ forked by, and
+    occupy ─►       └► worker 1 ...              ◄─socket─► child process ─┤ deaths told by
+    retract, close                                                         │
+    report ◄─ Reporter ◄─ results, deaths ◄─ Nursery ◄─ control socket ── fork-server
+
+A bundle is for one worker, in order. The agent knows which call of it runs without being told: the first one that is
+not done. So a worker's death costs that call alone; the others of the bundle go to the head of the queue again.
+All methods belong to the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from jobpool.core.events import Death, Outcome
+from jobpool.model import Call, Usage
+from jobpool.units import Memory
+from jobpool.worker.binding import scrub
+from jobpool.worker.cgroup import OomCounter
+from jobpool.worker.channel import Channel
+from jobpool.worker.meter import tree_memory
+from jobpool.worker.nursery import Exit, Nursery, describe, open_log
+from jobpool.worker.place import Place, State
+from jobpool.worker.reports import (
+    CannotStart,
+    Died,
+    Done,
+    InitializerError,
+    Report,
+    Reporter,
+    Returned,
+    Started,
+)
+
+__all__ = [
+    "CannotStart",
+    "Crew",
+    "Died",
+    "Done",
+    "InitializerError",
+    "Report",
+    "Returned",
+    "Started",
+    "WorkerSettings",
+]
+
+STARTED_AFTER = 0.005
+"""Seconds that a call must have run to be reported as started: bundles of short calls shall not cost a report each."""
+
+SAMPLE_EVERY = 0.5
+"""Seconds between two looks at the memory of the workers' process trees, at least."""
+
+SAMPLE_SHARE = 0.01
+"""Share of a CPU that these looks may cost; on a node with many processes they become rarer."""
+
+DEATHS_AT_START = 3
+"""Workers that may die one after the other before one is ready; then another try will not mend it."""
+
+EXIT_WITHIN = 5.0
+"""Seconds for a worker to end by itself (``atexit``, threads that it waits for) before it is killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What a crew's workers are. Plain data."""
+
+    size: int
+    log_directory: Path
+    """Exists, 0700. ``worker-0.log`` and so on: all that a worker's calls write."""
+    environment: Mapping[str, str]
+    """Set from the start, over the agent's own without the batch system's variables."""
+    working_directory: str | None
+    sys_path: tuple[str, ...]
+    """The client's entries; those that exist here are appended."""
+    initializer: bytes | None
+    """A pickle of (function, arguments)."""
+    max_tasks_per_child: int | None
+    cpus: tuple[tuple[int, ...], ...] | None
+    """The CPUs of each worker. None: wherever the agent may run."""
+
+
+class Crew:
+    """A job's workers. ``report`` is called in the loop's thread with all that happens to calls."""
+
+    def __init__(self, settings: WorkerSettings, report: Callable[[Report], None]) -> None:
+        self._settings = settings
+        self._report = report
+        self._functions: dict[str, bytes] = {}
+        self._queue: deque[deque[Call] | asyncio.Future[None]] = deque()
+        self._idle: list[Place] = []
+        self._taken: list[Place] = []
+        self._places: dict[int, Place] = {}  # by token; those too whose process is on its way out
+        self._tokens = count()
+        self._deaths_at_start = 0
+        self._stopping = False
+        self._watch: asyncio.TimerHandle | None = None
+        self._sample: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start the fork-server and ask it for all workers; calls wait until one is ready.
+
+        Raises ``OSError`` when a log file cannot be written or no process can be started.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._reporter = Reporter(self._report, self._loop.call_soon)
+        self._oom = OomCounter()
+        self._start_nursery()
+        try:
+            for number in range(self._settings.size):
+                self._fork(number)
+        except OSError:
+            await self.close(drain=False)
+            raise
+
+    @property
+    def memory(self) -> dict[int, int]:
+        """Bytes that the process tree of each call that runs used when it was last looked at, by the call's id."""
+        return {place.calls[0].id: place.memory for place in self._busy() if place.memory}
+
+    def define(self, functions: Mapping[str, bytes]) -> None:
+        """Take pickled functions by key, before calls that use them."""
+        self._functions.update(functions)
+
+    def submit(self, calls: Sequence[Call]) -> None:
+        """Queue a bundle: one worker will run these calls, in this order.
+
+        Raises ``KeyError`` for a call whose function is not defined.
+        """
+        for call in calls:
+            self._functions[call.function]
+        if self._stopping:
+            self._reporter.returned(*(call.id for call in calls))
+        elif calls:
+            self._queue.append(deque(calls))
+            self._dispatch()
+
+    def retract(self, ids: Iterable[int]) -> None:
+        """Drop calls. Each is reported as returned, unless it is done first; one that runs is killed."""
+        unwanted = set(ids)
+        items, self._queue = self._queue, deque()
+        for item in items:
+            if isinstance(item, deque):
+                self._reporter.returned(*(call.id for call in item if call.id in unwanted))
+                item = deque(call for call in item if call.id not in unwanted)
+            if item:
+                self._queue.append(item)
+        for place in self._busy():
+            if theirs := unwanted & {call.id for call in place.calls}:
+                self._retract_from(place, theirs)
+
+    async def occupy(self) -> None:
+        """Wait for a free worker and take its place; it gets no calls until :meth:`release`.
+
+        Raises ``RuntimeError`` when the crew closes or cannot work.
+        """
+        if self._stopping:
+            raise RuntimeError("the crew is closing")
+        turn = self._loop.create_future()
+        self._queue.append(turn)
+        self._dispatch()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.release()  # the place was given just as the waiter was cancelled
+            raise
+
+    def release(self) -> None:
+        """Give back the place of a worker that :meth:`occupy` took."""
+        place = self._taken.pop()
+        place.taken = False
+        if place.state is State.IDLE:
+            self._free(place)
+            self._dispatch()
+
+    async def close(self, *, drain: bool) -> None:
+        """End all workers and whatever they started. ``drain``: calls that run may finish first.
+
+        Calls that have not started are reported as returned, and so are those that run when they are not to finish.
+        """
+        self._stop_queue()
+        if drain:
+            for place in self._busy():
+                self._retract_from(place, {call.id for call in list(place.calls)[1:]})
+            await self._until(lambda: not self._busy())
+        self._reporter.returned(*(call.id for place in self._busy() for call in place.calls))
+        busy = self._busy()
+        for place in list(self._places.values()):
+            if place in busy:
+                place.calls.clear()
+                self._nursery.kill(place.token)
+            place.channel.close()
+        if drain:
+            await self._until(lambda: not self._places, EXIT_WITHIN)
+        for timer in (self._watch, self._sample):
+            if timer is not None:
+                timer.cancel()
+        await self._nursery.close()
+        self._places.clear()
+        self._reporter.flush()
+
+    # ------------------------------------------------------------------------------------------------- queue
+
+    def _dispatch(self) -> None:
+        while self._queue and self._idle:
+            item = self._queue.popleft()
+            if isinstance(item, asyncio.Future):
+                if not item.done():
+                    place = self._idle.pop()
+                    place.taken = True
+                    self._taken.append(place)
+                    item.set_result(None)
+            else:
+                self._hand(item, self._idle.pop())
+
+    def _hand(self, bundle: deque[Call], place: Place) -> None:
+        """Give a bundle, or as much of it as the worker may still run, to a worker."""
+        place.state = State.BUSY
+        left = (self._settings.max_tasks_per_child or len(bundle) + place.served) - place.served
+        place.begin([bundle.popleft() for _ in range(min(left, len(bundle)))], self._loop.time())
+        if bundle:
+            self._queue.appendleft(bundle)
+        for key in {call.function for call in place.calls} - place.defined:
+            place.channel.send("define", key, self._functions[key])
+            place.defined.add(key)
+        place.channel.send("run", [(call.id, call.function, call.payload) for call in place.calls])
+        self._watch_soon()
+
+    def _free(self, place: Place) -> None:
+        """Let a worker that has nothing to do wait for more, or go, when it has run all it may."""
+        if place.token not in self._places or self._stopping:
+            self._changed.set()
+            return
+        place.state = State.IDLE
+        limit = self._settings.max_tasks_per_child
+        if limit is not None and place.served >= limit:
+            self._let_go(place)
+            self._replace(place)
+        elif not place.taken:
+            self._idle.append(place)
+
+    def _let_go(self, place: Place) -> None:
+        """Have a worker end by itself, and see that it does."""
+        place.state = State.LEAVING
+        place.channel.close()
+        self._loop.call_later(EXIT_WITHIN, self._kill_if_there, place.token)
+
+    def _kill_if_there(self, token: int) -> None:
+        if token in self._places:
+            self._nursery.kill(token)
+
+    def _stop_queue(self) -> None:
+        self._stopping = True
+        items, self._queue = self._queue, deque()
+        for item in items:
+            if isinstance(item, deque):
+                self._reporter.returned(*(call.id for call in item))
+            elif not item.done():
+                item.set_exception(RuntimeError("the crew is closing"))
+
+    def _busy(self) -> list[Place]:
+        return [place for place in self._places.values() if place.calls]
+
+    async def _until(self, reached: Callable[[], bool], seconds: float | None = None) -> None:
+        """Wait until something is so, or the time is over."""
+        end = None if seconds is None else self._loop.time() + seconds
+        while not reached():
+            self._changed.clear()
+            left = None if end is None else end - self._loop.time()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                return
+
+    # --------------------------------------------------------------------------------------------- retraction
+
+    def _retract_from(self, place: Place, ids: set[int]) -> None:
+        if place.calls and place.calls[0].id in ids:
+            place.killed.add(place.calls[0].id)
+            self._nursery.kill(place.token)
+        place.retracted |= ids
+        if waiting := ids - place.killed:
+            place.channel.send("retract", list(waiting))
+
+    # ---------------------------------------------------------------------------------------- what workers say
+
+    def _hear(self, place: Place, messages: list[Any]) -> None:
+        for message in messages:
+            match message:
+                case ("done", *fields):
+                    self._done(place, *fields)
+                case ("skipped", ids):
+                    place.skip(ids)
+                    self._reporter.returned(*ids)
+                case ("ready",):
+                    self._deaths_at_start = 0
+                    self._free(place)
+                case ("failed", words, exception):
+                    self._initializer_failed(place, words, exception)
+        if place.state is State.BUSY and not place.calls:
+            self._free(place)
+        self._dispatch()
+
+    def _done(
+        self, place: Place, id: int, ok: bool, payload: bytes,
+        wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
+    ) -> None:  # fmt: skip
+        usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
+        place.finish(id, self._loop.time(), log_end)
+        self._reporter.done(Outcome(id, ok, payload, usage, log))
+        if place.calls:
+            self._watch_soon()
+
+    def _initializer_failed(self, place: Place, words: str, exception: bytes) -> None:
+        if not self._stopping:
+            self._stop_queue()
+            self._reporter.other(InitializerError(_with_tail(words, place), exception))
+
+    # --------------------------------------------------------------------------------------- births and deaths
+
+    def _start_nursery(self) -> None:
+        settings = self._settings
+        self._nursery = Nursery(self)
+        self._nursery.start(
+            environment={**scrub(os.environ), **settings.environment},
+            working_directory=settings.working_directory,
+            sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
+            initializer=settings.initializer,
+            log=settings.log_directory / "fork-server.log",
+        )
+
+    def _fork(self, number: int) -> Place:
+        """Ask for a fresh worker. Raises ``OSError`` when it can have no log or no channel."""
+        settings, token = self._settings, next(self._tokens)
+        path = settings.log_directory / f"worker-{number}.log"
+        ours, theirs = socket.socketpair()
+        with open_log(path) as log:
+            place = Place(token=token, number=number, log=path, log_start=os.fstat(log.fileno()).st_size)
+            cpus = list(settings.cpus[number]) if settings.cpus else []
+            self._nursery.fork(token, theirs, os.dup(log.fileno()), cpus=cpus, environment={})
+        place.channel = Channel(ours, lambda messages: self._hear(place, messages), lambda: self._hung_up(place))
+        self._places[token] = place
+        return place
+
+    def _hung_up(self, place: Place) -> None:
+        # The worker is dying, or a call closed or garbled the channel: either way it can do no more.
+        self._nursery.kill(place.token)
+
+    def forked(self, token: int, pid: int) -> None:
+        """Take note of a worker's process id."""
+        if place := self._places.get(token):
+            place.pid = pid
+
+    def refused(self, token: int, words: str) -> None:
+        """Take note that the system made no process for a worker."""
+        if place := self._places.pop(token, None):
+            place.channel.close()
+            self._no_start(place, f"no process could be started: {words}")
+
+    def died(self, token: int, how: Exit) -> None:
+        """Find out what a death cost, report it, and replace the worker."""
+        place = self._places.pop(token, None)
+        if place is None:
+            return
+        self._changed.set()
+        if place in self._idle:
+            self._idle.remove(place)
+        place.channel.drain()  # results sent before the death count
+        place.channel.close()
+        if place.state is State.LEAVING:
+            return
+        self._settle(place, how)
+        if self._stopping:
+            return
+        if place.state is State.STARTING:
+            self._no_start(place, f"a worker ended with {describe(how)} before it was ready")
+        else:
+            self._replace(place)
+        self._dispatch()
+
+    def _settle(self, place: Place, how: Exit) -> None:
+        """Report what became of a dead worker's calls; those that had not started are queued again."""
+        if not place.killed:
+            self._blame(place, how)
+        # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
+        unwanted = place.killed | place.retracted
+        returned = [call.id for call in place.calls if call.id in unwanted or self._stopping]
+        self._reporter.returned(*returned)
+        if rest := deque(call for call in place.calls if call.id not in returned):
+            self._queue.appendleft(rest)
+        place.calls.clear()
+
+    def _blame(self, place: Place, how: Exit) -> None:
+        culprit = place.calls.popleft() if place.calls else None
+        if culprit is None and self._stopping:
+            return
+        death = Death(
+            exit_code=how.exit_code,
+            signal=how.signal,
+            out_of_memory=how.signal == signal.SIGKILL and self._oom.rose(),
+            peak_memory=max(how.peak_memory, place.peak),
+            tail=place.tail(),
+        )
+        self._reporter.other(Died(culprit.id if culprit else None, death))
+
+    def _replace(self, place: Place) -> None:
+        try:
+            fresh = self._fork(place.number)
+        except OSError as reason:  # the disk with the logs is full, no descriptors are left, ...
+            self._give_up(f"a worker could not be replaced: {reason}")
+            return
+        if place.taken:  # whoever took the place still has it
+            fresh.taken = True
+            self._taken[self._taken.index(place)] = fresh
+
+    def _no_start(self, place: Place, words: str) -> None:
+        self._deaths_at_start += 1
+        if self._deaths_at_start < DEATHS_AT_START:
+            self._replace(place)
+        else:
+            self._give_up(_with_tail(words, place))
+
+    def _give_up(self, words: str) -> None:
+        if not self._stopping:
+            self._stop_queue()
+            self._reporter.other(CannotStart(words))
+
+    def lost(self, words: str) -> None:
+        """Take note that the fork-server died, and all workers with it; start again."""
+        places = list(self._places.values())
+        try:
+            self._start_nursery()
+        except OSError as reason:
+            self._give_up(f"{words}, and a new one could not be started: {reason}")
+        for place in places:
+            if place.pid is not None:
+                with contextlib.suppress(ProcessLookupError):  # the kernel has killed it; this is for what it started
+                    os.killpg(place.pid, signal.SIGKILL)
+            self.died(place.token, Exit(signal=signal.SIGKILL))
+
+    # ----------------------------------------------------------------------------------------------- long calls
+
+    def _watch_soon(self) -> None:
+        if self._watch is None:
+            self._watch = self._loop.call_later(STARTED_AFTER, self._look)
+        if self._sample is None:
+            self._sample = self._loop.call_later(SAMPLE_EVERY, self._look_at_memory)
+
+    def _look(self) -> None:
+        """Report calls that have run long enough as started; kill those that were retracted too late."""
+        self._watch = None
+        now, again = self._loop.time(), False
+        for place in self._busy():
+            if place.told:
+                continue
+            if now - place.since < STARTED_AFTER:
+                again = True
+                continue
+            place.told = True
+            current = place.calls[0].id
+            self._reporter.started(current)
+            if current in place.retracted and current not in place.killed:
+                place.killed.add(current)
+                self._nursery.kill(place.token)
+        if again:
+            self._watch_soon()
+
+    def _look_at_memory(self) -> None:
+        self._sample = None
+        places = {place.pid: place for place in self._busy() if place.pid}
+        if not places:
+            return
+        begin = self._loop.time()
+        for pid, memory in tree_memory(places).items():
+            places[pid].note_memory(memory)
+        pause = max(SAMPLE_EVERY, (self._loop.time() - begin) / SAMPLE_SHARE)
+        self._sample = self._loop.call_later(pause, self._look_at_memory)
+
+
+def _with_tail(words: str, place: Place) -> str:
+    return "\n".join(filter(None, (words, place.tail())))

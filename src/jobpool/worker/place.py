@@ -1,0 +1,98 @@
+"""A worker's place in a job, as the agent keeps it: which process serves it, and which calls it has."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobpool.model import Call
+from jobpool.worker.channel import Channel
+
+__all__ = ["TAIL", "Place", "State"]
+
+TAIL = 4096
+"""Bytes of a dead worker's output that travel with the news: some 40 lines."""
+
+
+class State(enum.Enum):
+    """What a worker does."""
+
+    STARTING = "starting"
+    """Its process is asked for, or runs the initializer."""
+    IDLE = "idle"
+    """It waits for calls, unless its place is taken."""
+    BUSY = "busy"
+    """It has calls."""
+    LEAVING = "leaving"
+    """It has run all it may and ends; another has its number."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Place:
+    """One worker process, from the order to fork it to its death."""
+
+    token: int
+    """Names the process towards the fork-server; never used again."""
+    number: int
+    log: Path
+    log_start: int
+    """Where in the log the output of the current call begins."""
+    channel: Channel = field(init=False)
+    pid: int | None = None
+    state: State = State.STARTING
+    taken: bool = False
+    """A task in the agent's threads has its place: it gets no calls."""
+    calls: deque[Call] = field(default_factory=deque)
+    """Handed to the process and not done; the first one runs."""
+    defined: set[str] = field(default_factory=set)
+    retracted: set[int] = field(default_factory=set)
+    killed: set[int] = field(default_factory=set)
+    served: int = 0
+    since: float = 0.0
+    """When the current call began, on the loop's clock."""
+    told: bool = False
+    """Whether the current call was reported as started."""
+    memory: int = 0
+    """Bytes of the process tree when it was last looked at during the current call; 0: not yet."""
+    peak: int = 0
+
+    def begin(self, calls: Collection[Call], now: float) -> None:
+        """Take a bundle."""
+        self.calls.extend(calls)
+        self._next(now)
+
+    def finish(self, id: int, now: float, log_end: int) -> None:
+        """Take note that a call is done, and so the next one runs."""
+        if self.calls and self.calls[0].id == id:
+            self.calls.popleft()
+        self.retracted.discard(id)
+        self.served += 1
+        self.log_start = log_end
+        self._next(now)
+
+    def skip(self, ids: Collection[int]) -> None:
+        """Take note that calls were retracted in time."""
+        self.calls = deque(call for call in self.calls if call.id not in ids)
+        self.retracted.difference_update(ids)
+
+    def note_memory(self, memory: int) -> None:
+        """Take note of what the process tree uses now."""
+        self.memory, self.peak = memory, max(memory, self.peak)
+
+    def tail(self) -> str:
+        """Return the last lines of what the process has written since the current call began."""
+        try:
+            with self.log.open("rb") as file:
+                end = file.seek(0, 2)
+                start = max(self.log_start, end - TAIL)
+                file.seek(start)
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return text.partition("\n")[2] if start > self.log_start else text
+
+    def _next(self, now: float) -> None:
+        self.since, self.told, self.memory, self.peak = now, False, 0, 0

@@ -1,0 +1,114 @@
+"""What a crew reports of its workers and their calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jobpool.core.events import Death, Outcome
+
+__all__ = ["CannotStart", "Died", "Done", "InitializerError", "Report", "Reporter", "Returned", "Started"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """These calls run now. A call that is over within milliseconds is reported done without having been started."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Results are there."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """These calls will not be run here: retracted before they started, or killed for it, or the crew closes."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker died while it ran this call; None: while it ran none. A fresh one takes its place."""
+
+    call: int | None
+    death: Death
+
+
+@dataclass(frozen=True, slots=True)
+class InitializerError:
+    """The initializer raised. No worker is started any more; the calls that wait are returned."""
+
+    text: str
+    """The exception in one line, and the last lines of the worker's output."""
+    exception: bytes = field(default=b"", repr=False)
+    """For ``pickling.loads_exception``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotStart:
+    """No worker can be brought up, again and again. None is started any more; the calls that wait are returned."""
+
+    text: str
+
+
+Report = Started | Done | Returned | Died | InitializerError | CannotStart
+
+
+class Reporter:
+    """Collects what happens in one iteration of the loop, and reports it together: the server pays for each message."""
+
+    def __init__(self, report: Callable[[Report], None], call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._report = report
+        self._call_soon = call_soon
+        self._scheduled = False
+        self._started: list[int] = []
+        self._done: list[Outcome] = []
+        self._returned: list[int] = []
+        self._others: list[Report] = []
+
+    def started(self, id: int) -> None:
+        """A call runs."""
+        self._started.append(id)
+        self._soon()
+
+    def done(self, outcome: Outcome) -> None:
+        """A call is over."""
+        self._done.append(outcome)
+        if not self._scheduled:
+            self._soon()
+
+    def returned(self, *ids: int) -> None:
+        """Calls are given back."""
+        self._returned += ids
+        self._soon()
+
+    def other(self, report: Report) -> None:
+        """Something rare happened."""
+        self._others.append(report)
+        self._soon()
+
+    def flush(self) -> None:
+        """Report what there is, now."""
+        self._scheduled = False
+        started, self._started = self._started, []
+        done, self._done = self._done, []
+        returned, self._returned = self._returned, []
+        others, self._others = self._others, []
+        if started:
+            self._report(Started(tuple(started)))
+        if done:
+            self._report(Done(tuple(done)))
+        for report in others:
+            self._report(report)
+        if returned:
+            self._report(Returned(tuple(returned)))
+
+    def _soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self.flush)

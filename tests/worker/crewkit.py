@@ -1,0 +1,140 @@
+"""A crew to try things on: real processes, and all reports kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from jobpool import pickling
+from jobpool.core.events import Outcome
+from jobpool.model import Call
+from jobpool.worker.crew import Crew, Died, Done, InitializerError, Report, Returned, Started, WorkerSettings
+
+DEADLINE = 30.0
+"""Seconds; far above what anything here takes, below pytest's own limit."""
+
+
+class Watched:
+    """A crew, the reports that it made, and ways to wait for them."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.crew = Crew(settings, self._take)
+        self.settings = settings
+        self.reports: list[Report] = []
+        self._news = asyncio.Event()
+        self._ids = count()
+
+    def _take(self, report: Report) -> None:
+        self.reports.append(report)
+        self._news.set()
+
+    def submit(self, function: Callable[..., Any], *argument_lists: tuple[Any, ...]) -> list[int]:
+        """Submit one bundle: a call for each tuple of arguments."""
+        key, pickled = pickling.dumps_function(function)
+        self.crew.define({key: pickled})
+        calls = [Call(next(self._ids), key, pickling.dumps_arguments(args, {})) for args in argument_lists]
+        self.crew.submit(calls)
+        return [call.id for call in calls]
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run one call and return its result, or raise its exception."""
+        (id,) = self.submit(function, args)
+        return value(await self.outcome(id))
+
+    @property
+    def outcomes(self) -> dict[int, Outcome]:
+        return {
+            outcome.call: outcome for report in self.reports if isinstance(report, Done) for outcome in report.outcomes
+        }
+
+    @property
+    def started(self) -> list[int]:
+        return [id for report in self.reports if isinstance(report, Started) for id in report.ids]
+
+    @property
+    def returned(self) -> list[int]:
+        return [id for report in self.reports if isinstance(report, Returned) for id in report.ids]
+
+    @property
+    def died(self) -> list[Died]:
+        return [report for report in self.reports if isinstance(report, Died)]
+
+    @property
+    def failed(self) -> list[InitializerError]:
+        return [report for report in self.reports if isinstance(report, InitializerError)]
+
+    async def outcome(self, id: int) -> Outcome:
+        await self.until(lambda: id in self.outcomes)
+        return self.outcomes[id]
+
+    async def until(self, reached: Callable[[], object]) -> None:
+        """Wait for a report that makes something so."""
+        async with asyncio.timeout(DEADLINE):
+            while not reached():
+                self._news.clear()
+                await self._news.wait()
+
+
+def value(outcome: Outcome) -> Any:
+    if outcome.ok:
+        return pickling.loads(outcome.payload)
+    raise pickling.loads_exception(outcome.payload)
+
+
+@asynccontextmanager
+async def crew(directory: Path, **changes: Any) -> AsyncIterator[Watched]:
+    """Run a crew, and see that nothing is left of it."""
+    settings: dict[str, Any] = {
+        "size": 1,
+        "log_directory": directory,
+        "environment": {},
+        "working_directory": None,
+        "sys_path": (),
+        "initializer": None,
+        "max_tasks_per_child": None,
+        "cpus": None,
+    }
+    watched = Watched(WorkerSettings(**{**settings, **changes}))
+    await watched.crew.start()
+    try:
+        yield watched
+    finally:
+        pids = family(os.getpid())
+        await watched.crew.close(drain=False)
+    assert not [pid for pid in pids if psutil.pid_exists(pid)], "processes are left"
+
+
+def family(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def wait_until(reached: Callable[[], object], seconds: float = DEADLINE) -> None:
+    """Wait for something that other processes do."""
+    for _ in _ticks(seconds):
+        if reached():
+            return
+    raise TimeoutError(f"not reached within {seconds} s")
+
+
+async def reached_soon(reached: Callable[[], object], seconds: float = DEADLINE) -> None:
+    """Wait, in a loop, for something that other processes do."""
+    end = time.monotonic() + seconds
+    while not reached():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not reached within {seconds} s")
+        await asyncio.sleep(0.01)
+
+
+def _ticks(seconds: float) -> Iterator[None]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.01)
