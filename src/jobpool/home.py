@@ -34,6 +34,9 @@ __all__ = ["PoolDirectory", "home"]
 KEEP_LOGS = 14 * 86400.0
 """Seconds that a dead pool's logs are kept: two weeks, time to come back from a holiday and ask what happened."""
 
+STARTING = 300.0
+"""Seconds that a server may need to start, on a cold shared file system."""
+
 _SECRETS = ("key.pem", "cert.pem", "ca.pem", "settings.pickle", "connection.json")
 
 
@@ -74,21 +77,33 @@ class PoolDirectory:
             if name is None:
                 name = f"pool-{secrets.token_hex(4)}"
             directory = cls(home() / name)
-            if directory.path.exists() and not directory.alive():
-                directory.retire()
-            _private_directory(directory.path)
-            if directory.alive():
-                raise ConfigError(
-                    f"name={name!r}: a pool of this name is running already",
-                    advice=f"choose another name, or end it with: jobpool stop {name}",
-                )
-            _private_directory(directory.logs)
+            if directory.path.exists():
+                directory._make_way()
+            directory.path.mkdir(mode=0o700)
+            directory.logs.mkdir(mode=0o700)
+        except FileExistsError:
+            raise ConfigError(f"name={name!r}: another pool of this name is being started just now") from None
         except OSError as error:
             raise ConfigError(
                 f"the pool's directory cannot be made: {error}",
                 advice="make room or set JOBPOOL_HOME to a directory that is shared with the compute nodes",
             ) from error
         return directory
+
+    def _make_way(self) -> None:
+        """Delete what a dead pool of this name left; refuse when it is not dead, or its jobs may live."""
+        if self.alive():
+            raise ConfigError(
+                f"name={self.name!r}: a pool of this name is running already",
+                advice=f"choose another name, or end it with: jobpool stop {self.name}",
+            )
+        if self.lines("submissions"):
+            raise ConfigError(
+                f"name={self.name!r}: a pool of this name died, and jobs of it may be in the queue",
+                advice=f"remove them with: jobpool stop {self.name}",
+            )
+        check_private(self.path)
+        self.retire()
 
     @classmethod
     def open(cls, name: str) -> PoolDirectory:
@@ -156,13 +171,20 @@ class PoolDirectory:
         """Say whether the server may be running.
 
         A server on another host counts as running while its connection file is there: from here nobody can tell.
+        One that is being started has no connection file yet, but fresh settings.
         """
         connection = self.connection()
         if connection is None:
-            return False
+            return self._being_started()
         if connection.get("host") != os.uname().nodename:
             return True
         return process_started(int(connection["pid"])) == int(connection["started"])
+
+    def _being_started(self) -> bool:
+        try:
+            return time.time() - (self.path / "settings.pickle").stat().st_mtime < STARTING
+        except FileNotFoundError:
+            return False
 
     def retire(self, *, keep_logs: bool = False) -> None:
         """Delete what a pool that has ended leaves: its keys always, its logs unless they are to be kept."""

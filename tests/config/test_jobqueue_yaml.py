@@ -74,7 +74,7 @@ def test_the_chosen_system_has_its_section_and_local_has_none(site: Site) -> Non
     site.write("dask/jobqueue.yaml", SLURM.replace("pbs:", "local:\n    queue: x\n  pbs:"))
     assert site.resolve(scheduler="pbs").request == Request(partition="other")
     assert site.resolve(scheduler="lsf").request == Request()
-    assert site.resolve(scheduler="local").request == Request()
+    assert site.resolve(scheduler="local", max_workers=1).request == Request()
 
 
 @pytest.mark.parametrize("keywords", [{"cores": 4}, {"memory": "4 GiB"}, {"workers_per_job": 3}])

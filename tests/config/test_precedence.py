@@ -273,3 +273,9 @@ def test_resolve_uses_this_process_s_surroundings_by_default(tmp_path: Path, mon
     settings = resolve({"scheduler": "local"})
     assert (settings.request.qos, settings.request.account) == ("here", "bio")
     assert settings.max_workers == local_cores()
+
+
+def test_on_this_machine_all_workers_share_one_job_unless_told_otherwise(site: Site) -> None:
+    assert site.resolve(scheduler="local", max_workers=6).request.workers_per_job == 6
+    assert site.resolve(scheduler="local", max_workers=6, workers_per_job=2).request.workers_per_job == 2
+    assert site.resolve(scheduler="slurm", max_workers=6).request.workers_per_job == 1

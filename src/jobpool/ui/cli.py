@@ -16,6 +16,7 @@ import click
 
 from jobpool.errors import ConfigError, InitializerFailed, JobLost, JobPoolError, PoolBroken, RequestRefused
 from jobpool.ui.cli_config import config
+from jobpool.ui.cli_demo import demo
 from jobpool.ui.cli_lab import lab
 from jobpool.ui.cli_pools import list_pools, status, stop
 
@@ -63,7 +64,7 @@ def jobpool() -> None:
     """
 
 
-for command in (config, lab, list_pools, status, stop):
+for command in (config, demo, lab, list_pools, status, stop):
     jobpool.add_command(command)
 
 

@@ -37,12 +37,14 @@ def list_pools(as_json: bool, also_dead: bool) -> None:
 
 def _row(directory: PoolDirectory) -> dict[str, Any]:
     connection = directory.connection() or {}
-    if directory.alive():
-        state = "running"
-    else:
-        state = "dead, jobs may be left" if directory.lines("submissions") else "ended"
+    dead = "dead, jobs may be left" if directory.lines("submissions") else "ended"
     about = {key: connection.get(key, "") for key in ("system", "host", "pid")}
-    return {"name": directory.name, "state": state, **about, "directory": str(directory.path)}
+    return {
+        "name": directory.name,
+        "state": "running" if directory.alive() else dead,
+        **about,
+        "directory": str(directory.path),
+    }
 
 
 @click.command()

@@ -21,7 +21,7 @@ REPEAT = 60.0
 
 
 def waiting_text(snapshot: Mapping[str, Any]) -> str:
-    """Say in one line what the calls wait for: how many jobs are where, since when, and why."""
+    """Say in one line what the calls wait for: how many jobs are where, and why."""
     jobs = [job for job in snapshot["jobs"] if job["state"] not in ("ended", "closing")]
     if not jobs:
         return "jobpool: no job in the queue yet"
@@ -31,8 +31,7 @@ def waiting_text(snapshot: Mapping[str, Any]) -> str:
     if reasons:
         reason, _ = reasons.most_common(1)[0]
         text += f"; {reason}: {explain_reason(reason)}"
-    age = Duration(round(max(job["age"] for job in jobs)))
-    return f"{text} ({age})"
+    return text
 
 
 class WaitingLine:
@@ -51,8 +50,8 @@ class WaitingLine:
         stream = self._stream or sys.stderr
         if stream is None or now - self._since < QUIET:  # None: a process without stderr
             return
-        text = waiting_text(snapshot)
-        kind = text.rpartition(" (")[0]
+        kind = waiting_text(snapshot)
+        text = f"{kind} ({Duration(round(now - self._since))})"
         if stream.isatty():
             stream.write(f"\r\x1b[2K{text}")
             stream.flush()

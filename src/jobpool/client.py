@@ -1,0 +1,333 @@
+"""The client's end of a pool: one thread that owns the connection to the server.
+
+::
+
+    caller's threads                    the connection's thread
+    submit ─► outbox ──(one wake-up)──► flush ─► link ─► server
+    cancel ─► outbox                    link ─► started / done / failed ─► futures
+
+The executor holds the connection; the connection does not hold the executor, so that a forgotten one can be collected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import threading
+from collections.abc import Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobpool import tls, wire
+from jobpool.errors import JobPoolError, PoolBroken, from_data
+from jobpool.future import Job, JobFuture
+from jobpool.home import PoolDirectory
+from jobpool.link import Link, LinkClosed, dial
+from jobpool.model import Usage
+from jobpool.pickling import loads, loads_exception
+from jobpool.server.reap import reap
+from jobpool.ui.waiting import WaitingLine
+from jobpool.units import Memory
+
+__all__ = ["OPEN", "Connection"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("jobpool.client")
+
+EXIT_TIMEOUT = 5.0
+"""Seconds for the server's process to be gone after its last word."""
+
+OPEN: set[Connection] = set()
+"""Connections whose pools have not ended, also those that nobody holds any more: the exit of Python waits for them."""
+
+
+class Connection:
+    """The connection to a pool's server, with the futures of the calls that are there."""
+
+    def __init__(self, directory: PoolDirectory, server: threading.Thread) -> None:
+        """``server`` is a thread that ends when the server's process does."""
+        self._directory, self._server = directory, server
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._futures: dict[int, JobFuture[Any]] = {}
+        self._calls: list[tuple[int, str, bytes]] = []
+        self._functions: dict[str, bytes] = {}
+        self._sent_functions: set[str] = set()
+        self._cancelled: list[int] = []
+        self._flush_due = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=f"jobpool-{directory.name}", daemon=True)
+        self._link: Link | None = None
+        self._jobs: dict[str, Job] = {}
+        self._waiting_line = WaitingLine()
+        self.facts: dict[str, Any] = {}
+        self.host = ""
+        """The address under which the server was reached."""
+        self.broken: JobPoolError | None = None
+        self.left: tuple[str, ...] = ()
+        self._said_bye = False
+        self.ended = threading.Event()
+        """Set when the server is gone, for whatever reason; every future has ended by then."""
+
+    def open(self) -> None:
+        """Connect. Raises ``Unreachable`` or ``PoolBroken``."""
+        OPEN.add(self)
+        self._thread.start()
+        try:
+            self.facts = self.run(self._connect())
+        except BaseException:
+            OPEN.discard(self)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            raise
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run a coroutine in the connection's thread and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+
+    # ------------------------------------------------------------------------------------- from the caller's threads
+
+    def submit(self, function: tuple[str, bytes], payloads: Iterable[bytes]) -> list[JobFuture[Any]]:
+        """Send calls of one function on their way. Raises ``PoolBroken`` when nothing can run any more."""
+        key, pickled = function
+        futures = []
+        with self._lock:
+            if self.broken is not None:
+                raise self.broken
+            if self.ended.is_set():
+                raise PoolBroken("the pool's server has ended")
+            if key not in self._sent_functions:
+                self._sent_functions.add(key)
+                self._functions[key] = pickled
+            for payload in payloads:
+                id = next(self._ids)
+                future: JobFuture[Any] = JobFuture(id, self.cancelled)
+                self._futures[id] = future
+                self._calls.append((id, key, payload))
+                futures.append(future)
+            wake, self._flush_due = not self._flush_due, True
+        if wake:
+            self._loop.call_soon_threadsafe(self._flush)
+        return futures
+
+    def cancelled(self, id: int) -> None:
+        """Tell the server that a call is not wanted any more."""
+        with self._lock:
+            if self._futures.pop(id, None) is None:
+                return
+            self._cancelled.append(id)
+            wake, self._flush_due = not self._flush_due, True
+        if wake:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                self._loop.call_soon_threadsafe(self._flush)
+
+    def pending(self) -> list[JobFuture[Any]]:
+        """Return the futures that have not ended."""
+        with self._lock:
+            return list(self._futures.values())
+
+    def send(self, *message: Any) -> None:
+        """Send a message after all calls that were submitted before."""
+
+        def flush_and_send() -> None:
+            self._flush()
+            if self._link is not None:
+                self._link.send(*message)
+
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(flush_and_send)
+
+    def ask(self, *message: Any) -> Any:
+        """Ask the server and wait for its answer. Raises ``PoolBroken`` when it is gone."""
+
+        async def asking() -> Any:
+            if self._link is None:
+                raise LinkClosed
+            return await self._link.ask(*message)
+
+        try:
+            return self.run(asking())
+        except (LinkClosed, RuntimeError) as error:
+            raise self.broken or PoolBroken("the pool's server has ended") from error
+
+    # ---------------------------------------------------------------------------------------------------------- ending
+
+    def finish(self) -> None:
+        """Let the calls that are there end, and then the pool. Returns at once."""
+        self.send("shutdown", False, False)
+
+    def abort(self) -> None:
+        """End everything at once, the running calls too, and wait for it."""
+        for future in self.pending():
+            future.cancel()
+        self.send("shutdown", True, True)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until the server has ended and, if it died, what it left is removed.
+
+        Called in a future's callback it returns at once: the callback runs in the thread that would be waited for.
+        """
+        if threading.current_thread() is self._thread:
+            return
+        self.ended.wait()
+        self._thread.join()
+        self._server.join(EXIT_TIMEOUT)
+        OPEN.discard(self)
+        if self.left:
+            self._waiting_line.say(
+                f"these jobs could not be removed from the queue: {', '.join(self.left)}", warning=True
+            )
+            self.left = ()
+
+    # ----------------------------------------------------------------------------------- in the connection's thread
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._loop.close()
+
+    async def _connect(self) -> dict[str, Any]:
+        found = self._directory.connection()
+        if found is None:
+            raise PoolBroken("the pool's server is not running", log=str(self._directory.server_log))
+        context = tls.client_context(self._directory.path)
+        # On its own host the server is reached without any network.
+        self.host, link = await dial(
+            ["127.0.0.1", *found["addresses"]], found["port"], context, lambda: Link(self._hear, self._closed)
+        )
+        facts: dict[str, Any] = await link.ask("client")
+        self._link = link
+        return facts
+
+    def _flush(self) -> None:
+        with self._lock:
+            functions, self._functions = self._functions, {}
+            calls, self._calls = self._calls, []
+            cancelled, self._cancelled = self._cancelled, []
+            self._flush_due = False
+        if self._link is None:
+            return
+        if functions:
+            self._link.send("functions", functions)
+        if calls:
+            self._send_calls(calls)
+        if cancelled:
+            self._link.send("cancel", cancelled)
+
+    def _send_calls(self, calls: Sequence[tuple[int, str, bytes]]) -> None:
+        assert self._link is not None
+        try:
+            self._link.send("calls", "", calls)
+        except wire.WireError as error:
+            # Too large together: one by one, so that only a call that is too large alone fails.
+            for call in calls:
+                try:
+                    self._link.send("calls", "", [call])
+                except wire.WireError:
+                    self._end(call[0], error=JobPoolError(f"the arguments are too large to send: {error}"))
+
+    def _hear(self, link: Link, message: Any) -> None:
+        match message:
+            case ("started", job, ids):
+                self._waiting_line.clear()
+                for id in ids:
+                    if future := self._futures.get(id):
+                        future._starts(self._job(job))
+            case ("done", job, items):
+                self._waiting_line.clear()
+                for id, ok, payload, usage, text in items:
+                    self._deliver(id, ok, payload, usage, text, self._job(job))
+            case ("again", _, ids):
+                for id in ids:
+                    if future := self._futures.get(id):
+                        future._waits_again()
+            case ("failed", error, ids):
+                for id in ids:
+                    self._end(id, error=from_data(error))
+            case ("broken", error):
+                self._break(from_data(error))
+            case ("waiting", snapshot):
+                self._waiting_line.show(snapshot)
+            case ("notice", text, warning):
+                self._waiting_line.say(text, warning=warning)
+            case ("bye", left):
+                self.left, self._said_bye = tuple(left), True
+            case _:
+                log.error("the server said something unknown: %r", message[:1])
+
+    def _deliver(self, id: int, ok: bool, payload: bytes, usage: Any, text: bytes, job: Job | None) -> None:
+        future = self._futures.get(id)
+        if future is None:
+            return
+        future.job, future._log = job, text
+        if usage is not None:
+            future.usage = Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
+        if not ok:
+            self._end(id, error=loads_exception(payload))
+            return
+        try:
+            result = loads(payload)
+        except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code, and the error is the result
+            self._end(id, error=error)
+        else:
+            self._end(id, result=result)
+
+    def _end(self, id: int, *, result: Any = None, error: BaseException | None = None) -> None:
+        with self._lock:
+            future = self._futures.pop(id, None)
+        if future is not None:
+            future._ends(result=result, error=error)
+
+    def _job(self, facts: dict[str, Any] | None) -> Job | None:
+        if facts is None:
+            return None
+        job = self._jobs.get(facts["id"])
+        if job is None or job.node != facts["node"]:
+            log_path = None if facts["log"] is None else Path(facts["log"])
+            job = self._jobs[facts["id"]] = Job(facts["id"], facts["node"], log_path)
+        return job
+
+    def _break(self, error: JobPoolError) -> None:
+        with self._lock:
+            self.broken = self.broken or error
+            ids = list(self._futures)
+        for id in ids:
+            self._end(id, error=error)
+
+    def _closed(self, link: Link, error: BaseException | None) -> None:
+        self._waiting_line.clear()
+        self._link = None
+        log_path = self._directory.server_log
+        self._break(
+            PoolBroken(
+                "the pool's server ended",
+                log=str(log_path),
+                tail=_last_lines(log_path),
+                advice="its jobs are being cancelled; make a new pool and submit again",
+            )
+        )
+        self.ended.set()
+        if self._said_bye:
+            self._loop.stop()
+        else:
+            self._reaping = self._loop.create_task(self._reap())
+
+    async def _reap(self) -> None:
+        # The server died without a word. Its running jobs notice by themselves; pending ones are known by name only.
+        try:
+            self.left = tuple(map(str, await reap(self._directory)))
+        finally:
+            self._loop.stop()
+
+
+def _last_lines(path: Path) -> str:
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-10:])
+    except OSError:
+        return ""

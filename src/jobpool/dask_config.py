@@ -1,0 +1,67 @@
+"""What the Dask side of the server and of the agents has in common: keys, settings, names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask
+
+from jobpool.core.events import JobKey
+
+__all__ = ["OPERATION", "agent_of", "quiet_logging", "security", "settings", "worker_name"]
+
+OPERATION = "jobpool"
+"""The name under which our messages travel on Dask's streams."""
+
+
+def quiet_logging() -> None:
+    """Keep Dask to warnings. Before ``distributed`` is imported: it sets up its logging then, from this."""
+    dask.config.set({"logging": {"distributed": "warning", "bokeh": "error", "tornado": "error"}})
+
+
+def security(pool: Path) -> Any:
+    """Return Dask's view of this pool's keys, a ``distributed.Security``: nothing connects without them."""
+    from distributed.security import Security
+
+    key, certificate = str(pool / "key.pem"), str(pool / "cert.pem")
+    return Security(
+        require_encryption=True,
+        tls_ca_file=str(pool / "ca.pem"),
+        **{f"tls_{role}_{what}": path for role in ("scheduler", "worker", "client")
+           for what, path in (("cert", certificate), ("key", key))},
+    )  # fmt: skip
+
+
+def settings() -> dict[str, Any]:
+    """Return the settings of Dask under which a pool works, for the server and for the agents alike."""
+    return {
+        # A log of the last thousand messages would keep a thousand payloads alive.
+        "distributed.admin.low-level-log-length": 0,
+        # Routes that answer without a token, and a profiler that samples a thread 100 times a second.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        "distributed.worker.profile.enabled": False,
+        # The agent's memory is watched by our own meter; Dask would pause or restart it.
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.terminate": False,
+        # A graph's task that forks is as welcome as a call that does.
+        "distributed.worker.daemon": False,
+        "distributed.comm.require-encryption": True,
+        # Losing a job is not a task's fault; how often a call may be lost is ours to say (core.recovery).
+        "distributed.scheduler.allowed-failures": 10,
+    }
+
+
+def worker_name(job: JobKey, node: str, pid: int) -> str:
+    """Return the name under which an agent is known to Dask: unique, also when its job was requeued and runs again."""
+    return f"{job.submission}:{job.element}@{node}:{pid}"
+
+
+def agent_of(name: str) -> tuple[JobKey, int]:
+    """Read :func:`worker_name` backwards: the job, and the agent's pid."""
+    job, _, pid = name.rpartition(":")
+    submission, _, element = job.partition("@")[0].rpartition(":")
+    return JobKey(submission, int(element)), int(pid)

@@ -1,0 +1,91 @@
+"""The future of one call: a ``concurrent.futures.Future`` that also tells where its call ran, what it used and said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import _base as states
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobpool.model import Usage
+
+__all__ = ["Job", "JobFuture"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("jobpool.future")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The batch job in which a call runs or ran."""
+
+    id: str
+    """The batch system's id (``1343_7``)."""
+    node: str
+    log: Path | None
+    """The job's own log: what its agent said. What a call said is in :meth:`JobFuture.logs`."""
+
+
+class JobFuture(Future[T]):
+    """The future of one call in a pool.
+
+    Beyond the standard library's: ``job`` (a :class:`Job`, or None before the call starts), ``usage`` (a
+    :class:`~jobpool.model.Usage`: wall and CPU seconds, peak memory, threads; None before the call ends) and
+    :meth:`logs`.
+    """
+
+    def __init__(self, id: int, cancelled: Callable[[int], None]) -> None:
+        super().__init__()
+        self._id, self._tell_cancelled = id, cancelled
+        self.job: Job | None = None
+        self.usage: Usage | None = None
+        self._log = b""
+
+    def logs(self) -> str:
+        """Return what the call wrote to stdout and stderr, in the order it was written: the last 64 KiB of it.
+
+        Empty before the call ends.
+        """
+        return self._log.decode(errors="replace")
+
+    def cancel(self) -> bool:
+        """Cancel the call if it has not started: it will never run. Return False when it runs or has ended."""
+        # The standard library's executors notify the waiters when a thread meets the cancelled item; nobody here would
+        # meet it, so state and waiters change together.
+        with self._condition:
+            if self._state in (states.RUNNING, states.FINISHED):
+                return False
+            if self._state in (states.CANCELLED, states.CANCELLED_AND_NOTIFIED):
+                return True
+            self._state = states.CANCELLED_AND_NOTIFIED
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+            self._condition.notify_all()
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+        self._tell_cancelled(self._id)
+        return True
+
+    # What follows is for the connection only.
+
+    def _starts(self, job: Job | None) -> None:
+        with self._condition:
+            if self._state == states.PENDING:
+                self._state, self.job = states.RUNNING, job
+
+    def _waits_again(self) -> None:
+        with self._condition:
+            if self._state == states.RUNNING:
+                self._state, self.job = states.PENDING, None
+
+    def _ends(self, *, result: Any = None, error: BaseException | None = None) -> None:
+        try:
+            if error is None:
+                self.set_result(result)
+            else:
+                self.set_exception(error)
+        except states.InvalidStateError:
+            log.debug("call=%d ended after it was cancelled", self._id)

@@ -1,0 +1,81 @@
+"""The server's process: ``python -m jobpool.server DIRECTORY [--ready FD]``.
+
+It is started by the client in a session of its own, so that a Ctrl-C meant for the script does not reach it. On the
+descriptor it says in one line of JSON that clients may connect, or why not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from jobpool import tls
+from jobpool.batch import registry
+from jobpool.errors import JobPoolError
+from jobpool.home import PoolDirectory
+from jobpool.server import shell
+from jobpool.server.asking import read_limits
+from jobpool.server.control import Control, refuse_what_cannot_run
+from jobpool.server.spec import Spec
+
+log = logging.getLogger("jobpool.server")
+
+
+def main() -> NoReturn:
+    """Run one pool's server to its end."""
+    parser = argparse.ArgumentParser(prog="python -m jobpool.server")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--ready", type=int, default=1, metavar="FD")
+    arguments = parser.parse_args()
+    os.umask(0o077)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # Dask tells each connection at INFO; what matters of it comes as events.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    code = asyncio.run(_serve(PoolDirectory(arguments.directory), arguments.ready))
+    logging.shutdown()
+    # All that matters has ended. Closing Dask's Scheduler in good order would take up to seconds of the user's time.
+    os._exit(code)
+
+
+async def _serve(directory: PoolDirectory, ready: int) -> int:
+    spec = Spec.load(directory)
+    system = registry.get(spec.system, directory.path)
+    try:
+        system.directives(spec.settings.request)  # raises for what no script can say
+        limits, _ = await asyncio.gather(read_limits(system), asyncio.to_thread(tls.make_keys, directory))
+        refuse_what_cannot_run(spec.settings.request, limits)
+        control = Control(directory, spec, system, limits)
+    except JobPoolError as error:
+        _say(ready, {"error": error.as_data()})
+        directory.retire(keep_logs=True)
+        return 3
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, control.stop, signal.Signals(number).name)
+    await control.run(lambda: _say(ready, {"ready": True}))
+    if control.crash is not None:
+        names = directory.lines("submissions")
+        if names:
+            await asyncio.gather(*map(shell.run, system.cancel(names, ())))
+    elif not control.left:
+        (directory.path / "submissions").unlink(missing_ok=True)
+    directory.retire(keep_logs=True)
+    log.info("finished left=%s", list(control.left))
+    await control.say_bye()
+    return 0 if control.crash is None else 1
+
+
+def _say(descriptor: int, message: object) -> None:
+    with os.fdopen(descriptor, "w") as pipe:
+        json.dump(message, pipe)
+        pipe.write("\n")
+
+
+if __name__ == "__main__":
+    main()

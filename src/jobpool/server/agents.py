@@ -1,0 +1,170 @@
+"""Everything that is said to the agents, and what they say as events.
+
+An agent comes twice: first at the door, light, with its versions, to hear whether it is wanted and what to do; then,
+when it has imported Dask, as a Worker of the Scheduler, and says hello there. From then on it gets bundles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobpool.core import events as e
+from jobpool.errors import PoolBroken, from_data
+from jobpool.link import Link
+from jobpool.model import Call, JobId, Request, Usage
+from jobpool.server.spec import Spec, compare_versions
+from jobpool.units import Memory
+
+if TYPE_CHECKING:
+    from jobpool.server.transport import Transport
+
+__all__ = ["Agents"]
+
+log = logging.getLogger("jobpool.agents")
+
+
+class Agents:
+    """The agents of a pool as the server speaks to them."""
+
+    def __init__(
+        self, spec: Spec, log_directory: Path, tell: Callable[[e.Event], None], warn: Callable[[str], None]
+    ) -> None:
+        self._spec, self._log_directory, self._tell, self._warn = spec, log_directory, tell, warn
+        self._transport: Transport | None = None
+        self._port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._functions: dict[str, bytes] = {}
+        self._knows: dict[e.JobKey, set[str]] = {}
+        self._hellos: dict[e.JobKey, e.Hello] = {}
+        self._last_words: dict[e.JobKey, str] = {}
+        self._warned: set[str] = set()
+
+    def use(self, transport: Transport, port: int) -> None:
+        """Begin to let agents in."""
+        self._transport = transport
+        self._port.set_result(port)
+
+    async def port(self) -> int:
+        """Wait until the Scheduler listens, and return its port."""
+        return await asyncio.shield(self._port)
+
+    # ----------------------------------------------------------------------------------------------------- at the door
+
+    async def greet(self, link: Link, reference: int, facts: Mapping[str, Any], request: Request) -> None:
+        """Answer an agent's first words with what it needs, or with why it is not wanted."""
+        job = e.JobKey(*facts["job"])
+        fatal, odd = compare_versions(self._spec.versions, facts["versions"])
+        if fatal:
+            words = f"the jobs' Python does not fit this one's: {'; '.join(fatal)}"
+            error = PoolBroken(
+                words,
+                job=facts["id"],
+                node=facts["node"],
+                advice=f"start the jobs with the same environment (python={self._spec.versions['executable']!r} here, "
+                f"{facts['versions'].get('executable')!r} there)",
+            )
+            link.send("answer", reference, {"stop": words})
+            self._tell(e.AgentTrouble(self._now(), job, words, fatal=error))
+            return
+        for sentence in odd:
+            self._warn_once(sentence, f"{sentence}; objects of it may not survive the way")
+        settings = self._spec.settings
+        link.send(
+            "answer",
+            reference,
+            {
+                "port": await self.port(),
+                "workers": request.workers_per_job,
+                "cores": request.cores,
+                "threads_per_core": request.threads_per_core,
+                # A job of the local system owns nothing: other pools and programs run on these CPUs too.
+                "bind": None if self._spec.system == "local" else request.bind,
+                "sys_path": list(self._spec.sys_path),
+                "working_directory": self._spec.working_directory,
+                "initializer": self._spec.initializer,
+                "max_tasks_per_child": settings.max_tasks_per_child,
+                "log_directory": str(self._log_directory),
+            },
+        )
+
+    # ------------------------------------------------------------------------------------------------------ from agents
+
+    def receive(self, job: e.JobKey, message: Any) -> None:
+        """Turn what an agent says into an event."""
+        now = self._now()
+        match message:
+            case ("hello", {"id": id, "node": node, "workers": workers, "pid": pid, "left": left}):
+                deadline = None if left is None else now + left
+                hello = e.Hello(job=job, id=JobId(id), node=node, workers=workers, pid=pid, deadline=deadline)
+                self._hellos[job] = hello
+                self._knows[job] = set()
+                self._tell(e.AgentJoined(now, hello))
+            case ("started", ids):
+                self._tell(e.CallsStarted(now, job, tuple(ids)))
+            case ("done", outcomes):
+                self._tell(e.CallsDone(now, job, tuple(_outcome(*fields) for fields in outcomes)))
+            case ("returned", ids):
+                self._tell(e.CallsReturned(now, job, tuple(ids)))
+            case ("died", call, death):
+                self._tell(e.WorkerDied(now, job, call, e.Death(**death)))
+            case ("slots", count):
+                self._tell(e.SlotsTaken(now, job, count))
+            case ("trouble", words, fatal):
+                self._tell(e.AgentTrouble(now, job, words, None if fatal is None else from_data(fatal)))
+            case ("warning", sentence):
+                self._warn_once(sentence, f"on {self._hellos[job].node} (perhaps on others too): {sentence}")
+            case ("bye", word):
+                self._last_words[job] = word
+            case _:
+                log.error("job=%s said something unknown: %r", job, message[:1])
+
+    def left(self, job: e.JobKey, pid: int) -> None:
+        """Tell that the connection to an agent ended."""
+        hello = self._hellos.get(job)
+        if hello is not None and hello.pid == pid:
+            self._knows.pop(job, None)
+        self._tell(e.AgentLeft(self._now(), job, self._last_words.pop(job, ""), pid))
+
+    def hello(self, job: e.JobKey) -> e.Hello | None:
+        """Return what the agent of this job said of itself, also after it left."""
+        return self._hellos.get(job)
+
+    # -------------------------------------------------------------------------------------------------------- to agents
+
+    def define(self, functions: Mapping[str, bytes]) -> None:
+        """Keep pickled functions for the agents that will need them."""
+        self._functions.update(functions)
+
+    def send_bundle(self, job: e.JobKey, calls: Sequence[Call]) -> None:
+        """Hand calls to an agent, with the functions that it has not seen yet."""
+        known = self._knows.get(job)
+        if known is None or self._transport is None:
+            return  # it left a moment ago; AgentLeft is on its way and returns the calls
+        if missing := {call.function for call in calls} - known:
+            known |= missing
+            self._transport.send(job, "functions", {key: self._functions[key] for key in missing})
+        self._transport.send(job, "bundle", [(call.id, call.function, call.payload) for call in calls])
+
+    def send(self, job: e.JobKey, *message: Any) -> None:
+        """Send any other message to an agent."""
+        if self._transport is not None:
+            self._transport.send(job, *message)
+
+    def _warn_once(self, what: str, text: str) -> None:
+        # A thousand nodes say the same.
+        if what not in self._warned:
+            self._warned.add(what)
+            self._warn(text)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _outcome(call: int, ok: bool, payload: bytes, usage: tuple[float, float, int, int] | None, log: bytes) -> e.Outcome:
+    plain = (
+        None if usage is None else Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
+    )
+    return e.Outcome(call, ok, payload, plain, log)

@@ -1,0 +1,155 @@
+"""Everything that is said to the batch system, and its answers as events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jobpool.batch.base import BatchSystem, Doubtful, JobScript, NoAccounting, Refused, Submitted, Unanswered
+from jobpool.core import events as e
+from jobpool.home import PoolDirectory
+from jobpool.model import JobId, Limits, Request
+from jobpool.server import shell
+from jobpool.server.spec import Spec, python_path
+
+__all__ = ["Asking", "read_limits", "tail"]
+
+log = logging.getLogger("jobpool.asking")
+
+TAIL = 4096
+"""Bytes of a job's log that go into an error: about 40 lines, what fits a screen."""
+
+
+class Asking:
+    """The batch system as the server speaks to it. Each method runs a command and tells the core what came of it."""
+
+    def __init__(
+        self, directory: PoolDirectory, spec: Spec, system: BatchSystem, tell: Callable[[e.Event], None]
+    ) -> None:
+        self._directory, self._spec, self._system, self._tell = directory, spec, system, tell
+        self._scripts: dict[str, JobScript] = {}
+        self._ids: dict[e.JobKey, JobId] = {}
+        self.log_directory = spec.settings.log_directory or directory.logs
+        self.door: tuple[list[str], int] = ([], 0)
+
+    async def submit(self, name: str, request: Request, count: int) -> None:
+        """Submit jobs; ``JobsSubmitted``, ``SubmitRefused`` or ``SubmitDoubtful`` follows."""
+        job = self._script(name, request)
+        text = self._system.script(job)
+        try:
+            # On the disk before the jobs can exist: whoever finds this pool dead can find its jobs.
+            self._directory.append("submissions", name)
+            self._directory.write(f"{name}.sh", text.encode())
+        except OSError as error:
+            words = f"the pool's directory cannot be written: {error}"
+            self._tell(e.SubmitRefused(self._now(), name, words, temporary=True))
+            return
+        command = self._system.submit(text, name=name, count=count, environment=dict(os.environ))
+        done = await shell.run(command)
+        log.info("submission=%s jobs=%d rc=%s said=%r", name, count, done.returncode, done.words[:200])
+        match self._system.parse_submit(done, count=count):
+            case Submitted(ids):
+                self._ids.update({e.JobKey(name, index): id for index, id in enumerate(ids)})
+                self._tell(e.JobsSubmitted(self._now(), name, ids))
+            case Refused(words, temporary):
+                self._tell(e.SubmitRefused(self._now(), name, words, temporary))
+            case Doubtful(words):
+                self._tell(e.SubmitDoubtful(self._now(), name, words))
+
+    def _script(self, name: str, request: Request) -> JobScript:
+        addresses, port = self.door
+        settings = self._spec.settings
+        job = JobScript(
+            name=name,
+            request=request,
+            log_directory=self.log_directory,
+            working_directory=Path(self._spec.working_directory),
+            # -P: a file of the user's that is named like a module must not stand in for it.
+            argv=(
+                settings.python or sys.executable,
+                "-P",
+                "-m",
+                "jobpool.worker",
+                "--pool",
+                str(self._directory.path),
+                "--submission",
+                name,
+                "--port",
+                str(port),
+                *(part for address in addresses for part in ("--address", address)),
+            ),
+            environment={**python_path(), **settings.environment},
+        )
+        self._scripts[name] = job
+        return job
+
+    async def poll(self, names: Sequence[str]) -> None:
+        """Look at all jobs of these submissions; ``Polled`` or ``PollFailed`` follows."""
+        answer = self._system.parse_poll(await shell.run(self._system.poll(names)))
+        if isinstance(answer, Unanswered):
+            log.warning("poll unanswered said=%r", answer.words[:200])
+            self._tell(e.PollFailed(self._now(), answer.words))
+            return
+        self._ids.update({e.JobKey(seen.name, seen.index): seen.id for seen in answer})
+        self._tell(e.Polled(self._now(), tuple(names), answer))
+
+    async def account(self, names: Sequence[str]) -> None:
+        """Ask how jobs ended; ``Accounted`` follows."""
+        command = self._system.account(names)
+        answer = NoAccounting("") if command is None else self._system.parse_account(await shell.run(command))
+        match answer:
+            case NoAccounting():
+                self._tell(e.Accounted(self._now(), tuple(names), None))
+            case Unanswered(words):
+                log.warning("accounting unanswered said=%r", words[:200])
+                self._tell(e.Accounted(self._now(), tuple(names), {}))
+            case endings:
+                self._tell(e.Accounted(self._now(), tuple(names), dict(endings)))
+
+    async def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> None:
+        """Cancel jobs. Whether it worked is seen by the next poll."""
+        for done in await asyncio.gather(*map(shell.run, self._system.cancel(names, ids))):
+            if (answer := self._system.parse_cancel(done)) is not None:
+                log.warning("cancel=%s unanswered said=%r", done.command.argv, answer.words[:200])
+
+    def joined(self, job: e.JobKey, id: JobId) -> None:
+        """Note a job's id as its agent knows it: it may be here before the submit command's answer."""
+        self._ids.setdefault(job, id)
+
+    def request_of(self, job: e.JobKey) -> Request | None:
+        """Return the request that a job was submitted for."""
+        script = self._scripts.get(job.submission)
+        return None if script is None else script.request
+
+    def id_of(self, job: e.JobKey) -> JobId | None:
+        """Return the batch system's id of a job, if it is known."""
+        return self._ids.get(job)
+
+    def log_path(self, job: e.JobKey) -> Path | None:
+        """Return where the log of a job is, if its id is known."""
+        script, id = self._scripts.get(job.submission), self._ids.get(job)
+        return None if script is None or id is None else self._system.log_path(script, id, job.element)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+async def read_limits(system: BatchSystem) -> Limits:
+    """Read the site's limits, all commands at once."""
+    return system.parse_limits(await asyncio.gather(*map(shell.run, system.limits())))
+
+
+def tail(path: Path) -> str:
+    """Return the end of a log, or an empty text when there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return text if size <= TAIL else text.partition("\n")[2]

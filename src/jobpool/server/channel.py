@@ -1,0 +1,151 @@
+"""The door: one TLS port where clients, the command line, and agents with their first words come in."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import psutil
+
+from jobpool import tls
+from jobpool.core.events import Outcome
+from jobpool.errors import JobPoolError
+from jobpool.home import PoolDirectory
+from jobpool.link import Link
+
+__all__ = ["Clients", "addresses_of_this_host", "listen"]
+
+log = logging.getLogger("jobpool.channel")
+
+CLIENT_BITS = 40
+"""A call's id in the server is ``client << 40 | id in the client``: a trillion calls for each of many clients."""
+
+
+async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[asyncio.Server, int]:
+    """Listen with this pool's keys on a free port of ``host`` (None: of all interfaces), and return server and port."""
+    loop = asyncio.get_running_loop()
+    if host is not None:
+        server = await loop.create_server(make, host, 0, ssl=tls.server_context(directory.path))
+        return server, server.sockets[0].getsockname()[1]
+    if socket.has_dualstack_ipv6():
+        listener = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1000)
+    else:
+        listener = socket.create_server(("", 0), backlog=1000)
+    server = await loop.create_server(make, sock=listener, ssl=tls.server_context(directory.path), backlog=1000)
+    return server, listener.getsockname()[1]
+
+
+def addresses_of_this_host() -> list[str]:
+    """Return all addresses under which a compute node might reach this host, the most likely first.
+
+    Nobody knows from here which network the nodes share with it, so they try all. Link-local ones are left out: they
+    mean nothing on another host. Loopback comes last, for jobs on this host.
+    """
+    found = [
+        entry.address
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family in (socket.AF_INET, socket.AF_INET6) and "%" not in entry.address
+    ]
+    parsed = [ipaddress.ip_address(address) for address in found]
+    useful = [address for address in parsed if not address.is_link_local]
+    useful.sort(key=lambda address: (address.is_loopback, address.version))
+    return [os.uname().nodename, *map(str, useful)]
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether an address, or ``localhost``, means this host itself."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+class Clients:
+    """The connected clients. Calls are known here by ids that tell whose they are."""
+
+    def __init__(self) -> None:
+        self._links: dict[int, Link] = {}
+        self._next = 1
+
+    def __bool__(self) -> bool:
+        return bool(self._links)
+
+    def add(self, link: Link) -> int:
+        """Take a client in, and return its number."""
+        number, self._next = self._next, self._next + 1
+        self._links[number] = link
+        return number
+
+    def remove(self, link: Link) -> bool:
+        """Forget a client. False: it was none."""
+        for number, known in list(self._links.items()):
+            if known is link:
+                del self._links[number]
+                return True
+        return False
+
+    def number(self, link: Link) -> int | None:
+        """Return the number of this client, or None for a stranger."""
+        return next((number for number, known in self._links.items() if known is link), None)
+
+    def tell_all(self, *message: Any) -> None:
+        """Send a message to every client."""
+        for link in self._links.values():
+            link.send(*message)
+
+    def started(self, job: dict[str, Any] | None, ids: Iterable[int]) -> None:
+        """Tell whose calls run now."""
+        self._by_client("started", job, ids)
+
+    def again(self, ids: Iterable[int]) -> None:
+        """Tell whose calls wait again."""
+        self._by_client("again", None, ids)
+
+    def failed(self, ids: Sequence[int], error: JobPoolError) -> None:
+        """End calls with an exception."""
+        self._by_client("failed", error.as_data(), ids)
+
+    def done(self, job: dict[str, Any] | None, outcomes: Iterable[Outcome]) -> None:
+        """Deliver what came of calls."""
+        groups: dict[int, list[Any]] = {}
+        for outcome in outcomes:
+            usage = outcome.usage
+            plain = None if usage is None else (usage.wall, usage.cpu, int(usage.peak_memory), usage.threads)
+            groups.setdefault(outcome.call >> CLIENT_BITS, []).append(
+                (own_id(outcome.call), outcome.ok, outcome.payload, plain, outcome.log)
+            )
+        for number, items in groups.items():
+            if link := self._links.get(number):
+                link.send("done", job, items)
+
+    def _by_client(self, name: str, detail: Any, ids: Iterable[int]) -> None:
+        groups: dict[int, list[int]] = {}
+        for call in ids:
+            groups.setdefault(call >> CLIENT_BITS, []).append(own_id(call))
+        for number, own in groups.items():
+            if link := self._links.get(number):
+                link.send(name, detail, own)
+
+    async def close(self) -> None:
+        """Close all connections after what is being sent."""
+        links = list(self._links.values())
+        for link in links:
+            link.close()
+        if links:
+            await asyncio.wait([link.closed for link in links], timeout=5)
+
+
+def global_id(client: int, call: int) -> int:
+    """Return the id by which the server knows a client's call."""
+    return client << CLIENT_BITS | call
+
+
+def own_id(call: int) -> int:
+    """Return the id by which its client knows a call."""
+    return call & ((1 << CLIENT_BITS) - 1)

@@ -1,0 +1,361 @@
+"""The one loop of a pool: what happens is told to the core, what the core decides is carried out.
+
+::
+
+    clients ──channel──►┐                          ┌──► clients       (Resolve, Fail, TellStarted, Notice)
+    agents ──transport─►├─ event ─► Core ─ actions ┼──► agents        (SendBundle, Retract, StopAgent)
+    batch system ─shell►│                          └──► batch system  (SubmitJobs, Poll, Account, CancelJobs)
+    clock ─────────────►┘
+
+Nothing here decides. Everything runs in one event loop, so events never overlap; commands and slow files run beside it
+and come back as events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, assert_never
+
+from jobpool.batch.base import BatchSystem
+from jobpool.core import events as e
+from jobpool.core import limits as core_limits
+from jobpool.core.engine import Core
+from jobpool.core.settings import CoreSettings
+from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
+from jobpool.home import PoolDirectory, process_started
+from jobpool.link import Link
+from jobpool.model import Call, JobId, Limits, Request
+from jobpool.server import channel
+from jobpool.server.agents import Agents
+from jobpool.server.asking import Asking, tail
+from jobpool.server.spec import Spec
+
+if TYPE_CHECKING:
+    from jobpool.server.transport import Transport
+
+__all__ = ["Control"]
+
+log = logging.getLogger("jobpool.control")
+
+LONELY = 30.0
+"""Seconds that a new server waits for its first client, which connects at once or has died."""
+
+GRAPH_CHECK = 0.25
+"""Seconds between two looks at Dask's own queue; a look counts, it does not walk the tasks."""
+
+
+class Control:
+    """One pool's server. ``finished`` is set when all is done; ``left`` are the jobs that could not be removed."""
+
+    def __init__(self, directory: PoolDirectory, spec: Spec, system: BatchSystem, limits: Limits) -> None:
+        self._directory, self._spec, self._system = directory, spec, system
+        self._loop = asyncio.get_running_loop()
+        self._requests = {"": spec.settings.request}
+        self._core = Core(settings=_core_settings(directory, spec, system, limits), now=self._loop.time())
+        self._clients = channel.Clients()
+        self._asking = Asking(directory, spec, system, self.tell)
+        self._agents = Agents(
+            spec, self._asking.log_directory, self.tell, lambda text: self._notice(text, warning=True)
+        )
+        self._transport: Transport | None = None
+        self._token = secrets.token_urlsafe(24)
+        self._detached = False
+        self._broken: JobPoolError | None = None
+        self._notices: deque[tuple[str, bool]] = deque(maxlen=100)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._graph_tasks = 0
+        self._next_waiting = 0.0
+        self.finished = asyncio.Event()
+        self.left: tuple[JobId, ...] = ()
+        self.crash: BaseException | None = None
+
+    # ----------------------------------------------------------------------------------------------------------- life
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until all is done. ``ready`` is called when clients may connect."""
+        addresses = self._addresses()
+        # Jobs of this host alone need no door to the network.
+        host = "127.0.0.1" if all(map(channel.is_loopback, addresses)) else None
+        door, port = await channel.listen(self._directory, host, lambda: Link(self._hear, self._closed))
+        self._asking.door = addresses, port
+        self._write_connection(addresses, port)
+        ready()
+        self._spawn(self._open_transport(host))
+        self._spawn(self._leave_if_lonely())
+        self._set_timer()
+        try:
+            await self.finished.wait()
+        finally:
+            door.close()
+
+    async def say_bye(self) -> None:
+        """Tell the clients that this is the end, and which jobs are left."""
+        self._clients.tell_all("bye", [str(id) for id in self.left])
+        await self._clients.close()
+
+    def _addresses(self) -> list[str]:
+        if self._system.name == "local":
+            return ["127.0.0.1"]
+        return list(self._spec.settings.addresses) or channel.addresses_of_this_host()
+
+    def _write_connection(self, addresses: list[str], port: int) -> None:
+        connection = {
+            "addresses": addresses,
+            "port": port,
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "started": process_started(os.getpid()),
+            "system": self._system.name,
+        }
+        self._directory.write("connection.json", json.dumps(connection).encode())
+
+    async def _open_transport(self, host: str | None) -> None:
+        # Importing Dask takes 0.3 s; clients and the batch system are served meanwhile.
+        transport_class = await asyncio.to_thread(_import_transport)
+        transport = transport_class(
+            self._directory.path, token=self._token, on_message=self._agents.receive, on_left=self._agents.left
+        )
+        port = await transport.listen(host)
+        self._transport = transport
+        self._agents.use(transport, port)
+
+    async def _leave_if_lonely(self) -> None:
+        await asyncio.sleep(LONELY)
+        if not self._clients and not self._detached:
+            self.stop("no client came")
+
+    def stop(self, why: str) -> None:
+        """End everything now: the running calls too."""
+        log.info("stopping why=%r", why)
+        self.tell(e.ShutdownAsked(self._loop.time(), cancel_waiting=True, kill=True))
+
+    # -------------------------------------------------------------------------------------------------- event -> action
+
+    def tell(self, event: e.Event) -> None:
+        """Tell the core what happened, and carry out what it decides."""
+        try:
+            for action in self._core.handle(event):
+                self._carry_out(action)
+        except Exception as error:
+            log.exception("event=%s failed", type(event).__name__)
+            self._give_up(error)
+            return
+        self._set_timer()
+
+    def _carry_out(self, action: e.Action) -> None:
+        match action:
+            case e.SendBundle(job, calls):
+                self._agents.send_bundle(job, calls)
+            case e.TellStarted(job, ids):
+                self._clients.started(self._job_facts(job), ids)
+            case e.Resolve(job, outcomes):
+                self._clients.done(self._job_facts(job), outcomes)
+            case e.TellAgain(ids):
+                self._clients.again(ids)
+            case e.Fail(ids, error, job):
+                self._spawn(self._fail(ids, error, job), name="fail")
+            case e.SubmitJobs(submission, request, count):
+                self._spawn(self._asking.submit(submission, self._requests[request], count))
+            case e.Poll(names):
+                self._spawn(self._asking.poll(names))
+            case e.Account(names):
+                self._spawn(self._asking.account(names))
+            case e.CancelJobs(names, ids):
+                self._spawn(self._asking.cancel(names, ids))
+            case e.Retract(job, ids):
+                self._agents.send(job, "retract", list(ids))
+            case e.StopAgent(job, why, drain):
+                self._agents.send(job, "stop", why, drain)
+            case e.BreakPool(error):
+                self._broken = error
+                self._clients.tell_all("broken", error.as_data())
+            case e.Notice(text, warning):
+                self._notice(text, warning=warning)
+            case e.Finished(left):
+                self.left = left
+                self._loop.create_task(self._finish())
+            case _:
+                assert_never(action)
+
+    async def _finish(self) -> None:
+        # Failures that still read a log's tail reach their futures before the connections close.
+        if pending := [task for task in self._tasks if task.get_name() == "fail"]:
+            await asyncio.wait(pending, timeout=10)
+        self.finished.set()
+
+    async def _fail(self, ids: tuple[int, ...], error: JobPoolError, job: e.JobKey | None) -> None:
+        path = None if job is None else self._asking.log_path(job)
+        if path is not None:
+            text = await asyncio.to_thread(tail, path)
+            error = from_data(error.as_data())  # the core may have given the same one to calls of other jobs
+            error.details.setdefault("log", str(path))
+            if text:
+                error.details.setdefault("tail", text)
+        self._clients.failed(ids, error)
+
+    def _give_up(self, error: BaseException) -> None:
+        self.crash = error
+        broken = PoolBroken(f"the pool's server failed: {error!r}", log=str(self._directory.server_log))
+        self._clients.tell_all("broken", broken.as_data())
+        self.finished.set()
+
+    def _notice(self, text: str, *, warning: bool) -> None:
+        log.log(logging.WARNING if warning else logging.INFO, "%s", text)
+        self._notices.append((text, warning))
+        self._clients.tell_all("notice", text, warning)
+
+    def _job_facts(self, job: e.JobKey) -> dict[str, Any]:
+        hello, path = self._agents.hello(job), self._asking.log_path(job)
+        return {
+            "id": str(self._asking.id_of(job) or (hello.id if hello else "")),
+            "node": hello.node if hello else "",
+            "log": None if path is None else str(path),
+        }
+
+    # ------------------------------------------------------------------------------------------------------------ clock
+
+    def _set_timer(self) -> None:
+        wanted = self._core.next_tick()
+        latest = self._loop.time() + (GRAPH_CHECK if self._transport is not None else 1.0)
+        when = latest if wanted is None else min(wanted, latest)
+        if self._timer is not None:
+            if self._timer.when() <= when and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        self._tell_what_we_wait_for(now)
+        tasks = 0 if self._transport is None else self._transport.graph_tasks()
+        if tasks != self._graph_tasks:
+            self._graph_tasks = tasks
+            self.tell(e.DaskDemand(now, tasks))
+        self.tell(e.Tick(now))
+
+    def _tell_what_we_wait_for(self, now: float) -> None:
+        if now < self._next_waiting:
+            return
+        self._next_waiting = now + 1.0
+        snapshot = self._core.snapshot()
+        if snapshot.calls.waiting and not any(job.state == "serving" for job in snapshot.jobs):
+            self._clients.tell_all("waiting", snapshot.as_data())
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned_ended)
+
+    def _spawned_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task=%s failed", task.get_name(), exc_info=error)
+            self._give_up(error)
+
+    # ---------------------------------------------------------------------------------------------------------- clients
+
+    def _hear(self, link: Link, message: Any) -> None:
+        """Take a message from a client, or the first words of an agent."""
+        number, now = self._clients.number(link), self._loop.time()
+        match message:
+            case ("ask", reference, "agent", facts):
+                job = e.JobKey(*facts["job"])
+                self._asking.joined(job, JobId(facts["id"]))
+                self._spawn(self._agents.greet(link, reference, facts, self._request_of(job)))
+            case ("ask", reference, "client"):
+                self._clients.add(link)
+                link.send("answer", reference, {"system": self._system.name, "logs": str(self._asking.log_directory)})
+                for text, warning in self._notices:
+                    link.send("notice", text, warning)
+                if self._broken is not None:
+                    link.send("broken", self._broken.as_data())
+            case ("ask", reference, "status"):
+                link.send("answer", reference, self._status())
+            case ("ask", reference, "dask", dashboard):
+                self._spawn(self._answer_dask(link, reference, dashboard=dashboard))
+            case ("ask", reference, "stop", why):
+                link.send("answer", reference, True)
+                self.stop(why)
+            case ("functions", functions) if number is not None:
+                self._agents.define(functions)
+            case ("calls", request, calls) if number is not None:
+                self.tell(
+                    e.CallsArrived(
+                        now,
+                        tuple(
+                            Call(channel.global_id(number, id), function, payload, request)
+                            for id, function, payload in calls
+                        ),
+                    )
+                )
+            case ("cancel", ids) if number is not None:
+                self.tell(e.CallsCancelled(now, tuple(channel.global_id(number, id) for id in ids)))
+            case ("scale", workers) if number is not None:
+                self.tell(e.ScaleAsked(now, workers))
+            case ("shutdown", cancel_waiting, kill) if number is not None:
+                self.tell(e.ShutdownAsked(now, cancel_waiting=cancel_waiting, kill=kill))
+            case _:
+                log.error("something unknown was said: %r", message[:1])
+
+    def _closed(self, link: Link, error: BaseException | None) -> None:
+        if self._clients.remove(link) and not self._clients and not self._detached and not self.finished.is_set():
+            self.stop("the client is gone")
+
+    def _request_of(self, job: e.JobKey) -> Request:
+        return self._asking.request_of(job) or self._spec.settings.request
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "name": self._directory.name,
+            "system": self._system.name,
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "notices": [list(notice) for notice in self._notices],
+            **self._core.snapshot().as_data(),
+        }
+
+    async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:
+        port = await self._agents.port()
+        assert self._transport is not None
+        where = self._transport.dashboard() if dashboard else None
+        link.send("answer", reference, {"port": port, "dashboard": where})
+
+
+def _core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, limits: Limits) -> CoreSettings:
+    settings = spec.settings
+    return CoreSettings(
+        pool=directory.name,
+        request=settings.request,
+        limits=limits,
+        max_workers=settings.max_workers,
+        min_workers=settings.min_workers,
+        idle_timeout=math.inf if settings.idle_timeout is None else float(settings.idle_timeout),
+        settle=system.settle,
+    )
+
+
+def _import_transport() -> type[Transport]:
+    from jobpool import dask_config
+
+    dask_config.quiet_logging()
+    from jobpool.server.transport import Transport
+
+    return Transport
+
+
+def refuse_what_cannot_run(request: Request, limits: Limits) -> None:
+    """Raise ``RequestRefused`` with all reasons when the site's limits say that this request would not run."""
+    if problems := [str(problem) for problem in core_limits.check(request, limits)]:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise RequestRefused(
+            f"the batch system would refuse this request, or never start it:\n{listed}", problems=problems
+        )

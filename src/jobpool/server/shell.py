@@ -1,0 +1,57 @@
+"""The only place that runs the batch system's commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from jobpool.model import Command, Completed
+
+__all__ = ["run"]
+
+log = logging.getLogger("jobpool.shell")
+
+
+async def run(command: Command) -> Completed:
+    """Run one command to its end, or to its time-out; never raises for what the command does.
+
+    A command that cannot be started, or does not end in time, has no return code: nobody knows what it did.
+    """
+    started = time.monotonic()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command.argv,
+            stdin=asyncio.subprocess.DEVNULL if command.stdin is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=None if command.environment is None else dict(command.environment),
+            # Its own session: a Ctrl-C at the terminal is for the client, not for a submit under way.
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
+    text = None if command.stdin is None else command.stdin.encode()
+    try:
+        async with asyncio.timeout(command.timeout):
+            stdout, stderr = await process.communicate(text)
+    except TimeoutError:
+        await _end(process)
+        return Completed(command, returncode=None, stderr=f"{command.argv[0]}: no answer in {command.timeout:g} s")
+    except asyncio.CancelledError:
+        await _end(process)
+        raise
+    log.debug("ran=%s rc=%s seconds=%.3f", command.argv[0], process.returncode, time.monotonic() - started)
+    return Completed(command, process.returncode, _text(stdout), _text(stderr))
+
+
+def _text(raw: bytes | None) -> str:
+    # Job names and comments of other users can hold any bytes; a parser must not stumble over them.
+    return (raw or b"").decode(errors="replace")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
