@@ -135,7 +135,7 @@ def parent_of_many(path: str) -> None:
     other_group = subprocess.Popen(["sleep", "1000"], process_group=0)
     other_session = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     script = "import subprocess; print(subprocess.Popen(['sleep', '1000'], stdout=subprocess.DEVNULL).pid)"
-    orphan = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    orphan = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout
     pids = [os.getpid(), same_session.pid, other_group.pid, other_session.pid, int(orphan)]
     Path(path).with_suffix(".tmp").write_text(json.dumps(pids))
     Path(path).with_suffix(".tmp").rename(path)

@@ -55,8 +55,9 @@ __all__ = ["main"]
 
 log = logging.getLogger("jobpool.agent")
 
-CONNECT_FOR = 120.0
-"""Seconds to try the server's addresses: a network that a node's boot has not finished, a server under load."""
+CONNECT_FOR = 45.0
+"""Seconds to try the server's addresses: a network that is late after a node's boot, a server under load. Below the minute
+after which nothing of a pool that was killed may be left in the queue."""
 
 END_WITHIN = 5.0
 """Seconds for a clean end; after them the process ends itself, and the batch system ends what is left."""
@@ -122,7 +123,8 @@ async def _introduce(arguments: argparse.Namespace, facts: dict[str, Any]) -> tu
             )
             break
         except Unreachable as error:
-            if time.monotonic() > end:
+            # A pool that has ended in good order has taken its connection file away.
+            if time.monotonic() > end or not (arguments.pool / "connection.json").exists():
                 raise
             log.warning("%s", error)
             await asyncio.sleep(2)

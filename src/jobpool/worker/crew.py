@@ -21,9 +21,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from jobpool.core.events import Death, Outcome
@@ -45,6 +43,7 @@ from jobpool.worker.reports import (
     Returned,
     Started,
 )
+from jobpool.worker.settings import WorkerSettings
 
 __all__ = [
     "CannotStart",
@@ -67,30 +66,11 @@ SAMPLE_EVERY = 0.5
 SAMPLE_SHARE = 0.01
 """Share of a CPU that these looks may cost; on a node with many processes they become rarer."""
 
-DEATHS_AT_START = 3
-"""Workers that may die one after the other before one is ready; then another try will not mend it."""
+FAILED_STARTS = 3
+"""Workers or fork-servers that may die one after the other before a worker is ready; then another try mends nothing."""
 
 EXIT_WITHIN = 5.0
 """Seconds for a worker to end by itself (``atexit``, threads that it waits for) before it is killed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """What a crew's workers are. Plain data."""
-
-    size: int
-    log_directory: Path
-    """Exists, 0700. ``worker-0.log`` and so on: all that a worker's calls write."""
-    environment: Mapping[str, str]
-    """Set from the start, over the agent's own without the batch system's variables."""
-    working_directory: str | None
-    sys_path: tuple[str, ...]
-    """The client's entries; those that exist here are appended."""
-    initializer: bytes | None
-    """A pickle of (function, arguments)."""
-    max_tasks_per_child: int | None
-    cpus: tuple[tuple[int, ...], ...] | None
-    """The CPUs of each worker. None: wherever the agent may run."""
 
 
 class Crew:
@@ -105,7 +85,7 @@ class Crew:
         self._taken: list[Place] = []
         self._places: dict[int, Place] = {}  # by token; those too whose process is on its way out
         self._tokens = count()
-        self._deaths_at_start = 0
+        self._failed_starts = 0
         self._stopping = False
         self._watch: asyncio.TimerHandle | None = None
         self._sample: asyncio.TimerHandle | None = None
@@ -117,7 +97,7 @@ class Crew:
         Raises ``OSError`` when a log file cannot be written or no process can be started.
         """
         self._loop = asyncio.get_running_loop()
-        self._reporter = Reporter(self._report, self._loop.call_soon)
+        self._reporter = Reporter(self._report, self._loop)
         self._oom = OomCounter()
         self._start_nursery()
         try:
@@ -308,7 +288,7 @@ class Crew:
                     place.skip(ids)
                     self._reporter.returned(*ids)
                 case ("ready",):
-                    self._deaths_at_start = 0
+                    self._failed_starts = 0
                     self._free(place)
                 case ("failed", words, exception):
                     self._initializer_failed(place, words, exception)
@@ -322,7 +302,7 @@ class Crew:
     ) -> None:  # fmt: skip
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, self._loop.time(), log_end)
-        self._reporter.done(Outcome(id, ok, payload, usage, log))
+        self._reporter.done(Outcome(id, ok, payload, usage, log), more=bool(place.calls))
         if place.calls:
             self._watch_soon()
 
@@ -429,11 +409,15 @@ class Crew:
             self._taken[self._taken.index(place)] = fresh
 
     def _no_start(self, place: Place, words: str) -> None:
-        self._deaths_at_start += 1
-        if self._deaths_at_start < DEATHS_AT_START:
+        if self._may_try_again(_with_tail(words, place)):
             self._replace(place)
-        else:
-            self._give_up(_with_tail(words, place))
+
+    def _may_try_again(self, words: str) -> bool:
+        """Count a failed start, and give up when there were too many without a success between them."""
+        self._failed_starts += 1
+        if self._failed_starts >= FAILED_STARTS:
+            self._give_up(words)
+        return not self._stopping
 
     def _give_up(self, words: str) -> None:
         if not self._stopping:
@@ -443,15 +427,21 @@ class Crew:
     def lost(self, words: str) -> None:
         """Take note that the fork-server died, and all workers with it; start again."""
         places = list(self._places.values())
-        try:
-            self._start_nursery()
-        except OSError as reason:
-            self._give_up(f"{words}, and a new one could not be started: {reason}")
+        if self._may_try_again(words):
+            try:
+                self._start_nursery()
+            except OSError as reason:
+                self._give_up(f"{words}, and a new one could not be started: {reason}")
         for place in places:
             if place.pid is not None:
                 with contextlib.suppress(ProcessLookupError):  # the kernel has killed it; this is for what it started
                     os.killpg(place.pid, signal.SIGKILL)
-            self.died(place.token, Exit(signal=signal.SIGKILL))
+            if place.state is State.STARTING and not self._stopping:
+                del self._places[place.token]
+                place.channel.close()
+                self._replace(place)
+            else:
+                self.died(place.token, Exit(signal=signal.SIGKILL))
 
     # ----------------------------------------------------------------------------------------------- long calls
 

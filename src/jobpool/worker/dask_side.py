@@ -95,7 +95,7 @@ async def start_worker(
         local_directory=str(scratch),
         dashboard=False,
         dashboard_address="127.0.0.1:0",
-        death_timeout=120,
+        death_timeout=30,
     )
     worker.stream_handlers[dask_config.OPERATION] = receive
     await worker

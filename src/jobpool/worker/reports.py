@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -59,13 +60,18 @@ class CannotStart:
 Report = Started | Done | Returned | Died | InitializerError | CannotStart
 
 
+HOLD = 0.002
+"""Seconds that a result may wait for the next ones of its bundle. Nobody waits for a worker meanwhile: it has calls."""
+
+
 class Reporter:
     """Collects what happens in one iteration of the loop, and reports it together: the server pays for each message."""
 
-    def __init__(self, report: Callable[[Report], None], call_soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, report: Callable[[Report], None], loop: asyncio.AbstractEventLoop) -> None:
         self._report = report
-        self._call_soon = call_soon
-        self._scheduled = False
+        self._loop = loop
+        self._next: asyncio.Handle | None = None
+        self._held = False
         self._started: list[int] = []
         self._done: list[Outcome] = []
         self._returned: list[int] = []
@@ -76,11 +82,13 @@ class Reporter:
         self._started.append(id)
         self._soon()
 
-    def done(self, outcome: Outcome) -> None:
-        """A call is over."""
+    def done(self, outcome: Outcome, *, more: bool) -> None:
+        """A call is over; ``more``: its worker has others to run already."""
         self._done.append(outcome)
-        if not self._scheduled:
+        if not more:
             self._soon()
+        elif self._next is None:
+            self._next, self._held = self._loop.call_later(HOLD, self.flush), True
 
     def returned(self, *ids: int) -> None:
         """Calls are given back."""
@@ -94,7 +102,9 @@ class Reporter:
 
     def flush(self) -> None:
         """Report what there is, now."""
-        self._scheduled = False
+        if self._next is not None:
+            self._next.cancel()
+        self._next, self._held = None, False
         started, self._started = self._started, []
         done, self._done = self._done, []
         returned, self._returned = self._returned, []
@@ -109,6 +119,8 @@ class Reporter:
             self._report(Returned(tuple(returned)))
 
     def _soon(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._call_soon(self.flush)
+        if self._held and self._next is not None:
+            self._next.cancel()
+            self._next, self._held = None, False
+        if self._next is None:
+            self._next = self._loop.call_soon(self.flush)

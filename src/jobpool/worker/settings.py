@@ -1,0 +1,28 @@
+"""What the workers of a job are like: plain data, from the agent to its crew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["WorkerSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What a crew's workers are. Plain data."""
+
+    size: int
+    log_directory: Path
+    """Exists, 0700. ``worker-0.log`` and so on: all that a worker's calls write."""
+    environment: Mapping[str, str]
+    """Set from the start, over the agent's own without the batch system's variables."""
+    working_directory: str | None
+    sys_path: tuple[str, ...]
+    """The client's entries; those that exist here are appended."""
+    initializer: bytes | None
+    """A pickle of (function, arguments)."""
+    max_tasks_per_child: int | None
+    cpus: tuple[tuple[int, ...], ...] | None
+    """The CPUs of each worker. None: wherever the agent may run."""

@@ -1,0 +1,84 @@
+"""Places that tasks in the agent's threads take, and the end of a crew."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from crewkit import crew, reached_soon, value
+from test_crew import hold, in_loop, square
+
+
+@in_loop
+async def test_occupied_places_get_no_calls(tmp_path: Path) -> None:
+    async with crew(tmp_path, size=2) as watched:
+        await watched.crew.occupy()
+        await watched.crew.occupy()
+        (id,) = watched.submit(square, (4,))
+        third = asyncio.create_task(watched.crew.occupy())
+        await asyncio.sleep(0.1)
+        assert id not in watched.outcomes
+        assert not third.done()
+        watched.crew.release()
+        assert value(await watched.outcome(id)) == 16
+        await asyncio.wait_for(third, 10)
+        watched.crew.release()
+        watched.crew.release()
+        assert await watched.run(square, 5) == 25
+
+
+@in_loop
+async def test_a_cancelled_wait_for_a_place_takes_none(tmp_path: Path) -> None:
+    async with crew(tmp_path) as watched:
+        await watched.crew.occupy()
+        waiting = asyncio.create_task(watched.crew.occupy())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        watched.crew.release()
+        assert await watched.run(square, 5) == 25
+
+
+@in_loop
+async def test_drain_lets_running_calls_finish_and_returns_the_others(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+
+    def either(path: str | None) -> str:
+        if path:
+            hold(path)
+        return "done"
+
+    async with crew(tmp_path) as watched:
+        running, waiting = watched.submit(either, (str(held),), (None,))
+        (queued,) = watched.submit(square, (1,))
+        await reached_soon(held.exists)
+        closing = asyncio.create_task(watched.crew.close(drain=True))
+        await watched.until(lambda: queued in watched.returned)
+        assert not closing.done()
+        held.unlink()
+        await asyncio.wait_for(closing, 20)
+        assert value(watched.outcomes[running]) == "done"
+        assert sorted(watched.returned) == [waiting, queued]
+        assert not watched.died
+
+
+@in_loop
+async def test_close_without_drain_ends_running_calls_at_once(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    async with crew(tmp_path) as watched:
+        (running,) = watched.submit(hold, (str(held),))
+        await reached_soon(held.exists)
+        await asyncio.wait_for(watched.crew.close(drain=False), 10)
+        assert watched.returned == [running]
+
+
+@in_loop
+async def test_atexit_functions_of_a_worker_run_when_it_goes(tmp_path: Path) -> None:
+    def register(path: str) -> None:
+        import atexit
+
+        atexit.register(Path(path).touch)
+
+    async with crew(tmp_path) as watched:
+        await watched.run(register, str(tmp_path / "left"))
+        await watched.crew.close(drain=True)
+    assert (tmp_path / "left").exists()
