@@ -23,12 +23,9 @@ from jobpool.model import (
     JobId,
     JobState,
     Limits,
-    NodeShape,
-    Partition,
     Request,
     Seen,
 )
-from jobpool.units import Memory
 
 __all__ = ["Local"]
 
@@ -115,17 +112,12 @@ class Local:
         return None if done.ok else Unanswered(_words(done))
 
     def limits(self) -> tuple[Command, ...]:
-        """Make the command that looks at the machine."""
-        return (Command(self._argv("limits")),)
+        """Ask nothing: what was written for a cluster must run on a laptop too, its calls sharing what is there."""
+        return ()
 
     def parse_limits(self, done: Sequence[Completed]) -> Limits:
-        """Read its answer: one partition with one node."""
-        match _json(done[0]) if done else None:
-            case {"cores": int(cores), "threads_per_core": int(threads), "memory": int(memory), "gpus": int(gpus)}:
-                shape = NodeShape(count=1, cores=cores, threads_per_core=threads, memory=Memory(memory), gpus=gpus)
-                return Limits(partitions=(Partition(name="local", default=True, nodes=(shape,)),))
-            case _:
-                return Limits(unknown=tuple(f"this machine: {_words(answer)}" for answer in done))
+        """Know no limits: nothing is refused."""
+        return Limits()
 
     def _argv(self, *words: str) -> tuple[str, ...]:
         # -P: a file in the current directory that is named like a module must not stand in for it.

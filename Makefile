@@ -1,0 +1,79 @@
+# make demo     the video analysis, with local workers, or on SLURM where there is one
+# make test     lint, then all tests that this machine can run, on the installed wheel; as root a part as a user, too
+# make lint     ruff and mypy
+# make bench    jobpool and its peers, side by side
+# make notebook write examples/video_analysis.ipynb again, from the script beside it
+# make clean    remove what the others made
+#
+# Each makes what it needs, from a fresh clone on. ARGS goes to the command:  make test ARGS="-k slurm"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+ARGS ?=
+# What root repeats as an ordinary user: all but what cannot differ for one.
+USER_ARGS ?= --ignore=tests/core --ignore=tests/test_architecture.py --ignore=tests/test_docs.py
+
+BIN := .venv/bin
+READY := .venv/ready
+INSTALLED := build/installed/bin/python
+SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
+
+.PHONY: help demo test test-user lint bench notebook clean venv installed slurm
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo: $(READY)
+	@mkdir -p out
+	@if command -v sbatch >/dev/null && ! sinfo >/dev/null 2>&1; then \
+	    echo "SLURM's commands are here, but no cluster answers: this runs with local workers"; \
+	    export JOBPOOL_SCHEDULER=local; fi; \
+	$(BIN)/jobpool demo --output out/video_analysis.png $(ARGS)
+
+test: slurm lint installed
+	$(INSTALLED) -m pytest $(ARGS)
+	@if [ "$$(id -u)" = 0 ]; then .ci/as-user $(USER_ARGS) $(ARGS); else \
+	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi
+
+test-user: slurm installed
+	.ci/as-user $(USER_ARGS) $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(READY)
+	@shopt -s nullglob; for file in bench/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+notebook: $(READY)
+	JOBPOOL_SCHEDULER=local $(BIN)/python examples/make_notebook.py
+	$(BIN)/ruff format examples/video_analysis.ipynb
+
+clean:
+	rm -rf .venv build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests examples bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+venv: $(READY)
+
+# A file, so that the environment is made again when pyproject.toml changes, and after an attempt that was cut off.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "jobpool needs Python 3.11 or newer, and $(PYTHON) is older or missing: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/packages "python environments" python3-venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# What users get is the wheel: tests run on it and not on the checkout, so that a file left out of it is noticed.
+installed: $(READY)
+	@rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	.ci/install-wheel build/installed
+
+slurm:
+	@.ci/packages "the tests on a real SLURM" $(SLURM)

@@ -1,0 +1,201 @@
+"""The lines that keep the rooms apart, read from the source: what may import what, and what may act."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import jobpool
+
+PACKAGE = Path(jobpool.__file__).parent
+FILES = sorted(file.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*.py") if "examples" not in file.parts)
+GROUND = {"errors", "model", "units"}
+ROOMS = {"batch", "core", "server", "testing", "ui", "worker"}
+ENGINE = {"dask", "distributed", "tornado"}
+
+# Files that may know Dask, and what of it: it moves monthly, and each of these is where a change of it is met.
+DASK = {
+    "dask_config.py": {"security"},
+    "executor.py": {"Client"},
+    "server/transport.py": {"Scheduler", "diagnostics", "dashboard"},
+    "worker/agent.py": {"Worker"},
+    "worker/dask_side.py": {"Worker", "threadpoolexecutor"},
+}
+# Files that may start processes, and which. Commands of a batch system run in the shell and nowhere else.
+PROCESSES = {
+    "starting.py": "the server",
+    "server/shell.py": "commands of the batch system",
+    "worker/nursery.py": "the fork-server",
+}
+
+
+@functools.cache
+def tree(file: str) -> ast.Module:
+    return ast.parse((PACKAGE / file).read_text(), file)
+
+
+@functools.cache
+def imports(file: str) -> frozenset[str]:
+    """Return the full names of all that a file imports, inside its functions too."""
+    here = ["jobpool", *Path(file).with_suffix("").parts[:-1]]
+    found: set[str] = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def top(names: frozenset[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def inside(names: frozenset[str]) -> set[str]:
+    """Return the rooms, and the modules outside of rooms, that are imported from jobpool."""
+    return {name.split(".")[1] for name in names if name.startswith("jobpool.")}
+
+
+def files(room: str) -> list[str]:
+    return [file for file in FILES if file.startswith(f"{room}/")]
+
+
+def calls(file: str) -> Iterator[str]:
+    """Yield what is called, as written: ``os.system``, ``datetime.now``."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+def test_the_rooms_are_those_that_the_docs_draw() -> None:
+    assert {file.partition("/")[0] for file in FILES if "/" in file} == ROOMS
+
+
+@pytest.mark.parametrize("name", sorted(GROUND))
+def test_the_ground_stands_on_nothing(name: str) -> None:
+    assert inside(imports(f"{name}.py")) <= GROUND
+
+
+@pytest.mark.parametrize("room", ["batch", "core"])
+def test_a_pure_room_knows_the_ground_and_itself(room: str) -> None:
+    known = {file: inside(imports(file)) - GROUND - {room} for file in files(room)}
+    assert {file: rooms for file, rooms in known.items() if rooms} == {}
+
+
+@pytest.mark.parametrize("room", ["batch", "core"])
+def test_a_pure_room_has_no_clock_no_processes_no_network_and_no_dask(room: str) -> None:
+    acts = ENGINE | {"asyncio", "multiprocessing", "psutil", "random", "secrets", "socket", "subprocess", "threading"}
+    acts |= {"time", "urllib"}
+    assert {file: top(imports(file)) & acts for file in files(room) if top(imports(file)) & acts} == {}
+    clocks = ("now", "utcnow", "today")
+    told = {file: [call for call in calls(file) if call.rpartition(".")[2] in clocks] for file in files(room)}
+    assert {file: found for file, found in told.items() if found} == {}
+
+
+@pytest.mark.parametrize("room", ["batch", "core"])
+def test_a_pure_room_touches_no_file_and_no_variable_of_the_process(room: str) -> None:
+    touches = {"open", "os.environ.get", "os.getenv", "os.listdir", "os.stat", "Path.home", "Path.cwd"}
+    methods = {"read_text", "write_text", "read_bytes", "write_bytes", "exists", "is_file", "is_dir", "mkdir", "unlink"}
+    for file in files(room):
+        found = [call for call in calls(file) if call in touches or call.rpartition(".")[2] in methods]
+        assert (file, found) == (file, [])
+
+
+def test_the_server_knows_neither_client_nor_command_line() -> None:
+    for file in files("server"):
+        assert not inside(imports(file)) & {"executor", "pool", "ui", "testing"}, file
+
+
+def test_what_runs_in_a_job_knows_neither_server_nor_client() -> None:
+    for file in files("worker"):
+        # What the server tells the agents has its form in one place.
+        names = frozenset(name for name in imports(file) if not name.startswith("jobpool.server.spec."))
+        assert not inside(names) & {"server", "executor", "client", "pool", "ui", "testing"}, file
+
+
+def test_what_is_shown_is_made_of_what_it_is_given() -> None:
+    for file in files("ui"):
+        if not Path(file).name.startswith("cli"):
+            assert not inside(imports(file)) & {"server", "worker", "executor", "client", "pool"}, file
+
+
+def test_nothing_imports_the_command_line() -> None:
+    for file in FILES:
+        assert "jobpool.ui.cli" not in {name.rpartition(".")[0] for name in imports(file)} | imports(file), file
+
+
+def test_dask_is_known_in_few_files() -> None:
+    assert {file for file in FILES if top(imports(file)) & ENGINE} <= set(DASK)
+
+
+@pytest.mark.parametrize("file", sorted(DASK))
+def test_a_file_that_knows_dask_knows_its_own_part_of_it(file: str) -> None:
+    if file in FILES:
+        parts = {name.split(".")[1] for name in imports(file) if name.startswith("distributed.")}
+        assert parts <= DASK[file]
+
+
+def test_processes_are_started_in_few_files() -> None:
+    found = {file for file in FILES if "subprocess" in top(imports(file)) and not file.startswith("testing/")}
+    assert found <= set(PROCESSES)
+
+
+def test_no_text_of_a_user_reaches_a_shell() -> None:
+    for file in FILES:
+        assert not {"os.system", "os.popen", "subprocess.getoutput", "eval", "exec"} & set(calls(file)), file
+        shells = [node for node in ast.walk(tree(file)) if isinstance(node, ast.keyword) and node.arg == "shell"]
+        assert shells == [], file
+
+
+def test_dask_jobqueue_is_never_imported() -> None:
+    # Its import replaces the SIGINT handler and writes a file into the user's home.
+    for file in FILES:
+        assert "dask_jobqueue" not in top(imports(file)), file
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_has_one_subject(file: str) -> None:
+    lines = (PACKAGE / file).read_text().count("\n")
+    assert lines <= 500
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(jobpool.__all__) == list(jobpool.__all__)
+    missing = [name for name in jobpool.__all__ if not hasattr(jobpool, name)]
+    assert missing == []
+    assert set(jobpool.__all__) <= set(dir(jobpool))
+
+
+def fresh(code: str) -> str:
+    """Run code in a new interpreter and return what it printed."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+def test_import_is_light() -> None:
+    loaded = json.loads(fresh("import json, sys, jobpool; print(json.dumps(sorted(sys.modules)))"))
+    heavy = {name.partition(".")[0] for name in loaded} & {*ENGINE, "numpy", "cloudpickle", "rich", "click", "psutil"}
+    assert heavy == set()
+
+
+def test_import_is_quick() -> None:
+    code = "import time; begin = time.perf_counter(); import jobpool; print(time.perf_counter() - begin)"
+    # The quickest of several: what else the machine does can only add to it.
+    seconds = min(float(fresh(code)) for _ in range(7))
+    assert seconds < 0.060
+
+
+def test_the_executor_needs_no_dask_in_the_users_process() -> None:
+    loaded = json.loads(
+        fresh("import json, sys; from jobpool import JobPoolExecutor; print(json.dumps([*sys.modules]))")
+    )
+    assert {name.partition(".")[0] for name in loaded} & ENGINE == set()

@@ -1,0 +1,122 @@
+"""What the docs say is so: their Python runs, their directives get written, their links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jobpool
+from jobpool.batch.slurm_script import directives
+from jobpool.config import resolve
+from jobpool.config_files import Places
+from jobpool.config_settings import SETTINGS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """Return the page's blocks in this language as (rest of the info string, text)."""
+    return re.findall(rf"^```{language}\b *([^\n]*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    # One after the other in one script, as a reader would; "skip" marks what needs a real cluster.
+    parts = [text for info, text in blocks(page, "python") if info != "skip"]
+    script = tmp_path / "page.py"
+    script.write_text("\n\n".join(parts))
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "JOBPOOL_SCHEDULER": "local"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_python_that_does_not_run_here_is_python_at_least(page: Path) -> None:
+    for info, text in blocks(page, "python"):
+        assert info in ("", "skip")
+        ast.parse(text)
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the rows of the README's table with this first heading."""
+    text = (ROOT / "README.md").read_text()
+    [table] = re.findall(rf"^\| {re.escape(heading)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+def keywords(text: str) -> dict[str, object]:
+    call = ast.parse(f"f({text})", mode="eval").body
+    assert isinstance(call, ast.Call)
+    return {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+
+
+@pytest.mark.parametrize("row", rows("you write"), ids=lambda row: row[0])
+def test_the_readmes_directives_are_those_that_are_written(row: list[str], tmp_path: Path) -> None:
+    asked = keywords(row[0].strip("`"))
+    nothing = {"environment": {}, "cwd": tmp_path, "places": Places()}
+    settings = resolve({"scheduler": "slurm", **asked}, **nothing)
+    if "max_workers" in asked:
+        assert str(settings.max_workers) in row[1]
+        return
+    written = {line.text for line in directives(settings.request)}
+    always = {line.text for line in directives(resolve({"scheduler": "slurm"}, **nothing).request)}
+    # All that this request adds is stated, and maybe some of what stands in every script.
+    assert written - always <= set(row[1].strip("`").split(" ")) <= written
+
+
+def anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def test_every_page_can_be_found_from_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert [
+        page.name for page in (ROOT / "docs").glob("*.md") if page.name != "index.md" and page.name not in index
+    ] == []
+
+
+def test_the_reference_has_every_public_name_and_every_setting() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    missing = [name for name in (*jobpool.__all__, *SETTINGS) if not re.search(rf"\b{name}\b", text)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_in_the_docs_exist(page: Path) -> None:
+    from jobpool.ui.cli import jobpool as command_line
+
+    makefile = (ROOT / "Makefile").read_text()
+    for _, text in blocks(page, "console"):
+        for line in re.findall(r"^\$ (.*)$", text, re.MULTILINE):
+            match line.split():
+                case ["jobpool", name, *_]:
+                    assert name in command_line.commands, line
+                case ["make", target, *_]:
+                    assert re.search(rf"^{target}:", makefile, re.MULTILINE), line
