@@ -1,0 +1,51 @@
+"""Running the batch system's commands: whatever they do comes back as data."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+
+from jobpool.model import Command, Completed
+from jobpool.server import shell
+
+
+def run(*argv: str, **kwargs: object) -> Completed:
+    return asyncio.run(shell.run(Command(argv, **kwargs)))  # type: ignore[arg-type]
+
+
+def test_what_it_says_and_returns_comes_back() -> None:
+    done = run(
+        sys.executable, "-c", "import sys; print(input()); print('oh', file=sys.stderr); sys.exit(3)", stdin="hi\n"
+    )
+    assert (done.stdout, done.stderr, done.returncode, done.ok) == ("hi\n", "oh\n", 3, False)
+
+
+def test_a_program_that_is_not_there_has_no_return_code_and_says_so() -> None:
+    done = run("no-such-program-anywhere")
+    assert done.returncode is None
+    assert "no-such-program-anywhere" in done.words
+
+
+def test_one_that_does_not_end_is_ended_and_told() -> None:
+    begun = time.monotonic()
+    done = run("sleep", "60", timeout=0.2)
+    assert done.returncode is None
+    assert "no answer in 0.2 s" in done.words
+    assert time.monotonic() - begun < 10
+
+
+def test_bytes_that_are_no_text_do_not_stop_the_parser() -> None:
+    done = run(sys.executable, "-c", r"import sys; sys.stdout.buffer.write(b'job \xff\n')")
+    assert done.stdout == "job \ufffd\n"
+
+
+def test_its_environment_is_the_commands_own() -> None:
+    os.environ["JOBPOOL_TEST_SECRET"] = "here"
+    try:
+        code = "import os; print(os.environ.get('JOBPOOL_TEST_SECRET'))"
+        assert run(sys.executable, "-c", code).stdout == "here\n"
+        assert run(sys.executable, "-c", code, environment=(("PATH", "/usr/bin"),)).stdout == "None\n"
+    finally:
+        del os.environ["JOBPOOL_TEST_SECRET"]

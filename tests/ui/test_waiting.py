@@ -1,0 +1,71 @@
+"""The one line that tells what a script waits for."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from jobpool.ui import waiting
+
+
+def snapshot(*jobs: tuple[str, str]) -> dict[str, Any]:
+    return {"jobs": [{"state": state, "reason": reason, "age": 3.0} for state, reason in jobs]}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_commonest_reason_is_told_in_the_batch_systems_word_and_in_ours() -> None:
+    text = waiting.waiting_text(snapshot(("pending", "Priority"), ("pending", "Resources"), ("pending", "Resources")))
+    assert "3 pending" in text
+    assert "Resources: " in text
+    assert len(text.split("Resources: ")[1]) > 10
+    assert "\n" not in text
+
+
+def test_a_short_wait_says_nothing(clock: list[float]) -> None:
+    stream = io.StringIO()
+    line = waiting.WaitingLine(stream)
+    line.show(snapshot(("pending", "")))
+    clock[0] += 1
+    line.show(snapshot(("pending", "")))
+    assert stream.getvalue() == ""
+
+
+def test_in_a_file_the_same_line_comes_once_a_minute_and_news_at_once(clock: list[float]) -> None:
+    stream = io.StringIO()
+    line = waiting.WaitingLine(stream)
+    for _ in range(62):
+        line.show(snapshot(("pending", "Resources")))
+        clock[0] += 1
+    assert stream.getvalue().count("\n") == 1
+    line.show(snapshot(("starting", "")))
+    assert "1 starting" in stream.getvalue().splitlines()[-1]
+
+
+def test_on_a_terminal_it_is_one_line_that_goes_away(clock: list[float]) -> None:
+    stream = Terminal()
+    line = waiting.WaitingLine(stream)
+    for _ in range(10):
+        line.show(snapshot(("pending", "Resources")))
+        clock[0] += 1
+    line.clear()
+    assert "\n" not in stream.getvalue()
+    assert stream.getvalue().endswith("\r\x1b[2K")
+
+
+def test_a_warning_stays(clock: list[float]) -> None:
+    stream = Terminal()
+    waiting.WaitingLine(stream).say("mind the step", warning=True)
+    assert stream.getvalue() == "jobpool: warning: mind the step\n"
