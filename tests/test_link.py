@@ -43,6 +43,11 @@ def silent() -> Link:
     return Link(lambda link, message: None)
 
 
+async def ask(port: int, context: ssl.SSLContext) -> Any:
+    _, link = await dial(["127.0.0.1"], port, context, silent)
+    return await asyncio.wait_for(link.ask("anything"), 10)
+
+
 def test_a_question_gets_its_own_answer_also_a_large_one() -> None:
     directory = pool("mine")
 
@@ -65,8 +70,7 @@ def test_another_pools_key_gets_no_answer() -> None:
 
     async def work(port: int) -> None:
         with pytest.raises((LinkClosed, Unreachable)):
-            _, link = await dial(["127.0.0.1"], port, theirs, silent)
-            await asyncio.wait_for(link.ask("anything"), 10)
+            await ask(port, theirs)
 
     with_server(mine, work)
 
@@ -78,8 +82,7 @@ def test_no_key_at_all_gets_no_answer() -> None:
 
     async def work(port: int) -> None:
         with pytest.raises((LinkClosed, Unreachable)):
-            _, link = await dial(["127.0.0.1"], port, nobody, silent)
-            await asyncio.wait_for(link.ask("anything"), 10)
+            await ask(port, nobody)
 
     with_server(mine, work)
 

@@ -179,8 +179,9 @@ def _conflicts(found: Mapping[str, Any], origins: Mapping[str, Origin]) -> list[
 
 def _detect() -> str:
     from jobpool.batch import registry
+    from jobpool.server import shell
 
-    return registry.detect()
+    return registry.detect(run=shell.run_now)
 
 
 def _settings(

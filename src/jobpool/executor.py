@@ -26,8 +26,9 @@ from jobpool.future import JobFuture
 from jobpool.home import PoolDirectory
 from jobpool.model import Bind
 from jobpool.pickling import dumps_arguments, dumps_function, dumps_initializer
-from jobpool.server.spec import Spec, versions
+from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
+from jobpool.versions import versions
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -156,6 +157,7 @@ class JobPoolExecutor(Executor):
             initializer=initializer,
             sys_path=tuple(os.path.abspath(entry or os.getcwd()) for entry in sys.path),  # noqa: PTH100, PTH109
             working_directory=os.getcwd(),  # noqa: PTH109 - as text: it travels
+            umask=_umask(),
             versions=versions(),
         ).save(self._directory)
         try:
@@ -358,6 +360,12 @@ class JobPoolExecutor(Executor):
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system
         return f"<JobPoolExecutor {self.name} ({state}), at most {self._settings.max_workers} workers>"
+
+
+def _umask() -> int:
+    # os.umask() can only be read by changing it, which another thread might notice.
+    status = Path("/proc/self/status").read_text()
+    return next((int(line.split()[1], 8) for line in status.splitlines() if line.startswith("Umask:")), 0o077)
 
 
 # -------------------------------------------------------------------------------------------------------------- ending

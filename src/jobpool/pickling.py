@@ -57,7 +57,7 @@ def dumps_function(function: Callable[..., Any]) -> tuple[str, bytes]:
     """
     _register_own_modules()
     try:
-        data = cloudpickle.dumps(function, 5)
+        data = _by_value(function)
     except Exception as reason:  # a user's __reduce__ may raise anything
         raise _function_error(function, reason) from reason
     return hashlib.blake2b(data, digest_size=16).hexdigest(), data
@@ -109,13 +109,13 @@ def dumps_exception(error: BaseException) -> bytes:
     return pickle.dumps((pickled, _describe(error), text), 5)
 
 
-def loads_function(data: bytes) -> Callable[..., Any]:
-    """Make the function again on the worker.
+def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Callable[..., Any]:
+    """Make the function again on the worker, with ``load``.
 
     Raises ``NotPicklable`` that says which module is missing there, and where it was looked for.
     """
     try:
-        function: Callable[..., Any] = loads(data)
+        function: Callable[..., Any] = load(data)
     except Exception as reason:  # importing the user's module runs the user's code
         raise _loading_error("the function", reason) from reason
     return function
@@ -171,8 +171,31 @@ def _dumps(value: object, *, own_by_value: bool) -> bytes:
     except _Foreign:
         if own_by_value:
             _register_own_modules()
-        pickled: bytes = cloudpickle.dumps(value, 5)
-        return pickled
+        return _by_value(value)
+
+
+class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, functools._lru_cache_wrapper) and _travels_by_value(value.__module__):
+            return _cached_again, (value.cache_parameters(), value.__wrapped__)
+        return super().reducer_override(value)
+
+
+def _by_value(value: object) -> bytes:
+    stream = io.BytesIO()
+    _ValuePickler(stream, 5).dump(value)
+    return stream.getvalue()
+
+
+def _cached_again(parameters: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    again: Callable[..., Any] = functools.lru_cache(**parameters)(function)
+    return again
+
+
+def _travels_by_value(module: str) -> bool:
+    return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()
 
 
 # ----------------------------------------------------------------------------------- what travels by value

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jobpool.errors import ConfigError, PoolBroken, from_data
 from jobpool.home import PoolDirectory
-from jobpool.server.spec import python_path
+from jobpool.versions import python_path
 
 __all__ = ["start_server", "try_to_write"]
 

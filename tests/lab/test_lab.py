@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from jobpool.errors import BatchSystemUnavailable
-from jobpool.testing import LabFailed, SlurmLab, export_line, lab, lab_down, lab_machine, lab_missing, wait_until
+from jobpool.testing import LabFailed, SlurmLab, export_line, lab_down, lab_files, lab_machine, lab_missing, wait_until
 from jobpool.testing.lab_machine import processes_of
 
 pytestmark = pytest.mark.usefixtures("needs_slurm")
@@ -62,6 +62,12 @@ def test_an_array_runs_on_several_nodes(slurm_lab: SlurmLab, tmp_path: Path) -> 
     job = submit(slurm_lab, tmp_path, "echo $SLURMD_NODENAME; sleep 1", *options)
     assert wait_until(lambda: states(slurm_lab, f"--jobs={job}") == ["COMPLETED"] * 8, timeout=30)
     assert {(tmp_path / f"{i}.log").read_text().strip() for i in range(8)} == set(slurm_lab.nodes)
+
+
+def test_a_step_runs_on_several_nodes(own_lab: SlurmLab, tmp_path: Path) -> None:
+    # All its slurmds are shown one credential, and ask one munged whether it is good.
+    argv = ("srun", "--nodes=3", "--exclusive", "printenv", "SLURMD_NODENAME")
+    assert set(own_lab.run(*argv, cwd=tmp_path).stdout.split()) == set(own_lab.nodes)
 
 
 def test_gpus_and_licences_are_given_out(slurm_lab: SlurmLab, tmp_path: Path) -> None:
@@ -232,6 +238,7 @@ def test_down_of_a_lab_half_dead(tmp_path: Path) -> None:
     assert wait_until(lambda: states(own) == ["RUNNING"], timeout=20)
     own.slurmd(own.nodes[0]).kill()
     own.slurmctld.kill()
+    own.munged.kill()
     shutil.rmtree(own.plan.etc)
     own.down()
     assert_nothing_left(directory, ports)
@@ -244,8 +251,16 @@ def test_down_spares_files_that_are_not_the_labs(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
+def test_files_that_are_not_a_labs_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "precious").write_text("x")
+    with pytest.raises(LabFailed, match="not a lab's: log"):
+        SlurmLab(tmp_path, nodes=1).up()
+    assert (tmp_path / "log" / "precious").read_text() == "x"
+
+
 def test_a_failed_start_tells_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(lab, "slurm_conf", lambda plan: "ClusterName=x\nSlurmctldHost=localhost\nNonsense=1\n")
+    monkeypatch.setattr(lab_files, "slurm_conf", lambda plan: "ClusterName=x\nSlurmctldHost=localhost\nNonsense=1\n")
     with pytest.raises(LabFailed, match="Nonsense"):
         SlurmLab(tmp_path / "lab").up()
     assert not (tmp_path / "lab").exists()
@@ -318,9 +333,10 @@ def test_what_a_dead_lab_left_is_cleared(tmp_path: Path) -> None:
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(lab_machine, "_SYSTEM_PATH", str(tmp_path))
-    assert lab_missing() == ["slurmctld", "slurmd", "slurm-client"]
-    assert lab_missing(accounting=True) == ["slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server"]
-    with pytest.raises(BatchSystemUnavailable, match=r"apt-get install .*slurmctld slurmd slurm-client"):
+    needed = ["slurmctld", "slurmd", "slurm-client", "munge"]
+    assert lab_missing() == needed
+    assert lab_missing(accounting=True) == [*needed, "slurmdbd", "mariadb-server"]
+    with pytest.raises(BatchSystemUnavailable, match=r"apt-get install .*slurmctld slurmd slurm-client munge"):
         SlurmLab(tmp_path / "lab").up()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobpool import JobPoolExecutor, PoolBroken, executor
-from jobpool.server.spec import versions
+from jobpool.versions import versions
 
 
 def test_another_python_ends_all_calls_with_both_versions_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,3 +49,10 @@ def test_its_environment_is_the_commands_own() -> None:
         assert run(sys.executable, "-c", code, environment=(("PATH", "/usr/bin"),)).stdout == "None\n"
     finally:
         del os.environ["JOBPOOL_TEST_SECRET"]
+
+
+def test_without_an_event_loop_it_is_the_same() -> None:
+    command = Command((sys.executable, "-c", "import sys; print(input()); sys.exit(3)"), stdin="hi\n")
+    assert shell.run_now(command) == asyncio.run(shell.run(command))
+    assert shell.run_now(Command(("sleep", "60"), timeout=0.2)).returncode is None
+    assert shell.run_now(Command(("no-such-program-anywhere",))).returncode is None

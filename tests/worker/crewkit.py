@@ -102,12 +102,13 @@ async def crew(directory: Path, **changes: Any) -> AsyncIterator[Watched]:
         "max_tasks_per_child": None,
         "cpus": None,
     }
+    before = set(family(os.getpid()))  # a lab's daemons, for one
     watched = Watched(WorkerSettings(**{**settings, **changes}))
     await watched.crew.start()
     try:
         yield watched
     finally:
-        pids = family(os.getpid())
+        pids = set(family(os.getpid())) - before
         await watched.crew.close(drain=False)
     assert not [pid for pid in pids if psutil.pid_exists(pid)], "processes are left"
 

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobpool.model import Bind
-from jobpool.worker.binding import Shares, partition, scrub, share_out, thread_environment, thread_siblings
+from jobpool.worker.binding import (
+    Shares,
+    partition,
+    scrub,
+    share_devices,
+    share_out,
+    thread_environment,
+    thread_siblings,
+)
 
 
 def machine(cores: int, threads: int = 2) -> dict[int, tuple[int, ...]]:
@@ -146,3 +154,16 @@ REMOVED = [
 
 def test_scrub_keeps_the_job_and_removes_the_step() -> None:
     assert scrub({**KEPT, **dict.fromkeys(REMOVED, "x")}) == KEPT
+
+
+def test_workers_of_one_job_get_devices_of_their_own() -> None:
+    job = {"CUDA_VISIBLE_DEVICES": "0,1,GPU-7,3", "PATH": "/bin"}
+    assert share_devices(job, size=2, gpus=2) == (
+        {"CUDA_VISIBLE_DEVICES": "0,1"},
+        {"CUDA_VISIBLE_DEVICES": "GPU-7,3"},
+    )
+
+
+@pytest.mark.parametrize(("devices", "size", "gpus"), [("0,1", 1, 2), ("0,1", 2, 0), ("0", 2, 1), ("", 2, 1)])
+def test_where_there_is_nothing_to_share_the_jobs_devices_stay(devices: str, size: int, gpus: int) -> None:
+    assert share_devices({"CUDA_VISIBLE_DEVICES": devices}, size=size, gpus=gpus) is None

@@ -10,7 +10,9 @@ from pathlib import Path
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local import Local
 from jobpool.batch.slurm import Slurm
+from jobpool.batch.slurm_submit import is_without_cluster
 from jobpool.errors import BatchSystemUnavailable
+from jobpool.model import Command, Completed
 
 __all__ = ["BUILT", "PLANNED", "detect", "get"]
 
@@ -56,14 +58,18 @@ def get(name: str, directory: Path) -> BatchSystem:
             )
 
 
-def detect(which: Callable[[str], str | None] = shutil.which) -> str:
+def detect(which: Callable[[str], str | None] = shutil.which, run: Callable[[Command], Completed] | None = None) -> str:
     """Name the batch system whose commands are here: ``slurm``, or ``local`` where there is none.
 
-    ``which`` finds a program, as :func:`shutil.which`. Raises ``BatchSystemUnavailable`` where the commands are those
-    of a system that is not built yet: running everything on its login node is not what anybody meant.
+    ``which`` finds a program, as :func:`shutil.which`. ``run`` runs a command: SLURM's packages may be installed on a
+    machine that belongs to no cluster; without it, they count as one.
+
+    Raises ``BatchSystemUnavailable`` where the commands are those of a system that is not built yet: running everything
+    on its login node is not what anybody meant.
     """
     if all(which(command) for command in Slurm().commands):
-        return "slurm"
+        done = None if run is None else run(Command(("scontrol", "ping"), timeout=10.0))
+        return "local" if done is not None and is_without_cluster(done) else "slurm"
     for name, commands in PLANNED.items():
         if all(which(command) for command in commands):
             raise _not_built(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jobpool.batch.base import Doubtful, Refused, SubmitAnswer, Submitted
 from jobpool.model import Completed, JobId
 
-__all__ = ["clean_environment", "parse_submit"]
+__all__ = ["clean_environment", "is_without_cluster", "parse_submit"]
 
 _OWN = (
     "SLURM_",
@@ -86,6 +86,17 @@ def clean_environment(environment: Mapping[str, str], stated: frozenset[str]) ->
         or (name in _SITE_DEFAULTS and not _SITE_DEFAULTS[name] & stated)
         or not (name in _SITE_DEFAULTS or name.startswith(_OWN) or (inside and name in _DEVICES))
     }
+
+
+def is_without_cluster(done: Completed) -> bool:
+    """Say whether a command of SLURM's found no configuration: its packages are here, but there is no cluster.
+
+    A controller that is down is another matter: the cluster is there.
+    """
+    said = done.stderr.lower()
+    return done.returncode not in (0, None) and (
+        "could not establish a configuration source" in said or "unable to process configuration file" in said
+    )
 
 
 def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:

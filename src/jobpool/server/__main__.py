@@ -35,6 +35,7 @@ def main() -> NoReturn:
     parser.add_argument("--ready", type=int, default=1, metavar="FD")
     arguments = parser.parse_args()
     os.umask(0o077)
+    _drop_formats()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Dask tells each connection at INFO; what matters of it comes as events.
     logging.getLogger("distributed").setLevel(logging.WARNING)
@@ -42,6 +43,13 @@ def main() -> NoReturn:
     logging.shutdown()
     # All that matters has ended. Closing Dask's Scheduler in good order would take up to seconds of the user's time.
     os._exit(code)
+
+
+def _drop_formats() -> None:
+    """Forget variables by which a user changes what SLURM's commands print: parsers read the commands' own formats."""
+    for name in list(os.environ):
+        if name.startswith(("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SLURM_TIME_FORMAT")):
+            del os.environ[name]
 
 
 async def _serve(directory: PoolDirectory, ready: int) -> int:

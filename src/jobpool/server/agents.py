@@ -16,8 +16,9 @@ from jobpool.core import events as e
 from jobpool.errors import PoolBroken, from_data
 from jobpool.link import Link
 from jobpool.model import Call, JobId, Request, Usage
-from jobpool.server.spec import Spec, compare_versions
+from jobpool.server.spec import Spec
 from jobpool.units import Memory
+from jobpool.versions import compare_versions
 
 if TYPE_CHECKING:
     from jobpool.server.transport import Transport
@@ -79,6 +80,8 @@ class Agents:
                 "port": await self.port(),
                 "workers": request.workers_per_job,
                 "cores": request.cores,
+                "gpus": request.gpus,
+                "umask": self._spec.umask,
                 "threads_per_core": request.threads_per_core,
                 # A job of the local system owns nothing: other pools and programs run on these CPUs too.
                 "bind": None if self._spec.system == "local" else request.bind,

@@ -14,7 +14,8 @@ from jobpool.core import events as e
 from jobpool.home import PoolDirectory
 from jobpool.model import JobId, Limits, Request
 from jobpool.server import shell
-from jobpool.server.spec import Spec, python_path
+from jobpool.server.spec import Spec
+from jobpool.versions import python_path
 
 __all__ = ["Asking", "read_limits", "tail"]
 

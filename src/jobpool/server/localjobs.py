@@ -3,7 +3,6 @@
     python -m jobpool.server.localjobs submit DIRECTORY NAME COUNT < script
     python -m jobpool.server.localjobs poll   DIRECTORY NAME ...
     python -m jobpool.server.localjobs cancel DIRECTORY NAME|ID ...
-    python -m jobpool.server.localjobs limits
 
 Each prints one line of JSON. Exit codes: 0 done, 1 refused (``{"refused": why}``), 2 usage.
 """
@@ -38,8 +37,6 @@ def main(argv: list[str]) -> int:
         case ["cancel", directory, *targets]:
             _cancel(Path(directory), targets)
             _print({})
-        case ["limits"]:
-            _print(_limits())
         case _:
             print(__doc__, file=sys.stderr)
             return 2
@@ -164,23 +161,6 @@ def _cancel(root: Path, targets: Iterable[str]) -> None:
                 (root / name / f"cancel-{index}").touch(mode=0o600)
             if processes.alive(record.pid, record.start):
                 processes.kill(record.pid, signal.SIGUSR1)
-
-
-# Limits
-
-
-def _limits() -> dict[str, Any]:
-    import psutil
-
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    physical, logical = psutil.cpu_count(logical=False) or threads, psutil.cpu_count() or threads
-    per_core = max(1, logical // physical)
-    return {
-        "cores": max(1, threads // per_core),
-        "threads_per_core": per_core,
-        "memory": psutil.virtual_memory().total,
-        "gpus": sum(1 for device in Path("/dev").glob("nvidia[0-9]*")),
-    }
 
 
 def _refuse(why: str) -> int:

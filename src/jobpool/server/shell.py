@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import subprocess
 import time
 
 from jobpool.model import Command, Completed
 
-__all__ = ["run"]
+__all__ = ["run", "run_now"]
 
 log = logging.getLogger("jobpool.shell")
 
@@ -49,6 +50,22 @@ async def run(command: Command) -> Completed:
 def _text(raw: bytes | None) -> str:
     # Job names and comments of other users can hold any bytes; a parser must not stumble over them.
     return (raw or b"").decode(errors="replace")
+
+
+def run_now(command: Command) -> Completed:
+    """Run one command to its end in a thread without an event loop, as :func:`run` does."""
+    try:
+        done = subprocess.run(
+            command.argv,
+            input=(command.stdin or "").encode(),
+            capture_output=True,
+            timeout=command.timeout,
+            env=None if command.environment is None else dict(command.environment),
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
+    return Completed(command, done.returncode, _text(done.stdout), _text(done.stderr))
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

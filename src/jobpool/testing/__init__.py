@@ -6,14 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobpool.testing.fake import FakeCluster
     from jobpool.testing.lab import SlurmLab, export_line, lab_down, lab_up
     from jobpool.testing.lab_daemon import LabFailed, wait_until
     from jobpool.testing.lab_machine import lab_missing
 
-__all__ = ["LabFailed", "SlurmLab", "export_line", "lab_down", "lab_missing", "lab_up", "wait_until"]
+__all__ = ["FakeCluster", "LabFailed", "SlurmLab", "export_line", "lab_down", "lab_missing", "lab_up", "wait_until"]
 
 # Loaded at first use: who needs one thing of these does not pay for the others.
 _HOME = {
+    "FakeCluster": "fake",
     "LabFailed": "lab_daemon",
     "SlurmLab": "lab",
     "export_line": "lab",

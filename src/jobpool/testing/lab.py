@@ -1,31 +1,27 @@
-"""A practice SLURM: real daemons, several nodes, on the loopback address of one machine.
+"""A practice SLURM: real daemons, several nodes, on one machine, for one user.
 
 ::
 
     directory/                      0700
         lab.json                    the plan; its existence says that a lab is here
-        etc/slurm.conf, ...         what SLURM_CONF points to
+        etc/slurm.conf, ...         what SLURM_CONF points to, and the key that clients and daemons share
         log/   state/   devices/    logs, slurmctld's state, files that stand for GPUs
         pids/                       one file per daemon: pid and start time
         run/                        unix sockets and the nodes' spool; elsewhere when the path is too long for a socket
 
-    owner (pytest, a shell) ──starts──► slurmctld, slurmd x n [, mariadbd, slurmdbd]
+    owner (pytest, a shell) ──starts──► munged, slurmctld, slurmd x n [, mariadbd, slurmdbd]
           └─────────────────starts──► lab_watch: brings the lab down when the owner was killed
 
-It needs no root, no munge and no database of the site. See :mod:`jobpool.testing.lab_config` for what is in it, and who
-can reach it.
+It needs no root, and no munge or database of the site. See :mod:`jobpool.testing.lab_config` for what is in it, and
+:mod:`jobpool.testing.lab_munge` for who can use it.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import shlex
-import shutil
-import string
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -34,36 +30,24 @@ from typing import Self
 
 from jobpool.errors import BatchSystemUnavailable
 from jobpool.testing.lab_accounting import account_commands, create_database, mariadbd_argv
-from jobpool.testing.lab_config import (
-    LabPlan,
-    Node,
-    cgroup_conf,
-    gres_conf,
-    plan_from_json,
-    plan_to_json,
-    slurm_conf,
-    slurmdbd_conf,
-)
+from jobpool.testing.lab_config import LabPlan, plan_from_json
 from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_until
+from jobpool.testing.lab_files import check_place, record_of, remove_files, remove_record, write_files
 from jobpool.testing.lab_machine import (
     cgroup_version,
     end_processes,
     find_program,
-    free_ports,
     lab_missing,
-    machine_node,
     missing_advice,
     remove_cgroups,
-    user_name,
 )
+from jobpool.testing.lab_munge import munge_answers, munged_argv
+from jobpool.testing.lab_plan import make_plan
 
 __all__ = ["SlurmLab", "export_line", "lab_down", "lab_up"]
 
 READY = 30.0
 """Seconds for all daemons to answer. They take 0.2 (5 with accounting); a loaded machine may be slow."""
-
-SOCKET_DIRECTORY_MAX = 65
-"""Characters: 107 for a unix socket's path, less ``/NODE/NODE_JOBID.STEPID`` at its longest."""
 
 _INHERITED = ("SLURM", "SBATCH_", "SALLOC_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_", "SPRIO_", "MYSQL_")
 """Beginnings of variables by which another cluster, or a job around us, would change what the commands do."""
@@ -109,7 +93,7 @@ class SlurmLab:
         """Take hold of the lab that another process brought up there. Raises :class:`LabFailed` when there is none."""
         lab = cls(directory)
         try:
-            lab._plan = plan_from_json(lab._record.read_text())
+            lab._plan = plan_from_json(record_of(lab.directory).read_text())
         except FileNotFoundError:
             raise LabFailed(f"there is no lab in {lab.directory}") from None
         return lab
@@ -191,9 +175,16 @@ class SlurmLab:
         """
         self._check_machine()
         self._clear_stale()
-        self._plan = self._make_plan()
+        self._plan = make_plan(
+            self.directory,
+            nodes=self._nodes,
+            gpus=self._gpus,
+            accounting=self._accounting,
+            cgroups=self._cgroups,
+            real=self._real,
+        )
         try:
-            self._write_files()
+            write_files(self.plan)
             if not detached:
                 self._watch.start()
             self._start_daemons()
@@ -217,7 +208,11 @@ class SlurmLab:
         end_processes([f"{_MARK}={self.directory}", *(f"SLURMD_NODENAME={node.name}" for node in self.plan.nodes)])
         if self.plan.cgroups:
             remove_cgroups(self.plan.nodes)
-        self._remove_files()
+        remove_files(self.plan)
+        # Last of all the watching process and the record by which it, or anybody, finds what is left.
+        if self._watch.is_running and self._watch.pid != os.getpid():
+            self._watch.kill()
+        remove_record(self.plan)
         self._plan = None
 
     def cancel_jobs(self, timeout: float = 10) -> None:
@@ -246,6 +241,11 @@ class SlurmLab:
         return self._daemon("slurmd", "-D", "-N", node, name=node)
 
     @property
+    def munged(self) -> Daemon:
+        """What makes and checks the credentials of clients and daemons; without it SLURM answers nobody."""
+        return self._daemon(*munged_argv(self.plan))
+
+    @property
     def slurmdbd(self) -> Daemon:
         """The accounting daemon, of a lab with accounting."""
         return self._daemon("slurmdbd", "-D")
@@ -253,8 +253,7 @@ class SlurmLab:
     @property
     def mariadbd(self) -> Daemon:
         """The database, of a lab with accounting."""
-        argv = mariadbd_argv(self.plan)
-        return self._daemon(*argv)
+        return self._daemon(*mariadbd_argv(self.plan))
 
     def node_down(self, node: str, reason: str = "test") -> None:
         """Declare a node dead, until :meth:`node_up`: its jobs are requeued, or end with NODE_FAIL, within a second."""
@@ -290,71 +289,14 @@ class SlurmLab:
             )
 
     def _clear_stale(self) -> None:
-        if not self._record.exists():
+        if not record_of(self.directory).exists():
+            check_place(self.directory)
             return
         there = type(self).attach(self.directory)
         if there.slurmctld.is_running:
             advice = "use it, bring it down first, or choose another directory"
             raise LabFailed(f"a lab is up in {self.directory} already", advice=advice)
         there.down()
-
-    def _make_plan(self) -> LabPlan:
-        tag = "".join(random.choices(string.ascii_lowercase, k=5))
-        model = machine_node(share=self._nodes) if self._real else Node(name="faked", port=0)
-        nodes = [replace(model, name=f"{tag}-n{i + 1}") for i in range(self._nodes)]
-        if self._gpus and not self._real:
-            nodes.append(replace(model, name=f"{tag}-gpu", gpus=self._gpus))
-        ctld_port, dbd_port, *node_ports = free_ports(2 + len(nodes))
-        return LabPlan(
-            directory=self.directory,
-            run=self._socket_directory(tag),
-            user=user_name(),
-            cluster=tag,
-            nodes=tuple(replace(node, port=port) for node, port in zip(nodes, node_ports, strict=True)),
-            ctld_port=ctld_port,
-            dbd_port=dbd_port if self._accounting else None,
-            cgroups=cgroup_version() if self._cgroups else None,
-        )
-
-    def _socket_directory(self, tag: str) -> Path:
-        directory = self.directory / "run"
-        if len(os.fsencode(directory)) <= SOCKET_DIRECTORY_MAX:
-            return directory
-        return Path(tempfile.mkdtemp(prefix=f"lab-{tag}-", dir="/tmp"))
-
-    @property
-    def _record(self) -> Path:
-        return self.directory / "lab.json"
-
-    def _write_files(self) -> None:
-        plan = self.plan
-        for place in (self.directory.parent, self.directory):
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_private(self._record, plan_to_json(plan))
-        for place in (plan.etc, plan.log, plan.state, plan.devices, plan.pids, plan.run):
-            place.mkdir(mode=0o700, exist_ok=True)
-        _write_private(plan.etc / "slurm.conf", slurm_conf(plan))
-        _write_private(plan.etc / "gres.conf", gres_conf(plan))
-        if plan.cgroups:
-            _write_private(plan.etc / "cgroup.conf", cgroup_conf(plan))
-        if plan.dbd_port:
-            _write_private(plan.etc / "slurmdbd.conf", slurmdbd_conf(plan))
-        for node in plan.nodes:
-            plan.spool(node).mkdir(mode=0o700)
-            for i in range(node.gpus):
-                (plan.devices / f"gpu{i}").symlink_to(os.devnull)  # slurmd insists on a device
-
-    def _remove_files(self) -> None:
-        plan = self.plan
-        for place in (plan.etc, plan.log, plan.state, plan.devices, plan.database, plan.run):
-            shutil.rmtree(place, ignore_errors=True)
-        # Last of all the watching process and the record by which it, or anybody, finds what is left.
-        if self._watch.is_running and self._watch.pid != os.getpid():
-            self._watch.kill()
-        shutil.rmtree(plan.pids, ignore_errors=True)
-        self._record.unlink(missing_ok=True)
-        with suppress(OSError):  # it holds files that are not the lab's
-            self.directory.rmdir()
 
     def _daemon(self, program: str, *arguments: str, name: str | None = None) -> Daemon:
         name = name or Path(program).name
@@ -378,9 +320,12 @@ class SlurmLab:
 
     def _daemons(self) -> list[Daemon]:
         slurm = [self.slurmctld, *(self.slurmd(node.name) for node in self.plan.nodes)]
-        return [*slurm, self.slurmdbd, self.mariadbd] if self.plan.dbd_port else slurm
+        accounting = [self.slurmdbd, self.mariadbd] if self.plan.dbd_port else []
+        return [*slurm, *accounting, self.munged]
 
     def _start_daemons(self) -> None:
+        self.munged.start()
+        self._await(lambda: self.munged.pid and munge_answers(self.plan), "munged does not answer", READY)
         if self.plan.dbd_port:
             self._start_accounting()
         self.slurmctld.start()
@@ -422,13 +367,6 @@ class SlurmLab:
 
 _MARK = "JOBPOOL_LAB"
 """The variable by which processes of a lab are found; slurmd hands it down to the jobs' slurmstepd."""
-
-
-def _write_private(path: Path, text: str) -> None:
-    # In one step: whoever finds the file finds all of it.
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:  # 0600
-        file.write(text)
-    Path(file.name).replace(path)
 
 
 def lab_up(directory: str | Path, *, nodes: int = 4, accounting: bool = False) -> SlurmLab:

@@ -1,12 +1,11 @@
 """The files a practice SLURM is configured by, as pure text.
 
-Values that differ from SLURM's own defaults are here for one of three reasons: to need no root (``auth/none``,
-``linuxproc``), to answer quickly (SLURM's defaults are tuned for thousands of nodes, not for a test), or to show what
-a real site has (partitions, limits, a licence, a node with GPUs).
+Values that differ from SLURM's own defaults are here for one of three reasons: to need no root (``linuxproc``, a
+munged of one's own), to answer quickly (SLURM's defaults are tuned for thousands of nodes, not for a test), or to show
+what a real site has (partitions, limits, a licence, a node with GPUs).
 
-Security: ``auth/none`` believes what a client says about who it is. The ports are on the loopback address only, yet
-whoever has an account on this machine and finds them could run jobs as the lab's owner: a lab is for a machine of
-one's own.
+Only the owner of a lab can use it: see :mod:`jobpool.testing.lab_munge`. Its ports are on the loopback address, where
+the machine's own name leads there: SLURM knows no other way to choose between that name's address and all addresses.
 """
 
 from __future__ import annotations
@@ -71,11 +70,23 @@ class LabPlan:
     """None: no accounting."""
     cgroups: Cgroups | None = None
     """None: nothing holds a job to its memory and cores."""
+    loopback: bool = False
+    """Whether the machine's own name leads to 127.0.0.1; then the daemons listen there only, else on all addresses."""
 
     @property
     def etc(self) -> Path:
         """Directory of the configuration files."""
         return self.directory / "etc"
+
+    @property
+    def munge_key(self) -> Path:
+        """The secret behind the credentials of this lab's clients and daemons."""
+        return self.etc / "munge.key"
+
+    @property
+    def munge_socket(self) -> Path:
+        """Where clients and daemons get credentials made and checked."""
+        return self.run / "munge.sock"
 
     @property
     def log(self) -> Path:
@@ -152,7 +163,9 @@ def cgroup_conf(plan: LabPlan) -> str:
 def slurmdbd_conf(plan: LabPlan) -> str:
     """Write ``slurmdbd.conf``. The database is reached by its socket, whose directory nobody else can enter."""
     values = {
-        "AuthType": "auth/none",
+        "AuthType": "auth/munge",
+        "AuthInfo": f"socket={plan.munge_socket}",
+        **_listening(plan),
         "DbdHost": "localhost",
         "DbdAddr": "127.0.0.1",
         "DbdPort": plan.dbd_port,
@@ -170,7 +183,6 @@ def slurmdbd_conf(plan: LabPlan) -> str:
 _QUICK: Mapping[str, object] = {
     # Seconds, all of them: a test waits for these.
     "SchedulerParameters": "batch_sched_delay=0,sched_min_interval=10000,bf_interval=2,sched_interval=2",
-    "AuthInfo": "cred_expire=5",  # a requeued job may start again after this long; default 120
     "KillWait": 3,
     "SlurmdTimeout": 6,
     "InactiveLimit": 0,
@@ -188,11 +200,19 @@ def _identity(plan: LabPlan) -> dict[str, object]:
         "SlurmctldPort": plan.ctld_port,
         "SlurmUser": plan.user,
         "SlurmdUser": plan.user,
-        "AuthType": "auth/none",
-        "CredType": "cred/none",
+        "AuthType": "auth/munge",
+        "CredType": "cred/munge",
+        # cred_expire, seconds: a requeued job may start again after this long; default 120.
+        "AuthInfo": f"socket={plan.munge_socket},cred_expire=5",
+        **_listening(plan),
         "MpiDefault": "none",
         "SwitchType": "switch/none",
     }
+
+
+def _listening(plan: LabPlan) -> dict[str, object]:
+    # These make SLURM listen at the address of the machine's name, be it what it may, where nobody would look for it.
+    return {"CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny"} if plan.loopback else {}
 
 
 def _places(plan: LabPlan) -> dict[str, object]:
@@ -248,6 +268,8 @@ def _accounting(plan: LabPlan) -> dict[str, object]:
         "AccountingStorageType": "accounting_storage/slurmdbd",
         "AccountingStorageHost": "127.0.0.1",
         "AccountingStoragePort": plan.dbd_port,
+        # Called a password, but what slurmdbd's clients take AuthInfo from; without it they ask the machine's munged.
+        "AccountingStoragePass": f"socket={plan.munge_socket}",
         "AccountingStorageEnforce": "limits,qos",
         "AccountingStorageTRES": "gres/gpu",
     }

@@ -28,6 +28,7 @@ __all__ = [
     "lab_missing",
     "machine_node",
     "missing_advice",
+    "name_is_loopback",
     "processes_of",
     "remove_cgroups",
     "user_name",
@@ -37,6 +38,7 @@ _PACKAGES = {
     "slurmctld": ("slurmctld",),
     "slurmd": ("slurmd", "slurmstepd"),
     "slurm-client": ("sbatch", "squeue", "scancel", "scontrol", "sinfo"),
+    "munge": ("munged",),
 }
 _ACCOUNTING_PACKAGES = {
     "slurmdbd": ("slurmdbd",),
@@ -88,7 +90,7 @@ def user_name() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose free TCP ports of the loopback address, at random, so that labs started together do not meet."""
+    """Choose TCP ports that are free on all addresses, at random, so that labs started together do not meet."""
     with ExitStack() as taken:
         return [_free_port(taken) for _ in range(count)]
 
@@ -98,12 +100,20 @@ def _free_port(taken: ExitStack) -> int:
         port = random.choice(_PORTS)
         trial = socket.socket()
         try:
-            trial.bind(("127.0.0.1", port))
+            trial.bind(("", port))
         except OSError:
             trial.close()
             continue
         taken.enter_context(trial)  # held until all are chosen
         return port
+
+
+def name_is_loopback() -> bool:
+    """Say whether the machine's own name leads to 127.0.0.1, as in a container; Debian gives 127.0.1.1 to it."""
+    try:
+        return socket.gethostbyname(socket.gethostname()) == "127.0.0.1"
+    except OSError:
+        return False
 
 
 def machine_node(share: int) -> Node:

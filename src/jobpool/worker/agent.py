@@ -34,7 +34,7 @@ from jobpool.core.events import JobKey, Outcome
 from jobpool.errors import InitializerFailed
 from jobpool.link import Link, LinkClosed, Unreachable, dial
 from jobpool.model import Call
-from jobpool.server.spec import versions
+from jobpool.versions import versions
 from jobpool.worker import binding
 from jobpool.worker.crew import (
     CannotStart,
@@ -56,8 +56,8 @@ __all__ = ["main"]
 log = logging.getLogger("jobpool.agent")
 
 CONNECT_FOR = 45.0
-"""Seconds to try the server's addresses: a network that is late after a node's boot, a server under load. Below the minute
-after which nothing of a pool that was killed may be left in the queue."""
+"""Seconds to try the server's addresses: a network that is late after a node's boot, a server under load. Below the
+minute after which nothing of a pool that was killed may be left in the queue."""
 
 END_WITHIN = 5.0
 """Seconds for a clean end; after them the process ends itself, and the batch system ends what is left."""
@@ -143,6 +143,8 @@ class Agent:
         self._scratch = Path(tempfile.mkdtemp(prefix="jobpool-"))
         self._crew = Crew(self._worker_settings(), self._report)
         self._worker: Worker | None = None
+        self._unsaid: list[tuple[Any, ...]] = []
+        """What there was to say before the connection was there: an initializer may fail before Dask is imported."""
         self._end = asyncio.Event()
         self._code = 0
         self._drain = False
@@ -167,6 +169,8 @@ class Agent:
             initializer=asked["initializer"],
             max_tasks_per_child=asked["max_tasks_per_child"],
             cpus=shares.cpus,
+            devices=binding.share_devices(os.environ, size=size, gpus=asked["gpus"]),
+            umask=asked["umask"],
         )
 
     # ----------------------------------------------------------------------------------------------------------- life
@@ -206,6 +210,8 @@ class Agent:
         )
         if self._binding_note:
             self._say("warning", self._binding_note)
+        for message in self._unsaid:
+            self._say(*message)
         await self._end.wait()
         _end_hard_after(END_WITHIN + (0.0 if not self._drain else 1.0), self._code, self._scratch)
         await self._close()
@@ -237,10 +243,12 @@ class Agent:
     # ------------------------------------------------------------------------------------------------------------ words
 
     def _say(self, *message: Any) -> None:
-        if self._worker is not None:
-            from jobpool.worker import dask_side
+        if self._worker is None:
+            self._unsaid.append(message)
+            return
+        from jobpool.worker import dask_side
 
-            dask_side.send(self._worker, [bytes(frame) for frame in wire.pack(message)])
+        dask_side.send(self._worker, [bytes(frame) for frame in wire.pack(message)])
 
     def _hear(self, message: Any) -> None:
         match message:

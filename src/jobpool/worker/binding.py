@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jobpool.model import Bind
 
-__all__ = ["Shares", "partition", "scrub", "share_out", "thread_environment", "thread_siblings"]
+__all__ = ["Shares", "partition", "scrub", "share_devices", "share_out", "thread_environment", "thread_siblings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,24 @@ _STEP_VARIABLES = re.compile(
     r"|SBATCH_(CPU_BIND|MEM_BIND|HINT|EXCLUSIVE|DISTRIBUTION|THREADS_PER_CORE).*"
     r"|PMI_.*|PMIX_.*|OMPI_COMM_WORLD_.*|OMPI_UNIVERSE_SIZE|HYDI_.*|MPI_LOCAL.*|PALS_.*"
 )
+
+
+_DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+"""NVIDIA's and AMD's. SLURM sets them to the devices of the whole job."""
+
+
+def share_devices(environment: Mapping[str, str], *, size: int, gpus: int) -> tuple[dict[str, str], ...] | None:
+    """Return the variables that give each of ``size`` workers its own ``gpus`` devices of the job's.
+
+    None when there is nothing to share: one worker, no GPUs, or fewer devices than asked for.
+    """
+    shares: list[dict[str, str]] = [{} for _ in range(size)]
+    for name in _DEVICE_VARIABLES:
+        devices = [device for device in environment.get(name, "").split(",") if device]
+        if gpus and len(devices) >= size * gpus:
+            for number, share in enumerate(shares):
+                share[name] = ",".join(devices[number * gpus : (number + 1) * gpus])
+    return tuple(shares) if size > 1 and shares[0] else None
 
 
 def scrub(environment: Mapping[str, str]) -> dict[str, str]:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobpool import pickling, wire
 from jobpool.errors import NotPicklable
+from jobpool.worker.initial import Initial
 from jobpool.worker.linux import die_with_parent
 from jobpool.worker.meter import CallMeter
 
@@ -68,6 +69,7 @@ class _Worker:
         self._channel = channel
         self._log = log
         self._functions: dict[str, bytes | Callable[..., Any]] = {}
+        self._initial = Initial()
         self._queue: deque[tuple[int, str, bytes]] = deque()
         self._unpacker = wire.Unpacker()
         self._incoming = select.poll()
@@ -91,8 +93,7 @@ class _Worker:
 
     def _initialize(self, initializer: bytes) -> None:
         try:
-            function, args = pickling.loads(initializer)
-            function(*args)
+            self._initial.run(initializer)
         except BaseException as error:  # noqa: BLE001 - the user's code; the pool's users are told
             _flush()
             self._send("failed", f"{type(error).__name__}: {error}", pickling.dumps_exception(error))
@@ -121,7 +122,7 @@ class _Worker:
     def _function(self, key: str) -> Callable[..., Any]:
         function = self._functions[key]
         if isinstance(function, bytes):
-            function = self._functions[key] = pickling.loads_function(function)
+            function = self._functions[key] = pickling.loads_function(function, load=self._initial.load)
         return function
 
     def _output(self, start: int) -> tuple[bytes, int]:

@@ -321,6 +321,7 @@ class Crew:
             working_directory=settings.working_directory,
             sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
             initializer=settings.initializer,
+            umask=settings.umask,
             log=settings.log_directory / "fork-server.log",
         )
 
@@ -332,7 +333,8 @@ class Crew:
         with open_log(path) as log:
             place = Place(token=token, number=number, log=path, log_start=os.fstat(log.fileno()).st_size)
             cpus = list(settings.cpus[number]) if settings.cpus else []
-            self._nursery.fork(token, theirs, os.dup(log.fileno()), cpus=cpus, environment={})
+            devices = dict(settings.devices[number]) if settings.devices else {}
+            self._nursery.fork(token, theirs, os.dup(log.fileno()), cpus=cpus, environment=devices)
         place.channel = Channel(ours, lambda messages: self._hear(place, messages), lambda: self._hung_up(place))
         self._places[token] = place
         return place

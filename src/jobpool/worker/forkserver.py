@@ -52,6 +52,7 @@ def main(control: int, *, preload: bool = True) -> None:
     """Run the fork-server on the control socket, and, in each child that it makes, a worker. Does not return."""
     # stdin is a file, not a pipe: it is read again should the process have to start over without preloading.
     setup = wire.Unpacker().feed(_read_all(0))[0]
+    os.umask(setup["umask"])
     for path in setup["sys_path"]:
         if path not in sys.path and os.path.exists(path):  # noqa: PTH110 - entries of sys.path are text
             sys.path.append(path)

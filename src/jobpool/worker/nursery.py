@@ -72,6 +72,7 @@ class Nursery:
         working_directory: str | None,
         sys_path: Sequence[str],
         initializer: bytes | None,
+        umask: int,
         log: Path,
     ) -> None:
         """Start the process. Orders may be given at once; they are carried out when it is up.
@@ -82,6 +83,7 @@ class Nursery:
             "working_directory": working_directory,
             "sys_path": list(sys_path),
             "initializer": initializer,
+            "umask": umask,
             "flags": list(FLAGS),
         }
         with contextlib.ExitStack() as undo:

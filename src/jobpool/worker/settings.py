@@ -26,3 +26,7 @@ class WorkerSettings:
     max_tasks_per_child: int | None
     cpus: tuple[tuple[int, ...], ...] | None
     """The CPUs of each worker. None: wherever the agent may run."""
+    devices: tuple[Mapping[str, str], ...] | None = None
+    """Variables that name the GPUs of each worker. None: those of the job."""
+    umask: int = 0o077
+    """The client's: files that a call writes have the modes that they would have in the user's own process."""

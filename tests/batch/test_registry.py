@@ -1,0 +1,87 @@
+"""Which batch system is meant, and which one is here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobpool.batch.base import BatchSystem
+from jobpool.batch.local import Local
+from jobpool.batch.registry import BUILT, PLANNED, detect, get
+from jobpool.batch.slurm import Slurm
+from jobpool.errors import BatchSystemUnavailable, ConfigError
+from jobpool.model import Command, Completed
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_known_systems(name: str, tmp_path: Path) -> None:
+    system: BatchSystem = get(name, tmp_path)
+    assert system.name == name
+
+
+def test_local_keeps_its_records_in_the_pools_directory(tmp_path: Path) -> None:
+    system = get("local", tmp_path)
+    assert isinstance(system, Local)
+    assert system.directory == tmp_path / "local"
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_systems_that_are_not_built_yet(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BatchSystemUnavailable, match="not supported yet") as caught:
+        get(name, tmp_path)
+    assert "scheduler='local'" in str(caught.value)
+    assert isinstance(caught.value, ConfigError)
+
+
+def test_unknown_systems(tmp_path: Path) -> None:
+    with pytest.raises(BatchSystemUnavailable, match=r"Did you mean 'slurm'\?.*'local', 'slurm'"):
+        get("Slrum", tmp_path)
+    with pytest.raises(BatchSystemUnavailable, match=r"no batch system named 'zzz'\. Known"):
+        get("zzz", tmp_path)
+
+
+def test_detect() -> None:
+    def here(*commands: str) -> str:
+        return detect(lambda command: f"/usr/bin/{command}" if command in commands else None)
+
+    assert here() == "local"
+    assert here("sbatch", "squeue", "scancel", "scontrol", "sinfo") == "slurm"
+    # SLURM has a qsub of its own, for people who come from PBS.
+    assert here("sbatch", "squeue", "scancel", "scontrol", "sinfo", "qsub", "pbsnodes") == "slurm"
+    # A client package without its other half.
+    assert here("qsub") == "local"
+
+
+@pytest.mark.parametrize(("name", "commands"), PLANNED.items())
+def test_a_system_that_is_not_built_yet_is_not_taken_for_a_laptop(name: str, commands: tuple[str, ...]) -> None:
+    with pytest.raises(BatchSystemUnavailable, match="not supported yet") as caught:
+        detect(lambda command: command if command in commands else None)
+    assert "scheduler='local'" in str(caught.value)
+
+
+NO_CLUSTER = """scontrol: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host
+scontrol: error: fetch_config: DNS SRV lookup failed
+scontrol: error: _establish_config_source: failed to fetch config
+scontrol: fatal: Could not establish a configuration source
+"""
+
+
+@pytest.mark.parametrize(
+    ("returncode", "stderr", "system"),
+    [
+        (1, NO_CLUSTER, "local"),  # Debian's packages on a laptop
+        (0, "", "slurm"),
+        (1, "Slurmctld(primary) at host is DOWN", "slurm"),  # its commands work again when it is back
+        (None, "scontrol: no answer in 10 s", "slurm"),
+    ],
+)
+def test_slurms_packages_alone_are_no_cluster(returncode: int | None, stderr: str, system: str) -> None:
+    asked: list[Command] = []
+
+    def run(command: Command) -> Completed:
+        asked.append(command)
+        return Completed(command, returncode, stderr=stderr)
+
+    assert detect(lambda command: command if command in Slurm().commands else None, run) == system
+    assert [command.argv for command in asked] == [("scontrol", "ping")]

@@ -1,0 +1,468 @@
+"""SLURM's answers, read: what a real one said in each situation, and garbage."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from goldens import answers, completed, golden
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobpool.batch.base import Doubtful, NoAccounting, Refused, Submitted, Unanswered
+from jobpool.batch.reasons import explain_reason
+from jobpool.batch.slurm import Slurm
+from jobpool.batch.slurm_limits import _gpus, _time
+from jobpool.batch.slurm_states import _expand
+from jobpool.model import Command, Completed, Ending, EndingKind, JobId, JobState, Limits, Partition, Seen
+from jobpool.units import Duration, Memory
+
+slurm = Slurm()
+COMMAND = Command(("slurm",))
+
+
+# Submitting
+
+ACCEPTED = {
+    "accepted",
+    "accepted array",
+    "too many cores",
+    "partition closed to group",
+    "over qos wall",
+    "over qos cpus",
+}
+DOUBTFUL = {"frozen controller", "controller stopped"}
+TEMPORARY = {"over qos submits", "over association submits"}
+LOOKED_UP = "(the frozen one later)"
+
+
+@pytest.mark.parametrize("situation", sorted(answers("sbatch").keys() - {LOOKED_UP}))
+def test_each_answer_of_sbatch(situation: str) -> None:
+    done = golden("sbatch", situation)
+    answer = slurm.parse_submit(done, count=1)
+    if situation in ACCEPTED:
+        assert answer == Submitted((JobId(done.stdout.strip()),))
+    elif situation in DOUBTFUL:
+        assert answer == Doubtful(done.stderr.strip())
+    else:
+        assert answer == Refused(done.stderr.strip(), temporary=situation in TEMPORARY)
+
+
+def test_ids_of_an_array_and_of_another_cluster() -> None:
+    assert slurm.parse_submit(Completed(COMMAND, 0, "1343;other\n"), count=3) == Submitted(
+        (JobId("1343_0"), JobId("1343_1"), JobId("1343_2"))
+    )
+    # Some sites print a greeting.
+    assert slurm.parse_submit(Completed(COMMAND, 0, "Welcome!\n7\n"), count=1) == Submitted((JobId("7"),))
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        Completed(COMMAND, None, "", "no answer in 60 s"),
+        Completed(COMMAND, None, "7", ""),
+        Completed(COMMAND, -9, "", "sbatch: error: Batch job submission failed: Invalid qos specification"),
+        Completed(COMMAND, 0, "", ""),
+        Completed(COMMAND, 0, "7\n8\n", ""),
+        Completed(COMMAND, 1, "", "Segmentation fault"),
+        Completed(COMMAND, 1, "", "sbatch: error: Batch job submission failed: Protocol authentication error"),
+        Completed(
+            COMMAND, 1, "", "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received"
+        ),
+    ],
+)
+def test_what_is_neither_yes_nor_no_is_doubtful(done: Completed) -> None:
+    answer = slurm.parse_submit(done, count=1)
+    assert isinstance(answer, Doubtful)
+    assert answer.words
+
+
+def test_a_full_controller_is_a_temporary_refusal() -> None:
+    words = (
+        "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
+        "sbatch: error: Batch job submission failed: Resource temporarily unavailable"
+    )
+    assert slurm.parse_submit(Completed(COMMAND, 1, "", words), count=1) == Refused(words, temporary=True)
+
+
+# Polling
+
+
+def seen(situation: str) -> dict[tuple[str, int], Seen]:
+    answer = slurm.parse_poll(golden("squeue", situation))
+    assert isinstance(answer, tuple)
+    found = {(job.name, job.index): job for job in answer}
+    assert len(found) == len(answer), "two jobs in one place"
+    for job in answer:
+        assert (job.ending is not None) == (job.state is JobState.ENDED)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "exit_code", "number", "words"),
+    [
+        ("exit-0", EndingKind.COMPLETED, 0, None, "COMPLETED 0:0"),
+        ("exit-3", EndingKind.FAILED, 3, None, "FAILED NonZeroExitCode 3:0"),
+        ("exit-137", EndingKind.FAILED, 137, None, "FAILED NonZeroExitCode 137:0"),
+        ("segfault", EndingKind.FAILED, None, signal.SIGSEGV, "FAILED JobLaunchFailure 0:11"),
+        ("sigkill", EndingKind.FAILED, None, signal.SIGKILL, "FAILED JobLaunchFailure 0:9"),
+        ("no-output-directory", EndingKind.LAUNCH_FAILED, None, None, "FAILED JobLaunchFailure 0:53"),
+        ("cancelled-running", EndingKind.CANCELLED, None, signal.SIGTERM, "CANCELLED 0:15"),
+        ("cancelled-ignoring-term", EndingKind.CANCELLED, None, signal.SIGKILL, "CANCELLED 0:9"),
+        ("cancelled-pending", EndingKind.CANCELLED, None, None, "CANCELLED JobHeldUser 0:0"),
+        ("node-down", EndingKind.NODE_FAILED, None, None, "NODE_FAIL NodeDown 0:0"),
+        ("preempted", EndingKind.PREEMPTED, None, signal.SIGTERM, "PREEMPTED 0:15"),
+    ],
+)
+def test_endings_in_the_queue(
+    name: str, kind: EndingKind, exit_code: int | None, number: int | None, words: str
+) -> None:
+    ending = seen("later")[name, 0].ending
+    assert ending is not None
+    assert (ending.kind, ending.exit_code, ending.signal, ending.words) == (kind, exit_code, number, words)
+    assert ending.source == "queue"
+
+
+def test_an_ending_by_walltime_or_memory_names_the_limit() -> None:
+    timed_out = seen("timeout")["timeout", 0].ending
+    assert timed_out is not None
+    assert (timed_out.kind, timed_out.limit, timed_out.node) == (EndingKind.TIMED_OUT, "1:00", "bb1")
+    killed = seen("memory by cgroup")["memory-exec", 0].ending
+    assert killed is not None
+    assert (killed.kind, killed.limit, killed.signal) == (EndingKind.OUT_OF_MEMORY, "100M", None)
+    assert killed.words == "OUT_OF_MEMORY OutOfMemory 0:125"
+
+
+@pytest.mark.parametrize(
+    ("situation", "name", "state", "reason"),
+    [
+        ("just after", "requeued", JobState.PENDING, "BeginTime"),
+        ("just after", "node-down-requeued", JobState.PENDING, "BeginTime"),
+        ("just after", "requeued-held", JobState.PENDING, "job requeued in held state"),
+        ("just after", "cancelled-ignoring-term", JobState.COMPLETING, ""),
+        ("just after", "timeout", JobState.RUNNING, ""),
+        ("later", "suspended", JobState.SUSPENDED, ""),
+        ("later", "held", JobState.PENDING, "JobHeldUser"),
+        ("later", "begin", JobState.PENDING, "BeginTime"),
+        ("later", "over-time-limit", JobState.PENDING, "PartitionTimeLimit"),
+        ("later", "partition-config", JobState.PENDING, "PartitionConfig"),
+        ("later", "partition-down", JobState.PENDING, "PartitionDown"),
+        ("later", "licence", JobState.PENDING, "Licenses"),
+        ("later", "dependency", JobState.PENDING, "Dependency"),
+        ("later", "dependency-never", JobState.PENDING, "DependencyNeverSatisfied"),
+        ("later", "priority", JobState.PENDING, "Priority"),
+        ("later", "qos-grp-2", JobState.PENDING, "Resources"),
+        ("later", "qos-max-jobs-2", JobState.PENDING, "QOSMaxJobsPerUserLimit"),
+    ],
+)
+def test_states_and_reasons_in_the_queue(situation: str, name: str, state: JobState, reason: str) -> None:
+    job = seen(situation)[name, 0]
+    assert (job.state, job.reason) == (state, reason)
+    assert not reason or explain_reason(reason) != reason
+
+
+def test_elements_of_an_array_are_jobs_of_their_own() -> None:
+    jobs = seen("just after")
+    assert [jobs["array", index].id for index in range(6)] == [f"24_{index}" for index in range(6)]
+    assert [jobs["array", index].state for index in range(6)] == [
+        JobState.ENDED, JobState.ENDED, JobState.RUNNING, JobState.RUNNING, JobState.PENDING, JobState.PENDING,
+    ]  # fmt: skip
+    assert jobs["array", 2].node == "bb3"
+    assert jobs["array", 4].node is None
+
+
+def test_the_row_that_stands_for_cancelled_elements_is_no_job() -> None:
+    jobs = seen("later")
+    assert {key: job.id for key, job in jobs.items() if key[0] == "cancelled-elements"} == {
+        ("cancelled-elements", 0): "30_0",
+        ("cancelled-elements", 1): "30_1",
+    }
+
+
+def row(state: str, exit_code: str = "0", reason: str = "None") -> str:
+    return f"7|N/A|name|{state}|{exit_code}|n1|10:00|1G|{reason}|\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "meaning"),
+    [
+        ("CONFIGURING", JobState.RUNNING),
+        ("RESIZING", JobState.RUNNING),
+        ("SIGNALING", JobState.RUNNING),
+        ("STAGE_OUT", JobState.COMPLETING),
+        ("STOPPED", JobState.SUSPENDED),
+        ("REQUEUED", JobState.PENDING),
+        ("REQUEUE_HOLD", JobState.PENDING),
+        ("REQUEUE_FED", JobState.PENDING),
+        ("SPECIAL_EXIT", JobState.PENDING),
+        ("RESV_DEL_HOLD", JobState.PENDING),
+        ("SOMETHING_NEW", JobState.UNKNOWN),
+        ("", JobState.UNKNOWN),
+    ],
+)
+def test_states_that_are_documented_but_hard_to_cause(state: str, meaning: JobState) -> None:
+    answer = slurm.parse_poll(Completed(COMMAND, 0, row(state)))
+    assert isinstance(answer, tuple)
+    assert answer[0].state is meaning
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("DEADLINE", EndingKind.TIMED_OUT),
+        ("BOOT_FAIL", EndingKind.NODE_FAILED),
+        ("REVOKED", EndingKind.CANCELLED),
+        ("LAUNCH_FAILED", EndingKind.LAUNCH_FAILED),
+        ("RECONFIG_FAIL", EndingKind.LAUNCH_FAILED),
+    ],
+)
+def test_endings_that_are_documented_but_hard_to_cause(state: str, kind: EndingKind) -> None:
+    answer = slurm.parse_poll(Completed(COMMAND, 0, row(state)))
+    assert isinstance(answer, tuple)
+    assert answer[0].ending is not None
+    assert answer[0].ending.kind is kind
+
+
+def test_a_refused_submit_that_slurm_still_lists_was_never_launched() -> None:
+    answer = slurm.parse_poll(Completed(COMMAND, 0, row("FAILED", "1", "BadConstraints")))
+    assert isinstance(answer, tuple)
+    assert answer[0].ending is not None
+    assert answer[0].ending.kind is EndingKind.LAUNCH_FAILED
+
+
+def test_a_reason_may_hold_the_separator_and_an_exit_code_a_colon() -> None:
+    answer = slurm.parse_poll(Completed(COMMAND, 0, row("FAILED", "3:0", "a|b")))
+    assert isinstance(answer, tuple)
+    assert (answer[0].reason, answer[0].ending and answer[0].ending.exit_code) == ("a|b", 3)
+
+
+@pytest.mark.parametrize("situation", sorted(answers("squeue_failures")))
+def test_a_controller_that_is_away_says_nothing_about_jobs(situation: str) -> None:
+    done = golden("squeue_failures", situation)
+    assert slurm.parse_poll(done) == Unanswered(done.stderr.strip())
+
+
+def test_unknown_names_are_absent() -> None:
+    assert seen("unknown names") == {}
+    assert slurm.parse_poll(Completed(COMMAND, 1, "", "slurm_load_jobs error: Invalid job id specified")) == ()
+
+
+def test_an_answer_that_cannot_be_read_is_none() -> None:
+    assert isinstance(slurm.parse_poll(Completed(COMMAND, 0, "Maintenance today\n")), Unanswered)
+    assert isinstance(slurm.parse_poll(Completed(COMMAND, None)), Unanswered)
+
+
+# Accounting
+
+
+def test_endings_in_the_accounting() -> None:
+    endings = slurm.parse_account(golden("sacct", "many"))
+    assert isinstance(endings, dict)
+    kinds = {id: (ending.kind, ending.exit_code, ending.signal, ending.limit) for id, ending in endings.items()}
+    assert kinds.items() >= {
+        "17": (EndingKind.COMPLETED, 0, None, None),
+        "18": (EndingKind.FAILED, 3, None, None),
+        "20": (EndingKind.FAILED, None, signal.SIGSEGV, None),
+        "22": (EndingKind.LAUNCH_FAILED, None, None, None),
+        "25": (EndingKind.TIMED_OUT, None, None, "00:01:00"),
+        "26": (EndingKind.CANCELLED, None, None, None),
+        "31": (EndingKind.NODE_FAILED, None, None, None),
+        "35": (EndingKind.PREEMPTED, None, None, None),
+        "24_5": (EndingKind.FAILED, 5, None, None),
+    }.items()  # fmt: skip
+    assert endings[JobId("26")].words == "CANCELLED by 0 0:0"
+    # These run, one of them for the second time.
+    assert not {"65", "67"} & endings.keys()
+
+
+def test_no_accounting_is_not_the_same_as_no_answer() -> None:
+    assert isinstance(slurm.parse_account(golden("sacct", "no accounting")), NoAccounting)
+    assert isinstance(slurm.parse_account(golden("sacct", "database down")), Unanswered)
+    assert isinstance(slurm.parse_account(Completed(COMMAND, None)), Unanswered)
+
+
+def test_a_later_run_that_has_not_ended_wins() -> None:
+    lines = "5|NODE_FAIL|0:0|n1|10:00|1G\n5|PENDING|0:0|None assigned|10:00|1G\n6|REQUEUED|0:0|n1|10:00|1G\n"
+    assert slurm.parse_account(Completed(COMMAND, 0, lines)) == {}
+
+
+def test_elements_cancelled_while_pending_have_one_row() -> None:
+    endings = slurm.parse_account(Completed(COMMAND, 0, "9_[1-3,7%2]|CANCELLED by 0|0:0|None assigned|10:00|1G\n"))
+    assert isinstance(endings, dict)
+    assert set(endings) == {"9_1", "9_2", "9_3", "9_7"}
+    assert [*_expand("9_[x]"), *_expand("9_7"), *_expand("9")] == ["9_[x]", "9_7", "9"]
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize("situation", sorted(answers("scancel")))
+def test_each_answer_of_scancel(situation: str) -> None:
+    done = golden("scancel", situation)
+    expected = None if done.ok else Unanswered(done.stderr.strip())
+    assert slurm.parse_cancel(done) == expected
+
+
+def test_a_job_that_ends_just_now_is_no_failure_of_cancel() -> None:
+    words = "scancel: error: Kill job error on job id 146_0: Job/step already completing or completed\n"
+    assert slurm.parse_cancel(Completed(COMMAND, 1, "", words)) is None
+    assert slurm.parse_cancel(Completed(COMMAND, 1, "", words + "scancel: error: Access denied")) is not None
+
+
+# Limits
+
+
+def site() -> Limits:
+    return slurm.parse_limits([completed(answer) for answer in answers("limits")["private cluster"]])
+
+
+def partition(name: str) -> Partition:
+    return next(partition for partition in site().partitions if partition.name == name)
+
+
+def test_limits_of_a_site() -> None:
+    limits = site()
+    assert [found.name for found in limits.partitions] == [
+        "short", "long", "plain", "gpu", "preempt", "closed", "percpu", "down", "inactive",
+    ]  # fmt: skip
+    assert (limits.max_array_size, limits.max_jobs, limits.licenses, limits.unknown) == (1001, 10000, ("matlab:2",), ())
+
+
+def test_limits_of_partitions() -> None:
+    assert [found.name for found in site().partitions if found.default] == ["short"]
+    assert [found.name for found in site().partitions if not found.up] == ["down", "inactive"]
+    assert (partition("short").max_time, partition("short").default_time) == (Duration(3600), Duration(600))
+    assert (partition("plain").max_time, partition("long").max_time) == (None, Duration(172800))
+    assert partition("closed").allow_groups == ("nosuchgroup",)
+    assert partition("short").allow_groups == partition("short").allow_accounts == partition("short").allow_qos == ()
+    assert partition("percpu").max_memory_per_cpu == Memory(2000 * 2**20)
+    assert partition("percpu").default_memory_per_cpu == Memory(1000 * 2**20)
+    assert partition("gpu").max_memory_per_node == Memory(100000 * 2**20)
+
+
+def test_shapes_of_nodes() -> None:
+    plain, fast = partition("short").nodes
+    assert (plain.count, plain.cores, plain.threads_per_core, plain.memory) == (2, 16, 2, Memory(64000 * 2**20))
+    assert (fast.count, fast.features) == (1, ("fast",))
+    assert (partition("plain").nodes[0].cores, partition("plain").nodes[0].threads_per_core) == (8, 1)
+    assert partition("gpu").nodes[0].gpus == 4
+
+
+def test_limits_of_the_whole_cluster_hold_where_a_partition_has_none() -> None:
+    config = Completed(
+        COMMAND, 0, "MaxMemPerCPU = 2000\nMaxArraySize = 1001\nSchedulerParameters = a,max_array_tasks=100\n"
+    )
+    found = slurm.parse_limits(
+        [config, Completed(COMMAND, 0, "PartitionName=a MaxMemPerNode=UNLIMITED\nPartitionName=b MaxMemPerNode=5\n")]
+    )
+    assert found.max_array_size == 100
+    assert [part.max_memory_per_cpu for part in found.partitions] == [Memory(2000 * 2**20), None]
+
+
+def test_what_cannot_be_read_is_said() -> None:
+    done = golden("squeue_failures", "controller stopped")
+    limits = slurm.parse_limits([done] * 4)
+    assert [line.partition(":")[0] for line in limits.unknown] == ["configuration", "partitions", "nodes", "licences"]
+    assert all("Unable to contact" in line for line in limits.unknown)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("gpu:4", 4),
+        ("gpu:a100:4", 4),
+        ("gpu:a100:4(S:0-1),gpu:2,shard:8", 6),
+        ("gpu:a100_1g.5gb:7", 7),
+        ("(null)", 0),
+        ("mps:100", 0),
+    ],
+)
+def test_gpus(text: str, count: int) -> None:
+    assert _gpus(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1-00:00:00", 86400), ("01:00:00", 3600), ("10:00", 600), ("90", 5400), ("UNLIMITED", None), ("", None)],
+)
+def test_times(text: str, seconds: float | None) -> None:
+    assert _time(text) == seconds
+
+
+# Reasons
+
+
+def test_every_reason_seen_is_explained() -> None:
+    for situation in ("just after", "later"):
+        for job in seen(situation).values():
+            if job.state is JobState.PENDING and job.reason:
+                assert explain_reason(job.reason) != job.reason
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "None",
+        "Resources",
+        "Priority",
+        "PartitionNodeLimit",
+        "QOSGrpCpuLimit",
+        "QOSGrpMemLimit",
+        "QOSMaxCpuPerUserLimit",
+        "QOSMaxWallDurationPerJobLimit",
+        "QOSMaxSubmitJobPerUserLimit",
+        "QOSMinCpuNotSatisfied",
+        "AssocGrpCpuLimit",
+        "AssocGrpCPURunMinutesLimit",
+        "AssocMaxJobsLimit",
+        "ReqNodeNotAvail, UnavailableNodes:n4",
+        "ReqNodeNotAvail, May be reserved for other job",
+        "launch failed requeued held",
+    ],
+)
+def test_reasons_of_the_documentation_are_explained(reason: str) -> None:
+    text = explain_reason(reason)
+    assert text != reason
+    assert text.endswith(".")
+    assert text[0].isupper()
+
+
+def test_particular_reasons() -> None:
+    assert "n4" in explain_reason("ReqNodeNotAvail, UnavailableNodes:n4")
+    assert "shorter walltime" in explain_reason("ReqNodeNotAvail, May be reserved for other job")
+    assert explain_reason("QOSMaxJobsPerUserLimit") == (
+        "The limit of the QoS on jobs at once for each user is reached; it waits until some of those jobs end."
+    )
+    assert "ask for less" in explain_reason("QOSMaxWallDurationPerJobLimit")
+    assert explain_reason("SomethingNew") == "SomethingNew"
+
+
+# Garbage
+
+pieces = [*row("FAILED").split("|"), "|", "\n", "5_[1-3]", "PENDING", "99999999999999999999"]
+garbage = st.one_of(
+    st.text(max_size=200),
+    st.lists(st.sampled_from("0123456789_[]-,%|:;=\n ab\0"), max_size=80).map("".join),
+    st.lists(st.sampled_from(pieces), max_size=40).map("".join),
+)
+outcomes = st.builds(
+    Completed, st.just(COMMAND), st.sampled_from([None, 0, 0, 0, 1, 255, -9]), garbage, st.one_of(st.just(""), garbage)
+)
+
+
+@given(outcomes, st.integers(1, 3))
+def test_no_answer_makes_a_parser_raise(done: Completed, count: int) -> None:
+    assert isinstance(slurm.parse_submit(done, count=count), Submitted | Refused | Doubtful)
+    polled = slurm.parse_poll(done)
+    assert isinstance(polled, tuple | Unanswered)
+    endings = slurm.parse_account(done)
+    assert isinstance(endings, dict | Unanswered | NoAccounting)
+    if isinstance(endings, dict):
+        assert all(isinstance(ending, Ending) for ending in endings.values())
+    assert slurm.parse_cancel(done) is None or not done.ok
+    assert isinstance(slurm.parse_limits([done] * 4), Limits)
+
+
+@given(st.text(max_size=60))
+def test_no_reason_makes_the_explanation_raise(reason: str) -> None:
+    assert isinstance(explain_reason(reason), str)

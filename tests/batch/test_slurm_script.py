@@ -1,0 +1,236 @@
+"""What a request becomes for SLURM, and what sbatch sees of the caller's environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobpool.batch.base import JobScript
+from jobpool.batch.slurm import Slurm
+from jobpool.batch.slurm_script import slurm_time
+from jobpool.errors import ConfigError
+from jobpool.model import JobId, Request
+from jobpool.units import Duration, Memory
+
+slurm = Slurm()
+
+
+def texts(**request: Any) -> list[str]:
+    return [directive.text for directive in slurm.directives(Request(**request))]
+
+
+def job(**request: Any) -> JobScript:
+    return JobScript(
+        name="pool-1",
+        request=Request(**request),
+        log_directory=Path("/data/my logs/100%"),
+        working_directory=Path("/home/me/it's #1"),
+        argv=("/usr/bin/python3", "-m", "agent", "a b"),
+        environment={"A": "it's", "B": "two\nlines"},
+    )
+
+
+def test_the_least() -> None:
+    assert texts() == ["--nodes=1", "--ntasks=1", "--cpus-per-task=1", "--threads-per-core=1"]
+
+
+def test_everything() -> None:
+    assert texts(
+        cores=2,
+        memory=Memory.parse("2 GiB"),
+        gpus=1,
+        walltime=Duration.parse("29h 30s"),
+        workers_per_job=3,
+        threads_per_core=2,
+        partition="long",
+        account="lab",
+        qos="high",
+        reservation="course 1",
+        licenses=("matlab:2", "idl"),
+        constraint="[intel|amd]&ib",
+        exclude=("n1", "n[3-4]"),
+        job_extra=("--mail-type=END", "#SBATCH --comment='my job'"),
+    ) == [
+        "--nodes=1",
+        "--ntasks=1",
+        "--cpus-per-task=12",
+        "--threads-per-core=2",
+        "--mem=6400M",
+        "--time=1-05:01:00",
+        "--gres=gpu:3",
+        "--licenses=matlab:2,idl",
+        "--partition=long",
+        "--account=lab",
+        "--qos=high",
+        '--reservation="course 1"',
+        '--constraint="[intel|amd]&ib"',
+        "--exclude=n1,n[3-4]",
+        "--mail-type=END",
+        "--comment='my job'",
+    ]
+
+
+def test_each_directive_has_a_reason() -> None:
+    request = Request(
+        memory=Memory(2**30), walltime=Duration(60), gpus=1, partition="x", licenses=("a",), exclude=("b",)
+    )
+    for directive in slurm.directives(request):
+        assert directive.why.endswith(".")
+        assert len(directive.why) > 10
+
+
+def test_skipped_directives() -> None:
+    assert texts(memory=Memory(2**30), job_skip=("--mem", "--threads-per-core"), job_extra=("--mem=0",)) == [
+        "--nodes=1",
+        "--ntasks=1",
+        "--cpus-per-task=1",
+        "--mem=0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0-00:01:00"),
+        (1, "0-00:01:00"),
+        (60, "0-00:01:00"),
+        (61, "0-00:02:00"),
+        (18000, "0-05:00:00"),
+        (1e6, "11-13:47:00"),
+    ],
+)
+def test_walltime_has_whole_minutes_and_is_never_zero(seconds: float, text: str) -> None:
+    assert slurm_time(Duration(seconds)) == text
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"partition": "a\nb"},
+        {"account": "a\0"},
+        {"qos": ""},
+        {"licenses": ("a", "b\r")},
+        {"exclude": ("\n",)},
+        {"job_extra": ("--x\n#SBATCH --y",)},
+        {"job_extra": ("mail me",)},
+        {"job_skip": ("",)},
+        {"constraint": "x" * 5000},
+    ],
+)
+def test_what_cannot_be_written_down_is_refused(request_: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        slurm.directives(Request(**request_))
+
+
+def test_the_script() -> None:
+    assert slurm.script(job(setup=("module load ffmpeg", "ulimit -c 0"))) == "\n".join(
+        [
+            "#!/bin/bash",
+            '#SBATCH --output="/data/my logs/100%%/pool-1-%A_%a.log"',
+            "#SBATCH --open-mode=append",
+            '#SBATCH --chdir="/home/me/it\'s #1"',
+            "#SBATCH --nodes=1",
+            "#SBATCH --ntasks=1",
+            "#SBATCH --cpus-per-task=1",
+            "#SBATCH --threads-per-core=1",
+            "",
+            "umask 077",
+            "export A='it'\"'\"'s'",
+            r"export B=$'two\x0alines'",
+            "type module >/dev/null 2>&1 ||"
+            ' for init in /etc/profile.d/*mod*.sh; do if [ -r "$init" ]; then . "$init"; fi; done',
+            "module load ffmpeg",
+            "ulimit -c 0",
+            "exec /usr/bin/python3 -m agent 'a b' --index \"${SLURM_ARRAY_TASK_ID:-0}\""
+            ' --job-id "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"',
+            "",
+        ]
+    )
+
+
+def test_a_backslash_in_the_log_directory_is_refused() -> None:
+    with pytest.raises(ConfigError, match="backslash"):
+        slurm.script(
+            JobScript(
+                name="a",
+                request=Request(),
+                log_directory=Path("/a\\b"),
+                working_directory=Path("/"),
+                argv=("x",),
+                environment={},
+            )
+        )
+
+
+def test_submit_is_one_command_with_the_script_on_stdin() -> None:
+    script = slurm.script(job())
+    many = slurm.submit(script, name="pool-1", count=20, environment={})
+    assert many.argv == ("sbatch", "--parsable", "--job-name=pool-1", "--array=0-19")
+    assert many.stdin == script
+    one = slurm.submit(script, name="pool-1", count=1, environment={})
+    assert one.argv == ("sbatch", "--parsable", "--job-name=pool-1")
+    assert one.stdin == script.replace("-%A_%a.log", "-%A.log")
+
+
+def test_log_paths() -> None:
+    assert slurm.log_path(job(), JobId("1343_7"), 7) == Path("/data/my logs/100%/pool-1-1343_7.log")
+    assert slurm.log_path(job(), JobId("1343"), 0) == Path("/data/my logs/100%/pool-1-1343.log")
+
+
+def environment(script: str, **variables: str) -> dict[str, str]:
+    return dict(slurm.submit(script, name="a", count=1, environment=variables).environment or ())
+
+
+def test_another_allocation_does_not_leak_into_the_job() -> None:
+    left = environment(
+        "",
+        PATH="/bin",
+        SLURM_CONF="/etc/slurm.conf",
+        SLURM_JOB_ID="1",
+        SLURM_CPU_BIND="quiet,mask_cpu:0x1",
+        SLURM_ARRAY_TASK_ID="3",
+        SBATCH_EXPORT="NONE",
+        SBATCH_MEM_PER_NODE="1",
+        PMI_RANK="0",
+        PMIX_RANK="0",
+        CUDA_VISIBLE_DEVICES="0",
+        SLURMISH="kept",
+    )
+    assert left == {"PATH": "/bin", "SLURM_CONF": "/etc/slurm.conf", "SLURMISH": "kept"}
+
+
+def test_outside_an_allocation_the_users_devices_stay() -> None:
+    assert environment("", CUDA_VISIBLE_DEVICES="") == {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_site_defaults_stay_where_the_script_says_nothing() -> None:
+    defaults = {"SBATCH_ACCOUNT": "lab", "SBATCH_PARTITION": "long"}
+    assert environment(slurm.script(job()), **defaults) == defaults
+    assert environment(slurm.script(job(partition="short")), **defaults) == {"SBATCH_ACCOUNT": "lab"}
+    assert environment(slurm.script(job(job_extra=("-A other", "-p x"))), **defaults) == {}
+
+
+def test_the_environment_is_not_printed_with_the_command() -> None:
+    command = slurm.submit("", name="a", count=1, environment={"TOKEN": "secret"})
+    assert "secret" not in repr(command)
+
+
+def test_cancel_packs_ids_and_takes_names_one_by_one() -> None:
+    ids = [JobId(id) for id in ("7_1", "7_0", "7_2", "7_5", "9", "7_5", "8_3", "-x", "9;rm")]
+    assert [command.argv for command in slurm.cancel(["a", "b"], ids)] == [
+        ("scancel", "9", "7_[0-2,5]", "8_[3]"),
+        ("scancel", "--name=a"),
+        ("scancel", "--name=b"),
+    ]
+    assert slurm.cancel((), ()) == ()
+
+
+def test_poll_and_account_are_one_command_each_for_all_names() -> None:
+    assert slurm.poll(["a", "b"]).argv[:7] == (
+        "squeue", "--me", "--all", "--array", "--states=all", "--noheader", "--name=a,b",
+    )  # fmt: skip
+    assert "--name=a,b" in slurm.account(["a", "b"]).argv
+    with pytest.raises(ConfigError):
+        slurm.poll(["a,b"])
