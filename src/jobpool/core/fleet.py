@@ -6,6 +6,8 @@ answered look-ups, some seconds apart, did not show it. It is never repeated bli
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ from jobpool.core.settings import CoreSettings
 from jobpool.model import JobId
 
 __all__ = ["Doubt", "Fleet", "Submission"]
+
+_STEM = 45
+"""Characters of the pool's id in a submission's name: 60, less ``jp-``, ``-`` and eleven digits."""
 
 _REMEMBERED = 100
 """Ended jobs kept for the status, beside the living ones."""
@@ -68,6 +73,7 @@ class Fleet:
         """Those with a job that did not end."""
         self.ghosts: dict[str, None] = {}
         """Submissions that were looked up in vain: in every poll and in the last cancel, should they turn up."""
+        self._stem = _stem(settings.pool)
         self._numbered = 0
         self._supply: Counter[str] = Counter()
         self._alive: Counter[str] = Counter()
@@ -75,7 +81,7 @@ class Fleet:
     def submit(self, request: str, count: int, now: float) -> Submission:
         """Note a new submission under a name that was not used before."""
         self._numbered += 1
-        name = f"jp-{self._settings.pool}-{self._numbered}"
+        name = f"jp-{self._stem}-{self._numbered}"
         submission = self.submissions[name] = Submission(name, request, count)
         for element in range(count):
             self.put(Job(key=JobKey(name, element), request=request, state=Submitting(now)))
@@ -199,6 +205,17 @@ class Fleet:
     def unexplained(self) -> tuple[str, ...]:
         """Return the submissions of jobs that the queue does not show any more: the accounting may know."""
         return tuple(dict.fromkeys(job.key.submission for job in self.jobs.values() if job.absent))
+
+
+def _stem(pool: str) -> str:
+    """Return the pool's id as every batch system takes it in a job name; two pools never share one.
+
+    Letters, digits and ``-``, short enough that the name stays below 60 characters with any number of submissions.
+    """
+    plain = re.sub(r"[^A-Za-z0-9-]", "-", pool)
+    if plain == pool and len(pool) <= _STEM:
+        return pool
+    return f"{plain[: _STEM - 9]}-{hashlib.sha256(pool.encode()).hexdigest()[:8]}"
 
 
 def _since(job: Job) -> float:

@@ -222,6 +222,8 @@ class Job:
     """An ending that the queue told while the agent was still connected."""
     proven: bool = False
     """A call started in it, or its agent stayed: the setup works."""
+    fruitful: bool = False
+    """A call came back from it."""
 
     @property
     def connected(self) -> bool:

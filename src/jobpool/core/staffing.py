@@ -23,11 +23,14 @@ class Staffing:
     request: Request
     settling: Settling = field(default_factory=Settling)
     backoff: Backoff = field(default_factory=Backoff)
+    """Restraint after refusals; a submission that is taken ends it."""
+    caution: Backoff = field(default_factory=Backoff)
+    """Restraint after jobs that came to nothing; a new job with a result ends it."""
     surplus_since: float | None = None
     failures: int = 0
     """Jobs in a row that came to nothing, without one that served between."""
     losses: int = 0
-    """Jobs in a row that were lost, without a result between."""
+    """Jobs in a row that were lost, without a new one that gave a result between."""
     broken: JobPoolError | None = None
     """Why there will be no more jobs for it."""
 
@@ -39,32 +42,33 @@ class Staffing:
         """Return when the missing jobs are to be asked for. ``full``: demand cannot grow any more."""
         self.settling = self.settling.step(wanted, now)
         settled = now if full else self.settling.due(settings)
-        return max(settled, self.backoff.until)
+        return max(settled, self.backoff.until, self.caution.until)
 
     def submissions(self, missing: int, settings: CoreSettings) -> list[int]:
         """Return the sizes of the submissions to make now."""
         self.settling = Settling()
         return chunks(min(missing, self.backoff.most or missing), settings.limits)
 
-    def served(self) -> None:
-        """Note that a job of it works."""
-        self.failures = 0
+    def served(self, *, fruitful: bool = False) -> None:
+        """Note that one more job works; ``fruitful``: its first call came back.
 
-    def resulted(self) -> None:
-        """Note that a call came back."""
-        self.losses = 0
+        Only new jobs tell something new: one good job among bad ones must not have them asked for without a pause.
+        """
+        self.failures = 0
+        if fruitful:
+            self.losses, self.caution = 0, Backoff()
 
     def lost(self, job: Job, ending: Ending, now: float, settings: CoreSettings) -> bool:
         """Note that a job ended that was not told to. Returns whether the setup has to count as failing."""
+        self.losses += 1
         if job.proven or ending.kind in _NO_FAULT:
-            self.losses += 1
-            if self.losses > settings.failed_starts:
-                self.backoff = self.backoff.longer(now, settings)
-            return False
-        self.failures += 1
-        if self.failures > 1:
-            self.backoff = self.backoff.longer(now, settings)
-        return self.failures >= settings.failed_starts
+            failing, patience = False, settings.failed_starts
+        else:
+            self.failures += 1
+            failing, patience = self.failures >= settings.failed_starts, 1
+        if self.losses > patience:
+            self.caution = self.caution.longer(now, settings)
+        return failing
 
 
 def jobs_failed(job: Job, ending: Ending, failures: int) -> JobsFailed:

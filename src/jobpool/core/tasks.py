@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from jobpool.core.events import JobKey, Outcome, SendBundle
+from jobpool.core.ids import Ids
 from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_WORK, SPLIT_WORK, Pace
 from jobpool.core.recovery import NEVER, History
 from jobpool.model import Call
@@ -138,6 +139,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._entries: dict[int, _Entry] = {}
+        self._known = Ids()
         self._lines: dict[str, _Line] = {}
         self._agents: dict[JobKey, _Agent] = {}
         self._paces: dict[str, Pace] = {}
@@ -156,19 +158,24 @@ class Calls:
             line.ceiling = ceiling
             line.grant()
 
+    def is_new(self, id: int) -> bool:
+        """Note an id. Returns whether it was never noted before: a call that is told twice runs once."""
+        return self._known.add(id)
+
     def add(self, call: Call) -> None:
-        """Queue a call. One that is known already is ignored."""
-        if call.id not in self._entries:
-            entry = self._entries[call.id] = _Entry(call)
-            line = self._lines[call.request]
-            line.queue.append(entry)
-            line.waiting += 1
+        """Queue a call with a new id."""
+        entry = self._entries[call.id] = _Entry(call)
+        line = self._lines[call.request]
+        line.queue.append(entry)
+        line.waiting += 1
 
     def cancel(self, ids: Iterable[int]) -> dict[JobKey, list[int]]:
         """Forget these calls. Returns those that are at an agent, which has to drop them."""
         at_agents: dict[JobKey, list[int]] = {}
         for id in ids:
-            if (entry := self._entries.get(id)) is not None and (agent := self._forget(entry)) is not None:
+            if (entry := self._entries.get(id)) is None:
+                self._known.add(id)  # should it still be on its way, it is not let in
+            elif (agent := self._forget(entry)) is not None:
                 at_agents.setdefault(agent.key, []).append(id)
         return at_agents
 
