@@ -1,0 +1,108 @@
+"""The batch system's answers: to a submit, to a poll, and of the accounting."""
+
+from __future__ import annotations
+
+from jobpool.core import events as ev
+from jobpool.core.events import JobKey
+from jobpool.core.fleet import Doubt, Submission
+from jobpool.core.jobs import Accepted
+from jobpool.core.staffing import request_refused
+from jobpool.core.state import PoolState
+
+__all__ = ["accounted", "jobs_submitted", "poll", "poll_failed", "polled", "submit_doubtful", "submit_refused"]
+
+
+def jobs_submitted(pool: PoolState, event: ev.JobsSubmitted) -> None:
+    """Take the ids of a submission."""
+    submission = pool.fleet.submissions.get(event.submission)
+    if submission is None:  # looked up in vain before, or told twice
+        keys = {JobKey(event.submission, element): id for element, id in enumerate(event.ids)}
+        pool.cancels.update({id: None for key, id in keys.items() if key not in pool.fleet.ended})
+        return
+    submission.answered, submission.doubt = True, None
+    staff = pool.staff[submission.request]
+    staff.backoff = staff.backoff.accepted(submission.count)
+    for element, id in enumerate(event.ids):
+        pool.observe_key(JobKey(event.submission, element), Accepted(pool.now, id))
+    pool.fleet.forget(submission)  # those beyond the ids: the batch system took fewer
+    pool.inquiry.hurry(pool.now)
+
+
+def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
+    """Ask later, go on with fewer, or give up."""
+    submission = pool.fleet.submissions.get(event.submission)
+    if submission is None or submission.answered:
+        return
+    pool.fleet.forget(submission)
+    staff = pool.staff[submission.request]
+    if event.temporary:
+        staff.backoff = staff.backoff.refused(submission.count, pool.now, pool.settings)
+        pool.notice(f"the batch system takes no more jobs now; asking again later: {event.words}", warning=True)
+    elif pool.fleet.supply(submission.request):
+        staff.backoff = staff.backoff.longer(pool.now + pool.settings.backoff_last, pool.settings)
+        pool.notice(f"the batch system refused more jobs; going on with fewer: {event.words}", warning=True)
+    elif not staff.broken:
+        pool.give_up(submission.request, request_refused(event.words))
+
+
+def submit_doubtful(pool: PoolState, event: ev.SubmitDoubtful) -> None:
+    """Look the submission up before anything else is done about it."""
+    submission = pool.fleet.submissions.get(event.submission)
+    if submission is None or submission.answered:
+        return
+    submission.answered, submission.doubt = True, Doubt(event.words)
+    if pool.fleet.seen(submission):
+        _found(pool, submission)
+    pool.inquiry.hurry(pool.now, at_once=True)
+
+
+def _found(pool: PoolState, submission: Submission) -> None:
+    """Take the submission for accepted: one job of it was seen, so all exist."""
+    submission.doubt = None
+    for job in pool.fleet.of_submission(submission):
+        pool.observe(job, Accepted(pool.now, None))
+
+
+def _not_found(pool: PoolState, submission: Submission, words: str) -> None:
+    pool.fleet.forget(submission)
+    pool.fleet.ghosts[submission.name] = None
+    staff = pool.staff[submission.request]
+    staff.backoff = staff.backoff.longer(pool.now, pool.settings)
+    pool.notice(f"a submit command failed and left no job; asking again: {words}", warning=True)
+
+
+def poll(pool: PoolState) -> None:
+    """Ask the batch system, when it is time."""
+    ready = not pool.finished and not pool.inquiry.under_way and pool.now >= pool.inquiry.due
+    if ready and pool.fleet.submissions and (names := pool.fleet.names()):
+        pool.inquiry.ask(pool.now)
+        pool.out.append(ev.Poll(names))
+
+
+def polled(pool: PoolState, event: ev.Polled) -> None:
+    """Read what the batch system says of the jobs."""
+    asked = pool.inquiry.answered()
+    for key, observation in list(pool.fleet.read_poll(event, asked)):
+        pool.observe_key(key, observation)
+    for submission, doubt in list(pool.fleet.look_up(event, asked)):
+        if doubt is None:
+            _found(pool, submission)
+        elif doubt.misses >= pool.settings.lookups:
+            _not_found(pool, submission, doubt.words)
+    pool.cancels.update(dict.fromkeys(pool.fleet.strays(event)))
+    pool.inquiry.rest(pool.now, pressing=pool.fleet.pressing)
+    if pool.accounting and (names := pool.fleet.unexplained()):
+        pool.out.append(ev.Account(names))
+
+
+def poll_failed(pool: PoolState, words: str) -> None:
+    """Note that the batch system does not answer. That says nothing of any job."""
+    if pool.inquiry.failed(pool.now):
+        pool.notice(f"the batch system does not answer; the calls go on: {words}", warning=True)
+
+
+def accounted(pool: PoolState, event: ev.Accounted) -> None:
+    """Read what the accounting says of jobs that ended."""
+    pool.accounting = pool.accounting and event.endings is not None
+    for key, observation in list(pool.fleet.read_account(event)):
+        pool.observe_key(key, observation)

@@ -1,0 +1,59 @@
+"""The end of a pool: the calls first, then the jobs, and nothing is left without a name."""
+
+from __future__ import annotations
+
+from jobpool.core import events as ev
+from jobpool.core.jobs import Dropped
+from jobpool.core.state import NOT_NEEDED, OWN, PoolState
+from jobpool.errors import PoolBroken
+from jobpool.model import JobId
+
+__all__ = ["shut_down", "wind_up"]
+
+
+def shut_down(pool: PoolState, event: ev.ShutdownAsked) -> None:
+    """Begin to end. May come again, with less patience."""
+    pool.finishing = True
+    pool.calls.set_ceiling(OWN, pool.demand(OWN).ceiling)
+    if event.cancel_waiting:
+        pool.cancel_calls(pool.calls.not_started())
+    if event.kill:
+        ids = pool.calls.ids()
+        pool.cancel_calls(ids)
+        pool.fail(ids, PoolBroken("the pool was stopped before this call ended"))
+
+
+def wind_up(pool: PoolState) -> None:
+    """End when no call is left: cancel all jobs in one command, and wait until they are gone."""
+    if pool.closing is None and not len(pool.calls):
+        _begin_closing(pool)
+    if pool.closing is None or pool.finished or pool.fleet.under_way:
+        return
+    if not pool.fleet.jobs or pool.now - pool.closing >= pool.settings.shutdown_patience:
+        pool.finished = True
+        # A job without an id is named by its submission: all that there is to look for.
+        left = (job.id or JobId(job.key.submission) for job in pool.fleet.jobs.values())
+        pool.out.append(ev.Finished(tuple(dict.fromkeys(left))))
+    elif pool.now >= pool.cancelled_all + pool.settings.cancel_again:
+        _cancel_all(pool)
+
+
+def _begin_closing(pool: PoolState) -> None:
+    pool.closing = pool.now
+    pool.wake = None
+    pool.inquiry.ending = True
+    pool.inquiry.hurry(pool.now)
+    for job in list(pool.fleet.jobs.values()):
+        pool.observe(job, Dropped(pool.now, NOT_NEEDED))
+    _cancel_all(pool)
+
+
+def _cancel_all(pool: PoolState) -> None:
+    """Cancel whatever may be in the queue, in one command; by name only where an id is missing."""
+    pool.cancelled_all = pool.now
+    jobs = pool.fleet.jobs.values()
+    names = dict.fromkeys((*(job.key.submission for job in jobs if job.id is None), *pool.fleet.ghosts))
+    ids = tuple(job.id for job in jobs if job.id is not None)
+    pool.cancels.clear()
+    if names or ids:
+        pool.out.append(ev.CancelJobs(tuple(names), ids))

@@ -1,0 +1,76 @@
+"""Asking for jobs when there is work, and letting go of them when there is none. The arithmetic is in ``policy``."""
+
+from __future__ import annotations
+
+from jobpool.core import events as ev
+from jobpool.core.events import JobKey
+from jobpool.core.jobs import Dropped, Pending, Retired, Silent, Starting, Waited
+from jobpool.core.policy import Settling
+from jobpool.core.state import NOT_NEEDED, OWN, PoolState
+
+__all__ = ["scale", "shed", "staff_up", "tick"]
+
+
+def scale(pool: PoolState, workers: int | None) -> None:
+    """Hold so many workers from now on; None: as many as there is work for."""
+    pool.held = workers
+    pool.calls.set_ceiling(OWN, pool.demand(OWN).ceiling)
+    shed(pool, OWN)
+
+
+def staff_up(pool: PoolState) -> None:
+    """Ask for the jobs that are missing, when it is time."""
+    pool.wake = None
+    for key, staff in pool.staff.items():
+        if staff.broken:
+            pool.fail(pool.calls.clear(key), staff.broken)  # calls that an agent gave back since
+            continue
+        demand = pool.demand(key)
+        wanted = staff.wanted(demand, pool.settings)
+        missing = wanted - pool.fleet.supply(key)
+        if missing <= 0:
+            staff.settling = Settling()
+            continue
+        due = staff.due(wanted, full=demand.full, now=pool.now, settings=pool.settings)
+        if due > pool.now:
+            pool.wake = due if pool.wake is None else min(pool.wake, due)
+            continue
+        for count in staff.submissions(missing, pool.settings):
+            submission = pool.fleet.submit(key, count, pool.now)
+            pool.out.append(ev.SubmitJobs(submission.name, key, count))
+
+
+def tick(pool: PoolState) -> None:
+    """See to what only time tells: agents that do not come, or do not come back, and jobs without work."""
+    for job in list(pool.fleet.jobs.values()):
+        if isinstance(job.state, Silent | Starting):
+            pool.observe(job, Waited(pool.now))
+    if pool.closing is None:
+        for key in pool.staff:
+            shed(pool, key)
+
+
+def shed(pool: PoolState, key: str) -> None:
+    """Let go of jobs that there has been no work for: first those that wait, then the idle ones."""
+    staff, demand = pool.staff[key], pool.demand(key)
+    surplus = pool.fleet.supply(key) - staff.wanted(demand, pool.settings)
+    if surplus <= 0:
+        staff.surplus_since = None
+        return
+    if staff.surplus_since is None:
+        staff.surplus_since = pool.now
+    patience = pool.settings.idle_timeout if demand.held is None else 0.0
+    if pool.now - staff.surplus_since < patience:
+        return
+    pending = [job for job in pool.fleet.of(key) if isinstance(job.state, Pending)]
+    for job in pending[-surplus:]:  # the last ones asked for wait longest
+        pool.observe(job, Dropped(pool.now, NOT_NEEDED))
+    surplus -= len(pending[-surplus:])
+    idle = pool.calls.least_busy(key) if demand.held is not None else pool.calls.idle(key, pool.now - patience)
+    for agent in idle[:surplus]:
+        _retire(pool, agent, "not needed" if demand.held is not None else "idle")
+
+
+def _retire(pool: PoolState, key: JobKey, why: str) -> None:
+    pool.observe_key(key, Retired(pool.now, why))
+    pool.out.append(ev.StopAgent(key, why, drain=True))

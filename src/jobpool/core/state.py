@@ -1,0 +1,255 @@
+"""The state of one pool, and what follows when a job or a call changes. One owner: the :class:`~.engine.Core`.
+
+Everything that several kinds of events share meets here::
+
+    observe(job) ─► store ─┬─► its agent takes no more calls
+                           ├─► it is cancelled, its agent stopped
+                           ├─► its calls are decided: again, or given up      (recovery)
+                           └─► it came to nothing: back off, or give up       (staffing)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import assert_never
+
+from jobpool.core import events as ev
+from jobpool.core.events import Action, JobKey
+from jobpool.core.fleet import Fleet
+from jobpool.core.inquiry import Inquiry
+from jobpool.core.jobs import Closing, Dropped, Ended, Job, Observation, Pending, Serving, Silent, Starting, advance
+from jobpool.core.policy import Demand
+from jobpool.core.recovery import Again, GiveUp, History, Loss, Place, decide
+from jobpool.core.settings import CoreSettings
+from jobpool.core.staffing import Staffing, jobs_failed
+from jobpool.core.tasks import Calls
+from jobpool.errors import JobPoolError
+from jobpool.model import Ending, EndingKind, JobId, Request
+
+__all__ = ["NOT_NEEDED", "OWN", "PoolState"]
+
+OWN = ""
+"""Key of the pool's own request."""
+
+NOT_NEEDED = Ending(kind=EndingKind.CANCELLED, words="not needed any more", source="agent")
+
+_WHOLE = 0.9
+"""A call that ran for this part of its job's serving time had the walltime to itself."""
+
+
+class PoolState:
+    """All that the core knows, and the changes that have consequences."""
+
+    def __init__(self, settings: CoreSettings, now: float) -> None:
+        self.settings = settings
+        self.now = now
+        self.fleet = Fleet(settings)
+        self.calls = Calls()
+        self.inquiry = Inquiry(settings, now)
+        self.staff: dict[str, Staffing] = {}
+        self.held: int | None = None
+        """``scale(n)``."""
+        self.tasks = 0
+        """Tasks of Dask graphs that want a worker."""
+        self.accounting = True
+        """Whether the batch system has any, as far as is known."""
+        self.finishing = False
+        """The pool ends when its calls have."""
+        self.closing: float | None = None
+        """Since when the jobs are being cancelled, for good."""
+        self.cancelled_all = now
+        """When they were cancelled all together the last time."""
+        self.finished = False
+        self.broken = False
+        self.done = self.failed = 0
+        self.wake: float | None = None
+        """When jobs are to be asked for."""
+        self.notices: deque[str] = deque(maxlen=20)
+        self.cancels: dict[JobId, None] = {}
+        """Jobs to cancel at the end of this step."""
+        self.out: list[Action] = []
+        self.add_request(OWN, settings.request)
+
+    # ------------------------------------------------------------------------------------------------------ jobs
+
+    def observe_key(self, key: JobKey, observation: Observation) -> None:
+        """Tell a job something, if it did not end."""
+        if (job := self.fleet.jobs.get(key)) is not None:
+            self.observe(job, observation)
+
+    def observe(self, job: Job, observation: Observation) -> None:
+        """Tell a job something."""
+        after = advance(job, observation, self.settings)
+        if after is not job:
+            self.store(job, after)
+
+    def store(self, before: Job, after: Job) -> None:
+        """Keep a job's change, and do what follows from it."""
+        self.fleet.put(after)
+        if type(before.state) is not type(after.state):
+            self.inquiry.hurry(self.now)
+        if not isinstance(after.state, Serving):
+            self.calls.close(after.key)
+        if isinstance(after.state, Silent) and before.connected:
+            self.inquiry.hurry(self.now, at_once=True)
+        if isinstance(after.state, Closing):
+            self._cancel_job(before, after, after.state)
+        if not after.holds_calls and self.calls.holds(after.key):
+            self.decide_calls(after, _ending(after))
+        if after.over and not before.over:
+            self._mourn(after)
+        unwanted = self.closing is not None or self.staff[after.request].broken is not None
+        if unwanted and isinstance(after.state, Pending | Starting):
+            self.observe(after, Dropped(self.now, NOT_NEEDED))
+
+    def _cancel_job(self, before: Job, after: Job, state: Closing) -> None:
+        if before.connected:
+            self.out.append(ev.StopAgent(after.key, state.ending.words, drain=False))
+        again = isinstance(before.state, Closing) and before.state.since == state.since
+        if after.id is not None and (not again or before.id is None):
+            self.cancels[after.id] = None
+
+    def flush_cancels(self) -> None:
+        """Cancel all jobs that were given up in this step, in one command."""
+        if self.cancels:
+            self.out.append(ev.CancelJobs(ids=tuple(self.cancels)))
+            self.cancels.clear()
+
+    def _mourn(self, job: Job) -> None:
+        """Draw the lesson from a job's end."""
+        state, staff = job.state, self.staff[job.request]
+        if job.proven:
+            staff.served()
+        if not isinstance(state, Closing | Ended) or state.ours or job.id is None:
+            return
+        if self.closing is not None or staff.broken or not staff.lost(job, state.ending, self.now, self.settings):
+            return
+        if any(other.connected for other in self.fleet.of(job.request)):
+            self.notice(f"jobs come to nothing while others serve: {state.ending.words}", warning=True)
+        else:
+            self.give_up(job.request, jobs_failed(job, state.ending, staff.failures), job.key)
+
+    # ----------------------------------------------------------------------------------------------------- calls
+
+    def cancel_calls(self, ids: Iterable[int]) -> None:
+        """Forget these calls, and stop them where they are."""
+        self.retract(self.calls.cancel(ids))
+
+    def retract(self, at_agents: dict[JobKey, list[int]]) -> None:
+        """Tell the agents to drop these calls."""
+        for key, ids in at_agents.items():
+            if (job := self.fleet.jobs.get(key)) is not None and job.connected:
+                self.out.append(ev.Retract(key, tuple(ids)))
+
+    def tell_again(self, ids: tuple[int, ...]) -> None:
+        """Tell the clients that these calls, which ran, wait again."""
+        if ids:
+            self.out.append(ev.TellAgain(ids))
+
+    def decide_calls(self, job: Job, ending: Ending) -> tuple[int, ...]:
+        """Decide on the calls that a lost job had. Returns their ids."""
+        held = self.calls.lose(job.key, self.now)
+        alone = sum(call.started for call in held) == 1
+        losses = [
+            (call.id, Loss(cause=ending, started=call.started, alone=alone, whole=call.share >= _WHOLE), call.history)
+            for call in held
+        ]
+        self.recover(job, losses)
+        return tuple(call.id for call in held)
+
+    def recover(self, job: Job, losses: list[tuple[int, Loss, History]]) -> None:
+        """Run these calls again, or give them up."""
+        staff = self.staff[job.request]
+        place = Place(job.id, job.node, staff.request)
+        again: list[tuple[int, History]] = []
+        told: list[int] = []
+        for id, loss, history in losses:
+            verdict = GiveUp(staff.broken) if staff.broken else decide(loss, history, place, self.settings.retry)
+            match verdict:
+                case Again(history=history):
+                    again.append((id, history))
+                    if loss.started:
+                        told.append(id)
+                case GiveUp(error=error):
+                    self.calls.cancel([id])
+                    self.fail([id], error, job.key)
+                case _:
+                    assert_never(verdict)
+        self.calls.again(again, self.now)
+        self.tell_again(tuple(told))
+
+    def fail(self, ids: Iterable[int], error: JobPoolError, job: JobKey | None = None) -> None:
+        """End these calls with this error."""
+        if ids := tuple(ids):
+            self.failed += len(ids)
+            self.out.append(ev.Fail(ids, error, job))
+
+    def prove(self, key: JobKey, *, fruitful: bool = False) -> None:
+        """Note that a job works, and whether a call came back from it."""
+        job = self.fleet.jobs.get(key)
+        if job is None or (job.proven and (job.fruitful or not fruitful)):
+            return
+        self.fleet.put(replace(job, proven=True, fruitful=job.fruitful or fruitful))
+        self.staff[job.request].served(fruitful=fruitful)
+
+    def demand(self, key: str) -> Demand:
+        """Return what is wanted of a request."""
+        own = key == OWN
+        return Demand(
+            calls=self.calls.demand(key),
+            tasks=self.tasks if own else 0,
+            min_workers=self.settings.min_workers if own and not self.finishing else 0,
+            max_workers=self.settings.max_workers,
+            held=self.held if own and not self.finishing else None,
+        )
+
+    def add_request(self, key: str, request: Request) -> None:
+        """Take a request into service. One that is known already is ignored."""
+        if key not in self.staff:
+            self.staff[key] = Staffing(request)
+            self.calls.open_line(key, self.settings.max_workers)
+
+    # ------------------------------------------------------------------------------------------------- giving up
+
+    def give_up(self, request: str, error: JobPoolError, job: JobKey | None = None) -> None:
+        """Ask for no more jobs for this request, and fail the calls that wait for one."""
+        staff = self.staff[request]
+        staff.broken = error
+        self.fail(self.calls.clear(request), error, job)
+        for other in self.fleet.of(request):
+            if not other.connected:
+                self.observe(other, Dropped(self.now, NOT_NEEDED))
+        if all(other.broken for other in self.staff.values()):
+            self._break(error)
+
+    def break_all(self, error: JobPoolError, job: JobKey) -> None:
+        """Fail everything with this error: the pool cannot go on."""
+        for staff in self.staff.values():
+            staff.broken = staff.broken or error
+        ids = self.calls.ids()
+        self.calls.cancel(ids)
+        self.fail(ids, error, job)
+        for other in list(self.fleet.jobs.values()):
+            self.observe(other, Dropped(self.now, NOT_NEEDED))
+        self._break(error)
+
+    def _break(self, error: JobPoolError) -> None:
+        if not self.broken:
+            self.broken = True
+            self.out.append(ev.BreakPool(error))
+
+    def notice(self, text: str, *, warning: bool = False) -> None:
+        """Tell a user something, once."""
+        if text not in self.notices:
+            self.notices.append(text)
+            self.out.append(ev.Notice(text, warning))
+
+
+def _ending(job: Job) -> Ending:
+    """Return why a job has no agent any more."""
+    if isinstance(job.state, Closing | Ended):
+        return job.state.ending
+    words = f"the batch system put the job back into the queue: {job.words}"
+    return Ending(kind=EndingKind.PREEMPTED, words=words, node=job.node, source="queue")

@@ -1,0 +1,110 @@
+"""The table of recovery, row by row, and the words of the errors."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobpool.core.events import Death
+from jobpool.core.recovery import NEVER, Again, GiveUp, History, Loss, Place, decide
+from jobpool.core.settings import Retry
+from jobpool.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
+from jobpool.model import Ending, EndingKind, JobId, Request
+from jobpool.units import Duration, Memory
+
+PLACE = Place(JobId("4711_3"), "n7", Request(memory=Memory.parse("2 GiB"), walltime=Duration.parse("1 h")))
+RETRY = Retry(lost=10, crashed=2)
+NO_FAULT = [EndingKind.PREEMPTED, EndingKind.NODE_FAILED, EndingKind.CANCELLED, EndingKind.LOST, EndingKind.FAILED]
+SEGFAULT = Death(signal=11, tail="Segmentation fault in decode")
+
+
+def ended(kind: EndingKind, words: str = "") -> Ending:
+    return Ending(kind=kind, words=words or f"{kind.name} 0:0", node="n7", source="queue")
+
+
+def verdict(cause: Ending | Death, history: History = NEVER, **loss: bool) -> Again | GiveUp:
+    return decide(Loss(cause=cause, **{"started": True, **loss}), history, PLACE, RETRY)
+
+
+@pytest.mark.parametrize("cause", [*(ended(kind) for kind in EndingKind), SEGFAULT])
+@pytest.mark.parametrize("history", [History(), History(lost=10, crashed=2, timed_out=1)])
+def test_a_call_that_had_not_started_runs_again_and_nothing_is_counted(cause: Ending | Death, history: History) -> None:
+    assert verdict(cause, history, started=False) == Again(history)
+
+
+@pytest.mark.parametrize("kind", [*NO_FAULT, EndingKind.COMPLETED, EndingKind.LAUNCH_FAILED])
+def test_a_lost_job_is_not_the_calls_fault(kind: EndingKind) -> None:
+    assert verdict(ended(kind), History(lost=3, crashed=1)) == Again(History(lost=4, crashed=1))
+
+
+def test_but_not_for_ever() -> None:
+    given_up = verdict(ended(EndingKind.PREEMPTED, "PREEMPTED 0:0"), History(lost=10))
+    assert isinstance(given_up, GiveUp)
+    error = given_up.error
+    assert isinstance(error, JobLost)
+    assert (error.job, error.node, error.words, error.ending) == ("4711_3", "n7", "PREEMPTED 0:0", "preempted")
+    assert "11 times" in str(error)
+
+
+def test_a_crash_is_tried_again_twice() -> None:
+    assert verdict(SEGFAULT) == Again(History(crashed=1))
+    assert verdict(SEGFAULT, History(crashed=1)) == Again(History(crashed=2))
+    given_up = verdict(SEGFAULT, History(crashed=2))
+    assert isinstance(given_up, GiveUp)
+    error = given_up.error
+    assert isinstance(error, CallCrashed)
+    assert (error.signal, error.exit_code, error.job) == ("SIGSEGV", None, "4711_3")
+    assert error.message.startswith("the worker process was killed by SIGSEGV while it ran this call")
+    assert "Segmentation fault in decode" in str(error)
+
+
+def test_an_exit_code_is_told() -> None:
+    given_up = verdict(Death(exit_code=3), History(crashed=2))
+    assert isinstance(given_up, GiveUp)
+    assert given_up.error.exit_code == 3
+    assert "exited with code 3" in given_up.error.message
+
+
+def test_a_real_time_signal_has_a_name_too() -> None:
+    given_up = verdict(Death(signal=40), History(crashed=2))
+    assert isinstance(given_up, GiveUp)
+    assert given_up.error.signal == "signal 40"
+
+
+def test_a_worker_killed_for_memory_gives_up_at_once_with_figures() -> None:
+    given_up = verdict(Death(signal=9, out_of_memory=True, peak_memory=int(Memory.parse("2.5 GiB"))))
+    assert isinstance(given_up, GiveUp)
+    error = given_up.error
+    assert isinstance(error, CallOutOfMemory)
+    assert isinstance(error, MemoryError)
+    assert (error.used, error.limit) == ("2.5 GiB", "2 GiB for each worker, 2.25 GiB for the job")
+    assert 'memory="3.75 GiB"' in str(error)
+
+
+def test_a_job_killed_for_memory_blames_the_call_that_was_alone() -> None:
+    oom = ended(EndingKind.OUT_OF_MEMORY)
+    assert isinstance(verdict(oom), GiveUp)
+    assert verdict(oom, alone=False) == Again(History(crashed=1))
+    assert isinstance(verdict(oom, History(crashed=2), alone=False), GiveUp)
+
+
+def test_a_call_with_the_whole_walltime_timed_out() -> None:
+    given_up = verdict(ended(EndingKind.TIMED_OUT, "TIMEOUT TimeLimit"), whole=True)
+    assert isinstance(given_up, GiveUp)
+    error = given_up.error
+    assert isinstance(error, CallTimedOut)
+    assert isinstance(error, TimeoutError)
+    assert (error.limit, error.words) == ("1 h", "TIMEOUT TimeLimit")
+    assert "longer walltime" in error.advice
+
+
+def test_a_call_that_came_late_in_the_job_gets_one_more_chance() -> None:
+    timeout = ended(EndingKind.TIMED_OUT)
+    assert verdict(timeout, History(lost=2), whole=False) == Again(History(lost=2, timed_out=1))
+    assert isinstance(verdict(timeout, History(timed_out=1), whole=False), GiveUp)
+
+
+def test_errors_travel_as_plain_data() -> None:
+    given_up = verdict(SEGFAULT, History(crashed=2))
+    assert isinstance(given_up, GiveUp)
+    _, _, details = given_up.error.as_data()
+    assert all(isinstance(value, str | int) for value in details.values())

@@ -1,0 +1,272 @@
+"""Who waits, who is where, and who gets which bundle next."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from jobpool.core.events import JobKey, Outcome, SendBundle
+from jobpool.core.ids import Ids
+from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, Pace
+from jobpool.core.tasks import Calls
+from jobpool.model import Call, Usage
+from jobpool.units import Memory
+
+A, B, C = JobKey("jp-t-1", 0), JobKey("jp-t-1", 1), JobKey("jp-t-1", 2)
+
+
+def queue(count: int, *, ceiling: int = 100, first: int = 0, function: str = "f", payload: bytes = b"") -> Calls:
+    calls = Calls()
+    calls.open_line("", ceiling)
+    add(calls, count, first=first, function=function, payload=payload)
+    return calls
+
+
+def add(calls: Calls, count: int, *, first: int = 0, function: str = "f", payload: bytes = b"") -> None:
+    for id in range(first, first + count):
+        if calls.is_new(id):
+            calls.add(Call(id, function, payload))
+
+
+def join(calls: Calls, *keys: JobKey, workers: int = 1) -> None:
+    for key in keys:
+        calls.join(key, "", workers=workers, time=0.0)
+
+
+def sent(bundles: list[SendBundle]) -> list[tuple[int, list[int]]]:
+    return [(bundle.job.element, [call.id for call in bundle.calls]) for bundle in bundles]
+
+
+def outcomes(*ids: int, wall: float = 0.001) -> tuple[Outcome, ...]:
+    return tuple(Outcome(id, True, b"", Usage(wall=wall, cpu=0, peak_memory=Memory(0), threads=1)) for id in ids)
+
+
+def learned(wall: float, *, calls: int = 0, workers: int = 2, payload: bytes = b"") -> Calls:
+    """A line with one agent and a function of which the duration is known well."""
+    made = queue(0)
+    add(made, 1, first=10**6)
+    join(made, A, workers=workers)
+    for step in range(12):
+        made.bundles()
+        made.finish(A, outcomes(10**6 + step, wall=wall), 0.0)
+        add(made, 1, first=10**6 + step + 1)
+    made.cancel([10**6 + 12])
+    add(made, calls, payload=payload)
+    return made
+
+
+def test_first_come_first_served_and_spread_over_the_agents() -> None:
+    calls = queue(5)
+    join(calls, A, B, workers=2)
+    assert sent(calls.bundles()) == [(0, [0]), (1, [1]), (0, [2]), (1, [3])]
+    assert calls.bundles() == []
+    calls.finish(B, outcomes(1, wall=5.0), 1.0)
+    assert sent(calls.bundles()) == [(1, [4])]
+
+
+def test_calls_of_unknown_duration_travel_alone_and_none_waits_at_an_agent() -> None:
+    calls = queue(1000)
+    join(calls, A, B)
+    assert sent(calls.bundles()) == [(0, [0]), (1, [1])]
+
+
+def test_bundles_grow_with_the_answers() -> None:
+    calls = queue(10_000)
+    join(calls, A)
+    sizes = []
+    for _ in range(7):
+        for bundle in calls.bundles():
+            sizes.append(len(bundle.calls))
+            calls.finish(A, outcomes(*(call.id for call in bundle.calls), wall=1e-6), 0.0)
+    assert sizes[0] == 1
+    assert sizes == sorted(sizes)
+    assert all(after <= 4 * before for before, after in itertools.pairwise(sizes))
+    assert max(sizes) == BUNDLE_CALLS
+
+
+@pytest.mark.parametrize(("wall", "size"), [(1e-9, 1000), (0.001, 50), (0.010, 5), (0.2, 1)])
+def test_a_bundle_is_about_fifty_milliseconds_of_work(wall: float, size: int) -> None:
+    (first, *_) = learned(wall, calls=100_000).bundles()
+    assert len(first.calls) == pytest.approx(size, abs=1)
+
+
+def test_a_bundle_has_a_size_in_bytes_too() -> None:
+    (first, *_) = learned(1e-6, calls=1000, payload=b"x" * (BUNDLE_BYTES // 10)).bundles()
+    assert len(first.calls) == 10
+
+
+def test_a_large_payload_travels_alone() -> None:
+    (first, *_) = learned(1e-6, calls=10, payload=b"x" * (BUNDLE_BYTES + 1)).bundles()
+    assert len(first.calls) == 1
+
+
+def test_the_tail_is_shared() -> None:
+    bundles = learned(0.010, calls=8).bundles()
+    assert sent(bundles) == [(0, [0, 1]), (0, [2]), (0, [3]), (0, [4])]  # two at work, two ahead; the rest waits
+
+
+def test_one_bundle_waits_at_each_worker_only_when_calls_are_short() -> None:
+    assert len(learned(0.1, calls=100).bundles()) == 4
+    assert len(learned(2.0, calls=100).bundles()) == 2
+
+
+def test_free_workers_come_before_waiting_at_busy_ones() -> None:
+    calls = learned(0.040, calls=3)
+    join(calls, B)
+    assert sent(calls.bundles()) == [(0, [0]), (1, [1]), (0, [2])]
+
+
+def test_the_ceiling_is_exact_with_a_job_too_many() -> None:
+    calls = queue(100, ceiling=5)
+    join(calls, A, B, workers=3)
+    assert len(calls.bundles()) == 5
+    calls.finish(A, outcomes(0, wall=0.001), 0.0)
+    after = sent(calls.bundles())
+    # A may take a bundle ahead for each of its three workers; at B one must not wait, the idle worker would take it.
+    assert [element for element, _ in after].count(1) == 0
+
+
+def test_a_worker_above_the_ceiling_is_used_when_another_agent_goes() -> None:
+    calls = queue(100, ceiling=4)
+    join(calls, A, B, workers=3)
+    assert [element for element, _ in sent(calls.bundles())].count(1) == 1
+    calls.lose(A, 1.0)
+    assert [element for element, _ in sent(calls.bundles())] == [1, 1]
+
+
+def test_a_draining_agent_keeps_its_share_until_its_calls_are_done() -> None:
+    calls = queue(100, ceiling=2)
+    join(calls, A, B, workers=2)
+    assert len(calls.bundles()) == 2  # both at A
+    calls.close(A)
+    assert calls.bundles() == []
+    calls.finish(A, outcomes(0), 1.0)
+    assert [element for element, _ in sent(calls.bundles())] == [1]
+
+
+def test_a_worker_busy_with_dask_is_not_free() -> None:
+    calls = queue(10)
+    join(calls, A, workers=2)
+    calls.take(A, 2, 0.0)
+    assert calls.bundles() == []
+    calls.take(A, 1, 0.0)
+    assert len(calls.bundles()) == 1
+    assert calls.busy(A) == (2, 2)
+    calls.take(A, 0, 0.0)
+    assert len(calls.bundles()) == 1
+
+
+def test_a_cancelled_call_is_never_sent() -> None:
+    calls = queue(5)
+    assert calls.cancel([1, 3, 99]) == {}
+    join(calls, A, workers=5)
+    assert sent(calls.bundles()) == [(0, [0]), (0, [2]), (0, [4])]
+
+
+def test_a_cancel_that_overtakes_its_call_holds() -> None:
+    calls = queue(0)
+    calls.cancel([7])
+    assert not calls.is_new(7)
+
+
+def test_a_call_at_an_agent_is_named_for_the_retract_and_frees_the_worker() -> None:
+    calls = queue(2)
+    join(calls, A)
+    calls.bundles()
+    assert calls.cancel([0]) == {A: [0]}
+    assert sent(calls.bundles()) == [(0, [1])]
+
+
+def test_returned_calls_go_to_the_front_in_their_order() -> None:
+    calls = learned(0.001, calls=200)
+    first, *_ = calls.bundles()
+    ids = [call.id for call in first.calls]
+    calls.close(A)
+    calls.give_back(A, ids, 1.0)
+    join(calls, B)
+    ((_, again), *_) = sent(calls.bundles())
+    assert again == ids[: len(again)]
+    assert len(again) > 1
+
+
+def test_started_is_news_once_and_only_where_the_call_is() -> None:
+    calls = queue(1)
+    join(calls, A)
+    calls.bundles()
+    assert calls.start(B, [0], 1.0) == ()
+    assert calls.start(A, [0, 5], 1.0) == (0,)
+    assert calls.start(A, [0], 1.0) == ()
+    assert calls.running == 1
+
+
+def test_the_first_outcome_wins_and_the_copy_elsewhere_is_named() -> None:
+    calls = queue(1)
+    join(calls, A)
+    calls.bundles()
+    (held,) = calls.lose(A, 1.0)
+    calls.again([(held.id, held.history)], 1.0)
+    join(calls, B)
+    assert sent(calls.bundles()) == [(1, [0])]
+    assert calls.finish(A, outcomes(0), 2.0) == (outcomes(0), {B: [0]})
+    assert calls.finish(B, outcomes(0), 3.0) == ((), {})
+    assert len(calls) == 0
+    assert calls.busy(B) == (1, 0)
+
+
+def test_an_outcome_from_before_the_loss_ends_the_waiting_call() -> None:
+    calls = queue(1)
+    join(calls, A)
+    calls.bundles()
+    calls.again([(held.id, held.history) for held in calls.lose(A, 1.0)], 1.0)
+    calls.finish(A, outcomes(0), 2.0)
+    join(calls, B)
+    assert calls.bundles() == []
+
+
+def test_a_lost_agent_tells_what_it_had() -> None:
+    calls = learned(0.001, calls=10)
+    calls.bundles()
+    calls.start(A, [0], 75.0)
+    held = calls.lose(A, 100.0)
+    assert {call.id for call in held if call.started} == {0}
+    assert next(call.share for call in held if call.started) == 0.25
+    assert calls.lose(A, 100.0) == []
+
+
+def test_idle_agents_are_named_the_longest_idle_first() -> None:
+    calls = queue(2)
+    join(calls, A, B, C)
+    calls.bundles()
+    calls.finish(B, outcomes(1), 5.0)
+    assert calls.idle("", 4.0) == [C]
+    assert calls.idle("", 5.0) == [C, B]
+    assert calls.least_busy("")[-1] == A
+
+
+def test_many_cancelled_calls_do_not_keep_their_memory() -> None:
+    calls = queue(50_000, payload=b"x")
+    calls.cancel(range(1, 50_000))
+    assert len(calls._lines[""].queue) < 2000
+    join(calls, A)
+    assert sent(calls.bundles()) == [(0, [0])]
+
+
+def test_the_pace_follows_a_change() -> None:
+    pace = Pace()
+    assert not pace.short
+    pace.learn(100.0, 100)
+    assert pace.mean == 1.0
+    for _ in range(100):
+        pace.learn(0.1, 100)
+    assert pace.mean == pytest.approx(0.001, rel=0.1)
+    assert pace.cap == BUNDLE_CALLS
+
+
+def test_ids_in_a_row_are_one_interval() -> None:
+    ids = Ids()
+    assert all(ids.add(id) for id in (5, 3, 4, 1, 9, 2))
+    assert not any(ids.add(id) for id in (1, 2, 3, 4, 5, 9))
+    assert ids.intervals == 2
+    assert all(ids.add(id) for id in (6, 8, 7, 0))
+    assert ids.intervals == 1
