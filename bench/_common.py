@@ -1,0 +1,172 @@
+"""What the benches share: a home of their own, fresh processes in turns, a real SLURM, and how figures are printed.
+
+A bench is a set of *parts*: functions that measure one thing once and return figures, ``{"first result": 0.9}``, in
+seconds unless the name says otherwise. Each runs in a fresh interpreter, so that no part pays for, or profits from,
+what another has loaded; and all run in turns (A B A B ...), so that a machine that gets busy is busy for all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobpool.testing import SlurmLab
+
+__all__ = [
+    "Part",
+    "Runs",
+    "arguments",
+    "finish",
+    "home",
+    "in_turns",
+    "lab_environment",
+    "limit",
+    "machine",
+    "median",
+    "show",
+]
+
+Part = Callable[[argparse.Namespace], dict[str, float]]
+Runs = dict[str, list[dict[str, float]]]
+"""For each part its figures, one dictionary per turn."""
+
+PART_TIMEOUT = 300.0
+"""Seconds for one turn of one part; the longest, a raw Dask map of 10,000 calls, takes 20."""
+
+_FOREIGN = ("JOBPOOL_", "DASK_", "SLURM", "SBATCH_", "SALLOC_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_", "XDG_")
+
+
+def arguments(text: str, parts: Mapping[str, Part], argv: Sequence[str] | None, **numbers: int) -> argparse.Namespace:
+    """Read the command line of a bench, whose options are ``numbers``; run one part and exit if it asks for that."""
+    parser = argparse.ArgumentParser(description=text.partition("\n")[0])
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default {default}")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a limit is missed")
+    parser.add_argument("--part", choices=parts, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.part is not None:
+        print(json.dumps(parts[options.part](options)), flush=True)
+        sys.exit(0)
+    return options
+
+
+@contextmanager
+def home() -> Iterator[dict[str, str]]:
+    """Make a home directory for the bench, and yield the environment to run its parts in."""
+    with tempfile.TemporaryDirectory(prefix="jobpool-bench-", dir="/tmp", ignore_cleanup_errors=True) as directory:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        yield {**clean, "HOME": directory, "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def lab_environment(env: Mapping[str, str]) -> Iterator[tuple[SlurmLab, dict[str, str]] | None]:
+    """Bring a practice SLURM up and yield it with the environment that leads there. None: its packages are missing."""
+    # Not at the top: a part that measures an import must not find half of it loaded.
+    from jobpool.testing import SlurmLab, lab_missing
+    from jobpool.testing.lab_machine import missing_advice
+
+    if missing := lab_missing():
+        print(f"SKIPPED, no SLURM here; missing: {', '.join(missing)}; {missing_advice(missing)}")
+        yield None
+        return
+    with SlurmLab(Path(env["HOME"]) / "lab", nodes=4) as lab:
+        # The jobs are on this host: no server needs to listen to the network.
+        yield lab, {**env, **lab.environment, "JOBPOOL_ADDRESSES": "127.0.0.1"}
+
+
+def in_turns(
+    parts: Sequence[str],
+    *,
+    repeats: int,
+    env: Mapping[str, str],
+    options: Sequence[object] = (),
+    between: Callable[[], object] = lambda: None,
+) -> Runs:
+    """Run each part ``repeats`` times, in turns; ``between`` is called after each."""
+    runs: Runs = {part: [] for part in parts}
+    for _ in range(repeats):
+        for part in parts:
+            runs[part].append(_run(part, env, options))
+            between()
+    return runs
+
+
+def _run(part: str, env: Mapping[str, str], options: Sequence[object]) -> dict[str, float]:
+    # Its own empty directory: some peers write logs and caches into the current one.
+    with tempfile.TemporaryDirectory(dir=env["HOME"], ignore_cleanup_errors=True) as directory:
+        done = subprocess.run(
+            [sys.executable, str(Path(sys.argv[0]).absolute()), "--part", part, *map(str, options)],
+            env=dict(env),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PART_TIMEOUT,
+            check=False,
+        )
+    if done.returncode != 0:
+        sys.exit(f"the part {part!r} failed:\n{done.stdout}{done.stderr}")
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def median(runs: Runs, part: str, figure: str) -> float:
+    """Return the median of a figure over the turns."""
+    return statistics.median(run[figure] for run in runs[part])
+
+
+def show(runs: Runs, figures: Mapping[str, str], *, against: str | None = None) -> None:
+    """Print the median of each figure, with its smallest and largest value, and the ratio of the first to one part's.
+
+    ``figures`` are the names with a format: ``{"us per item": ".1f"}``.
+    """
+    width = max(map(len, runs)) + 2
+    first = next(iter(figures))
+    ratio = "" if against is None else f"  ratio to {against}"
+    print(" " * width + "".join(f"{name:>26}" for name in figures) + ratio)
+    for part, turns in runs.items():
+        cells = "".join(_cell([turn[name] for turn in turns if name in turn], form) for name, form in figures.items())
+        if against is not None:
+            cells += f"{median(runs, part, first) / median(runs, against, first):>12.3f}"
+        print(f"{part:{width}}{cells}")
+
+
+def _cell(values: Sequence[float], form: str) -> str:
+    if not values:
+        return f"{'-':>26}"
+    text = f"{statistics.median(values):{form}}"
+    spread = f"({min(values):{form}}-{max(values):{form}})"
+    return f"{text + ' ' + spread:>26}"
+
+
+_missed: list[str] = []
+
+
+def limit(what: str, value: float, *, at_most: float, unit: str = "") -> None:
+    """Print whether a limit is kept, and remember it for :func:`finish`."""
+    kept = value <= at_most
+    if not kept:
+        _missed.append(what)
+    print(f"{'kept' if kept else 'MISSED':7} {what}: {value:.3g}{unit}, at most {at_most:g}{unit}")
+
+
+def finish(options: argparse.Namespace) -> int:
+    """Return the exit code of the bench."""
+    return 1 if options.check and _missed else 0
+
+
+def machine() -> str:
+    """Name the machine, for the head of the output: figures of two machines are not to be compared."""
+    versions = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    return f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}, {versions}"
