@@ -24,7 +24,7 @@ ENGINE = {"dask", "distributed", "tornado"}
 DASK = {
     "dask_config.py": {"security"},
     "executor.py": {"Client"},
-    "server/transport.py": {"Scheduler", "diagnostics", "dashboard"},
+    "server/dask_side.py": {"Scheduler", "dashboard"},
     "worker/agent.py": {"Worker"},
     "worker/dask_side.py": {"Worker", "threadpoolexecutor"},
 }

@@ -1,4 +1,4 @@
-"""What the Dask side of the server and of the agents has in common: keys, settings, names."""
+"""What the Dask side of the server and of the agents has in common: keys and settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from typing import Any
 
 import dask
 
-from jobpool.core.events import JobKey
-
-__all__ = ["OPERATION", "agent_of", "quiet_logging", "security", "settings", "worker_name"]
-
-OPERATION = "jobpool"
-"""The name under which our messages travel on Dask's streams."""
+__all__ = ["quiet_logging", "security", "settings"]
 
 
 def quiet_logging() -> None:
@@ -53,15 +48,3 @@ def settings() -> dict[str, Any]:
         # Losing a job is not a task's fault; how often a call may be lost is ours to say (core.recovery).
         "distributed.scheduler.allowed-failures": 10,
     }
-
-
-def worker_name(job: JobKey, node: str, pid: int) -> str:
-    """Return the name under which an agent is known to Dask: unique, also when its job was requeued and runs again."""
-    return f"{job.submission}:{job.element}@{node}:{pid}"
-
-
-def agent_of(name: str) -> tuple[JobKey, int]:
-    """Read :func:`worker_name` backwards: the job, and the agent's pid."""
-    job, _, pid = name.rpartition(":")
-    submission, _, element = job.partition("@")[0].rpartition(":")
-    return JobKey(submission, int(element)), int(pid)

@@ -1,6 +1,6 @@
 """A TLS connection that carries plain messages, and how to find the other side of it.
 
-Used between client and server, and by an agent for its first words. A message is a tuple whose first item names it.
+Used between client and server, and between server and agents. A message is a tuple whose first item names it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,6 +50,7 @@ class Link(asyncio.Protocol):
         """Begin (asyncio calls this)."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        _notice_a_dead_host(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         """Take apart what came (asyncio calls this)."""
@@ -104,6 +106,15 @@ class Link(asyncio.Protocol):
             if error is not None and not self.closed.done():
                 self.closed.set_result(error)
                 self._on_closed(self, error)
+
+
+def _notice_a_dead_host(connection: socket.socket) -> None:
+    """Let the kernel end the connection after a minute of silence: a node that lost its power says nothing."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)  # the same for unanswered data, in ms
 
 
 async def dial(

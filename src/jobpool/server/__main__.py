@@ -54,6 +54,9 @@ def _drop_formats() -> None:
 
 async def _serve(directory: PoolDirectory, ready: int) -> int:
     spec = Spec.load(directory)
+    # Dask's Scheduler unpickles graphs, and its pickles name the functions of a module beside the user's script. At the
+    # end: a file of the user's must not stand in for a module of ours.
+    sys.path += [path for path in spec.sys_path if path not in sys.path]
     system = registry.get(spec.system, directory.path)
     try:
         system.directives(spec.settings.request)  # raises for what no script can say

@@ -1,7 +1,7 @@
 """Everything that is said to the agents, and what they say as events.
 
-An agent comes twice: first at the door, light, with its versions, to hear whether it is wanted and what to do; then,
-when it has imported Dask, as a Worker of the Scheduler, and says hello there. From then on it gets bundles.
+An agent's first words are its versions; it hears whether it is wanted and what its workers are like. When they run it
+says hello, and from then on it gets bundles, on the same link.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobpool.core import events as e
 from jobpool.errors import PoolBroken, from_data
@@ -19,9 +19,6 @@ from jobpool.model import Call, JobId, Request, Usage
 from jobpool.server.spec import Spec
 from jobpool.units import Memory
 from jobpool.versions import compare_versions
-
-if TYPE_CHECKING:
-    from jobpool.server.transport import Transport
 
 __all__ = ["Agents"]
 
@@ -35,26 +32,18 @@ class Agents:
         self, spec: Spec, log_directory: Path, tell: Callable[[e.Event], None], warn: Callable[[str], None]
     ) -> None:
         self._spec, self._log_directory, self._tell, self._warn = spec, log_directory, tell, warn
-        self._transport: Transport | None = None
-        self._port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._jobs: dict[Link, tuple[e.JobKey, Mapping[str, Any]]] = {}
+        self._links: dict[e.JobKey, Link] = {}
         self._functions: dict[str, bytes] = {}
-        self._knows: dict[e.JobKey, set[str]] = {}
+        self._knows: dict[Link, set[str]] = {}
         self._hellos: dict[e.JobKey, e.Hello] = {}
-        self._last_words: dict[e.JobKey, str] = {}
+        self._last_words: dict[Link, str] = {}
         self._warned: set[str] = set()
-
-    def use(self, transport: Transport, port: int) -> None:
-        """Begin to let agents in."""
-        self._transport = transport
-        self._port.set_result(port)
-
-    async def port(self) -> int:
-        """Wait until the Scheduler listens, and return its port."""
-        return await asyncio.shield(self._port)
+        self._dask_port: int | None = None
 
     # ----------------------------------------------------------------------------------------------------- at the door
 
-    async def greet(self, link: Link, reference: int, facts: Mapping[str, Any], request: Request) -> None:
+    def greet(self, link: Link, reference: int, facts: Mapping[str, Any], request: Request) -> None:
         """Answer an agent's first words with what it needs, or with why it is not wanted."""
         job = e.JobKey(*facts["job"])
         fatal, odd = compare_versions(self._spec.versions, facts["versions"])
@@ -72,12 +61,13 @@ class Agents:
             return
         for sentence in odd:
             self._warn_once(sentence, f"{sentence}; objects of it may not survive the way")
+        self._jobs[link] = job, facts
         settings = self._spec.settings
         link.send(
             "answer",
             reference,
             {
-                "port": await self.port(),
+                "dask_port": self._dask_port,
                 "workers": request.workers_per_job,
                 "cores": request.cores,
                 "gpus": request.gpus,
@@ -95,15 +85,25 @@ class Agents:
 
     # ------------------------------------------------------------------------------------------------------ from agents
 
-    def receive(self, job: e.JobKey, message: Any) -> None:
+    def __contains__(self, link: Link) -> bool:
+        return link in self._jobs
+
+    def receive(self, link: Link, message: Any) -> None:
         """Turn what an agent says into an event."""
-        now = self._now()
+        (job, facts), now = self._jobs[link], self._now()
         match message:
-            case ("hello", {"id": id, "node": node, "workers": workers, "pid": pid, "left": left}):
+            case ("hello", {"workers": workers, "left": left}):
                 deadline = None if left is None else now + left
-                hello = e.Hello(job=job, id=JobId(id), node=node, workers=workers, pid=pid, deadline=deadline)
+                hello = e.Hello(
+                    job=job,
+                    id=JobId(facts["id"]),
+                    node=facts["node"],
+                    workers=workers,
+                    pid=facts["pid"],
+                    deadline=deadline,
+                )
                 self._hellos[job] = hello
-                self._knows[job] = set()
+                self._links[job], self._knows[link] = link, set()
                 self._tell(e.AgentJoined(now, hello))
             case ("started", ids):
                 self._tell(e.CallsStarted(now, job, tuple(ids)))
@@ -118,18 +118,19 @@ class Agents:
             case ("trouble", words, fatal):
                 self._tell(e.AgentTrouble(now, job, words, None if fatal is None else from_data(fatal)))
             case ("warning", sentence):
-                self._warn_once(sentence, f"on {self._hellos[job].node} (perhaps on others too): {sentence}")
+                self._warn_once(sentence, f"on {facts['node']} (perhaps on others too): {sentence}")
             case ("bye", word):
-                self._last_words[job] = word
+                self._last_words[link] = word
             case _:
                 log.error("job=%s said something unknown: %r", job, message[:1])
 
-    def left(self, job: e.JobKey, pid: int) -> None:
+    def left(self, link: Link) -> None:
         """Tell that the connection to an agent ended."""
-        hello = self._hellos.get(job)
-        if hello is not None and hello.pid == pid:
-            self._knows.pop(job, None)
-        self._tell(e.AgentLeft(self._now(), job, self._last_words.pop(job, ""), pid))
+        job, facts = self._jobs.pop(link)
+        self._knows.pop(link, None)
+        if self._links.get(job) is link:  # not so when the requeued job's new agent is here already
+            del self._links[job]
+        self._tell(e.AgentLeft(self._now(), job, self._last_words.pop(link, ""), facts["pid"]))
 
     def hello(self, job: e.JobKey) -> e.Hello | None:
         """Return what the agent of this job said of itself, also after it left."""
@@ -143,18 +144,25 @@ class Agents:
 
     def send_bundle(self, job: e.JobKey, calls: Sequence[Call]) -> None:
         """Hand calls to an agent, with the functions that it has not seen yet."""
-        known = self._knows.get(job)
-        if known is None or self._transport is None:
+        link = self._links.get(job)
+        if link is None:
             return  # it left a moment ago; AgentLeft is on its way and returns the calls
+        known = self._knows[link]
         if missing := {call.function for call in calls} - known:
             known |= missing
-            self._transport.send(job, "functions", {key: self._functions[key] for key in missing})
-        self._transport.send(job, "bundle", [(call.id, call.function, call.payload) for call in calls])
+            link.send("functions", {key: self._functions[key] for key in missing})
+        link.send("bundle", [(call.id, call.function, call.payload) for call in calls])
 
     def send(self, job: e.JobKey, *message: Any) -> None:
-        """Send any other message to an agent."""
-        if self._transport is not None:
-            self._transport.send(job, *message)
+        """Send any other message to an agent; nothing when it has left."""
+        if (link := self._links.get(job)) is not None:
+            link.send(*message)
+
+    def join_dask(self, port: int) -> None:
+        """Let all agents, and those that come later, be Workers of the Scheduler on this port."""
+        self._dask_port = port
+        for link in self._links.values():
+            link.send("dask", port)
 
     def _warn_once(self, what: str, text: str) -> None:
         # A thousand nodes say the same.

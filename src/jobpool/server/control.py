@@ -3,7 +3,7 @@
 ::
 
     clients ──channel──►┐                          ┌──► clients       (Resolve, Fail, TellStarted, Notice)
-    agents ──transport─►├─ event ─► Core ─ actions ┼──► agents        (SendBundle, Retract, StopAgent)
+    agents ───channel──►├─ event ─► Core ─ actions ┼──► agents        (SendBundle, Retract, StopAgent)
     batch system ─shell►│                          └──► batch system  (SubmitJobs, Poll, Account, CancelJobs)
     clock ─────────────►┘
 
@@ -18,7 +18,6 @@ import json
 import logging
 import math
 import os
-import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, assert_never
@@ -38,7 +37,7 @@ from jobpool.server.asking import Asking, tail
 from jobpool.server.spec import Spec
 
 if TYPE_CHECKING:
-    from jobpool.server.transport import Transport
+    from jobpool.server.dask_side import DaskScheduler
 
 __all__ = ["Control"]
 
@@ -64,8 +63,9 @@ class Control:
         self._agents = Agents(
             spec, self._asking.log_directory, self.tell, lambda text: self._notice(text, warning=True)
         )
-        self._transport: Transport | None = None
-        self._token = secrets.token_urlsafe(24)
+        self._host: str | None = None
+        self._scheduler: DaskScheduler | None = None
+        self._dask: asyncio.Future[int] | None = None
         self._detached = False
         self._broken: JobPoolError | None = None
         self._notices: deque[tuple[str, bool]] = deque(maxlen=100)
@@ -83,12 +83,11 @@ class Control:
         """Serve until all is done. ``ready`` is called when clients may connect."""
         addresses = self._addresses()
         # Jobs of this host alone need no door to the network.
-        host = "127.0.0.1" if all(map(channel.is_loopback, addresses)) else None
+        host = self._host = "127.0.0.1" if all(map(channel.is_loopback, addresses)) else None
         door, port = await channel.listen(self._directory, host, lambda: Link(self._hear, self._closed))
         self._asking.door = addresses, port
         self._write_connection(addresses, port)
         ready()
-        self._spawn(self._open_transport(host))
         self._spawn(self._leave_if_lonely())
         self._set_timer()
         try:
@@ -117,15 +116,14 @@ class Control:
         }
         self._directory.write("connection.json", json.dumps(connection).encode())
 
-    async def _open_transport(self, host: str | None) -> None:
-        # Importing Dask takes 0.3 s; clients and the batch system are served meanwhile.
-        transport_class = await asyncio.to_thread(_import_transport)
-        transport = transport_class(
-            self._directory.path, token=self._token, on_message=self._agents.receive, on_left=self._agents.left
-        )
-        port = await transport.listen(host)
-        self._transport = transport
-        self._agents.use(transport, port)
+    async def _start_dask(self) -> int:
+        """Start the Scheduler and let the agents join it; return its port."""
+        scheduler_class = await asyncio.to_thread(_import_dask)
+        scheduler = scheduler_class(self._directory.path)
+        port = await scheduler.listen(self._host)
+        self._scheduler = scheduler
+        self._agents.join_dask(port)
+        return port
 
     async def _leave_if_lonely(self) -> None:
         await asyncio.sleep(LONELY)
@@ -224,7 +222,7 @@ class Control:
 
     def _set_timer(self) -> None:
         wanted = self._core.next_tick()
-        latest = self._loop.time() + (GRAPH_CHECK if self._transport is not None else 1.0)
+        latest = self._loop.time() + (GRAPH_CHECK if self._scheduler is not None else 1.0)
         when = latest if wanted is None else min(wanted, latest)
         if self._timer is not None:
             if self._timer.when() <= when and not self._timer.cancelled():
@@ -236,7 +234,7 @@ class Control:
         self._timer = None
         now = self._loop.time()
         self._tell_what_we_wait_for(now)
-        tasks = 0 if self._transport is None else self._transport.graph_tasks()
+        tasks = 0 if self._scheduler is None else self._scheduler.graph_tasks()
         if tasks != self._graph_tasks:
             self._graph_tasks = tasks
             self.tell(e.DaskDemand(now, tasks))
@@ -265,12 +263,15 @@ class Control:
 
     def _hear(self, link: Link, message: Any) -> None:
         """Take a message from a client, or the first words of an agent."""
+        if link in self._agents:
+            self._agents.receive(link, message)
+            return
         number, now = self._clients.number(link), self._loop.time()
         match message:
             case ("ask", reference, "agent", facts):
                 job = e.JobKey(*facts["job"])
                 self._asking.joined(job, JobId(facts["id"]))
-                self._spawn(self._agents.greet(link, reference, facts, self._request_of(job)))
+                self._agents.greet(link, reference, facts, self._request_of(job))
             case ("ask", reference, "client"):
                 self._clients.add(link)
                 link.send("answer", reference, {"system": self._system.name, "logs": str(self._asking.log_directory)})
@@ -307,7 +308,9 @@ class Control:
                 log.error("something unknown was said: %r", message[:1])
 
     def _closed(self, link: Link, error: BaseException | None) -> None:
-        if self._clients.remove(link) and not self._clients and not self._detached and not self.finished.is_set():
+        if link in self._agents:
+            self._agents.left(link)
+        elif self._clients.remove(link) and not self._clients and not self._detached and not self.finished.is_set():
             self.stop("the client is gone")
 
     def _request_of(self, job: e.JobKey) -> Request:
@@ -324,9 +327,11 @@ class Control:
         }
 
     async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:
-        port = await self._agents.port()
-        assert self._transport is not None
-        where = self._transport.dashboard() if dashboard else None
+        if self._dask is None:
+            self._dask = asyncio.ensure_future(self._start_dask())
+        port = await asyncio.shield(self._dask)
+        assert self._scheduler is not None
+        where = self._scheduler.dashboard() if dashboard else None
         link.send("answer", reference, {"port": port, "dashboard": where})
 
 
@@ -343,13 +348,14 @@ def _core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, li
     )
 
 
-def _import_transport() -> type[Transport]:
+def _import_dask() -> type[DaskScheduler]:
+    # Importing Dask takes 0.3 s and 40 MB: only for those who use it.
     from jobpool import dask_config
 
     dask_config.quiet_logging()
-    from jobpool.server.transport import Transport
+    from jobpool.server.dask_side import DaskScheduler
 
-    return Transport
+    return DaskScheduler
 
 
 def refuse_what_cannot_run(request: Request, limits: Limits) -> None:

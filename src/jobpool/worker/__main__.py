@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
 from jobpool.worker.agent import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,14 +1,14 @@
-"""The agent: the one process of a job that speaks with the server. It is a Dask Worker that owns a crew of workers.
+"""The agent: the one process of a job that speaks with the server. It owns the job's crew of workers.
 
 ::
 
-    door (TLS, light) ── first words, settings ──┐
-    Scheduler ── stream ── bundle, retract, stop ┼─► Agent ─► Crew ─► children
-              ◄─ stream ── started, done, died ──┘       ▲
-    pool.client's graph tasks ─► SlotThreads ─ a worker's place while they run ─┘
+    server ◄── link (TLS) ──► Agent ─► Crew ─► children         bundles, retract, stop; started, done, died
+                                        ▲
+    Scheduler ◄─ Dask Worker ─► SlotThreads                     tasks of pool.client, each in a worker's place
 
-It ends when the server says so, when the connection is gone, or when the batch system sends SIGTERM. Its own shutdown
-has a deadline: closing a Dask Worker may hang (seen in 2 of 20), and a job that hangs costs until its walltime.
+Calls run before Dask is imported, and without it: the Worker joins when the pool's client is first used. The agent ends
+when the server says so, when the link is gone, or when the batch system sends SIGTERM. Its own shutdown has a deadline:
+closing a Dask Worker may hang (seen in 2 of 20), and a job that hangs costs until its walltime.
 """
 
 from __future__ import annotations
@@ -25,28 +25,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
-from jobpool import tls, wire
+from jobpool import tls
 from jobpool.core.events import JobKey, Outcome
 from jobpool.errors import InitializerFailed
 from jobpool.link import Link, LinkClosed, Unreachable, dial
 from jobpool.model import Call
 from jobpool.versions import versions
 from jobpool.worker import binding
-from jobpool.worker.crew import (
-    CannotStart,
-    Crew,
-    Died,
-    Done,
-    InitializerError,
-    Report,
-    Returned,
-    Started,
-    WorkerSettings,
-)
+from jobpool.worker.crew import CannotStart, Crew, Died, Done, InitializerError, Report, Returned, Started
+from jobpool.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -62,12 +55,12 @@ minute after which nothing of a pool that was killed may be left in the queue.""
 END_WITHIN = 5.0
 """Seconds for a clean end; after them the process ends itself, and the batch system ends what is left."""
 
-UNREACHABLE, UNWANTED, LOST_SERVER = 75, 76, 77
+UNREACHABLE, UNWANTED, LOST_SERVER, CANNOT_START = 75, 76, 77, 78
 """Exit codes (75 is sysexits.h's EX_TEMPFAIL); the words are in the job's log."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a job's agent to its end and return its exit code."""
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a job's agent to its end."""
     parser = argparse.ArgumentParser(prog="python -m jobpool.worker")
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--submission", required=True)
@@ -78,89 +71,101 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     os.umask(0o077)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("distributed").setLevel(logging.WARNING)
-    # Importing Dask takes 0.3 s, on a cold shared file system much longer: it begins before the server is asked.
-    importing = threading.Thread(target=_import_dask, daemon=True)
-    importing.start()
-    code = asyncio.run(_serve(arguments, importing))
+    code = asyncio.run(Agent(arguments).run())
     logging.shutdown()
     # Threads of Dask tasks may run on for ever; nothing of value is left in this process.
     os._exit(code)
 
 
-def _import_dask() -> None:
-    from jobpool import dask_config
-
-    dask_config.quiet_logging()
-    importlib.import_module("jobpool.worker.dask_side")
-
-
-async def _serve(arguments: argparse.Namespace, importing: threading.Thread) -> int:
-    job = JobKey(arguments.submission, arguments.index)
-    node = os.uname().nodename
-    facts = {"job": tuple(job), "id": arguments.job_id, "node": node, "pid": os.getpid(), "versions": versions()}
-    log.info("job=%s id=%s node=%s pid=%d begins", job, arguments.job_id, node, os.getpid())
-    try:
-        address, settings = await _introduce(arguments, facts)
-    except (Unreachable, LinkClosed) as error:
-        log.error("job=%s cannot reach the server: %s", job, error)
-        return UNREACHABLE
-    if "stop" in settings:
-        log.error("job=%s is not wanted: %s", job, settings["stop"])
-        return UNWANTED
-    agent = Agent(job, arguments, settings)
-    return await agent.run(f"tls://{address}:{settings['port']}", importing)
-
-
-async def _introduce(arguments: argparse.Namespace, facts: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Find the server and hear what to do; keep trying for a while."""
-    context = tls.client_context(arguments.pool)
-    end = time.monotonic() + CONNECT_FOR
-    while True:
-        try:
-            address, link = await dial(
-                arguments.address, arguments.port, context, lambda: Link(lambda link, message: None)
-            )
-            break
-        except Unreachable as error:
-            # A pool that has ended in good order has taken its connection file away.
-            if time.monotonic() > end or not (arguments.pool / "connection.json").exists():
-                raise
-            log.warning("%s", error)
-            await asyncio.sleep(2)
-    log.info("server=%s port=%d answers", address, arguments.port)
-    settings: dict[str, Any] = await link.ask("agent", facts)
-    link.close()
-    return address, settings
-
-
 class Agent:
     """The agent of one job."""
 
-    def __init__(self, job: JobKey, arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
-        self._job, self._id, self._pool = job, arguments.job_id, arguments.pool
-        self._settings = settings
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._job = JobKey(arguments.submission, arguments.index)
+        self._node = os.uname().nodename
         self._scratch = Path(tempfile.mkdtemp(prefix="jobpool-"))
-        self._crew = Crew(self._worker_settings(), self._report)
+        self._settings: dict[str, Any] = {}
+        self._host = ""
+        self._link: Link | None = None
+        self._crew: Crew | None = None
+        self._dask: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
-        self._unsaid: list[tuple[Any, ...]] = []
-        """What there was to say before the connection was there: an initializer may fail before Dask is imported."""
         self._end = asyncio.Event()
         self._code = 0
-        self._drain = False
 
-    def _worker_settings(self) -> WorkerSettings:
+    # ----------------------------------------------------------------------------------------------------------- life
+
+    async def run(self) -> int:
+        """Serve until the end, and return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
+        log.info("job=%s id=%s node=%s pid=%d begins", self._job, self._arguments.job_id, self._node, os.getpid())
+        try:
+            # A signal ends the waiting for a server, too.
+            introduced, ended = asyncio.create_task(self._introduce()), asyncio.create_task(self._end.wait())
+            await asyncio.wait([introduced, ended], return_when=asyncio.FIRST_COMPLETED)
+            if introduced.done() and introduced.result():
+                await self._serve()
+                await ended
+        except (Unreachable, LinkClosed) as error:
+            log.error("job=%s cannot reach the server: %s", self._job, error)
+            self._stop(UNREACHABLE)
+        _end_hard_after(END_WITHIN, self._code, self._scratch)
+        await self._close()
+        return self._code
+
+    async def _introduce(self) -> bool:
+        """Find the server and hear what to do; keep trying for a while. False: this job is not wanted."""
+        arguments, context = self._arguments, tls.client_context(self._arguments.pool)
+        end = time.monotonic() + CONNECT_FOR
+        while True:
+            try:
+                self._host, self._link = await dial(
+                    arguments.address, arguments.port, context, lambda: Link(self._hear, self._lost)
+                )
+                break
+            except Unreachable as error:
+                # A pool that has ended in good order has taken its connection file away.
+                if time.monotonic() > end or not (arguments.pool / "connection.json").exists():
+                    raise
+                log.warning("%s", error)
+                await asyncio.sleep(2)
+        log.info("server=%s port=%d answers", self._host, arguments.port)
+        facts = {"job": tuple(self._job), "id": arguments.job_id, "node": self._node, "pid": os.getpid()}
+        self._settings = await self._link.ask("agent", {**facts, "versions": versions()})
+        if stop := self._settings.get("stop"):
+            log.error("job=%s is not wanted: %s", self._job, stop)
+            self._stop(UNWANTED)
+        return not stop
+
+    async def _serve(self) -> None:
+        """Start the workers and tell the server that calls may come."""
+        settings, note = self._worker_settings()
+        crew = self._crew = Crew(settings, self._report)
+        try:
+            await crew.start()
+        except OSError as error:
+            self._report(CannotStart(str(error)))
+            self._stop(CANNOT_START)
+            return
+        self._say("hello", {"workers": settings.size, "left": _seconds_left()})
+        if note:
+            self._say("warning", note)
+        if self._settings["dask_port"] is not None:
+            self._join_dask(self._settings["dask_port"])
+
+    def _worker_settings(self) -> tuple[WorkerSettings, str]:
+        """Return what the workers are like, and a sentence where something could not be had."""
         asked, size = self._settings, self._settings["workers"]
-        threads = asked["cores"] * asked["threads_per_core"]
         shares = binding.share_out(
             size=size, cores=asked["cores"], threads_per_core=asked["threads_per_core"], bind=asked["bind"]
         )
-        self._binding_note = shares.note
         logs = Path(asked["log_directory"]) / f"{self._job.submission}-{self._job.element}"
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        environment = binding.thread_environment(threads)
-        os.environ.update(environment)
-        return WorkerSettings(
+        environment = binding.thread_environment(asked["cores"] * asked["threads_per_core"])
+        os.environ.update(environment)  # for tasks of pool.client, which run in this process
+        settings = WorkerSettings(
             size=size,
             log_directory=logs,
             environment=environment,
@@ -172,56 +177,19 @@ class Agent:
             devices=binding.share_devices(os.environ, size=size, gpus=asked["gpus"]),
             umask=asked["umask"],
         )
-
-    # ----------------------------------------------------------------------------------------------------------- life
-
-    async def run(self, scheduler: str, importing: threading.Thread) -> int:
-        """Serve until the end, and return the exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled, number)
-        # The children start while Dask is being imported.
-        await self._crew.start()
-        await asyncio.to_thread(importing.join)
-        from jobpool.worker import dask_side
-
-        self._worker = await dask_side.start_worker(
-            scheduler,
-            pool=self._pool,
-            job=self._job,
-            node=os.uname().nodename,
-            pid=os.getpid(),
-            workers=self._settings["workers"],
-            scratch=self._scratch,
-            crew=self._crew,
-            slots_taken=lambda count: self._say("slots", count),
-            on_message=self._hear,
-            on_lost=self._lost,
-        )
-        self._say(
-            "hello",
-            {
-                "id": self._id,
-                "node": os.uname().nodename,
-                "workers": self._settings["workers"],
-                "pid": os.getpid(),
-                "left": _seconds_left(),
-            },
-        )
-        if self._binding_note:
-            self._say("warning", self._binding_note)
-        for message in self._unsaid:
-            self._say(*message)
-        await self._end.wait()
-        _end_hard_after(END_WITHIN + (0.0 if not self._drain else 1.0), self._code, self._scratch)
-        await self._close()
-        return self._code
+        return settings, shares.note
 
     async def _close(self) -> None:
-        await self._crew.close(drain=False)
+        if self._dask is not None:
+            self._dask.cancel()
+        if self._crew is not None:
+            await self._crew.close(drain=False)
         if self._worker is not None:
             with contextlib.suppress(TimeoutError, OSError):
                 await asyncio.wait_for(self._worker.close(timeout=1), timeout=2)
+        if self._link is not None:
+            self._link.close()
+            await asyncio.wait([self._link.closed], timeout=1)  # the last words are sent
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _signalled(self, number: int) -> None:
@@ -230,9 +198,10 @@ class Agent:
         self._say("bye", name)
         self._stop(128 + number)
 
-    def _lost(self) -> None:
-        if not self._end.is_set():
-            log.error("job=%s lost its server", self._job)
+    def _lost(self, link: Link, error: BaseException | None) -> None:
+        # Also called for attempts at addresses that did not become the link.
+        if link is self._link and not self._end.is_set():
+            log.error("job=%s lost its server: %s", self._job, error or "the connection was closed")
             self._stop(LOST_SERVER)
 
     def _stop(self, code: int) -> None:
@@ -240,36 +209,52 @@ class Agent:
             self._code = code
             self._end.set()
 
-    # ------------------------------------------------------------------------------------------------------------ words
+    # ----------------------------------------------------------------------------------------------------------- Dask
+
+    def _join_dask(self, port: int) -> None:
+        if self._dask is None:
+            self._dask = asyncio.create_task(self._be_dask_worker(port))
+
+    async def _be_dask_worker(self, port: int) -> None:
+        assert self._crew is not None
+        dask_side = await asyncio.to_thread(_import_dask)
+        self._worker = await dask_side.start_worker(
+            f"tls://{self._host}:{port}",
+            pool=self._arguments.pool,
+            name=f"{self._arguments.job_id}@{self._node}:{os.getpid()}",
+            workers=self._settings["workers"],
+            scratch=self._scratch,
+            crew=self._crew,
+            slots_taken=lambda count: self._say("slots", count),
+        )
+
+    # ---------------------------------------------------------------------------------------------------------- words
 
     def _say(self, *message: Any) -> None:
-        if self._worker is None:
-            self._unsaid.append(message)
-            return
-        from jobpool.worker import dask_side
+        if self._link is not None:
+            self._link.send(*message)
 
-        dask_side.send(self._worker, [bytes(frame) for frame in wire.pack(message)])
-
-    def _hear(self, message: Any) -> None:
+    def _hear(self, link: Link, message: Any) -> None:
+        crew = self._crew
         match message:
-            case ("functions", functions):
-                self._crew.define(functions)
-            case ("bundle", calls):
-                self._crew.submit([Call(*fields) for fields in calls])
-            case ("retract", ids):
-                self._crew.retract(ids)
+            case ("functions", functions) if crew is not None:
+                crew.define(functions)
+            case ("bundle", calls) if crew is not None:
+                crew.submit([Call(*fields) for fields in calls])
+            case ("retract", ids) if crew is not None:
+                crew.retract(ids)
+            case ("dask", port) if crew is not None:
+                self._join_dask(port)
             case ("stop", why, drain):
                 log.info("job=%s stops why=%r drain=%s", self._job, why, drain)
-                asyncio.get_running_loop().create_task(self._leave(why, drain=drain))
+                self._leaving = asyncio.create_task(self._leave(why, drain=drain))
             case _:
                 log.error("job=%s heard something unknown: %r", self._job, message[:1])
 
     async def _leave(self, why: str, *, drain: bool) -> None:
-        if drain:
-            self._drain = True
+        if drain and self._crew is not None:
             await self._crew.close(drain=True)
         self._say("bye", why)
-        await asyncio.sleep(0)  # the last reports are in the stream's buffer before it closes
         self._stop(0)
 
     def _report(self, report: Report) -> None:
@@ -281,26 +266,23 @@ class Agent:
             case Returned(ids):
                 self._say("returned", list(ids))
             case Died(call, death):
-                self._say(
-                    "died",
-                    call,
-                    {
-                        "exit_code": death.exit_code,
-                        "signal": death.signal,
-                        "out_of_memory": death.out_of_memory,
-                        "peak_memory": int(death.peak_memory),
-                        "tail": death.tail,
-                    },
-                )
+                self._say("died", call, {**asdict(death), "peak_memory": int(death.peak_memory)})
             case CannotStart(text):
-                self._say("trouble", f"no worker can be started on {os.uname().nodename}: {text}", None)
+                self._say("trouble", f"no worker can be started on {self._node}: {text}", None)
             case InitializerError(text):
                 error = InitializerFailed(
-                    "the initializer failed in a worker", job=self._id, node=os.uname().nodename, tail=text
+                    "the initializer failed in a worker", job=self._arguments.job_id, node=self._node, tail=text
                 )
                 self._say("trouble", "the initializer failed", error.as_data())
             case _:
                 assert_never(report)
+
+
+def _import_dask() -> ModuleType:
+    from jobpool import dask_config
+
+    dask_config.quiet_logging()
+    return importlib.import_module("jobpool.worker.dask_side")
 
 
 def _plain(outcome: Outcome) -> tuple[Any, ...]:
@@ -323,6 +305,3 @@ def _end_hard_after(seconds: float, code: int, scratch: Path) -> None:
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
-
-
-Hear = Callable[[Any], None]

@@ -1,4 +1,4 @@
-"""The agent as a Dask Worker: its stream to the server, and the threads in which tasks of Dask graphs run."""
+"""The agent as a Dask Worker: the threads in which tasks of ``pool.client`` run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import dask
 from distributed import Worker
 from distributed.threadpoolexecutor import ThreadPoolExecutor
 
-from jobpool import dask_config, wire
-from jobpool.core.events import JobKey
+from jobpool import dask_config
 from jobpool.worker.crew import Crew
 
-__all__ = ["send", "start_worker"]
+__all__ = ["start_worker"]
 
 log = logging.getLogger("jobpool.agent")
 
@@ -64,31 +63,22 @@ async def start_worker(
     scheduler: str,
     *,
     pool: Path,
-    job: JobKey,
-    node: str,
-    pid: int,
+    name: str,
     workers: int,
     scratch: Path,
     crew: Crew,
     slots_taken: Callable[[int], None],
-    on_message: Callable[[Any], None],
-    on_lost: Callable[[], None],
 ) -> Worker:
-    """Start the Worker and connect it; ``on_message`` gets what the server sends, ``on_lost`` is called at its end."""
+    """Start the Worker and connect it to the pool's Scheduler."""
     dask.config.set(dask_config.settings())
-
-    def receive(frames: list[bytes]) -> None:
-        unpacker = wire.Unpacker()
-        for frame in frames:
-            for message in unpacker.feed(frame):
-                on_message(message)
-
     worker = Worker(
         scheduler,
         nthreads=workers,
-        name=dask_config.worker_name(job, node, pid),
+        name=name,
         security=dask_config.security(pool),
         protocol="tls",
+        # Where the Scheduler is on loopback, so are all who want data of this Worker.
+        host="127.0.0.1" if scheduler.startswith("tls://127.0.0.1:") else None,
         # No limit: our own meter watches the calls, and a graph's data are the user's choice.
         memory_limit=0,
         executor=SlotThreads(workers, crew, slots_taken),
@@ -97,19 +87,7 @@ async def start_worker(
         dashboard_address="127.0.0.1:0",
         death_timeout=30,
     )
-    worker.stream_handlers[dask_config.OPERATION] = receive
     await worker
     # Its pages answer anybody on this node; the server's dashboard shows the same to the user alone.
     worker.http_server.stop()
-    asyncio.get_running_loop().create_task(_watch(worker, on_lost))
     return worker
-
-
-async def _watch(worker: Worker, on_lost: Callable[[], None]) -> None:
-    await worker.finished()
-    on_lost()
-
-
-def send(worker: Worker, frames: list[bytes]) -> None:
-    """Send a message to the server; nothing when the connection is gone: ``on_lost`` tells that."""
-    worker.batched_send({"op": dask_config.OPERATION, "frames": frames})
