@@ -18,7 +18,7 @@ import itertools
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import assert_never
 
 from jobpool.core import events as ev
@@ -26,7 +26,8 @@ from jobpool.core.engine import Core
 from jobpool.core.events import Action, Death, Event, Hello, JobKey, Outcome
 from jobpool.core.settings import CoreSettings
 from jobpool.errors import JobPoolError
-from jobpool.model import Call, Ending, EndingKind, JobId, JobState, Request, Seen, Usage
+from jobpool.model import Call, Ending, EndingKind, JobId, JobState, Request, Usage
+from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, SimulatedJob, seen_of
 from jobpool.units import Memory
 
 __all__ = ["BrokenPromise", "FakeClock", "Faults", "SimulatedAgent", "SimulatedJob", "Simulation"]
@@ -37,86 +38,6 @@ EventAt = Callable[[float], Event]
 
 class BrokenPromise(AssertionError):
     """The core did what it must never do."""
-
-
-class FakeClock:
-    """A clock that stands still until it is told to go on."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        """Return the time in seconds."""
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Go on by some seconds."""
-        if seconds < 0:
-            raise ValueError(f"a clock does not go back: {seconds}")
-        self.now += seconds
-
-
-@dataclass(slots=True)
-class Faults:
-    """What goes wrong, until it is set back."""
-
-    answers: deque[ev.SubmitRefused | ev.SubmitDoubtful | None] = field(default_factory=deque)
-    """Answers to the next submits; times and names are filled in. None: it is taken. Empty: all are taken."""
-    doubtful_exist: bool = True
-    """Whether the jobs of a doubtful submit exist."""
-    refuse_all: str = ""
-    """Words of a permanent refusal of every submit."""
-    most_jobs: int | None = None
-    """Submits that would make more jobs than this in the queue are refused for now."""
-    deaf: bool = False
-    """Neither polls nor cancels are carried out (a frozen controller)."""
-    accounting: bool = True
-    forgetful: bool = False
-    """The queue does not show ended jobs."""
-    script_fails: bool = False
-    """Job scripts end with code 1 before the agent connects."""
-    never_connect: bool = False
-    """Agents never connect, and the scripts run on."""
-    twice: float = 0.0
-    """Probability that an event is delivered a second time, later."""
-    jitter: float = 0.0
-    """Seconds by which events of different sources may be late."""
-
-
-@dataclass(slots=True, eq=False)
-class SimulatedJob:
-    """One job in the queue."""
-
-    key: JobKey
-    id: JobId
-    request: Request
-    state: JobState = JobState.PENDING
-    reason: str = "Priority"
-    node: str | None = None
-    ending: Ending | None = None
-    agent: SimulatedAgent | None = None
-    puzzling: bool = False
-    """The queue shows it in a state that nobody knows."""
-    run: int = 0
-    """Counts requeues, so that what was planned for an earlier run does not happen in a later one."""
-
-
-@dataclass(slots=True, eq=False)
-class SimulatedAgent:
-    """The agent of a job: workers, what they run, and what waits at them."""
-
-    job: SimulatedJob
-    pid: int
-    workers: int
-    connected: bool = True
-    draining: bool = False
-    running: dict[int, int] = field(default_factory=dict)
-    """Worker -> call."""
-    bundles: deque[deque[int]] = field(default_factory=deque)
-    """Bundles that wait."""
-    current: dict[int, deque[int]] = field(default_factory=dict)
-    """Worker -> the rest of its bundle."""
-    last_sent: float = 0.0
 
 
 class Simulation:
@@ -340,7 +261,7 @@ class Simulation:
         self._polling = True
         deaf = self.faults.deaf
         seen = tuple(
-            _seen(job)
+            seen_of(job)
             for job in self.jobs.values()
             if job.key.submission in names and not (job.ending is not None and self.faults.forgetful)
         )
@@ -535,17 +456,3 @@ class Simulation:
         """Lose an agent's job so that the queue never shows an ending (a controller that lost its state)."""
         self.end(agent.job, EndingKind.LOST, "")
         del self.jobs[agent.job.key]
-
-
-def _seen(job: SimulatedJob) -> Seen:
-    words = job.ending.words if job.ending is not None else f"{job.state.name} {job.reason or 'None'}"
-    return Seen(
-        id=job.id,
-        name=job.key.submission,
-        index=job.key.element,
-        state=JobState.UNKNOWN if job.puzzling and job.ending is None else job.state,
-        words=words,
-        reason=job.reason,
-        node=job.node,
-        ending=job.ending,
-    )
