@@ -208,7 +208,8 @@ def _register_own_modules() -> None:
     global _modules_seen
     if len(sys.modules) == _modules_seen:
         return
-    modules = list(sys.modules.items())
+    # A copy, which is made in one step: another thread, or a garbage collection, may import meanwhile.
+    modules = sys.modules.copy().items()
     _modules_seen = len(modules)
     known = cloudpickle.list_registry_pickle_by_value()
     for name, module in modules:

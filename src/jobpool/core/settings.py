@@ -46,7 +46,7 @@ class CoreSettings:
     poll_slow: float = 60.0
     """Between two polls when nothing changes. Agents report by themselves; only the reason of a waiting job is late."""
     poll_growth: float = 1.5
-    poll_at_end: float = 0.5
+    poll_at_end: float = 0.15
     """First interval while the pool waits for its cancelled jobs to go: a person waits too."""
 
     connect_timeout: float = 300.0
