@@ -270,3 +270,47 @@ def test_ids_in_a_row_are_one_interval() -> None:
     assert ids.intervals == 2
     assert all(ids.add(id) for id in (6, 8, 7, 0))
     assert ids.intervals == 1
+
+
+def _learned(calls: Calls, function: str, seconds: float) -> None:
+    """Let the calls know how long a function takes."""
+    call = Call(next(_fresh), function, b"")
+    calls.add(call)
+    (bundle,) = calls.bundles()
+    calls.finish(bundle.job, (Outcome(call.id, True, b"", usage=_took(seconds)),), 0.0)
+
+
+def _took(seconds: float) -> Usage:
+    return Usage(wall=seconds, cpu=seconds, peak_memory=Memory(0), threads=1)
+
+
+_fresh = itertools.count(10_000)
+
+
+def test_a_short_call_is_not_bundled_behind_one_of_unknown_length() -> None:
+    calls = Calls()
+    calls.open_line("", 2)
+    calls.join(JobKey("jp-1", 0), "", workers=2, time=0.0)
+    for _ in range(5):
+        _learned(calls, "short", 0.001)
+    calls.add(Call(1, "unknown", b""))
+    calls.add(Call(2, "short", b""))
+    assert [[call.id for call in bundle.calls] for bundle in calls.bundles()] == [[1], [2]]
+
+
+def test_a_short_call_does_not_wait_at_a_worker_that_is_busy_with_an_unknown_one() -> None:
+    calls = Calls()
+    calls.open_line("", 2)
+    jobs = [JobKey("jp-1", 0), JobKey("jp-1", 1)]
+    for job in jobs:
+        calls.join(job, "", workers=1, time=0.0)
+    for _ in range(5):
+        _learned(calls, "short", 0.001)
+    calls.add(Call(1, "unknown", b""))
+    calls.add(Call(2, "unknown", b""))
+    first, second = calls.bundles()
+    calls.add(Call(3, "short", b""))
+    assert calls.bundles() == []
+    calls.finish(second.job, (Outcome(2, True, b"", usage=_took(9.0)),), 9.0)
+    assert [(bundle.job, [call.id for call in bundle.calls]) for bundle in calls.bundles()] == [(second.job, [3])]
+    assert first.job != second.job

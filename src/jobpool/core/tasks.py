@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from jobpool.core.events import JobKey, Outcome, SendBundle
 from jobpool.core.ids import Ids
-from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_WORK, SPLIT_WORK, Pace
+from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_WORK, SPLIT_WORK, Pace
 from jobpool.core.recovery import NEVER, History
 from jobpool.model import Call
 
@@ -48,6 +48,8 @@ class _Bundle:
     agent: _Agent
     left: int
     """Calls of it that did not come back yet. A worker is busy with the bundle while there are any."""
+    long: bool
+    """It has a call that is long, or of which nothing is known yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +63,8 @@ class _Agent:
     taken: int = 0
     """Workers busy with tasks of Dask graphs."""
     bundles: int = 0
+    long: int = 0
+    """Bundles with a call that is long, or may be."""
     calls: dict[int, _Entry] = field(default_factory=dict)
     open: bool = True
     """It takes more calls."""
@@ -76,9 +80,12 @@ class _Agent:
 
     @property
     def depth(self) -> int:
-        """Bundles that it may hold. None waits at an agent with a worker that must stay idle: it would take it."""
+        """Bundles that it may hold: one more for each worker that will be free soon.
+
+        None waits at an agent with a worker that must stay idle: it would take it.
+        """
         usable = self.usable
-        return usable if usable < self.workers - self.taken else 2 * usable
+        return usable if usable < self.workers - self.taken else usable + max(0, usable - self.long)
 
 
 class _Line:
@@ -341,8 +348,10 @@ class Calls:
 
     def _send(self, line: _Line, agent: _Agent) -> SendBundle:
         entries = self._take(line)
+        long = not all(self._pace(entry.call.function).short for entry in entries)
         agent.bundles += 1
-        bundle = _Bundle(agent, len(entries))
+        agent.long += long
+        bundle = _Bundle(agent, len(entries), long)
         for entry in entries:
             entry.stage = _Stage.SENT
             entry.bundle = bundle
@@ -356,13 +365,15 @@ class Calls:
     def _take(self, line: _Line) -> list[_Entry]:
         share = max(1, line.waiting // (2 * max(1, line.workers)))
         entries: list[_Entry] = []
-        work, size = 0.0, 0
+        work, size, cap = 0.0, 0, BUNDLE_CALLS
         while line.waiting:
             entry = self._first(line)
             pace = self._pace(entry.call.function)
             mean = pace.mean or 0.0
             size += len(entry.call.payload)
-            enough = len(entries) >= pace.cap or work + mean > BUNDLE_WORK or size > BUNDLE_BYTES
+            # The smallest cap of all counts: a short call must not be sent behind one of unknown length.
+            cap = min(cap, pace.cap)
+            enough = len(entries) >= cap or work + mean > BUNDLE_WORK or size > BUNDLE_BYTES
             if entries and (enough or (len(entries) >= share and work + mean > SPLIT_WORK)):
                 break
             line.queue.popleft()
@@ -418,6 +429,7 @@ class Calls:
         bundle.left -= 1
         if bundle.left == 0:
             agent.bundles -= 1
+            agent.long -= bundle.long
             if time is not None:
                 agent.idle_since = time
             if agent.open:
