@@ -203,3 +203,23 @@ def test_own_modules_travel_by_value_and_classes_keep_their_identity(tmp_path: P
         [sys.executable, "client.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_pip_installed_elsewhere_travels_by_name_and_the_users_own_beside_it_by_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages, project = tmp_path / "packages", tmp_path / "project"
+    (packages / "theirs").mkdir(parents=True)
+    (packages / "theirs-1.0.dist-info").mkdir()
+    (packages / "theirs" / "__init__.py").write_text("")
+    (packages / "theirs" / "part.py").write_text("def f(): return 'theirs'\n")
+    (project / "mine_egg.egg-info").mkdir(parents=True)
+    (project / "mine.py").write_text("def f(): return 'mine'\n")
+    monkeypatch.syspath_prepend(packages)
+    monkeypatch.syspath_prepend(project)
+    import mine  # type: ignore[import-not-found]
+    import theirs.part  # type: ignore[import-not-found]
+
+    assert b"theirs.part" in pickling.dumps_function(theirs.part.f)[1]
+    assert len(pickling.dumps_function(theirs.part.f)[1]) < 60
+    assert len(pickling.dumps_function(mine.f)[1]) > 200

@@ -23,7 +23,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import process
-from pathlib import PurePath
+from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -223,10 +223,17 @@ def _is_own(name: str, module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not file.endswith(".py"):
         return False  # built in, or an extension, which cannot travel by value
-    path = PurePath(os.path.realpath(file))
-    return not (
-        {"site-packages", "dist-packages"} & set(path.parts) or any(path.is_relative_to(p) for p in _installation())
-    )
+    path = Path(os.path.realpath(file))
+    if {"site-packages", "dist-packages"} & set(path.parts) or any(path.is_relative_to(p) for p in _installation()):
+        return False
+    levels = name.count(".") + (path.name == "__init__.py")
+    return len(path.parents) <= levels or not _holds_packages(path.parents[levels])
+
+
+@functools.cache
+def _holds_packages(directory: Path) -> bool:
+    """Say whether pip has installed something there (``pip install --target``, a module of the site on PYTHONPATH)."""
+    return next(directory.glob("*.dist-info"), None) is not None
 
 
 @functools.cache
