@@ -314,3 +314,14 @@ def test_a_short_call_does_not_wait_at_a_worker_that_is_busy_with_an_unknown_one
     calls.finish(second.job, (Outcome(2, True, b"", usage=_took(9.0)),), 9.0)
     assert [(bundle.job, [call.id for call in bundle.calls]) for bundle in calls.bundles()] == [(second.job, [3])]
     assert first.job != second.job
+
+
+def test_calls_are_spread_over_the_free_workers_before_they_are_bundled() -> None:
+    calls = Calls()
+    calls.open_line("", 3)
+    calls.join(JobKey("jp-1", 0), "", workers=3, time=0.0)
+    for _ in range(8):
+        _learned(calls, "short", 0.00001)
+    for id in range(4):
+        calls.add(Call(id, "short", b""))
+    assert [[call.id for call in bundle.calls] for bundle in calls.bundles()] == [[0, 1], [2], [3]]

@@ -340,14 +340,17 @@ class Calls:
         """Give work to all workers that have room: first to the free ones, then one bundle ahead to the others."""
         sent: list[SendBundle] = []
         for line in self._lines.values():
+            free = sum(max(0, agent.usable - agent.bundles) for agent in line.free.values())
             while line.waiting and line.free:
-                sent.append(self._send(line, next(iter(line.free.values()))))
+                # Never more than a free worker's share: calls may wait for each other, as in a process pool.
+                sent.append(self._send(line, next(iter(line.free.values())), most=-(-line.waiting // max(1, free))))
+                free -= 1
             while line.waiting and line.roomy and self._pace(self._first(line).call.function).short:
                 sent.append(self._send(line, next(iter(line.roomy.values()))))
         return sent
 
-    def _send(self, line: _Line, agent: _Agent) -> SendBundle:
-        entries = self._take(line)
+    def _send(self, line: _Line, agent: _Agent, most: int = BUNDLE_CALLS) -> SendBundle:
+        entries = self._take(line, most)
         long = not all(self._pace(entry.call.function).short for entry in entries)
         agent.bundles += 1
         agent.long += long
@@ -362,10 +365,10 @@ class Calls:
         line.sort(agent)
         return SendBundle(agent.key, tuple([entry.call for entry in entries]))
 
-    def _take(self, line: _Line) -> list[_Entry]:
+    def _take(self, line: _Line, most: int) -> list[_Entry]:
         share = max(1, line.waiting // (2 * max(1, line.workers)))
         entries: list[_Entry] = []
-        work, size, cap = 0.0, 0, BUNDLE_CALLS
+        work, size, cap = 0.0, 0, most
         while line.waiting:
             entry = self._first(line)
             pace = self._pace(entry.call.function)
