@@ -223,3 +223,39 @@ def test_what_pip_installed_elsewhere_travels_by_name_and_the_users_own_beside_i
     assert b"theirs.part" in pickling.dumps_function(theirs.part.f)[1]
     assert len(pickling.dumps_function(theirs.part.f)[1]) < 60
     assert len(pickling.dumps_function(mine.f)[1]) > 200
+
+
+HOME_AND_BACK = """
+import subprocess, sys
+from jobpool import pickling
+from jobpool.returning import loads_home
+
+OFFSET = 100
+
+class Point:
+    def offset(self):
+        return OFFSET
+
+def make():
+    return Point()
+
+there = '''
+import sys
+from jobpool import pickling
+sys.stdout.buffer.write(pickling.dumps_result(pickling.loads_function(sys.stdin.buffer.read())()))
+'''
+pickled = pickling.dumps_function(make)[1]
+data = subprocess.run([sys.executable, "-c", there], input=pickled, capture_output=True, check=True)
+method = Point.offset
+point = loads_home(data.stdout)
+OFFSET = 7
+assert type(point) is Point and Point.offset is method
+print(point.offset())
+"""
+
+
+def test_a_class_that_comes_home_stays_the_one_that_is_here(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(HOME_AND_BACK)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.stdout == "7\n", done.stderr

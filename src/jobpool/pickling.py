@@ -30,6 +30,7 @@ from typing import Any
 import cloudpickle
 
 from jobpool.errors import NotPicklable
+from jobpool.returning import loads_home
 
 __all__ = [
     "dumps_arguments",
@@ -41,6 +42,7 @@ __all__ = [
     "loads_arguments",
     "loads_exception",
     "loads_function",
+    "register_own_modules",
 ]
 
 loads = pickle.loads
@@ -55,7 +57,7 @@ def dumps_function(function: Callable[..., Any]) -> tuple[str, bytes]:
     Global variables that a function by value uses travel with the value that they have now.
     Raises ``NotPicklable`` that names the variable which cannot travel.
     """
-    _register_own_modules()
+    register_own_modules()
     try:
         data = _by_value(function)
     except Exception as reason:  # a user's __reduce__ may raise anything
@@ -137,7 +139,7 @@ def loads_exception(data: bytes) -> BaseException:
     """
     pickled, described, text = loads(data)
     try:
-        error = loads(pickled)
+        error = loads_home(pickled)
     except Exception as reason:  # noqa: BLE001 - an exception's own __init__ runs here
         error = _exception_error(described, f"which cannot be made again here: {_words(reason)}")
     if isinstance(error, BaseException):
@@ -170,7 +172,7 @@ def _dumps(value: object, *, own_by_value: bool) -> bytes:
         return stream.getvalue()
     except _Foreign:
         if own_by_value:
-            _register_own_modules()
+            register_own_modules()
         return _by_value(value)
 
 
@@ -203,7 +205,7 @@ def _travels_by_value(module: str) -> bool:
 _modules_seen = 0
 
 
-def _register_own_modules() -> None:
+def register_own_modules() -> None:
     """Tell cloudpickle which modules are the user's own. Costs nothing while no module was imported."""
     global _modules_seen
     if len(sys.modules) == _modules_seen:

@@ -1,0 +1,56 @@
+"""Unpickle what comes back from a worker without changing the classes that are here.
+
+A class by value comes home as the class it was: cloudpickle finds it by a number. But it also sets its attributes anew,
+so that its methods would become the worker's copies, with the global variables of the time of the submit. The class
+that is here is the original, and stays as it is.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle.cloudpickle as internals
+
+__all__ = ["loads_home"]
+
+# cloudpickle's own parts. A later version may have others; then nothing here takes effect, and all else works.
+_MAKERS = tuple(getattr(internals, name, None) for name in ("_make_skeleton_class", "_make_skeleton_enum"))
+_SET_STATE = getattr(internals, "_class_setstate", None)
+_KNOWN = getattr(internals, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
+
+
+def loads_home(data: bytes) -> Any:
+    """Unpickle a result or an exception."""
+    # Most results have no class by value, and need no unpickler written in Python.
+    return _Unpickler(io.BytesIO(data)).load() if b"_class_setstate" in data else pickle.loads(data)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self._originals: list[type] = []
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        if found is not None and found in _MAKERS:
+            return self._noting_originals(found)
+        return self._set_state if found is not None and found is _SET_STATE else found
+
+    def _noting_originals(self, make: Callable[..., type]) -> Callable[..., type]:
+        def make_or_find(*args: Any) -> type:
+            known = args[-2] in _KNOWN  # the class's number, before the argument for later versions
+            found = make(*args)
+            if known:
+                self._originals.append(found)
+            return found
+
+        return make_or_find
+
+    def _set_state(self, found: type, state: Any) -> Any:
+        if any(found is original for original in self._originals):
+            return found
+        assert _SET_STATE is not None
+        return _SET_STATE(found, state)
