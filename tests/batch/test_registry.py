@@ -8,7 +8,7 @@ import pytest
 
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local import Local
-from jobpool.batch.registry import BUILT, PLANNED, detect, get
+from jobpool.batch.registry import BUILT, PLANNED, detect, get, require
 from jobpool.batch.slurm import Slurm
 from jobpool.errors import BatchSystemUnavailable, ConfigError
 from jobpool.model import Command, Completed
@@ -85,3 +85,13 @@ def test_slurms_packages_alone_are_no_cluster(returncode: int | None, stderr: st
 
     assert detect(lambda command: command if command in Slurm().commands else None, run) == system
     assert [command.argv for command in asked] == [("scontrol", "ping")]
+
+
+def test_a_system_is_required_with_its_commands() -> None:
+    require("local")
+    require("slurm", lambda command: command)
+    with pytest.raises(BatchSystemUnavailable, match=r"SLURM was asked for.*sbatch.*cannot be found") as caught:
+        require("slurm", lambda command: None)
+    assert "scheduler='local'" in str(caught.value)
+    with pytest.raises(BatchSystemUnavailable, match="not supported yet"):
+        require("pbs")

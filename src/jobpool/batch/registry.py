@@ -14,7 +14,7 @@ from jobpool.batch.slurm_submit import is_without_cluster
 from jobpool.errors import BatchSystemUnavailable
 from jobpool.model import Command, Completed
 
-__all__ = ["BUILT", "PLANNED", "detect", "get"]
+__all__ = ["BUILT", "PLANNED", "detect", "get", "require"]
 
 BUILT = ("local", "slurm")
 """Systems that work."""
@@ -29,7 +29,7 @@ PLANNED = {
 """Systems that have their place but are not built yet, with commands that tell them apart (qsub is PBS's and Grid
 Engine's)."""
 
-_TITLES = {"pbs": "PBS", "sge": "Grid Engine", "lsf": "LSF", "htcondor": "HTCondor", "oar": "OAR"}
+_TITLES = {"slurm": "SLURM", "pbs": "PBS", "sge": "Grid Engine", "lsf": "LSF", "htcondor": "HTCondor", "oar": "OAR"}
 
 _ADVICE = (
     "scheduler='local' runs the work on this machine alone; on a login node, mind the site's rules for long processes"
@@ -56,6 +56,16 @@ def get(name: str, directory: Path) -> BatchSystem:
                 f"there is no batch system named {name!r}.{hint} Known are: {', '.join(map(repr, BUILT))}; "
                 f"planned: {', '.join(map(repr, PLANNED))}; 'auto' takes the one that is here"
             )
+
+
+def require(name: str, which: Callable[[str], str | None] = shutil.which) -> None:
+    """Raise ``BatchSystemUnavailable`` when this system is not built yet, or its commands are not on this machine."""
+    system = get(name, Path())
+    if missing := [command for command in system.commands if which(command) is None]:
+        raise BatchSystemUnavailable(
+            f"{_TITLES.get(name, name)} was asked for (scheduler={name!r}), but {', '.join(missing)} cannot be found",
+            advice="run this where the batch system's commands are on the PATH, or with scheduler='local'",
+        )
 
 
 def detect(which: Callable[[str], str | None] = shutil.which, run: Callable[[Command], Completed] | None = None) -> str:
