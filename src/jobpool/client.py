@@ -15,18 +15,21 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import threading
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jobpool import tls, wire
-from jobpool.errors import JobPoolError, PoolBroken, from_data
+from jobpool.errors import JobPoolError, NotPicklable, PoolBroken, from_data
 from jobpool.future import Job, JobFuture
 from jobpool.home import PoolDirectory
-from jobpool.link import Link, LinkClosed, dial
+from jobpool.link import Link, LinkClosed, dial, in_parts
 from jobpool.model import Usage
-from jobpool.pickling import loads, loads_exception
+from jobpool.pickling import loads_exception
+from jobpool.returning import loads_home
 from jobpool.server.reap import reap
 from jobpool.ui.waiting import WaitingLine
 from jobpool.units import Memory
@@ -40,6 +43,9 @@ log = logging.getLogger("jobpool.client")
 EXIT_TIMEOUT = 5.0
 """Seconds for the server's process to be gone after its last word."""
 
+LARGEST = wire.FRAME_LIMIT - 2**20
+"""Bytes of one call's arguments, or of a function, at most: a message holds some words more."""
+
 OPEN: set[Connection] = set()
 """Connections whose pools have not ended, also those that nobody holds any more: the exit of Python waits for them."""
 
@@ -50,7 +56,9 @@ class Connection:
     def __init__(self, directory: PoolDirectory, server: threading.Thread) -> None:
         """``server`` is a thread that ends when the server's process does."""
         self._directory, self._server = directory, server
-        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        # Taken again by a thread that has it when the garbage collector ends a map in the middle of a submit.
+        self._lock = threading.RLock()
         self._ids = itertools.count(1)
         self._futures: dict[int, JobFuture[Any]] = {}
         self._calls: list[tuple[int, str, bytes]] = []
@@ -58,7 +66,8 @@ class Connection:
         self._sent_functions: set[str] = set()
         self._cancelled: list[int] = []
         self._flush_due = False
-        self._loop = asyncio.new_event_loop()
+        # Not asyncio.new_event_loop(): the user may have chosen another kind for his own purposes.
+        self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name=f"jobpool-{directory.name}", daemon=True)
         self._link: Link | None = None
         self._jobs: dict[str, Job] = {}
@@ -69,6 +78,7 @@ class Connection:
         self.broken: JobPoolError | None = None
         self.left: tuple[str, ...] = ()
         self._said_bye = False
+        self._over = False
         self.ended = threading.Event()
         """Set when the server is gone, for whatever reason; every future has ended by then."""
 
@@ -79,20 +89,40 @@ class Connection:
         try:
             self.facts = self.run(self._connect())
         except BaseException:
-            OPEN.discard(self)
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._hang_up)
             raise
 
-    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the connection's thread and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("a future's callback cannot wait for the pool's server: do it in another thread")
+        with self._lock:
+            if self._over:
+                work.close()
+                raise LinkClosed("the connection is closed")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this is a copy in a fork of the process that made the pool: the thread and the pool stayed there."""
+        return os.getpid() != self._pid
+
+    def abandon(self) -> None:
+        """In a fork: let go of the copy of the connection, which would outlive the process that made the pool."""
+        if self._link is not None:
+            self._link.abandon()
 
     # ------------------------------------------------------------------------------------- from the caller's threads
 
     def submit(self, function: tuple[str, bytes], payloads: Iterable[bytes]) -> list[JobFuture[Any]]:
         """Send calls of one function on their way. Raises ``PoolBroken`` when nothing can run any more."""
+        if self.foreign:
+            raise RuntimeError("this pool belongs to the process that this one was forked from: make another one here")
         key, pickled = function
         futures = []
+        _check_size("the function", pickled)
         with self._lock:
             if self.broken is not None:
                 raise self.broken
@@ -102,26 +132,32 @@ class Connection:
                 self._sent_functions.add(key)
                 self._functions[key] = pickled
             for payload in payloads:
+                _check_size("the arguments", payload)
                 id = next(self._ids)
                 future: JobFuture[Any] = JobFuture(id, self.cancelled)
                 self._futures[id] = future
                 self._calls.append((id, key, payload))
                 futures.append(future)
-            wake, self._flush_due = not self._flush_due, True
-        if wake:
-            self._loop.call_soon_threadsafe(self._flush)
+            self._wake()
         return futures
+
+    def _wake(self) -> None:
+        # First the call, then the note of it, and both under the lock: a Ctrl-C between them costs one flush too many,
+        # the other way round it would be the last one ever.
+        if not self._flush_due:
+            self._loop.call_soon_threadsafe(self._flush)
+            self._flush_due = True
 
     def cancelled(self, id: int) -> None:
         """Tell the server that a call is not wanted any more."""
+        if self.foreign:
+            return
         with self._lock:
             if self._futures.pop(id, None) is None:
                 return
             self._cancelled.append(id)
-            wake, self._flush_due = not self._flush_due, True
-        if wake:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-                self._loop.call_soon_threadsafe(self._flush)
+                self._wake()
 
     def pending(self) -> list[JobFuture[Any]]:
         """Return the futures that have not ended."""
@@ -144,12 +180,14 @@ class Connection:
 
         async def asking() -> Any:
             if self._link is None:
-                raise LinkClosed
+                raise LinkClosed("the connection is closed")
             return await self._link.ask(*message)
 
+        if self.foreign:
+            raise RuntimeError("this pool belongs to the process that this one was forked from")
         try:
             return self.run(asking())
-        except (LinkClosed, RuntimeError) as error:
+        except (LinkClosed, CancelledError) as error:
             raise self.broken or PoolBroken("the pool's server has ended") from error
 
     # ---------------------------------------------------------------------------------------------------------- ending
@@ -160,9 +198,11 @@ class Connection:
 
     def abort(self) -> None:
         """End everything at once, the running calls too, and wait for it."""
-        for future in self.pending():
-            future.cancel()
-        self.send("shutdown", True, True)
+        try:
+            for future in self.pending():
+                future.cancel()
+        finally:  # also when a callback's SystemExit or a second Ctrl-C comes in between
+            self.send("shutdown", True, True)
         self.wait()
 
     def wait(self) -> None:
@@ -175,12 +215,6 @@ class Connection:
         self.ended.wait()
         self._thread.join()
         self._server.join(EXIT_TIMEOUT)
-        OPEN.discard(self)
-        if self.left:
-            self._waiting_line.say(
-                f"these jobs could not be removed from the queue: {', '.join(self.left)}", warning=True
-            )
-            self.left = ()
 
     # ----------------------------------------------------------------------------------- in the connection's thread
 
@@ -188,9 +222,27 @@ class Connection:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(_end_tasks())
         finally:
             self._loop.close()
+            OPEN.discard(self)
+        if self.left:
+            self._waiting_line.say(
+                f"these jobs could not be removed from the queue: {', '.join(self.left)}", warning=True
+            )
+
+    def _hang_up(self) -> None:
+        """Give up a connection that was not or not wholly made."""
+        self._said_bye = True
+        if self._link is not None:
+            self._link.abort()
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        with self._lock:  # what other threads have given to the loop before still gets an answer
+            self._over = True
+        self._loop.stop()
 
     async def _connect(self) -> dict[str, Any]:
         found = self._directory.connection()
@@ -201,36 +253,24 @@ class Connection:
         self.host, link = await dial(
             ["127.0.0.1", *found["addresses"]], found["port"], context, lambda: Link(self._hear, self._closed)
         )
-        facts: dict[str, Any] = await link.ask("client")
         self._link = link
+        facts: dict[str, Any] = await link.ask("client")
         return facts
 
     def _flush(self) -> None:
         with self._lock:
+            self._flush_due = False
             functions, self._functions = self._functions, {}
             calls, self._calls = self._calls, []
             cancelled, self._cancelled = self._cancelled, []
-            self._flush_due = False
         if self._link is None:
             return
-        if functions:
-            self._link.send("functions", functions)
-        if calls:
-            self._send_calls(calls)
+        for some in in_parts(functions.items(), lambda item: len(item[1])):
+            self._link.send("functions", dict(some))
+        for part in in_parts(calls, lambda call: len(call[2])):
+            self._link.send("calls", "", part)
         if cancelled:
             self._link.send("cancel", cancelled)
-
-    def _send_calls(self, calls: Sequence[tuple[int, str, bytes]]) -> None:
-        assert self._link is not None
-        try:
-            self._link.send("calls", "", calls)
-        except wire.WireError as error:
-            # Too large together: one by one, so that only a call that is too large alone fails.
-            for call in calls:
-                try:
-                    self._link.send("calls", "", [call])
-                except wire.WireError:
-                    self._end(call[0], error=JobPoolError(f"the arguments are too large to send: {error}"))
 
     def _hear(self, link: Link, message: Any) -> None:
         match message:
@@ -258,6 +298,7 @@ class Connection:
                 self._waiting_line.say(text, warning=warning)
             case ("bye", left):
                 self.left, self._said_bye = tuple(left), True
+                link.close()
             case _:
                 log.error("the server said something unknown: %r", message[:1])
 
@@ -272,7 +313,7 @@ class Connection:
             self._end(id, error=loads_exception(payload))
             return
         try:
-            result = loads(payload)
+            result = loads_home(payload)
         except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code, and the error is the result
             self._end(id, error=error)
         else:
@@ -314,7 +355,7 @@ class Connection:
         )
         self.ended.set()
         if self._said_bye:
-            self._loop.stop()
+            self._stop()
         else:
             self._reaping = self._loop.create_task(self._reap())
 
@@ -323,7 +364,22 @@ class Connection:
         try:
             self.left = tuple(map(str, await reap(self._directory)))
         finally:
-            self._loop.stop()
+            self._stop()
+
+
+async def _end_tasks() -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+
+
+def _check_size(what: str, pickled: bytes) -> None:
+    if len(pickled) > LARGEST:
+        raise NotPicklable(
+            f"{what} of the call: {Memory(len(pickled))} pickled, more than the {Memory(LARGEST)} that can be sent",
+            advice="write the data to a file that the nodes share, and give its path",
+        )
 
 
 def _last_lines(path: Path) -> str:

@@ -20,14 +20,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
 
 from jobpool import config, mapping
+from jobpool.batch import registry
 from jobpool.client import OPEN, Connection
-from jobpool.errors import ConfigError
+from jobpool.errors import ConfigError, PoolBroken
 from jobpool.future import JobFuture
 from jobpool.home import PoolDirectory
 from jobpool.model import Bind
-from jobpool.pickling import dumps_arguments, dumps_function, dumps_initializer
+from jobpool.pickling import dumps_arguments, dumps_function, dumps_initializer, register_own_modules
+from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
+from jobpool.ui.waiting import WaitingLine
 from jobpool.versions import versions
 
 if TYPE_CHECKING:
@@ -137,34 +140,38 @@ class JobPoolExecutor(Executor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._settings = config.resolve(given)
+        registry.require(self._settings.system)
         try_to_write(self._settings.log_directory)
         prepared = None if initializer is None else dumps_initializer(initializer, initargs)
         PoolDirectory.sweep()
         self._directory = PoolDirectory.create(self._settings.name)
-        self._connection = self._start(prepared)
         self._shutdown = False
         self._lock = threading.Lock()
         self._client: Client | None = None
-        for note in self._settings.notes:
-            print(f"jobpool: {note}", file=sys.stderr)
+        self._connection = self._start(prepared)
         # Called when this object is collected, or at the interpreter's exit: holds the connection, not the executor.
-        self._finalizer = weakref.finalize(self, _forgotten, self._connection, os.getpid())
+        self._finalizer = weakref.finalize(self, _forgotten, self._connection)
+        for note in self._settings.notes:
+            WaitingLine().say(note, warning=False)
 
     def _start(self, initializer: bytes | None) -> Connection:
-        Spec(
-            settings=self._settings,
-            system=self._settings.system,
-            initializer=initializer,
-            sys_path=tuple(os.path.abspath(entry or os.getcwd()) for entry in sys.path),  # noqa: PTH100, PTH109
-            working_directory=os.getcwd(),  # noqa: PTH109 - as text: it travels
-            umask=_umask(),
-            versions=versions(),
-        ).save(self._directory)
         try:
+            Spec(
+                settings=self._settings,
+                system=self._settings.system,
+                initializer=initializer,
+                sys_path=tuple(os.path.abspath(entry or os.getcwd()) for entry in sys.path),  # noqa: PTH100, PTH109
+                working_directory=os.getcwd(),  # noqa: PTH109 - as text: it travels
+                umask=_umask(),
+                versions=versions(),
+            ).save(self._directory)
             connection = Connection(self._directory, start_server(self._directory))
             connection.open()
-        except BaseException:
-            self._directory.retire(keep_logs=True)  # a server that is up finds itself alone, and ends
+        except BaseException as error:
+            end_server(self._directory)
+            self._directory.retire(keep_logs=True)
+            if isinstance(error, OSError):
+                raise PoolBroken(f"the pool's server could not be started: {error}") from error
             raise
         return connection
 
@@ -253,34 +260,40 @@ class JobPoolExecutor(Executor):
             wait: Return when everything has ended: calls, jobs and server. False: return at once.
             cancel_futures: Cancel the calls that have not started.
         """
-        with self._lock:
-            first, self._shutdown = not self._shutdown, True
-        if cancel_futures:
-            for future in self._connection.pending():
-                future.cancel()
-        if first:
+        if self._connection.foreign:
+            return
+        try:
+            with self._lock:
+                self._shutdown = True
+            if cancel_futures:
+                for future in self._connection.pending():
+                    future.cancel()
             self._close_client()
-            self._finalizer.detach()
             self._connection.finish()
-        if wait:
-            try:
+            self._finalizer.detach()
+            if wait:
                 self._connection.wait()
-            except BaseException:
-                # Interrupted while waiting: the user wants it to end now, and nothing may stay behind.
-                self._connection.abort()
-                raise
+        except BaseException:
+            # Interrupted: the user wants it to end now, and nothing may stay behind.
+            self._connection.abort()
+            raise
 
     def _abort(self) -> None:
+        if self._connection.foreign:
+            return
         with self._lock:
             self._shutdown = True
-        self._close_client()
-        self._finalizer.detach()
-        self._connection.abort()
+        try:
+            self._close_client()
+        finally:
+            self._connection.abort()
+            self._finalizer.detach()
 
     def _close_client(self) -> None:
-        if self._client is not None:
-            self._client.close(timeout=2)
-            self._client = None
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close(timeout=2)
 
     def __enter__(self) -> Self:
         return self
@@ -331,6 +344,7 @@ class JobPoolExecutor(Executor):
     @property
     def client(self) -> Client:
         """A ``dask.distributed.Client`` on the same workers; they are asked for as its tasks need them."""
+        register_own_modules()  # Dask, too, then sends what they define by value
         if self._client is None:
             from distributed import Client
 
@@ -371,8 +385,8 @@ def _umask() -> int:
 # -------------------------------------------------------------------------------------------------------------- ending
 
 
-def _forgotten(connection: Connection, pid: int) -> None:
-    if pid == os.getpid():  # not in a fork of the client
+def _forgotten(connection: Connection) -> None:
+    if not connection.foreign:
         connection.finish()
 
 
@@ -389,5 +403,12 @@ def _at_exit() -> None:
                 connection.abort()
 
 
+def _after_fork() -> None:
+    """Leave the pools to the process that made them: this one is a copy of it, without their threads."""
+    for connection in OPEN:
+        connection.abandon()
+    OPEN.clear()
+
+
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=OPEN.clear)
+os.register_at_fork(after_in_child=_after_fork)

@@ -65,8 +65,8 @@ class JobFuture(Future[T]):
             for waiter in self._waiters:
                 waiter.add_cancelled(self)
             self._condition.notify_all()
-        self._invoke_callbacks()  # type: ignore[attr-defined]
         self._tell_cancelled(self._id)
+        self._invoke_callbacks()  # type: ignore[attr-defined]
         return True
 
     # What follows is for the connection only.
@@ -89,3 +89,7 @@ class JobFuture(Future[T]):
                 self.set_exception(error)
         except states.InvalidStateError:
             log.debug("call=%d ended after it was cancelled", self._id)
+        except BaseException:
+            # A callback's sys.exit() passes through the standard library's barrier; here it would end the thread on
+            # which all other futures wait.
+            log.exception("call=%d: a callback of its future raised", self._id)

@@ -6,6 +6,7 @@
       NAME/                     0700   one per pool
         ca.pem cert.pem key.pem 0600   this pool's own keys; deleted when the pool ends
         settings.pickle         0600   what the server was started with
+        system                  0600   the batch system's name, for whoever has to clear up after a dead server
         connection.json         0600   where the server listens; there exactly while it runs
         submissions             0600   every name under which jobs were asked for, written before they are
         server.log logs/ local/        what the server and the jobs said; jobs of the local batch system
@@ -17,8 +18,10 @@ a place where other users look.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -77,10 +80,11 @@ class PoolDirectory:
             if name is None:
                 name = f"pool-{secrets.token_hex(4)}"
             directory = cls(home() / name)
-            if directory.path.exists():
-                directory._make_way()
-            directory.path.mkdir(mode=0o700)
-            directory.logs.mkdir(mode=0o700)
+            with _alone():
+                if directory.path.exists():
+                    directory._make_way()
+                directory.path.mkdir(mode=0o700)
+                directory.logs.mkdir(mode=0o700)
         except FileExistsError:
             raise ConfigError(f"name={name!r}: another pool of this name is being started just now") from None
         except OSError as error:
@@ -109,7 +113,8 @@ class PoolDirectory:
     def open(cls, name: str) -> PoolDirectory:
         """Find the directory of a pool that exists. Raises ``JobPoolError`` when there is none."""
         path = home() / name
-        if not name or "/" in name or not path.is_dir():
+        # Names as pools have them only: "jobpool stop .." must not take somebody's key.pem for a dead pool's.
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,254}", name) or not path.is_dir():
             raise JobPoolError(f"there is no pool named {name!r} in {home()}", advice="see: jobpool list")
         check_private(path)
         return cls(path)
@@ -118,10 +123,10 @@ class PoolDirectory:
     def all(cls) -> Iterator[PoolDirectory]:
         """Yield the directories of all pools of this user, living and dead, oldest first."""
         try:
-            paths = sorted((p for p in home().iterdir() if p.is_dir() and (p / "logs").is_dir()), key=_age)
-        except FileNotFoundError:
+            paths = [path for path in home().iterdir() if (path / "logs").is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
             return
-        yield from map(cls, paths)
+        yield from map(cls, sorted(paths, key=_age))
 
     # ------------------------------------------------------------------------------------------------------- contents
 
@@ -182,9 +187,11 @@ class PoolDirectory:
 
     def _being_started(self) -> bool:
         try:
-            return time.time() - (self.path / "settings.pickle").stat().st_mtime < STARTING
+            begun = (self.path / "settings.pickle").stat().st_mtime
         except FileNotFoundError:
-            return False
+            # Made a moment ago, and nothing is in it yet? One whose start failed has a log.
+            begun = 0.0 if self.server_log.exists() else _age(self.path)
+        return time.time() - begun < STARTING
 
     def retire(self, *, keep_logs: bool = False) -> None:
         """Delete what a pool that has ended leaves: its keys always, its logs unless they are to be kept."""
@@ -241,5 +248,20 @@ def _private_directory(path: Path) -> None:
     check_private(path)
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let one process at a time make a directory: two pools of one name would clear away each other's as a dead one."""
+    descriptor = os.open(home() / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        with contextlib.suppress(OSError):  # some cluster file systems have no locks: there the small risk stays
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _age(path: Path) -> float:
-    return path.stat().st_mtime
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # deleted just now
+        return 0.0

@@ -10,13 +10,22 @@ import itertools
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from jobpool import wire
 from jobpool.errors import JobPoolError
 
-__all__ = ["Link", "LinkClosed", "Unreachable", "dial"]
+__all__ = ["Link", "LinkClosed", "Unreachable", "dial", "in_parts"]
+
+T = TypeVar("T")
+
+PART = 256 * 2**20
+"""Bytes of content after which a message is full: many large things together could be more than a frame may hold."""
+
+SLICE = 2**20
+"""Bytes handed to the transport at once. It copies all that it is given, more than once, and TLS takes no 2 GiB."""
 
 STAGGER = 0.25
 """Seconds between the starts of two attempts, as RFC 8305 recommends: the first address mostly works, and one that a
@@ -42,6 +51,8 @@ class Link(asyncio.Protocol):
         self._on_message, self._on_closed = on_message, on_closed
         self._unpacker = wire.Unpacker()
         self._transport: asyncio.Transport | None = None
+        self._unsent: deque[bytes | memoryview] = deque()
+        self._paused = self._closing = False
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._references = itertools.count(1)
         self.closed = asyncio.get_running_loop().create_future()
@@ -72,6 +83,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End (asyncio calls this)."""
         self._transport = None
+        self._unsent.clear()
         for waiting in self._answers.values():
             if not waiting.done():
                 waiting.set_exception(LinkClosed(str(error or "the connection was closed")))
@@ -82,8 +94,39 @@ class Link(asyncio.Protocol):
 
     def send(self, *message: Any) -> None:
         """Send a message; silently nothing when the link is closed: ``on_closed`` tells that."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines(wire.pack(message))
+        if self._transport is not None and not self._closing and not self._transport.is_closing():
+            self._unsent.extend(wire.pack(message))
+            self._write()
+
+    def pause_writing(self) -> None:
+        """Keep what there is to send (asyncio calls this)."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Send on (asyncio calls this)."""
+        self._paused = False
+        self._write()
+
+    def _write(self) -> None:
+        if self._transport is None:
+            return
+        while self._unsent and not self._paused:
+            self._transport.writelines(self._next_slice())
+        if self._closing and not self._unsent:
+            self._transport.close()
+
+    def _next_slice(self) -> list[bytes | memoryview]:
+        taken: list[bytes | memoryview] = []
+        room = SLICE
+        while self._unsent and room:
+            piece = self._unsent.popleft()
+            if len(piece) > room:
+                view = memoryview(piece)
+                piece = view[:room]
+                self._unsent.appendleft(view[room:])
+            taken.append(piece)
+            room -= len(piece)
+        return taken
 
     async def ask(self, *message: Any) -> Any:
         """Send ``("ask", reference, *message)`` and wait for the answer. Raises ``LinkClosed``."""
@@ -94,10 +137,21 @@ class Link(asyncio.Protocol):
         self.send("ask", reference, *message)
         return await waiting
 
+    def abandon(self) -> None:
+        """In a fork: let go of this process's copy of the socket, without a word to the other side.
+
+        As long as a copy is open anywhere, the other side does not see the connection end.
+        """
+        if self._transport is not None and (sock := self._transport.get_extra_info("socket")) is not None:
+            # The number stays taken: nothing else may come to stand behind it, which the transport would close one day.
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, sock.fileno(), inheritable=False)
+            os.close(null)
+
     def close(self) -> None:
         """Close after what is being sent."""
-        if self._transport is not None:
-            self._transport.close()
+        self._closing = True
+        self._write()
 
     def abort(self, error: Exception | None = None) -> None:
         """Close at once."""
@@ -115,6 +169,20 @@ def _notice_a_dead_host(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)  # the same for unanswered data, in ms
+
+
+def in_parts(items: Iterable[T], size: Callable[[T], int], *, limit: int = PART) -> Iterator[list[T]]:
+    """Yield the items in lists, each of ``limit`` bytes at most by ``size``, or of one item."""
+    part: list[T] = []
+    have = 0
+    for item in items:
+        if part and have + size(item) > limit:
+            yield part
+            part, have = [], 0
+        part.append(item)
+        have += size(item)
+    if part:
+        yield part
 
 
 async def dial(
@@ -152,7 +220,7 @@ async def dial(
             task.cancel()
         for late in await asyncio.gather(*attempts, return_exceptions=True):
             if isinstance(late, Link):
-                late.close()
+                late.abort()
     tried = "\n".join(f"    {address} port {port}: {_why(error)}" for address, error in errors.items())
     raise Unreachable(f"no address of the server answered; tried:\n{tried}")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import json
 import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -26,8 +27,13 @@ def start_server(directory: PoolDirectory) -> threading.Thread:
 
     Raises what it refuses, or ``PoolBroken``.
     """
-    reading, writing = os.pipe()
-    log = os.open(directory.server_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    reading, writing = _pipe()
+    try:
+        log = os.open(directory.server_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "jobpool.server", str(directory.path), "--ready", str(writing)],
@@ -42,12 +48,14 @@ def start_server(directory: PoolDirectory) -> threading.Thread:
     finally:
         os.close(writing)
         os.close(log)
-    # Waited for by a thread, so that it leaves no zombie whenever it ends.
-    waiter = threading.Thread(target=process.wait, name=f"jobpool-{directory.name}-server", daemon=True)
-    waiter.start()
-    with os.fdopen(reading) as pipe:
-        answered, _, _ = select.select([pipe], [], [], START_TIMEOUT)
-        line = pipe.readline() if answered else ""
+    try:
+        # Waited for by a thread, so that it leaves no zombie whenever it ends.
+        waiter = threading.Thread(target=process.wait, name=f"jobpool-{directory.name}-server", daemon=True)
+        waiter.start()
+        line = _first_line(reading)
+    except BaseException:  # a Ctrl-C: the server has no jobs yet
+        process.kill()
+        raise
     if not line:
         process.kill()
         tail = "\n".join(directory.server_log.read_text(errors="replace").splitlines()[-10:])
@@ -58,20 +66,33 @@ def start_server(directory: PoolDirectory) -> threading.Thread:
     return waiter
 
 
+def _pipe() -> tuple[int, int]:
+    """Make a pipe whose writing end is none of 0 to 2, which are free in a process without stdin, stdout or stderr."""
+    reading, low = os.pipe()
+    writing = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(low)
+    return reading, writing
+
+
+def _first_line(descriptor: int) -> str:
+    with os.fdopen(descriptor) as pipe:
+        # Not select(): it knows no descriptors above 1023.
+        waiting = select.poll()
+        waiting.register(pipe, select.POLLIN)
+        return pipe.readline() if waiting.poll(START_TIMEOUT * 1000) else ""
+
+
 def try_to_write(directory: Path | None) -> None:
     """Make the log directory that the user chose, and try to write there: SLURM would fail without a word."""
     if directory is None:
         return
-    trial = directory / f".jobpool-{os.getpid()}"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with trial.open("wb") as file:
+        # A name of its own: in a directory where others write too, one that is known could be a link of theirs.
+        with tempfile.TemporaryFile(dir=directory) as file:
             file.write(b"\0" * 65536)
     except OSError as error:
         raise ConfigError(
             f"log_directory={str(directory)!r} cannot be written: {error.strerror or error}",
             advice="choose a directory with room that the compute nodes share",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            trial.unlink()

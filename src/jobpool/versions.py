@@ -58,7 +58,7 @@ def compare_versions(client: Mapping[str, str], worker: Mapping[str, str]) -> tu
 
 def python_path() -> dict[str, str]:
     """Return the variable that lets another process import this very jobpool; none when it is installed."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[1]
     if root.name in ("site-packages", "dist-packages"):
         return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))}

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from jobpool import tls
 from jobpool.batch import registry
-from jobpool.errors import JobPoolError
+from jobpool.errors import JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
 from jobpool.server import shell
 from jobpool.server.asking import read_limits
@@ -35,6 +35,7 @@ def main() -> NoReturn:
     parser.add_argument("--ready", type=int, default=1, metavar="FD")
     arguments = parser.parse_args()
     os.umask(0o077)
+    _reset_signals()
     _drop_formats()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Dask tells each connection at INFO; what matters of it comes as events.
@@ -45,6 +46,12 @@ def main() -> NoReturn:
     os._exit(code)
 
 
+def _reset_signals() -> None:
+    """Undo what a client may hand on: an ignored SIGCHLD hides all commands' exit codes, a blocked SIGTERM our end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def _drop_formats() -> None:
     """Forget variables by which a user changes what SLURM's commands print: parsers read the commands' own formats."""
     for name in list(os.environ):
@@ -53,23 +60,27 @@ def _drop_formats() -> None:
 
 
 async def _serve(directory: PoolDirectory, ready: int) -> int:
-    spec = Spec.load(directory)
-    # Dask's Scheduler unpickles graphs, and its pickles name the functions of a module beside the user's script. At the
-    # end: a file of the user's must not stand in for a module of ours.
-    sys.path += [path for path in spec.sys_path if path not in sys.path]
-    system = registry.get(spec.system, directory.path)
     try:
+        spec = Spec.load(directory)
+        # Dask's Scheduler unpickles graphs, and its pickles name the functions of a module beside the user's script. At
+        # the end: a file of the user's must not stand in for a module of ours.
+        sys.path += [path for path in spec.sys_path if path not in sys.path]
+        system = registry.get(spec.system, directory.path)
         system.directives(spec.settings.request)  # raises for what no script can say
         limits, _ = await asyncio.gather(read_limits(system), asyncio.to_thread(tls.make_keys, directory))
         refuse_what_cannot_run(spec.settings.request, limits)
         control = Control(directory, spec, system, limits)
-    except JobPoolError as error:
-        _say(ready, {"error": error.as_data()})
+        await control.open()
+    except (JobPoolError, OSError) as error:
+        log.exception("cannot start")
+        known = error if isinstance(error, JobPoolError) else PoolBroken(f"the pool's server cannot start: {error}")
         directory.retire(keep_logs=True)
+        _say(ready, {"error": known.as_data()})
         return 3
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, control.stop, signal.Signals(number).name)
-    await control.run(lambda: _say(ready, {"ready": True}))
+    _say(ready, {"ready": True})
+    await control.run()
     if control.crash is not None:
         names = directory.lines("submissions")
         if names:
@@ -78,14 +89,18 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
         (directory.path / "submissions").unlink(missing_ok=True)
     directory.retire(keep_logs=True)
     log.info("finished left=%s", list(control.left))
+    if control.crash is not None:
+        return 1  # without a word: the clients then see for themselves that nothing is left
     await control.say_bye()
-    return 0 if control.crash is None else 1
+    return 0
 
 
 def _say(descriptor: int, message: object) -> None:
-    with os.fdopen(descriptor, "w") as pipe:
-        json.dump(message, pipe)
-        pipe.write("\n")
+    try:
+        os.write(descriptor, f"{json.dumps(message)}\n".encode())
+        os.close(descriptor)
+    except BrokenPipeError:
+        log.warning("the client is gone already")  # a server that stays alone ends
 
 
 if __name__ == "__main__":

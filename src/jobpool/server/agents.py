@@ -14,7 +14,7 @@ from typing import Any
 
 from jobpool.core import events as e
 from jobpool.errors import PoolBroken, from_data
-from jobpool.link import Link
+from jobpool.link import Link, in_parts
 from jobpool.model import Call, JobId, Request, Usage
 from jobpool.server.spec import Spec
 from jobpool.units import Memory
@@ -61,7 +61,7 @@ class Agents:
             return
         for sentence in odd:
             self._warn_once(sentence, f"{sentence}; objects of it may not survive the way")
-        self._jobs[link] = job, facts
+        self._jobs[link] = job, {**facts, "told_dask": self._dask_port is not None}
         settings = self._spec.settings
         link.send(
             "answer",
@@ -104,6 +104,8 @@ class Agents:
                 )
                 self._hellos[job] = hello
                 self._links[job], self._knows[link] = link, set()
+                if self._dask_port is not None and not facts["told_dask"]:
+                    link.send("dask", self._dask_port)  # the Scheduler started between its first words and these
                 self._tell(e.AgentJoined(now, hello))
             case ("started", ids):
                 self._tell(e.CallsStarted(now, job, tuple(ids)))
@@ -121,6 +123,7 @@ class Agents:
                 self._warn_once(sentence, f"on {facts['node']} (perhaps on others too): {sentence}")
             case ("bye", word):
                 self._last_words[link] = word
+                link.close()  # nothing comes after it: so the agent sees that its last results are here
             case _:
                 log.error("job=%s said something unknown: %r", job, message[:1])
 
@@ -150,8 +153,10 @@ class Agents:
         known = self._knows[link]
         if missing := {call.function for call in calls} - known:
             known |= missing
-            link.send("functions", {key: self._functions[key] for key in missing})
-        link.send("bundle", [(call.id, call.function, call.payload) for call in calls])
+            for keys in in_parts(missing, lambda key: len(self._functions[key])):
+                link.send("functions", {key: self._functions[key] for key in keys})
+        for part in in_parts(calls, lambda call: len(call.payload)):
+            link.send("bundle", [(call.id, call.function, call.payload) for call in part])
 
     def send(self, job: e.JobKey, *message: Any) -> None:
         """Send any other message to an agent; nothing when it has left."""

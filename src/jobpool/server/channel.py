@@ -16,11 +16,15 @@ from jobpool import tls
 from jobpool.core.events import Outcome
 from jobpool.errors import JobPoolError
 from jobpool.home import PoolDirectory
-from jobpool.link import Link
+from jobpool.link import Link, in_parts
 
 __all__ = ["Clients", "addresses_of_this_host", "listen"]
 
 log = logging.getLogger("jobpool.channel")
+
+FAREWELL = 600.0
+"""Seconds that the last results may be on their way to a client: it takes them one by one, and calls the user's
+callbacks meanwhile."""
 
 CLIENT_BITS = 40
 """A call's id in the server is ``client << 40 | id in the client``: a trillion calls for each of many clients."""
@@ -122,7 +126,8 @@ class Clients:
             )
         for number, items in groups.items():
             if link := self._links.get(number):
-                link.send("done", job, items)
+                for part in in_parts(items, lambda item: len(item[2])):
+                    link.send("done", job, part)
 
     def _by_client(self, name: str, detail: Any, ids: Iterable[int]) -> None:
         groups: dict[int, list[int]] = {}
@@ -132,13 +137,12 @@ class Clients:
             if link := self._links.get(number):
                 link.send(name, detail, own)
 
-    async def close(self) -> None:
-        """Close all connections after what is being sent."""
+    async def say_bye(self, *words: Any) -> None:
+        """Say the last word, and wait until all clients have heard it: they hang up then."""
         links = list(self._links.values())
-        for link in links:
-            link.close()
+        self.tell_all("bye", *words)
         if links:
-            await asyncio.wait([link.closed for link in links], timeout=5)
+            await asyncio.wait([link.closed for link in links], timeout=FAREWELL)
 
 
 def global_id(client: int, call: int) -> int:

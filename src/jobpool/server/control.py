@@ -19,7 +19,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, assert_never
 
 from jobpool.batch.base import BatchSystem
@@ -64,6 +64,7 @@ class Control:
             spec, self._asking.log_directory, self.tell, lambda text: self._notice(text, warning=True)
         )
         self._host: str | None = None
+        self._door: asyncio.Server | None = None
         self._scheduler: DaskScheduler | None = None
         self._dask: asyncio.Future[int] | None = None
         self._detached = False
@@ -79,26 +80,26 @@ class Control:
 
     # ----------------------------------------------------------------------------------------------------------- life
 
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Serve until all is done. ``ready`` is called when clients may connect."""
+    async def open(self) -> None:
+        """Open the door: from now on clients may connect. Raises ``OSError`` when there can be none."""
         addresses = self._addresses()
         # Jobs of this host alone need no door to the network.
-        host = self._host = "127.0.0.1" if all(map(channel.is_loopback, addresses)) else None
-        door, port = await channel.listen(self._directory, host, lambda: Link(self._hear, self._closed))
+        self._host = "127.0.0.1" if all(map(channel.is_loopback, addresses)) else None
+        self._door, port = await channel.listen(self._directory, self._host, lambda: Link(self._hear, self._closed))
         self._asking.door = addresses, port
         self._write_connection(addresses, port)
-        ready()
+
+    async def run(self) -> None:
+        """Serve until all is done."""
         self._spawn(self._leave_if_lonely())
         self._set_timer()
-        try:
-            await self.finished.wait()
-        finally:
-            door.close()
+        await self.finished.wait()
+        if self._door is not None:
+            self._door.close()
 
     async def say_bye(self) -> None:
         """Tell the clients that this is the end, and which jobs are left."""
-        self._clients.tell_all("bye", [str(id) for id in self.left])
-        await self._clients.close()
+        await self._clients.say_bye([str(id) for id in self.left])
 
     def _addresses(self) -> list[str]:
         if self._system.name == "local":
@@ -174,7 +175,7 @@ class Control:
                 self._agents.send(job, "stop", why, drain)
             case e.BreakPool(error):
                 self._broken = error
-                self._clients.tell_all("broken", error.as_data())
+                self._spawn(self._break(error), name="fail")
             case e.Notice(text, warning):
                 self._notice(text, warning=warning)
             case e.Finished(left):
@@ -184,10 +185,18 @@ class Control:
                 assert_never(action)
 
     async def _finish(self) -> None:
-        # Failures that still read a log's tail reach their futures before the connections close.
-        if pending := [task for task in self._tasks if task.get_name() == "fail"]:
-            await asyncio.wait(pending, timeout=10)
+        await self._failures_told()
         self.finished.set()
+
+    async def _break(self, error: JobPoolError) -> None:
+        await self._failures_told()
+        self._clients.tell_all("broken", error.as_data())
+
+    async def _failures_told(self) -> None:
+        """Wait for failures that still read a log's tail: what comes next would end their futures without it."""
+        this = asyncio.current_task()
+        if pending := [task for task in self._tasks if task.get_name() == "fail" and task is not this]:
+            await asyncio.wait(pending, timeout=10)
 
     async def _fail(self, ids: tuple[int, ...], error: JobPoolError, job: e.JobKey | None) -> None:
         path = None if job is None else self._asking.log_path(job)
@@ -233,8 +242,13 @@ class Control:
     def _tick(self) -> None:
         self._timer = None
         now = self._loop.time()
-        self._tell_what_we_wait_for(now)
-        tasks = 0 if self._scheduler is None else self._scheduler.graph_tasks()
+        try:
+            self._tell_what_we_wait_for(now)
+            tasks = 0 if self._scheduler is None else self._scheduler.graph_tasks()
+        except Exception as error:
+            log.exception("the clock failed")  # and without a clock a pool would wait for ever
+            self._give_up(error)
+            return
         if tasks != self._graph_tasks:
             self._graph_tasks = tasks
             self.tell(e.DaskDemand(now, tasks))

@@ -31,11 +31,12 @@ AGAIN = 10.0
 async def reap(directory: PoolDirectory, *, patience: float = PATIENCE) -> tuple[JobId, ...]:
     """Cancel what is left of a dead pool and forget its keys; return the jobs that could not be removed."""
     names = directory.lines("submissions")
-    connection = directory.connection() or {}
     if not names:
         directory.retire(keep_logs=True)
         return ()
-    system = registry.get(str(connection.get("system", "slurm")), directory.path)
+    # Not from connection.json: a server that ended with jobs left has taken it away.
+    named = directory.lines("system") or [str((directory.connection() or {}).get("system", "slurm"))]
+    system = registry.get(named[0], directory.path)
     left = await _cancel_until_gone(system, names, patience)
     if not left:
         (directory.path / "submissions").unlink(missing_ok=True)

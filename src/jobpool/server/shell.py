@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import subprocess
 import time
 
@@ -69,6 +71,7 @@ def run_now(command: Command) -> Completed:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    # Its whole session: a site's sbatch may be a script around the real one.
     with contextlib.suppress(ProcessLookupError):
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
     await process.wait()

@@ -28,6 +28,7 @@ class Spec:
     def save(self, directory: PoolDirectory) -> None:
         """Write it where only this user reads it."""
         directory.write("settings.pickle", pickle.dumps(self))
+        directory.write("system", f"{self.system}\n".encode())
 
     @classmethod
     def load(cls, directory: PoolDirectory) -> Spec:

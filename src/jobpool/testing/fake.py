@@ -299,13 +299,24 @@ class FakeCluster:
             return len(self._received) - 1
 
     def _ask(
-        self, program: str, arguments: tuple[str, ...], stdin: str, environment: Mapping[str, str], directory: Path
+        self,
+        program: str,
+        arguments: tuple[str, ...],
+        stdin: str,
+        environment: Mapping[str, str],
+        directory: Path,
+        umask: int = 0o077,
     ) -> Answer:
         number = self._receive((program, *arguments), stdin)
         with self._changed:
             self._changed.wait_for(lambda: self._controller != "frozen" or self._closed.is_set())
             asked = Asked(
-                arguments=arguments, stdin=stdin, environment=environment, directory=directory, now=self._now()
+                arguments=arguments,
+                stdin=stdin,
+                environment=environment,
+                directory=directory,
+                umask=umask,
+                now=self._now(),
             )
             said = self._answer(program, asked)
             ended = replace(self._received[number], ended=self._now(), returncode=said.returncode)

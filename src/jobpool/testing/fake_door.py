@@ -17,8 +17,8 @@ from jobpool.testing.fake_site import Answer
 
 __all__ = ["Door"]
 
-Ask = Callable[[str, tuple[str, ...], str, Mapping[str, str], Path], Answer]
-"""Program, arguments, stdin, environment and working directory of a command -> its answer."""
+Ask = Callable[[str, tuple[str, ...], str, Mapping[str, str], Path, int], Answer]
+"""Program, arguments, stdin, environment, working directory and umask of a command -> its answer."""
 
 _STUB = """\
 #!{python} -ISE
@@ -26,7 +26,7 @@ import _socket, marshal, posix, sys
 name = sys.argv[0].rpartition("/")[2]
 reads = name == "sbatch" and all(word.startswith("-") for word in sys.argv[1:])
 text = sys.stdin.buffer.read() if reads else b""
-message = marshal.dumps((name, sys.argv[1:], text, posix.environ, posix.getcwd()))
+message = marshal.dumps((name, sys.argv[1:], text, posix.environ, posix.getcwd(), posix.umask(0)))
 door = _socket.socket(_socket.AF_UNIX)
 door.connect({socket!r})
 door.sendall(message)
@@ -77,9 +77,9 @@ class Door:
 
     def _answer(self, message: bytes) -> bytes:
         # marshal is no format for strangers; nobody else can reach a socket in a directory with mode 0700.
-        program, arguments, text, environment, directory = marshal.loads(message)
+        program, arguments, text, environment, directory, umask = marshal.loads(message)
         variables = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
-        said = self._ask(program, tuple(arguments), text.decode(), variables, Path(directory))
+        said = self._ask(program, tuple(arguments), text.decode(), variables, Path(directory), umask)
         return marshal.dumps((said.returncode, said.stdout, said.stderr))
 
 

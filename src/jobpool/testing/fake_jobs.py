@@ -124,6 +124,8 @@ class Order:
     append: bool
     requeue: bool
     directory: Path
+    umask: int
+    """Of the process that ran sbatch: SLURM hands it on to the script and to its log."""
     environment: Mapping[str, str] = field(repr=False)
     elements: tuple[int, ...] = ()
     """Indices of the array; empty for a job that is no array."""

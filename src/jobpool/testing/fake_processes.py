@@ -40,7 +40,7 @@ class Processes:
         script.chmod(0o700)
         flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if order.append else os.O_TRUNC)
         try:
-            log = os.open(self._log(job), flags, 0o644)
+            log = os.open(self._log(job), flags, 0o600)  # as the umask of our server, which slurmd takes over, makes it
         except OSError:
             return _LAUNCH_FAILED
         try:

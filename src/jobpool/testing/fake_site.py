@@ -38,6 +38,7 @@ class Asked:
     stdin: str
     environment: Mapping[str, str]
     directory: Path
+    umask: int
     now: float
 
 

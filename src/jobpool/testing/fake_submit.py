@@ -90,6 +90,7 @@ def _order(site: Site, queue: JobQueue, asked: Asked, script: str, options: Mapp
         append=options.get("open-mode") == "append",
         requeue="no-requeue" not in options,
         directory=asked.directory / options.get("chdir", "."),
+        umask=asked.umask,
         environment=asked.environment,
         elements=elements,
         at_once=at_once,

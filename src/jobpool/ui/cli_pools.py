@@ -110,14 +110,19 @@ async def _ask(directory: PoolDirectory, *question: Any) -> Any:
     from jobpool.link import Link, LinkClosed, dial
 
     connection = directory.connection()
-    if connection is None:
-        raise PoolBroken(f"the pool {directory.name!r} is not running", log=str(directory.server_log))
-    _, link = await dial(
-        ["127.0.0.1", *connection["addresses"]],
-        connection["port"],
-        tls.client_context(directory.path),
-        lambda: Link(lambda link, message: None),
-    )
+    try:
+        if connection is None or not directory.alive():
+            raise FileNotFoundError
+        context = tls.client_context(directory.path)
+    except FileNotFoundError:  # no keys: it ended just now
+        left = bool(directory.lines("submissions"))
+        raise PoolBroken(
+            f"the pool {directory.name!r} is not running",
+            log=str(directory.server_log),
+            advice=f"jobs of it may be left; remove them with: jobpool stop {directory.name}" if left else None,
+        ) from None
+    addresses = ["127.0.0.1", *connection["addresses"]]
+    _, link = await dial(addresses, connection["port"], context, lambda: Link(lambda link, message: None))
     try:
         return await link.ask(*question)
     except LinkClosed as error:
@@ -132,12 +137,14 @@ async def _stop(directory: PoolDirectory) -> list[str]:
 
     loop = asyncio.get_running_loop()
     end = loop.time() + STOP_PATIENCE
-    if directory.alive():
-        try:
-            await _ask(directory, "stop", "jobpool stop")
-        except JobPoolError:
-            end_server(directory)
+    asked = False
     while directory.alive() and loop.time() < end:
+        if not asked and directory.connection() is not None:  # else it is being started
+            asked = True
+            try:
+                await _ask(directory, "stop", "jobpool stop")
+            except JobPoolError:
+                end_server(directory)
         await asyncio.sleep(0.1)
     if directory.alive():
         raise JobPoolError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -47,32 +48,38 @@ class WaitingLine:
         """Show what is waited for, or nothing while the wait is young."""
         now = time.monotonic()
         self._since = self._since or now
-        stream = self._stream or sys.stderr
-        if stream is None or now - self._since < QUIET:  # None: a process without stderr
+        if now - self._since < QUIET:
             return
         kind = waiting_text(snapshot)
         text = f"{kind} ({Duration(round(now - self._since))})"
-        if stream.isatty():
-            stream.write(f"\r\x1b[2K{text}")
-            stream.flush()
+        if self._is_terminal():
+            self._write(f"\r\x1b[2K{text}")
             self._shown = True
         elif kind != self._kind or now - self._last_time >= REPEAT:
-            stream.write(text + "\n")
-            stream.flush()
+            self._write(text + "\n")
             self._kind, self._last_time = kind, now
 
     def clear(self) -> None:
         """Take the line away: work has begun."""
         if self._shown:
-            stream = self._stream or sys.stderr
-            stream.write("\r\x1b[2K")
-            stream.flush()
+            self._write("\r\x1b[2K")
         self._since, self._shown = None, False
 
     def say(self, text: str, *, warning: bool) -> None:
         """Write a sentence that stays."""
         self.clear()
+        self._write(f"jobpool: {'warning: ' if warning else ''}{text}\n")
+
+    def _is_terminal(self) -> bool:
+        stream = self._stream or sys.stderr
+        with contextlib.suppress(ValueError):
+            return stream is not None and stream.isatty()
+        return False
+
+    def _write(self, text: str) -> None:
+        # There may be no stderr, a closed one (ValueError), or one whose reader has gone: no reason to end a pool.
         stream = self._stream or sys.stderr
         if stream is not None:
-            stream.write(f"jobpool: {'warning: ' if warning else ''}{text}\n")
-            stream.flush()
+            with contextlib.suppress(OSError, ValueError):
+                stream.write(text)
+                stream.flush()

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 from jobpool import tls
 from jobpool.core.events import JobKey, Outcome
 from jobpool.errors import InitializerFailed
-from jobpool.link import Link, LinkClosed, Unreachable, dial
+from jobpool.link import Link, Unreachable, dial, in_parts
 from jobpool.model import Call
 from jobpool.versions import versions
 from jobpool.worker import binding
@@ -54,6 +54,9 @@ minute after which nothing of a pool that was killed may be left in the queue.""
 
 END_WITHIN = 5.0
 """Seconds for a clean end; after them the process ends itself, and the batch system ends what is left."""
+
+FAREWELL = 60.0
+"""Seconds that the last results may take to the server."""
 
 UNREACHABLE, UNWANTED, LOST_SERVER, CANNOT_START = 75, 76, 77, 78
 """Exit codes (75 is sysexits.h's EX_TEMPFAIL); the words are in the job's log."""
@@ -84,13 +87,15 @@ class Agent:
         self._arguments = arguments
         self._job = JobKey(arguments.submission, arguments.index)
         self._node = os.uname().nodename
-        self._scratch = Path(tempfile.mkdtemp(prefix="jobpool-"))
+        self._scratch: Path | None = None
         self._settings: dict[str, Any] = {}
         self._host = ""
         self._link: Link | None = None
         self._crew: Crew | None = None
         self._dask: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        self._said_bye = False
         self._end = asyncio.Event()
         self._code = 0
 
@@ -108,7 +113,7 @@ class Agent:
             if introduced.done() and introduced.result():
                 await self._serve()
                 await ended
-        except (Unreachable, LinkClosed) as error:
+        except (Unreachable, OSError) as error:  # LinkClosed too, and no keys: the pool has ended
             log.error("job=%s cannot reach the server: %s", self._job, error)
             self._stop(UNREACHABLE)
         _end_hard_after(END_WITHIN, self._code, self._scratch)
@@ -141,9 +146,9 @@ class Agent:
 
     async def _serve(self) -> None:
         """Start the workers and tell the server that calls may come."""
-        settings, note = self._worker_settings()
-        crew = self._crew = Crew(settings, self._report)
         try:
+            settings, note = self._worker_settings()
+            crew = self._crew = Crew(settings, self._report)
             await crew.start()
         except OSError as error:
             self._report(CannotStart(str(error)))
@@ -190,7 +195,7 @@ class Agent:
         if self._link is not None:
             self._link.close()
             await asyncio.wait([self._link.closed], timeout=1)  # the last words are sent
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        _delete(self._scratch)
 
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
@@ -200,7 +205,7 @@ class Agent:
 
     def _lost(self, link: Link, error: BaseException | None) -> None:
         # Also called for attempts at addresses that did not become the link.
-        if link is self._link and not self._end.is_set():
+        if link is self._link and not self._said_bye and not self._end.is_set():
             log.error("job=%s lost its server: %s", self._job, error or "the connection was closed")
             self._stop(LOST_SERVER)
 
@@ -214,19 +219,31 @@ class Agent:
     def _join_dask(self, port: int) -> None:
         if self._dask is None:
             self._dask = asyncio.create_task(self._be_dask_worker(port))
+            self._dask.add_done_callback(self._joined_dask)
+
+    def _joined_dask(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job=%s is no Dask Worker", self._job, exc_info=error)
+            self._say("warning", f"pool.client has no Worker in this job: {error!r}")
 
     async def _be_dask_worker(self, port: int) -> None:
         assert self._crew is not None
+        # Tasks of a graph are unpickled in this process: a module that is not found would end the Worker.
+        sys.path += [path for path in self._settings["sys_path"] if path not in sys.path and Path(path).exists()]
         dask_side = await asyncio.to_thread(_import_dask)
-        self._worker = await dask_side.start_worker(
-            f"tls://{self._host}:{port}",
-            pool=self._arguments.pool,
-            name=f"{self._arguments.job_id}@{self._node}:{os.getpid()}",
-            workers=self._settings["workers"],
-            scratch=self._scratch,
-            crew=self._crew,
-            slots_taken=lambda count: self._say("slots", count),
-        )
+        self._scratch = Path(tempfile.mkdtemp(prefix="jobpool-"))
+        while not self._end.is_set():
+            self._worker = await dask_side.start_worker(
+                f"tls://{self._host}:{port}",
+                pool=self._arguments.pool,
+                name=f"{self._arguments.job_id}@{self._node}:{os.getpid()}",
+                workers=self._settings["workers"],
+                scratch=self._scratch,
+                crew=self._crew,
+                slots_taken=lambda count: self._say("slots", count),
+            )
+            # client.restart() closes it, but the job is still there: it joins again.
+            await self._worker.finished()
 
     # ---------------------------------------------------------------------------------------------------------- words
 
@@ -252,17 +269,23 @@ class Agent:
                 log.error("job=%s heard something unknown: %r", self._job, message[:1])
 
     async def _leave(self, why: str, *, drain: bool) -> None:
-        if drain and self._crew is not None:
-            await self._crew.close(drain=True)
-        self._say("bye", why)
-        self._stop(0)
+        try:
+            if drain and self._crew is not None:
+                await self._crew.close(drain=True)
+            self._said_bye = True
+            self._say("bye", why)
+            if self._link is not None:  # hangs up when it has the last results, which may be large
+                await asyncio.wait([self._link.closed], timeout=FAREWELL)
+        finally:
+            self._stop(0)
 
     def _report(self, report: Report) -> None:
         match report:
             case Started(ids):
                 self._say("started", list(ids))
             case Done(outcomes):
-                self._say("done", [_plain(outcome) for outcome in outcomes])
+                for part in in_parts(outcomes, lambda outcome: len(outcome.payload)):
+                    self._say("done", [_plain(outcome) for outcome in part])
             case Returned(ids):
                 self._say("returned", list(ids))
             case Died(call, death):
@@ -297,9 +320,14 @@ def _seconds_left() -> float | None:
     return None if end is None else max(0.0, float(end) - time.time())
 
 
-def _end_hard_after(seconds: float, code: int, scratch: Path) -> None:
-    def end() -> None:
+def _delete(scratch: Path | None) -> None:
+    if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _end_hard_after(seconds: float, code: int, scratch: Path | None) -> None:
+    def end() -> None:
+        _delete(scratch)
         os._exit(code)
 
     timer = threading.Timer(seconds, end)

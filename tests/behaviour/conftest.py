@@ -1,0 +1,136 @@
+"""Fixtures of the behaviour suite: each test runs on this machine, on the fake SLURM and on a real one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sites import FakeSite, LocalSite, Site, SlurmSite
+
+from jobpool import JobPoolExecutor
+from jobpool.testing import FakeCluster, wait_until
+
+SITES = ("local", "fake", "slurm")
+
+
+@pytest.fixture(scope="session", params=SITES)
+def _site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    match request.param:
+        case "local":
+            yield LocalSite()
+        case "fake":
+            directory = Path(tempfile.mkdtemp(prefix="fake-", dir="/tmp"))
+            with FakeCluster(directory) as cluster:
+                yield FakeSite(cluster)
+            shutil.rmtree(directory, ignore_errors=True)
+        case _:
+            yield SlurmSite(request.getfixturevalue("slurm_lab"))
+
+
+@pytest.fixture
+def site(_site: Site, home: Path) -> Iterator[Site]:
+    """The site, with this process led to it."""
+    with _site.entered():
+        yield _site
+
+
+@pytest.fixture
+def batch_site(site: Site) -> Site:
+    """A site with a batch system: for what only jobs in a queue do."""
+    if not site.is_batch:
+        pytest.skip("has no queue")
+    return site
+
+
+@pytest.fixture
+def fake_site(home: Path, tmp_path: Path) -> Iterator[FakeSite]:
+    """A fake SLURM of the test's own, whose faults harm no other test."""
+    with FakeCluster(tmp_path / "fake") as cluster:
+        own = FakeSite(cluster)
+        with own.entered():
+            yield own
+
+
+@pytest.fixture(scope="session")
+def _kept(_site: Site) -> Iterator[Callable[[], JobPoolExecutor]]:
+    directory = Path(tempfile.mkdtemp(prefix="jobpool-kept-", dir="/tmp"))
+    pools: list[JobPoolExecutor] = []
+
+    def get() -> JobPoolExecutor:
+        if not pools or pools[-1]._connection.broken or pools[-1]._shutdown:
+            before = os.environ.get("HOME")
+            os.environ["HOME"] = str(directory)
+            pools.append(JobPoolExecutor(2, **_site.keywords, workers_per_job=2))
+            os.environ["HOME"] = before or "/"
+        return pools[-1]
+
+    yield get
+    for pool in pools:
+        pool.shutdown()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def pool(site: Site, _kept: Callable[[], JobPoolExecutor]) -> JobPoolExecutor:
+    """A pool of two workers in one job, which all tests share that leave it as it was."""
+    return _kept()
+
+
+class Gate:
+    """A barrier in the file system: calls pass it when it is opened, and leave a trace when they come to it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory
+
+    def hold(self, name: object = "call") -> Callable[..., Any]:
+        """Return a function that waits at the gate and returns its argument."""
+        path = str(self.path)
+
+        def wait(value: object = None) -> object:
+            import os
+            import time
+            from pathlib import Path
+
+            Path(path, f"arrived-{name}-{os.getpid()}-{time.monotonic_ns()}").touch()
+            while not Path(path, "open").exists():
+                time.sleep(0.01)
+            return value
+
+        return wait
+
+    def arrived(self, name: object = "call") -> int:
+        """Return how many calls have come to it, those that ran again too."""
+        return len(list(self.path.glob(f"arrived-{name}-*")))
+
+    def wait_for(self, count: int, name: object = "call", seconds: float = 60.0) -> None:
+        """Wait until so many calls have come to it."""
+        assert wait_until(lambda: self.arrived(name) >= count, seconds), f"{self.arrived(name)} of {count} calls came"
+
+    def open(self) -> None:
+        """Let all calls pass."""
+        (self.path / "open").touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate of the test's own, open at the end whatever happened."""
+    directory = tmp_path / "gate"
+    directory.mkdir()
+    gate = Gate(directory)
+    yield gate
+    gate.open()
+
+
+def running(future: Future[Any], seconds: float = 30.0) -> None:
+    """Wait until a call runs."""
+    end = time.monotonic() + seconds
+    while not future.running():
+        assert time.monotonic() < end, future
+        time.sleep(0.01)

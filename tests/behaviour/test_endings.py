@@ -1,0 +1,252 @@
+"""What a user sees when workers, jobs, or the way to them end: the call runs again, or its error says why."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+from conftest import Gate, running
+from scripts import started
+from sites import PATIENCE, FakeSite, Site
+
+from jobpool import JobPoolExecutor
+from jobpool.errors import CallCrashed, JobPoolError, JobsFailed, PoolBroken, RequestRefused
+from jobpool.testing import wait_until
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+# A call that crashes
+
+
+def segfault() -> None:
+    print("here it comes")
+    ctypes.string_at(0)
+
+
+def leave(code: int) -> None:
+    os._exit(code)
+
+
+def test_a_call_that_crashes_costs_itself_alone(pool: JobPoolExecutor) -> None:
+    before = [pool.submit(square, number) for number in range(20)]
+    crashing = pool.submit(segfault)
+    after = [pool.submit(square, number) for number in range(20)]
+    error = crashing.exception(PATIENCE)
+    assert isinstance(error, CallCrashed)
+    assert isinstance(error, BrokenProcessPool)
+    assert error.signal == "SIGSEGV"
+    assert error.job
+    assert error.node
+    assert "here it comes" in error.tail
+    assert [future.result(PATIENCE) for future in before] == [number**2 for number in range(20)]
+    assert [future.result(PATIENCE) for future in after] == [number**2 for number in range(20)]
+    assert pool.submit(square, 3).result(PATIENCE) == 9
+
+
+def test_a_call_that_leaves_says_with_which_code(pool: JobPoolExecutor) -> None:
+    error = pool.submit(leave, 7).exception(PATIENCE)
+    assert isinstance(error, CallCrashed)
+    assert error.exit_code == 7
+    assert error.signal is None
+
+
+def test_a_call_that_crashes_once_runs_again(pool: JobPoolExecutor, tmp_path: Path) -> None:
+    def crashes_first() -> str:
+        try:
+            (tmp_path / "was-here").touch(exist_ok=False)
+        except FileExistsError:
+            return "second time"
+        os.kill(os.getpid(), signal.SIGKILL)
+        return "never"
+
+    assert pool.submit(crashes_first).result(PATIENCE) == "second time"
+
+
+# A job that ends under a call
+
+
+def test_calls_of_a_job_that_ends_run_again(site: Site, gate: Gate, subtests_of_endings: str) -> None:
+    with site.pool(1) as pool:
+        held = pool.submit(gate.hold(), "held")
+        waiting = [pool.submit(square, number) for number in range(5)]
+        gate.wait_for(1)
+        running(held)
+        site.end_job(held.job.id, subtests_of_endings)  # type: ignore[arg-type,union-attr]
+        gate.wait_for(2)  # it came there a second time
+        gate.open()
+        assert held.result(PATIENCE) == "held"
+        assert [future.result(PATIENCE) for future in waiting] == [number**2 for number in range(5)]
+
+
+@pytest.fixture(params=["cancelled", "timeout", "preempted", "node failed", "killed"])
+def subtests_of_endings(request: pytest.FixtureRequest, site: Site) -> str:
+    if request.param not in site.endings:
+        pytest.skip(f"not at this site: {request.param}")
+    return str(request.param)
+
+
+def test_one_lost_job_of_two_costs_the_calls_in_it_alone(batch_site: Site, gate: Gate) -> None:
+    with batch_site.pool(2) as pool:
+        held = [pool.submit(gate.hold(number), number) for number in range(2)]
+        for number, future in enumerate(held):
+            gate.wait_for(1, number)
+            running(future)
+        batch_site.end_job(held[0].job.id, "cancelled")  # type: ignore[union-attr]
+        gate.wait_for(2, 0)
+        gate.open()
+        assert [future.result(PATIENCE) for future in held] == [0, 1]
+        assert (gate.arrived(0), gate.arrived(1)) == (2, 1)
+
+
+def test_a_job_that_pends_when_it_is_cancelled_by_hand_is_replaced(fake_site: FakeSite) -> None:
+    fake_site.cluster.hold("Priority")
+    with fake_site.pool(1) as pool:
+        future = pool.submit(square, 5)
+        (job,) = fake_site.wait_for_jobs(pool.name, 1)
+        fake_site.cluster.release()
+        fake_site.end_job(job, "cancelled")
+        assert future.result(PATIENCE) == 25
+
+
+def test_a_job_whose_processes_vanish_is_noticed(fake_site: FakeSite, gate: Gate) -> None:
+    with fake_site.pool(1) as pool:
+        held = pool.submit(gate.hold(), "held")
+        gate.wait_for(1)
+        running(held)
+        assert held.job is not None
+        fake_site.cluster.kill_silently(held.job.id)
+        gate.wait_for(2, seconds=2 * PATIENCE)
+        gate.open()
+        assert held.result(PATIENCE) == "held"
+
+
+def test_a_job_that_is_dropped_without_trace_is_replaced(fake_site: FakeSite, gate: Gate) -> None:
+    with fake_site.pool(1) as pool:
+        held = pool.submit(gate.hold(), "held")
+        gate.wait_for(1)
+        running(held)
+        assert held.job is not None
+        fake_site.cluster.forget(held.job.id)
+        gate.wait_for(2, seconds=2 * PATIENCE)
+        gate.open()
+        assert held.result(PATIENCE) == "held"
+
+
+# Jobs that never serve
+
+
+@pytest.mark.parametrize("keywords", [{"python": "/bin/false"}, {"setup": ["echo no such module >&2", "exit 3"]}])
+def test_jobs_that_never_serve_break_the_pool_and_say_why(site: Site, keywords: dict[str, object]) -> None:
+    begin = time.monotonic()
+    with site.pool(2, **keywords) as pool:
+        futures = [pool.submit(square, number) for number in range(10)]
+        errors = [future.exception(PATIENCE) for future in futures]
+        assert all(isinstance(error, JobsFailed) for error in errors), errors
+        error = errors[0]
+        assert isinstance(error, JobPoolError)
+        assert error.job
+        assert error.log
+        if "setup" in keywords:
+            assert "no such module" in error.tail
+            assert "3" in error.words
+        assert len(list(pool.log_directory.glob("*.log"))) <= 6
+        with pytest.raises(PoolBroken):
+            pool.submit(square, 1).result(PATIENCE)  # at the submit, or by the future of one that just got in
+    assert time.monotonic() - begin < PATIENCE
+
+
+def test_a_log_directory_that_the_jobs_cannot_write_is_said(fake_site: FakeSite, tmp_path: Path) -> None:
+    """The client can write it, the node cannot: as with a disk of the login node's own."""
+    logs = tmp_path / "logs"
+    with fake_site.pool(1, log_directory=logs) as pool:
+        logs.rmdir()
+        error = pool.submit(square, 1).exception(PATIENCE)
+        assert isinstance(error, JobsFailed)
+        assert "JobLaunchFailure" in error.words
+
+
+# What the batch system says no to
+
+
+def test_a_request_that_cannot_run_is_refused_at_once(batch_site: Site) -> None:
+    with pytest.raises(RequestRefused, match="nosuch"):
+        batch_site.make(partition="nosuch")
+    with pytest.raises(RequestRefused, match="memory"):
+        batch_site.make(memory="4 TiB")
+    with pytest.raises(RequestRefused, match="walltime"):
+        batch_site.make(walltime="5h", partition="short")
+
+
+def test_a_refused_submit_gives_its_words_to_all_futures(fake_site: FakeSite) -> None:
+    words = "Batch job submission failed: Invalid account or account/partition combination specified"
+    fake_site.cluster.refuse_submits(100, words)
+    with fake_site.pool(2) as pool:
+        futures = [pool.submit(square, number) for number in range(5)]
+        for future in futures:
+            error = future.exception(PATIENCE)
+            assert isinstance(error, JobPoolError)
+            assert words in error.words
+    assert len(fake_site.cluster.commands_of("sbatch")) <= 5
+
+
+def test_a_submit_that_is_lost_is_looked_up_and_not_repeated(fake_site: FakeSite) -> None:
+    fake_site.cluster.lose_answers(1, jobs_exist=True)
+    with fake_site.pool(2) as pool:
+        assert pool.submit(square, 4).result(PATIENCE) == 16
+        assert len(fake_site.cluster.commands_of("sbatch")) == 1
+
+
+def test_a_submit_that_came_to_nothing_is_made_again(fake_site: FakeSite) -> None:
+    fake_site.cluster.lose_answers(1, jobs_exist=False)
+    with fake_site.pool(1) as pool:
+        assert pool.submit(square, 4).result(PATIENCE) == 16
+    assert len(fake_site.cluster.commands_of("sbatch")) == 2
+
+
+def test_a_controller_that_is_down_for_a_while_costs_nothing(fake_site: FakeSite, gate: Gate) -> None:
+    with fake_site.pool(1) as pool:
+        held = pool.submit(gate.hold(), "held")
+        gate.wait_for(1)
+        fake_site.cluster.controller = "down"
+        asked = len(fake_site.cluster.commands)
+        assert wait_until(lambda: len(fake_site.cluster.commands) > asked, PATIENCE)
+        fake_site.cluster.controller = "up"
+        gate.open()
+        assert held.result(PATIENCE) == "held"
+        assert gate.arrived() == 1
+
+
+def test_the_queue_is_asked_once_at_a_time_for_all_jobs(fake_site: FakeSite) -> None:
+    fake_site.cluster.start_delay = 3.0
+    with fake_site.pool(4) as pool:
+        assert list(pool.map(square, range(8))) == [number**2 for number in range(8)]
+    polls = fake_site.cluster.commands_of("squeue")
+    assert len(fake_site.cluster.commands_of("sbatch")) == 1
+    ends = [poll.ended for poll in polls]
+    assert all(end is not None and end <= poll.began for end, poll in zip(ends, polls[1:], strict=False))
+
+
+def test_a_job_that_waits_says_why(fake_site: FakeSite, tmp_path: Path) -> None:
+    fake_site.cluster.hold("QOSMaxJobsPerUserLimit")
+    code = """\
+        from jobpool import JobPoolExecutor
+
+        with JobPoolExecutor(1) as pool:
+            print(pool.submit(abs, -3).result(60))
+        """
+    with started(fake_site, tmp_path / "script", code) as script:
+        assert wait_until(lambda: "QOSMaxJobsPerUserLimit" in script.stderr, PATIENCE), script.stderr
+        lines = [line for line in script.stderr.splitlines() if "QOSMaxJobsPerUserLimit" in line]
+        assert len(lines) == 1
+        fake_site.cluster.release()
+        script.process.wait(PATIENCE)
+        assert script.stdout == "3\n"
+        script.nothing_left()

@@ -1,0 +1,387 @@
+"""It is an Executor: what ``concurrent.futures`` promises of one."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures as cf
+import ctypes
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Gate, running
+from sites import PATIENCE, Site
+
+from jobpool import JobPoolExecutor
+from jobpool.errors import InitializerFailed, NotPicklable
+from jobpool.testing import wait_until
+
+
+def double(value: int) -> int:
+    return 2 * value
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def fail(words: str) -> None:
+    raise ValueError(words)
+
+
+def test_it_is_one(pool: JobPoolExecutor) -> None:
+    assert isinstance(pool, cf.Executor)
+    future = pool.submit(double, 21)
+    assert isinstance(future, cf.Future)
+    assert future.result(PATIENCE) == 42
+    assert future.done()
+    assert not future.running()
+    assert not future.cancelled()
+
+
+def test_equal_calls_run_each_time(pool: JobPoolExecutor, tmp_path: Path) -> None:
+    def trace() -> str:
+        import uuid
+
+        (tmp_path / uuid.uuid4().hex).touch()
+        return "Finished"
+
+    futures = [pool.submit(trace) for _ in range(100)]
+    assert [future.result(PATIENCE) for future in futures] == ["Finished"] * 100
+    assert len(list(tmp_path.iterdir())) == 100
+
+
+def test_an_exception_carries_the_remote_traceback(pool: JobPoolExecutor) -> None:
+    future = pool.submit(fail, "that is wrong")
+    with pytest.raises(ValueError, match="that is wrong") as caught:
+        future.result(PATIENCE)
+    assert "in fail" in str(caught.value.__cause__)
+    assert "raise ValueError(words)" in str(caught.value.__cause__)
+
+
+def test_an_exception_of_the_users_own_arrives_whole(pool: JobPoolExecutor) -> None:
+    class Trouble(Exception):
+        def __init__(self, code: int, *, where: str) -> None:
+            super().__init__(f"{code} at {where}")
+            self.code, self.where = code, where
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (_trouble, (type(self), self.code, self.where))
+
+    def raises() -> None:
+        raise Trouble(7, where="there")
+
+    error = pool.submit(raises).exception(PATIENCE)
+    assert isinstance(error, Trouble)
+    assert (error.code, error.where) == (7, "there")
+
+
+def _trouble(kind: type, code: int, where: str) -> Any:
+    return kind(code, where=where)
+
+
+def test_system_exit_and_keyboard_interrupt_cost_their_call_alone(pool: JobPoolExecutor) -> None:
+    def leave() -> None:
+        sys.exit(3)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    assert isinstance(pool.submit(leave).exception(PATIENCE), SystemExit)
+    assert isinstance(pool.submit(interrupt).exception(PATIENCE), KeyboardInterrupt)
+    assert pool.submit(double, 1).result(PATIENCE) == 2
+
+
+def test_keywords_of_any_name_are_the_functions_own(pool: JobPoolExecutor) -> None:
+    names = ("fn", "self", "args", "kwargs", "priority", "timeout", "key", "pure", "workers", "function", "memory")
+
+    def given(**keywords: int) -> dict[str, int]:
+        return keywords
+
+    asked = {name: number for number, name in enumerate(names)}
+    assert pool.submit(given, **asked).result(PATIENCE) == asked
+
+
+def test_running_is_true_exactly_while_it_runs(pool: JobPoolExecutor, gate: Gate) -> None:
+    held = [pool.submit(gate.hold(n), n) for n in range(2)]
+    waiting = pool.submit(gate.hold("third"), 3)
+    gate.wait_for(1, 0)
+    gate.wait_for(1, 1)
+    for future in held:
+        running(future)
+    assert not waiting.running()
+    assert not waiting.done()
+    assert gate.arrived("third") == 0
+    gate.open()
+    assert [future.result(PATIENCE) for future in [*held, waiting]] == [0, 1, 3]
+    assert not any(future.running() for future in [*held, waiting])
+
+
+def test_a_cancelled_call_never_runs_and_a_running_one_is_not_cancelled(pool: JobPoolExecutor, gate: Gate) -> None:
+    held = [pool.submit(gate.hold(), n) for n in range(2)]
+    waiting = [pool.submit(gate.hold("never"), n) for n in range(20)]
+    gate.wait_for(2)
+    for future in held:
+        running(future)
+        assert not future.cancel()
+    assert all(future.cancel() for future in waiting)
+    assert all(future.cancelled() and future.done() for future in waiting)
+    with pytest.raises(cf.CancelledError):
+        waiting[0].result()
+    after = pool.submit(double, 4)
+    gate.open()
+    assert [future.result(PATIENCE) for future in held] == [0, 1]
+    assert after.result(PATIENCE) == 8
+    assert gate.arrived("never") == 0
+
+
+def test_wait_and_as_completed(pool: JobPoolExecutor, gate: Gate) -> None:
+    slow, quick = pool.submit(gate.hold(), "slow"), pool.submit(double, 1)
+    done, waiting = cf.wait([slow, quick], timeout=PATIENCE, return_when=cf.FIRST_COMPLETED)
+    assert (done, waiting) == ({quick}, {slow})
+    order = cf.as_completed([slow, quick], timeout=PATIENCE)
+    assert next(order) is quick
+    gate.open()
+    assert next(order) is slow
+    assert cf.wait([slow, quick], timeout=PATIENCE).not_done == set()
+
+
+def test_calls_that_wait_for_each_other_run_side_by_side(pool: JobPoolExecutor, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+
+    def step(number: int) -> int:
+        if number == -1:
+            while not flag.exists():
+                time.sleep(0.01)
+        elif number == -2:
+            flag.touch()
+        return number
+
+    list(pool.map(step, range(500)))  # from now on it is known to be quick, and its calls travel together
+    try:
+        assert list(pool.map(step, [-1, -2], timeout=10)) == [-1, -2]
+    finally:
+        flag.touch()
+
+
+def test_callbacks_are_called(pool: JobPoolExecutor) -> None:
+    called, event = [], threading.Event()
+
+    def note(future: cf.Future[int]) -> None:
+        called.append(future.result())
+        event.set()
+
+    pool.submit(double, 5).add_done_callback(note)
+    assert event.wait(PATIENCE)
+    assert called == [10]
+
+
+def test_asyncio_awaits_it(pool: JobPoolExecutor) -> None:
+    async def both() -> list[int]:
+        loop = asyncio.get_running_loop()
+        one = asyncio.wrap_future(pool.submit(double, 1))
+        two = loop.run_in_executor(pool, double, 2)
+        return await asyncio.wait_for(asyncio.gather(one, two), PATIENCE)
+
+    assert asyncio.run(both()) == [2, 4]
+
+
+def test_submits_from_many_threads(pool: JobPoolExecutor) -> None:
+    with cf.ThreadPoolExecutor(8) as threads:
+        futures = list(threads.map(lambda number: pool.submit(double, number), range(200)))
+    assert [future.result(PATIENCE) for future in futures] == [2 * number for number in range(200)]
+
+
+def test_a_result_timeout_leaves_the_call_alone(pool: JobPoolExecutor, gate: Gate) -> None:
+    future = pool.submit(gate.hold(), "late")
+    with pytest.raises(TimeoutError):
+        future.result(0.05)
+    gate.open()
+    assert future.result(PATIENCE) == "late"
+
+
+def test_large_arguments_and_results_travel(pool: JobPoolExecutor) -> None:
+    block = os.urandom(20_000_000)
+    assert pool.submit(lambda data: data[::-1], block).result(PATIENCE) == block[::-1]
+
+
+# What cannot travel
+
+
+def test_what_cannot_be_pickled_is_named_at_the_call(pool: JobPoolExecutor) -> None:
+    lock = threading.Lock()
+    with pytest.raises(NotPicklable, match="lock") as caught:
+        pool.submit(double, lock)  # type: ignore[arg-type]
+    assert isinstance(caught.value, pickle.PicklingError)
+
+    def uses_it() -> None:
+        lock.acquire()
+
+    with pytest.raises(NotPicklable, match="lock"):
+        pool.submit(uses_it)
+    assert pool.submit(double, 1).result(PATIENCE) == 2
+
+
+def test_a_result_that_cannot_be_pickled_fails_its_call_alone(pool: JobPoolExecutor) -> None:
+    def locks() -> Any:
+        import threading
+
+        return threading.Lock()
+
+    with pytest.raises(NotPicklable, match="lock"):
+        pool.submit(locks).result(PATIENCE)
+    assert pool.submit(double, 1).result(PATIENCE) == 2
+
+
+def test_a_function_that_cannot_be_imported_there_says_so(pool: JobPoolExecutor) -> None:
+    def needs_it() -> None:
+        import nosuch_module_at_all  # type: ignore[import-not-found] # noqa: F401
+
+    error = pool.submit(needs_it).exception(PATIENCE)
+    assert isinstance(error, ModuleNotFoundError)
+    assert "nosuch_module_at_all" in str(error)
+
+
+# What a future tells
+
+
+def test_a_future_tells_its_job_its_usage_and_its_words(pool: JobPoolExecutor) -> None:
+    def speak() -> None:
+        print("from python")
+        print("to stderr", file=sys.stderr)
+        subprocess.run(["echo", "from a child"], check=True)
+        libc = ctypes.CDLL(None)
+        libc.puts(b"from C")
+        libc.fflush(None)
+        block = bytearray(50_000_000)
+        end = time.process_time() + 0.05
+        while time.process_time() < end:
+            block[0] = 1
+
+    future = pool.submit(speak)
+    future.result(PATIENCE)
+    assert future.job is not None
+    assert future.job.id in {job["id"] for job in pool.status()["jobs"]}
+    assert future.job.node
+    assert future.job.log is not None
+    assert future.job.log.exists()
+    assert future.usage is not None
+    assert 0.05 <= future.usage.cpu <= future.usage.wall + 0.5
+    assert future.usage.peak_memory > 50_000_000
+    assert future.usage.threads >= 1
+    assert sorted(future.logs().split("\n")) == ["", "from C", "from a child", "from python", "to stderr"]
+
+
+def test_the_words_of_one_call_are_not_in_anothers(pool: JobPoolExecutor) -> None:
+    futures = [pool.submit(print, f"call {number}") for number in range(20)]
+    cf.wait(futures, timeout=PATIENCE)
+    assert [future.logs() for future in futures] == [f"call {number}\n" for number in range(20)]
+
+
+def test_a_call_may_use_processes_of_its_own(pool: JobPoolExecutor) -> None:
+    def nested() -> list[int]:
+        import concurrent.futures
+        import multiprocessing
+
+        spawn = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(2, mp_context=spawn) as processes:
+            return list(processes.map(abs, [-1, -2]))
+
+    assert pool.submit(nested).result(PATIENCE) == [1, 2]
+
+
+# Worker processes
+
+
+def test_workers_see_the_directory_of_the_script(pool: JobPoolExecutor) -> None:
+    assert pool.submit(os.getcwd).result(PATIENCE) == str(Path.cwd())
+
+
+def test_the_initializer_runs_in_each_worker_and_children_are_replaced(site: Site) -> None:
+    def prepare(word: str) -> None:
+        import builtins
+
+        builtins.prepared = word  # type: ignore[attr-defined]
+
+    def look() -> tuple[int, str]:
+        import builtins
+
+        return os.getpid(), builtins.prepared  # type: ignore[attr-defined]
+
+    with site.pool(1, initializer=prepare, initargs=("ready",), max_tasks_per_child=2) as pool:
+        seen = [pool.submit(look).result(PATIENCE) for _ in range(6)]
+    assert {word for _, word in seen} == {"ready"}
+    assert len({pid for pid, _ in seen}) == 3
+
+
+def test_an_initializer_that_fails_breaks_the_pool_with_its_words(site: Site) -> None:
+    def prepare() -> None:
+        raise OSError("no licence server")
+
+    with site.pool(2, initializer=prepare) as pool:
+        futures = [pool.submit(pid) for _ in range(3)]
+        for future in futures:
+            error = future.exception(PATIENCE)
+            assert isinstance(error, InitializerFailed)
+            assert isinstance(error, cf.BrokenExecutor)
+            assert "no licence server" in str(error)
+        with pytest.raises(cf.BrokenExecutor):
+            pool.submit(pid)
+
+
+# The end
+
+
+def test_shutdown_finishes_what_was_submitted(site: Site) -> None:
+    with site.pool(2) as pool:
+        futures = [pool.submit(double, number) for number in range(20)]
+        pool.shutdown()
+        assert [future.result(0) for future in futures] == [2 * number for number in range(20)]
+        with pytest.raises(RuntimeError, match="shutdown"):
+            pool.submit(double, 1)
+        with pytest.raises(RuntimeError, match="shutdown"):
+            pool.map(double, [1])
+        pool.shutdown()  # once more does no harm
+
+
+def test_shutdown_without_waiting_and_with_cancelled_futures(site: Site, gate: Gate) -> None:
+    with site.pool(1) as pool:
+        held = pool.submit(gate.hold(), "held")
+        gate.wait_for(1)
+        running(held)
+        waiting = [pool.submit(gate.hold("never")) for _ in range(5)]
+        begin = time.monotonic()
+        pool.shutdown(wait=False, cancel_futures=True)
+        assert time.monotonic() - begin < 1
+        assert all(future.cancelled() for future in waiting)
+        assert not held.done()
+        gate.open()
+        assert held.result(PATIENCE) == "held"
+    assert gate.arrived("never") == 0
+
+
+def test_a_pool_that_ran_nothing_ends_at_once(site: Site) -> None:
+    with site.pool(3) as pool:
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 5
+    assert site.submits(pool.name) == 0
+
+
+def test_an_exception_in_the_with_block_ends_the_running_calls(site: Site, gate: Gate) -> None:
+    class Oops(Exception):
+        pass
+
+    futures: list[cf.Future[Any]] = []
+    with pytest.raises(Oops), site.pool(1) as pool:  # noqa: PT012 - what goes on inside is the point
+        futures += [pool.submit(gate.hold("held")), pool.submit(gate.hold("never"))]
+        gate.wait_for(1, "held")
+        raise Oops
+    assert all(future.done() for future in futures)
+    assert gate.arrived("never") == 0
+    assert wait_until(lambda: site.jobs_in_queue(pool.name) == [], PATIENCE)

@@ -1,0 +1,121 @@
+"""``map``: order, chunks, time-outs, how far it reads ahead, and what it leaves behind."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Gate
+from sites import PATIENCE, Site
+
+from jobpool import JobPoolExecutor
+from jobpool.errors import NotPicklable
+
+
+def double(value: int) -> int:
+    return 2 * value
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_results_come_in_the_order_of_the_items(pool: JobPoolExecutor) -> None:
+    naps = [0.2, 0.0, 0.1, 0.0]
+    assert list(pool.map(nap, naps)) == naps
+
+
+def test_several_iterables_end_with_the_shortest(pool: JobPoolExecutor) -> None:
+    assert list(pool.map(pow, [2, 3, 4], itertools.count(1))) == [2, 9, 64]
+    assert list(pool.map(double, [])) == []
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 3, 7, 1000])
+def test_chunks_change_nothing_but_the_calls(pool: JobPoolExecutor, chunksize: int | None) -> None:
+    assert list(pool.map(double, range(20), chunksize=chunksize)) == [2 * number for number in range(20)]
+
+
+def test_an_exception_comes_in_the_place_of_its_result(pool: JobPoolExecutor) -> None:
+    results = pool.map(lambda number: 12 // number, [1, 2, 0, 4])
+    assert [next(results), next(results)] == [12, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+@pytest.mark.parametrize("keywords", [{"chunksize": 0}, {"chunksize": -1}, {"buffersize": 0}])
+def test_sizes_below_one_are_refused_at_the_call(pool: JobPoolExecutor, keywords: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(keywords))):
+        pool.map(double, [1], **keywords)
+
+
+def test_items_that_cannot_travel_are_refused_at_the_call(pool: JobPoolExecutor) -> None:
+    with pytest.raises(NotPicklable, match="generator"):
+        pool.map(double, [1, (number for number in ())])  # type: ignore[list-item]
+
+
+def test_a_timeout_counts_from_the_call(pool: JobPoolExecutor, gate: Gate) -> None:
+    begin = time.monotonic()
+    results = pool.map(gate.hold(), [1], timeout=0.3)
+    with pytest.raises(TimeoutError):
+        next(results)
+    assert 0.2 < time.monotonic() - begin < 5
+    gate.open()
+
+
+def test_the_calls_are_submitted_at_once(pool: JobPoolExecutor, gate: Gate) -> None:
+    results = pool.map(gate.hold(), [1, 2])
+    gate.wait_for(2)  # nobody has taken a result
+    gate.open()
+    assert list(results) == [1, 2]
+
+
+def test_buffersize_reads_no_further_ahead(pool: JobPoolExecutor) -> None:
+    taken = itertools.count()
+    read: list[int] = []
+
+    def endless() -> Iterator[int]:
+        for number in taken:
+            read.append(number)
+            yield number
+
+    results = pool.map(double, endless(), buffersize=5)
+    assert len(read) == 5
+    assert [next(results) for _ in range(10)] == [2 * number for number in range(10)]
+    assert len(read) == 15
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_results_that_nobody_takes_are_cancelled(pool: JobPoolExecutor, gate: Gate) -> None:
+    hold = gate.hold()
+    results = pool.map(lambda number: hold(number) if number else number, range(50))
+    assert next(results) == 0
+    gate.wait_for(2)
+    results.close()  # type: ignore[attr-defined]
+    gate.open()
+    assert pool.submit(double, 1).result(PATIENCE) == 2
+    assert gate.arrived() < 25  # a few were on their way already
+
+
+def test_the_progress_bar_counts_the_calls(pool: JobPoolExecutor, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(pool.map(double, range(10), progress=True)) == [2 * number for number in range(10)]
+    said = capsys.readouterr().err
+    assert "10/10" in said
+    assert "100%" in said
+
+
+def test_ten_thousand_small_calls(pool: JobPoolExecutor) -> None:
+    begin = time.monotonic()
+    assert list(pool.map(double, range(10_000))) == [2 * number for number in range(10_000)]
+    # Each alone would take a message there and back: a millisecond at the least.
+    assert time.monotonic() - begin < 10
+
+
+def test_a_map_goes_on_after_shutdown(site: Site, tmp_path: Path) -> None:
+    with site.pool(1) as pool:
+        results = pool.map(nap, [0.05] * 4)
+        pool.shutdown(wait=False)
+        assert list(results) == [0.05] * 4

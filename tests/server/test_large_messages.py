@@ -1,0 +1,77 @@
+"""Large messages: the transport is given no more than it can take, and many large things travel in several messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from jobpool import tls
+from jobpool.home import PoolDirectory
+from jobpool.link import SLICE, Link, dial, in_parts
+from jobpool.server import channel
+
+SIZE = 48 * 2**20
+
+
+def between(scenario: Callable[[Link, asyncio.Queue[Any]], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario with one end of a link; what it sends comes into the queue."""
+
+    async def run() -> None:
+        directory = PoolDirectory.create(None)
+        tls.make_keys(directory)
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        server, port = await channel.listen(
+            directory, "127.0.0.1", lambda: Link(lambda link, message: heard.put_nowait(message))
+        )
+        context = tls.client_context(directory.path)
+        _, link = await dial(["127.0.0.1"], port, context, lambda: Link(lambda link, message: None))
+        async with asyncio.timeout(60):
+            await scenario(link, heard)
+        server.close()
+
+    asyncio.run(run())
+
+
+def test_a_large_message_is_handed_over_in_slices_and_arrives_whole_and_in_order() -> None:
+    content = bytes(range(256)) * (SIZE // 256)
+
+    async def scenario(link: Link, heard: asyncio.Queue[Any]) -> None:
+        link.send("first", content)
+        link.send("second", b"small")
+        assert link._transport is not None
+        assert link._transport.get_write_buffer_size() < 4 * SLICE
+        assert await heard.get() == ("first", content)
+        assert await heard.get() == ("second", b"small")
+        link.abort()
+        await link.closed
+
+    between(scenario)
+
+
+def test_close_sends_first_what_is_left() -> None:
+    async def scenario(link: Link, heard: asyncio.Queue[Any]) -> None:
+        link.send("last", bytes(SIZE))
+        link.close()
+        link.send("too late")
+        assert len((await heard.get())[1]) == SIZE
+        await link.closed
+        assert heard.empty()
+
+    between(scenario)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "parts"),
+    [
+        ([], []),
+        ([1, 1, 1], [[1, 1, 1]]),
+        ([6, 6, 6], [[6], [6], [6]]),
+        ([4, 6, 1], [[4, 6], [1]]),
+        ([20, 1], [[20], [1]]),
+    ],
+)
+def test_parts_are_full_but_not_too_full(sizes: list[int], parts: list[list[int]]) -> None:
+    assert list(in_parts(sizes, int, limit=10)) == parts
