@@ -67,7 +67,6 @@ class Control:
         self._door: asyncio.Server | None = None
         self._scheduler: DaskScheduler | None = None
         self._dask: asyncio.Future[int] | None = None
-        self._detached = False
         self._broken: JobPoolError | None = None
         self._notices: deque[tuple[str, bool]] = deque(maxlen=100)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,7 +127,7 @@ class Control:
 
     async def _leave_if_lonely(self) -> None:
         await asyncio.sleep(LONELY)
-        if not self._clients and not self._detached:
+        if not self._clients:
             self.stop("no client came")
 
     def stop(self, why: str) -> None:
@@ -324,7 +323,7 @@ class Control:
     def _closed(self, link: Link, error: BaseException | None) -> None:
         if link in self._agents:
             self._agents.left(link)
-        elif self._clients.remove(link) and not self._clients and not self._detached and not self.finished.is_set():
+        elif self._clients.remove(link) and not self._clients and not self.finished.is_set():
             self.stop("the client is gone")
 
     def _request_of(self, job: e.JobKey) -> Request:
@@ -336,8 +335,8 @@ class Control:
             "system": self._system.name,
             "host": os.uname().nodename,
             "pid": os.getpid(),
-            "notices": [list(notice) for notice in self._notices],
             **self._core.snapshot().as_data(),
+            "notices": [list(notice) for notice in self._notices],
         }
 
     async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:

@@ -40,7 +40,7 @@ class Processes:
         script.chmod(0o700)
         flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if order.append else os.O_TRUNC)
         try:
-            log = os.open(self._log(job), flags, 0o600)  # as the umask of our server, which slurmd takes over, makes it
+            log = os.open(self._log(job), flags, 0o666 & ~order.umask)
         except OSError:
             return _LAUNCH_FAILED
         try:
@@ -53,6 +53,7 @@ class Processes:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=order.umask,
             )
         except OSError:
             return _LAUNCH_FAILED

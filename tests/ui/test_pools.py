@@ -1,0 +1,104 @@
+"""``jobpool list | status | stop`` against pools that run, and against one whose server was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobpool import JobPoolExecutor, PoolBroken
+from jobpool.testing import SlurmLab, wait_until
+
+
+def jobpool(*arguments: str, code: int = 0) -> str:
+    command = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def status(name: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(jobpool("status", name, "--json"))
+    return answer
+
+
+@pytest.fixture
+def lab(slurm_lab: SlurmLab, enter_lab: Callable[[SlurmLab], SlurmLab], monkeypatch: pytest.MonkeyPatch) -> SlurmLab:
+    monkeypatch.setenv("JOBPOOL_ADDRESSES", "127.0.0.1")
+    return enter_lab(slurm_lab)
+
+
+def test_a_running_pool_is_listed_shown_and_stopped(lab: SlurmLab) -> None:
+    with JobPoolExecutor(max_workers=2, scheduler="slurm", partition="long", name="mine") as pool:
+        assert pool.submit(abs, -1).result(timeout=60) == 1
+        running = pool.submit(time.sleep, 600)
+        assert wait_until(running.running, 60)
+
+        (listed,) = json.loads(jobpool("list", "--json"))
+        assert (listed["name"], listed["state"], listed["system"]) == ("mine", "running", "slurm")
+        assert "mine" in jobpool("list")
+
+        shown = status("mine")
+        assert shown["calls"] == {"waiting": 0, "running": 1, "done": 1, "failed": 0}
+        assert running.job is not None
+        assert running.job.id in [job["id"] for job in shown["jobs"] if job["state"] == "serving"]
+        assert "1 running" in jobpool("status", "mine")
+
+        jobpool("stop", "mine")
+        with pytest.raises(PoolBroken):
+            running.result(timeout=10)
+    assert lab.run("squeue", "--noheader").stdout == ""
+    assert json.loads(jobpool("list", "--json")) == []
+    assert "is not running" in jobpool("status", "mine", code=4)
+
+
+def test_a_pending_job_is_shown_with_its_reason_in_words(lab: SlurmLab) -> None:
+    with JobPoolExecutor(max_workers=1, scheduler="slurm", name="mine", job_extra="--begin=now+1hour") as pool:
+        future = pool.submit(abs, -1)
+        assert wait_until(lambda: any(job["reason"] for job in status("mine")["jobs"]), 60)
+        text = jobpool("status", "mine")
+        assert "pending" in text
+        assert "BeginTime: " in text
+        assert future.cancel()
+
+
+SCRIPT = """
+import time
+from jobpool import JobPoolExecutor
+with JobPoolExecutor(max_workers=2, scheduler="slurm", name="mine", job_extra="--begin=now+1hour") as p:
+    p.submit(abs, -1)
+    while not any(job["state"] == "pending" for job in p.status()["jobs"]):
+        time.sleep(0.05)
+    print("pending", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_jobs_of_a_pool_whose_server_and_client_were_killed_are_found_and_removed(lab: SlurmLab, home: Path) -> None:
+    script = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
+    assert script.stdout is not None
+    assert script.stdout.readline() == "pending\n"
+    server = json.loads((home / ".jobpool/mine/connection.json").read_text())["pid"]
+    script.kill()
+    os.kill(server, signal.SIGKILL)
+    script.communicate()
+    assert wait_until(lambda: json.loads(jobpool("list", "--json"))[0]["state"] != "running", 10)
+    assert "jobs may be left" in jobpool("list")
+    assert lab.run("squeue", "--noheader").stdout != ""
+
+    jobpool("stop", "mine")
+    assert lab.run("squeue", "--noheader").stdout == ""
+    assert jobpool("list", "--json").strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["status", "stop"])
+def test_a_pool_that_is_not_there_is_named(command: str) -> None:
+    assert "there is no pool named 'nobody'" in jobpool(command, "nobody", code=1)
