@@ -30,6 +30,9 @@ SCRIPT = """\
         assert isinstance(point, Point)
         return point.moved()
 
+    def shift(number):
+        return number + OFFSET
+
     def made_there(number):
         return helpers_beside.Track([number])
 
@@ -48,8 +51,9 @@ SCRIPT = """\
             assert type(track) is helpers_beside.Track
             print("instance", track.length())
             print("method", pool.submit(track.length).result(60))
+            assert pool.submit(shift, 1).result(60) == 101
             OFFSET = 7
-            print("now", pool.submit(move, Point(1)).result(60))
+            print("now", pool.submit(shift, 1).result(60))
             try:
                 pool.submit(helpers_beside.fails).result(60)
             except helpers_beside.Trouble as error:
@@ -90,7 +94,7 @@ def test_a_script_and_the_module_beside_it(site: Site, tmp_path: Path) -> None:
         "module 15",
         "instance 3",
         "method 3",
-        "now Point(x=8)",
+        "now 8",
         "error as said",
     ]
     script.nothing_left()

@@ -80,7 +80,7 @@ def jobs_failed(job: Job, ending: Ending, failures: int) -> JobsFailed:
         words=ending.words,
         ending=ending.kind.value,
         exit_code=ending.exit_code,
-        advice="look into the log of the job; `jobpool doctor` tries what a job needs",
+        advice="look into the log of the job; is its Python (python=, setup=) there on the nodes, and the home shared?",
     )
 
 
@@ -89,5 +89,5 @@ def request_refused(words: str) -> RequestRefused:
     return RequestRefused(
         "the batch system refused the jobs",
         words=words,
-        advice="change what it names; `jobpool check` compares the request with the site's limits",
+        advice="change what it names; `jobpool config` shows where each setting came from",
     )
