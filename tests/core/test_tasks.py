@@ -325,3 +325,17 @@ def test_calls_are_spread_over_the_free_workers_before_they_are_bundled() -> Non
     for id in range(4):
         calls.add(Call(id, "short", b""))
     assert [[call.id for call in bundle.calls] for bundle in calls.bundles()] == [[0, 1], [2], [3]]
+
+
+def test_nothing_waits_at_an_agent_with_a_worker_above_the_ceiling_even_if_dask_has_that_worker_now() -> None:
+    calls = Calls()
+    calls.open_line("", 2)
+    job = JobKey("jp-1", 0)
+    calls.join(job, "", workers=3, time=0.0)
+    for _ in range(8):
+        _learned(calls, "short", 0.001)
+    calls.take(job, 1, 0.0)
+    for id in range(200):
+        calls.add(Call(id, "short", b""))
+    assert len(calls.bundles()) == 2
+    assert calls.bundles() == []

@@ -82,10 +82,11 @@ class _Agent:
     def depth(self) -> int:
         """Bundles that it may hold: one more for each worker that will be free soon.
 
-        None waits at an agent with a worker that must stay idle: it would take it.
+        None waits at an agent with a worker that must stay idle: it would take it, or would when a task of a Dask graph
+        that has this worker now is over.
         """
         usable = self.usable
-        return usable if usable < self.workers - self.taken else usable + max(0, usable - self.long)
+        return usable if self.slots < self.workers else usable + max(0, usable - self.long)
 
 
 class _Line:
