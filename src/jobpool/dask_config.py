@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import dask
 
-__all__ = ["quiet_logging", "security", "settings"]
+__all__ = ["extend_path", "quiet_logging", "security", "settings"]
 
 
 def quiet_logging() -> None:
@@ -26,6 +28,11 @@ def security(pool: Path) -> Any:
         **{f"tls_{role}_{what}": path for role in ("scheduler", "worker", "client")
            for what, path in (("cert", certificate), ("key", key))},
     )  # fmt: skip
+
+
+def extend_path(paths: Iterable[str]) -> None:
+    """Append the client's entries of ``sys.path`` that exist here: Dask unpickles graphs and tasks in this process."""
+    sys.path += [path for path in paths if path not in sys.path and Path(path).exists()]
 
 
 def settings() -> dict[str, Any]:

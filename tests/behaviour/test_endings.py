@@ -10,12 +10,12 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
-from conftest import Gate, running
+from gates import Gate, running
 from scripts import started
 from sites import PATIENCE, FakeSite, Site
 
 from jobpool import JobPoolExecutor
-from jobpool.errors import CallCrashed, JobPoolError, JobsFailed, PoolBroken, RequestRefused
+from jobpool.errors import CallCrashed, CallTimedOut, JobPoolError, JobsFailed, PoolBroken, RequestRefused
 from jobpool.testing import wait_until
 
 
@@ -73,13 +73,15 @@ def test_a_call_that_crashes_once_runs_again(pool: JobPoolExecutor, tmp_path: Pa
 # A job that ends under a call
 
 
-def test_calls_of_a_job_that_ends_run_again(site: Site, gate: Gate, subtests_of_endings: str) -> None:
+def test_calls_of_a_job_that_ends_run_again(site: Site, gate: Gate, how: str) -> None:
     with site.pool(1) as pool:
+        # Of a job's walltime the call had a part only: one that had all of it would not run again.
+        pool.submit(time.sleep, 0.5).result(PATIENCE)
         held = pool.submit(gate.hold(), "held")
         waiting = [pool.submit(square, number) for number in range(5)]
         gate.wait_for(1)
         running(held)
-        site.end_job(held.job.id, subtests_of_endings)  # type: ignore[arg-type,union-attr]
+        site.end_job(held.job.id, how)  # type: ignore[arg-type,union-attr]
         gate.wait_for(2)  # it came there a second time
         gate.open()
         assert held.result(PATIENCE) == "held"
@@ -87,10 +89,27 @@ def test_calls_of_a_job_that_ends_run_again(site: Site, gate: Gate, subtests_of_
 
 
 @pytest.fixture(params=["cancelled", "timeout", "preempted", "node failed", "killed"])
-def subtests_of_endings(request: pytest.FixtureRequest, site: Site) -> str:
+def how(request: pytest.FixtureRequest, site: Site) -> str:
     if request.param not in site.endings:
         pytest.skip(f"not at this site: {request.param}")
     return str(request.param)
+
+
+def test_a_call_that_had_a_whole_walltime_is_not_run_again(fake_site: FakeSite, gate: Gate) -> None:
+    with fake_site.pool(1, walltime="1h") as pool:
+        held = pool.submit(gate.hold(), "held")
+        gate.wait_for(1)
+        running(held)
+        assert held.job is not None
+        time.sleep(1.0)  # nothing to wait for: a call that uses up its job's time
+        fake_site.end_job(held.job.id, "timeout")
+        error = held.exception(PATIENCE)
+        assert isinstance(error, CallTimedOut)
+        assert isinstance(error, TimeoutError)
+        assert (error.job, error.limit) == (held.job.id, "1 h")
+        assert "TIMEOUT TimeLimit" in error.words
+        assert "DUE TO TIME LIMIT" in error.tail
+        assert error.advice
 
 
 def test_one_lost_job_of_two_costs_the_calls_in_it_alone(batch_site: Site, gate: Gate) -> None:
@@ -143,26 +162,39 @@ def test_a_job_that_is_dropped_without_trace_is_replaced(fake_site: FakeSite, ga
 # Jobs that never serve
 
 
-@pytest.mark.parametrize("keywords", [{"python": "/bin/false"}, {"setup": ["echo no such module >&2", "exit 3"]}])
-def test_jobs_that_never_serve_break_the_pool_and_say_why(site: Site, keywords: dict[str, object]) -> None:
+def never_serve(site: Site, **keywords: object) -> JobPoolError:
+    """Submit to a pool whose jobs cannot serve, and return the error of all its futures."""
     begin = time.monotonic()
-    with site.pool(2, **keywords) as pool:
+    with site.pool(4, **keywords) as pool:
         futures = [pool.submit(square, number) for number in range(10)]
         errors = [future.exception(PATIENCE) for future in futures]
         assert all(isinstance(error, JobsFailed) for error in errors), errors
-        error = errors[0]
-        assert isinstance(error, JobPoolError)
-        assert error.job
-        assert error.log
-        if "setup" in keywords:
-            assert "no such module" in error.tail
-            assert "3" in error.words
         assert len(list(pool.log_directory.glob("*.log"))) <= 6
         with pytest.raises(PoolBroken):
             pool.submit(square, 1).result(PATIENCE)  # at the submit, or by the future of one that just got in
     assert time.monotonic() - begin < PATIENCE
+    assert isinstance(errors[0], JobPoolError)
+    return errors[0]
 
 
+@pytest.mark.slow
+def test_jobs_that_never_serve_break_the_pool_and_say_why(site: Site) -> None:
+    error = never_serve(site, setup=["echo no such module >&2", "exit 3"])
+    assert error.job
+    assert error.log
+    assert "no such module" in error.tail
+    assert "3" in error.words
+
+
+@pytest.mark.slow
+def test_an_interpreter_that_is_none_breaks_the_pool(fake_site: FakeSite) -> None:
+    error = never_serve(fake_site, python="/bin/false")
+    assert error.job
+    assert error.log
+    assert "FAILED" in error.words
+
+
+@pytest.mark.slow
 def test_a_log_directory_that_the_jobs_cannot_write_is_said(fake_site: FakeSite, tmp_path: Path) -> None:
     """The client can write it, the node cannot: as with a disk of the login node's own."""
     logs = tmp_path / "logs"
@@ -204,6 +236,7 @@ def test_a_submit_that_is_lost_is_looked_up_and_not_repeated(fake_site: FakeSite
         assert len(fake_site.cluster.commands_of("sbatch")) == 1
 
 
+@pytest.mark.slow
 def test_a_submit_that_came_to_nothing_is_made_again(fake_site: FakeSite) -> None:
     fake_site.cluster.lose_answers(1, jobs_exist=False)
     with fake_site.pool(1) as pool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Gate, running
+from gates import Gate, running
 from sites import PATIENCE, Site
 
 from jobpool import JobPoolExecutor
@@ -332,7 +332,7 @@ def test_an_initializer_that_fails_breaks_the_pool_with_its_words(site: Site) ->
             assert isinstance(error, cf.BrokenExecutor)
             assert "no licence server" in str(error)
         with pytest.raises(cf.BrokenExecutor):
-            pool.submit(pid)
+            pool.submit(pid).result(PATIENCE)  # at the submit, or by the future of one that just got in
 
 
 # The end

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Gate
+from gates import Gate
 from sites import PATIENCE, Site
 
 from jobpool import JobPoolExecutor

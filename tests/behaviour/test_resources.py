@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Gate
+from gates import Gate
 from sites import PATIENCE, Site
 
 from jobpool import JobPoolExecutor

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobpool import JobPoolExecutor
+from jobpool.ui import waiting
 
 
 def called_back(future: Future[Any], callback: Any) -> list[Any]:
@@ -71,13 +72,11 @@ class Broken:
         raise ValueError("I/O operation on closed file")
 
 
-def test_a_notice_that_cannot_be_written_ends_nothing(pool: JobPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stderr_that_is_gone_is_not_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In the connection's thread an exception would end the connection, and the pool with it.
+    monkeypatch.setattr(waiting, "QUIET", 0.0)
     monkeypatch.setattr(sys, "stderr", Broken())
-    connection = pool._connection
-
-    def hear() -> None:
-        assert connection._link is not None
-        connection._link._take(("notice", "something is odd", True))
-
-    connection._loop.call_soon_threadsafe(hear)
-    assert pool.submit(abs, -3).result(30) == 3
+    line = waiting.WaitingLine()
+    line.say("something is odd", warning=True)
+    line.show({"jobs": []})
+    line.clear()

@@ -19,7 +19,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 from jobpool.batch.base import BatchSystem
@@ -118,7 +118,7 @@ class Control:
 
     async def _start_dask(self) -> int:
         """Start the Scheduler and let the agents join it; return its port."""
-        scheduler_class = await asyncio.to_thread(_import_dask)
+        scheduler_class = await asyncio.to_thread(_import_dask, self._spec.sys_path)
         scheduler = scheduler_class(self._directory.path)
         port = await scheduler.listen(self._host)
         self._scheduler = scheduler
@@ -361,10 +361,11 @@ def _core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, li
     )
 
 
-def _import_dask() -> type[DaskScheduler]:
+def _import_dask(paths: Sequence[str]) -> type[DaskScheduler]:
     # Importing Dask takes 0.3 s and 40 MB: only for those who use it.
     from jobpool import dask_config
 
+    dask_config.extend_path(paths)
     dask_config.quiet_logging()
     from jobpool.server.dask_side import DaskScheduler
 

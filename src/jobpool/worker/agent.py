@@ -228,9 +228,8 @@ class Agent:
 
     async def _be_dask_worker(self, port: int) -> None:
         assert self._crew is not None
-        # Tasks of a graph are unpickled in this process: a module that is not found would end the Worker.
-        sys.path += [path for path in self._settings["sys_path"] if path not in sys.path and Path(path).exists()]
-        dask_side = await asyncio.to_thread(_import_dask)
+        # A module that is not found would end the Worker.
+        dask_side = await asyncio.to_thread(_import_dask, self._settings["sys_path"])
         self._scratch = Path(tempfile.mkdtemp(prefix="jobpool-"))
         while not self._end.is_set():
             self._worker = await dask_side.start_worker(
@@ -301,9 +300,10 @@ class Agent:
                 assert_never(report)
 
 
-def _import_dask() -> ModuleType:
+def _import_dask(paths: Sequence[str]) -> ModuleType:
     from jobpool import dask_config
 
+    dask_config.extend_path(paths)
     dask_config.quiet_logging()
     return importlib.import_module("jobpool.worker.dask_side")
 
