@@ -53,7 +53,10 @@ class JobFuture(Future[T]):
         return self._log.decode(errors="replace")
 
     def cancel(self) -> bool:
-        """Cancel the call if it has not started: it will never run. Return False when it runs or has ended."""
+        """Cancel the call if it is not known to run or to have ended, else return False.
+
+        It will not run. One that its worker begins at that very moment, before the news of it is here, is killed there.
+        """
         # The standard library's executors notify the waiters when a thread meets the cancelled item; nobody here would
         # meet it, so state and waiters change together.
         with self._condition:
