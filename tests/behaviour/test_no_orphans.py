@@ -145,3 +145,64 @@ def test_keys_are_gone_when_the_pool_is(site: Site, tmp_path: Path) -> None:
         script.nothing_left()
         assert not list(directory.glob("*.pem"))
         assert (directory / "logs").is_dir()
+
+
+NOTEBOOK = """\
+    import time
+    from pathlib import Path
+    from jupyter_client import KernelManager
+
+    CELL = '''
+    import subprocess
+    import time
+    from jobpool import JobPoolExecutor
+
+    def work(number):
+        subprocess.run(["sleep", "300"])
+
+    with JobPoolExecutor(2) as pool:
+        futures = [pool.submit(work, number) for number in range(6)]
+        while sum(future.running() for future in futures) < 2:
+            time.sleep(0.02)
+        print("working", flush=True)
+        futures[0].result()
+    '''
+
+    def see(client, word):
+        while True:
+            message = client.get_iopub_msg(timeout=60)
+            if word in str(message["content"].get("text", "")) + str(message["content"].get("ename", "")):
+                print(word, flush=True)
+                return
+
+    kernel = KernelManager()
+    kernel.start_kernel()
+    client = kernel.blocking_client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    client.execute(CELL, stop_on_error=False)
+    see(client, "working")
+    while not Path("interrupt").exists():
+        time.sleep(0.02)
+    kernel.interrupt_kernel()
+    see(client, "KeyboardInterrupt")
+    client.execute("print('alive' * 2)")
+    see(client, "alivealive")
+    while not Path("end").exists():
+        time.sleep(0.02)
+    client.stop_channels()
+    kernel.shutdown_kernel(now=True)
+    """
+
+
+def test_a_cell_of_a_notebook_is_interrupted(site: Site, tmp_path: Path) -> None:
+    with started(site, tmp_path, NOTEBOOK) as script:
+        works(script)
+        (tmp_path / "interrupt").touch()
+        script.wait_for("KeyboardInterrupt")
+        # The kernel lives, and is all that is left.
+        script.wait_for("alivealive")
+        assert wait_until(lambda: not any("jobpool" in " ".join(p.cmdline()) for p in script.processes()), PATIENCE)
+        assert not script.site.jobs_in_queue(script.pool)
+        (tmp_path / "end").touch()
+        script.nothing_left()
