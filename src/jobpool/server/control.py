@@ -170,6 +170,8 @@ class Control:
                 self._spawn(self._asking.cancel(names, ids))
             case e.Retract(job, ids):
                 self._agents.send(job, "retract", list(ids))
+            case e.TakeBack(job):
+                self._agents.send(job, "take back")
             case e.StopAgent(job, why, drain):
                 self._agents.send(job, "stop", why, drain)
             case e.BreakPool(error):
