@@ -12,6 +12,7 @@ What cannot travel is named, with the argument or variable that holds it, by :cl
 
 from __future__ import annotations
 
+import builtins
 import functools
 import hashlib
 import io
@@ -176,12 +177,20 @@ def _dumps(value: object, *, own_by_value: bool) -> bytes:
         return _by_value(value)
 
 
+_OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
+"""Variables of a module that belong to the Python that imported it."""
+
+
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, functools._lru_cache_wrapper) and _travels_by_value(value.__module__):
             return _cached_again, (value.cache_parameters(), value.__wrapped__)
+        if isinstance(value, ModuleType) and _travels_by_value(value.__name__):
+            # In two steps, as cloudpickle does it for functions and classes but not for modules: those of a package
+            # know each other.
+            return ModuleType, (value.__name__,), _own_variables(value), None, None, _set_variables
         return super().reducer_override(value)
 
 
@@ -194,6 +203,14 @@ def _by_value(value: object) -> bytes:
 def _cached_again(parameters: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
     again: Callable[..., Any] = functools.lru_cache(**parameters)(function)
     return again
+
+
+def _own_variables(module: ModuleType) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT}
+
+
+def _set_variables(module: ModuleType, variables: dict[str, Any]) -> None:
+    vars(module).update(variables, __builtins__=builtins)
 
 
 def _travels_by_value(module: str) -> bool:
