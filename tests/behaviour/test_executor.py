@@ -214,18 +214,19 @@ def test_large_arguments_and_results_travel(pool: JobPoolExecutor) -> None:
 # What cannot travel
 
 
-def test_what_cannot_be_pickled_is_named_at_the_call(pool: JobPoolExecutor) -> None:
+def test_what_cannot_be_pickled_is_named_by_its_future(pool: JobPoolExecutor) -> None:
     lock = threading.Lock()
-    with pytest.raises(NotPicklable, match="lock") as caught:
-        pool.submit(double, lock)  # type: ignore[arg-type]
-    assert isinstance(caught.value, pickle.PicklingError)
 
     def uses_it() -> None:
         lock.acquire()
 
-    with pytest.raises(NotPicklable, match="lock"):
-        pool.submit(uses_it)
-    assert pool.submit(double, 1).result(PATIENCE) == 2
+    before, wrong, unusable = pool.submit(double, 1), pool.submit(double, lock), pool.submit(uses_it)  # type: ignore[arg-type]
+    for future in (wrong, unusable):
+        with pytest.raises(NotPicklable, match="lock") as caught:
+            future.result(PATIENCE)
+        assert isinstance(caught.value, pickle.PicklingError)
+        assert isinstance(caught.value.__cause__, TypeError)
+    assert before.result(PATIENCE) == 2
 
 
 def test_a_result_that_cannot_be_pickled_fails_its_call_alone(pool: JobPoolExecutor) -> None:

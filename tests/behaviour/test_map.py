@@ -52,9 +52,18 @@ def test_sizes_below_one_are_refused_at_the_call(pool: JobPoolExecutor, keywords
         pool.map(double, [1], **keywords)
 
 
-def test_items_that_cannot_travel_are_refused_at_the_call(pool: JobPoolExecutor) -> None:
+def test_an_item_that_cannot_travel_costs_its_own_place(pool: JobPoolExecutor) -> None:
+    results = pool.map(double, [1, (number for number in ())])  # type: ignore[list-item]
+    assert next(results) == 2
     with pytest.raises(NotPicklable, match="generator"):
-        pool.map(double, [1, (number for number in ())])  # type: ignore[list-item]
+        next(results)
+
+
+@pytest.mark.parametrize("chunksize", [None, 3])
+def test_a_function_that_cannot_travel_fails_the_first_result(pool: JobPoolExecutor, chunksize: int | None) -> None:
+    stuck = (number for number in ())
+    with pytest.raises(NotPicklable, match="generator"):
+        next(pool.map(lambda number: next(stuck), itertools.count(), chunksize=chunksize, buffersize=2))
 
 
 def test_a_timeout_counts_from_the_call(pool: JobPoolExecutor, gate: Gate) -> None:
