@@ -23,13 +23,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobpool import tls, wire
-from jobpool.errors import JobPoolError, NotPicklable, PoolBroken, from_data
+from jobpool.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroken, from_data
 from jobpool.future import Job, JobFuture
 from jobpool.home import PoolDirectory
 from jobpool.link import Link, LinkClosed, dial, in_parts
 from jobpool.model import Usage
-from jobpool.pickling import loads_exception
-from jobpool.returning import loads_home
+from jobpool.pickling import loads_exception, loads_result
 from jobpool.server.reap import reap
 from jobpool.ui.waiting import WaitingLine
 from jobpool.units import Memory
@@ -320,8 +319,8 @@ class Connection:
             self._end(id, error=loads_exception(payload))
             return
         try:
-            result = loads_home(payload)
-        except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code, and the error is the result
+            result = loads_result(payload)
+        except NotUnpicklable as error:
             self._end(id, error=error)
         else:
             self._end(id, result=result)

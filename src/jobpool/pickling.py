@@ -30,7 +30,7 @@ from typing import Any
 
 import cloudpickle
 
-from jobpool.errors import NotPicklable
+from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.returning import loads_home
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "loads_arguments",
     "loads_exception",
     "loads_function",
+    "loads_result",
     "register_own_modules",
 ]
 
@@ -107,46 +108,56 @@ def dumps_exception(error: BaseException) -> bytes:
     text = "".join(traceback.format_exception(error))
     try:
         pickled = cloudpickle.dumps(error, 5)
-    except Exception as reason:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        pickled = pickle.dumps(_exception_error(_describe(error), f"which cannot be pickled: {_words(reason)}"), 5)
+    except BaseException as reason:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        pickled = pickle.dumps(
+            _exception_error(NotPicklable, _describe(error), f"which cannot be pickled: {_words(reason)}"), 5
+        )
     return pickle.dumps((pickled, _describe(error), text), 5)
 
 
 def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Callable[..., Any]:
     """Make the function again on the worker, with ``load``.
 
-    Raises ``NotPicklable`` that says which module is missing there, and where it was looked for.
+    Raises ``NotUnpicklable`` that says which module is missing there, and where it was looked for.
     """
     try:
         function: Callable[..., Any] = load(data)
-    except Exception as reason:  # importing the user's module runs the user's code
+    except BaseException as reason:  # importing the user's module runs the user's code, which may exit
         raise _loading_error("the function", reason) from reason
     return function
 
 
 def loads_arguments(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Make the arguments again on the worker. Raises ``NotPicklable`` as :func:`loads_function` does."""
+    """Make the arguments again on the worker. Raises ``NotUnpicklable`` as :func:`loads_function` does."""
     try:
         args, kwargs = loads(data)
-    except Exception as reason:  # __setstate__ runs the user's code
+    except BaseException as reason:  # __setstate__ runs the user's code
         raise _loading_error("an argument", reason) from reason
     return args, kwargs
+
+
+def loads_result(data: bytes) -> Any:
+    """Make a result again in the client. Raises ``NotUnpicklable``."""
+    try:
+        return loads_home(data)
+    except BaseException as reason:  # as above; a sys.exit() there would end the thread on which all futures wait
+        raise NotUnpicklable(f"the call's result cannot be unpickled here: {_words(reason)}") from reason
 
 
 def loads_exception(data: bytes) -> BaseException:
     """Make the exception of a call again in the client; its cause is the traceback from the worker, as text.
 
-    Never raises: an exception that cannot be made again becomes ``NotPicklable`` with its type and text.
+    Never raises: an exception that cannot be made again becomes ``NotUnpicklable`` with its type and text.
     """
     pickled, described, text = loads(data)
     try:
         error = loads_home(pickled)
-    except Exception as reason:  # noqa: BLE001 - an exception's own __init__ runs here
-        error = _exception_error(described, f"which cannot be made again here: {_words(reason)}")
+    except BaseException as reason:  # noqa: BLE001 - an exception's own __init__ runs here
+        error = _exception_error(NotUnpicklable, described, f"which cannot be made again here: {_words(reason)}")
     if isinstance(error, BaseException):
         raised = error
     else:
-        raised = _exception_error(described, f"which came back as {_name(type(error))}")
+        raised = _exception_error(NotUnpicklable, described, f"which came back as {_name(type(error))}")
     raised.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
     return raised
 
@@ -338,18 +349,18 @@ def _fails(value: object) -> bool:
     return False
 
 
-def _exception_error(described: str, why: str) -> NotPicklable:
-    return NotPicklable(
+def _exception_error(kind: type[NotPicklable], described: str, why: str) -> NotPicklable:
+    return kind(
         f"the call raised {described}, {why}",
         advice="give the exception arguments that pickle can pass to its __init__ again, or raise a built-in one",
     )
 
 
-def _loading_error(what: str, reason: Exception) -> NotPicklable:
+def _loading_error(what: str, reason: BaseException) -> NotUnpicklable:
     missing = getattr(reason, "name", None) if isinstance(reason, ImportError) else None
     if missing is None:
-        return NotPicklable(f"{what} cannot be unpickled on the worker: {_words(reason)}")
-    return NotPicklable(
+        return NotUnpicklable(f"{what} cannot be unpickled on the worker: {_words(reason)}")
+    return NotUnpicklable(
         f"{what} needs the module {missing!r}, which cannot be imported on the worker: {_words(reason)}",
         advice=f"install {missing!r} in the environment of the workers ({sys.prefix}), or put its directory on "
         f"PYTHONPATH; looked for in: {os.pathsep.join(sys.path)}",
