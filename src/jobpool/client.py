@@ -28,7 +28,7 @@ from jobpool.future import Job, JobFuture
 from jobpool.home import PoolDirectory
 from jobpool.link import Link, LinkClosed, dial, in_parts
 from jobpool.model import Usage
-from jobpool.pickling import loads_exception, loads_result
+from jobpool.pickling import detached, loads_exception, loads_result
 from jobpool.server.reap import reap
 from jobpool.ui.waiting import WaitingLine
 from jobpool.units import Memory
@@ -321,7 +321,7 @@ class Connection:
         try:
             result = loads_result(payload)
         except NotUnpicklable as error:
-            self._end(id, error=error)
+            self._end(id, error=detached(error))
         else:
             self._end(id, result=result)
 

@@ -26,7 +26,7 @@ from jobpool.errors import ConfigError, NotPicklable, PoolBroken
 from jobpool.future import JobFuture
 from jobpool.home import PoolDirectory
 from jobpool.model import Bind
-from jobpool.pickling import dumps_arguments, dumps_function, dumps_initializer, register_own_modules
+from jobpool.pickling import detached, dumps_arguments, dumps_function, dumps_initializer, register_own_modules
 from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
@@ -382,14 +382,14 @@ def _function(fn: Callable[..., Any]) -> tuple[str, bytes | NotPicklable]:
     try:
         return dumps_function(fn)
     except NotPicklable as error:
-        return "", error
+        return "", detached(error)
 
 
 def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | NotPicklable:
     try:
         return dumps_arguments(args, kwargs)
     except NotPicklable as error:
-        return error
+        return detached(error)
 
 
 def _umask() -> int:

@@ -34,6 +34,7 @@ from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.returning import loads_home
 
 __all__ = [
+    "detached",
     "dumps_arguments",
     "dumps_exception",
     "dumps_function",
@@ -160,6 +161,20 @@ def loads_exception(data: bytes) -> BaseException:
         raised = _exception_error(NotUnpicklable, described, f"which came back as {_name(type(error))}")
     raised.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
     return raised
+
+
+def detached(error: NotPicklable) -> NotPicklable:
+    """Return an error for a future to keep: with text in the place of its tracebacks.
+
+    These hold the frames of all callers, and so the arguments, and often the future itself: a cycle.
+    """
+    reason = error.__cause__
+    if reason is not None:
+        text = "".join(traceback.format_exception(reason))
+        reason.__cause__, reason.__context__ = _RemoteTraceback(f'\n"""\n{text}"""'), None
+        reason.__traceback__ = None
+    error.__traceback__ = None
+    return error
 
 
 # ------------------------------------------------------------------------------------------------ fast path

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gates import Gate
@@ -96,6 +99,25 @@ def test_buffersize_reads_no_further_ahead(pool: JobPoolExecutor) -> None:
     assert [next(results) for _ in range(10)] == [2 * number for number in range(10)]
     assert len(read) == 15
     results.close()  # type: ignore[attr-defined]
+
+
+class Thing:
+    pass
+
+
+@pytest.mark.parametrize("keywords", [{}, {"chunksize": 3}, {"buffersize": 2}, {"progress": True}], ids=str)
+def test_nothing_holds_a_result_but_who_took_it(pool: JobPoolExecutor, keywords: dict[str, Any]) -> None:
+    def make(_: int) -> Thing:
+        return Thing()
+
+    gc.disable()
+    try:
+        for thing in pool.map(make, range(10), **keywords):
+            seen = weakref.ref(thing)
+            del thing
+            assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_results_that_nobody_takes_are_cancelled(pool: JobPoolExecutor, gate: Gate) -> None:
