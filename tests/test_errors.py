@@ -48,6 +48,7 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
         ("CallTimedOut", TimeoutError),
         ("JobLost", BrokenProcessPool),
         ("NotPicklable", pickle.PicklingError),
+        ("NotUnpicklable", BrokenProcessPool),
     ],
 )
 def test_code_written_for_the_standard_library_catches_them(kind: str, standard: type[Exception]) -> None:

@@ -259,3 +259,20 @@ def test_a_class_that_comes_home_stays_the_one_that_is_here(tmp_path: Path) -> N
     script.write_text(HOME_AND_BACK)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.stdout == "7\n", done.stderr
+
+
+def test_modules_that_import_each_other_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "analysis"
+    package.mkdir()
+    (package / "__init__.py").write_text("SCALE = 10\n")
+    (package / "steps.py").write_text("import analysis.flow\ndef step(x): return analysis.flow.scaled(x) + 1\n")
+    (package / "flow.py").write_text(
+        "import analysis.steps\ndef scaled(x): return analysis.SCALE * x\ndef whole(x): return analysis.steps.step(x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import analysis.flow  # type: ignore[import-not-found]
+
+    pickled = pickling.dumps_function(analysis.flow.whole)[1]
+    there = "import sys, pickle; print(pickle.loads(sys.stdin.buffer.read())(4))"
+    done = subprocess.run([sys.executable, "-c", there], input=pickled, capture_output=True, check=True)
+    assert done.stdout == b"41\n"

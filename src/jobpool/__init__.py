@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         JobPoolError,
         JobsFailed,
         NotPicklable,
+        NotUnpicklable,
         PoolBroken,
         RequestRefused,
     )
@@ -50,6 +51,7 @@ __all__ = [
     "JobsFailed",
     "Memory",
     "NotPicklable",
+    "NotUnpicklable",
     "PoolBroken",
     "RequestRefused",
 ]

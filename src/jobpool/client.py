@@ -23,13 +23,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobpool import tls, wire
-from jobpool.errors import JobPoolError, NotPicklable, PoolBroken, from_data
+from jobpool.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroken, from_data
 from jobpool.future import Job, JobFuture
 from jobpool.home import PoolDirectory
 from jobpool.link import Link, LinkClosed, dial, in_parts
 from jobpool.model import Usage
-from jobpool.pickling import loads_exception
-from jobpool.returning import loads_home
+from jobpool.pickling import detached, loads_exception, loads_result
 from jobpool.server.reap import reap
 from jobpool.ui.waiting import WaitingLine
 from jobpool.units import Memory
@@ -116,28 +115,35 @@ class Connection:
 
     # ------------------------------------------------------------------------------------- from the caller's threads
 
-    def submit(self, function: tuple[str, bytes], payloads: Iterable[bytes]) -> list[JobFuture[Any]]:
-        """Send calls of one function on their way. Raises ``PoolBroken`` when nothing can run any more."""
+    def submit(
+        self, function: tuple[str, bytes | NotPicklable], payloads: Iterable[bytes | NotPicklable]
+    ) -> list[JobFuture[Any]]:
+        """Send calls of one function on their way. What cannot travel is the exception of its future.
+
+        Raises ``PoolBroken`` when nothing can run any more.
+        """
         if self.foreign:
             raise RuntimeError("this pool belongs to the process that this one was forked from: make another one here")
         key, pickled = function
         futures = []
-        _check_size("the function", pickled)
+        refused = _refusal("the function", pickled)
         with self._lock:
             if self.broken is not None:
                 raise self.broken
             if self.ended.is_set():
                 raise PoolBroken("the pool's server has ended")
-            if key not in self._sent_functions:
+            if refused is None and key not in self._sent_functions:
                 self._sent_functions.add(key)
-                self._functions[key] = pickled
+                self._functions[key] = pickled  # type: ignore[assignment]  # no refusal: it is bytes
             for payload in payloads:
-                _check_size("the arguments", payload)
                 id = next(self._ids)
                 future: JobFuture[Any] = JobFuture(id, self.cancelled)
-                self._futures[id] = future
-                self._calls.append((id, key, payload))
                 futures.append(future)
+                if error := refused or _refusal("the arguments", payload):
+                    future.set_exception(error)
+                    continue
+                self._futures[id] = future
+                self._calls.append((id, key, payload))  # type: ignore[arg-type]
             self._wake()
         return futures
 
@@ -313,9 +319,9 @@ class Connection:
             self._end(id, error=loads_exception(payload))
             return
         try:
-            result = loads_home(payload)
-        except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code, and the error is the result
-            self._end(id, error=error)
+            result = loads_result(payload)
+        except NotUnpicklable as error:
+            self._end(id, error=detached(error))
         else:
             self._end(id, result=result)
 
@@ -374,12 +380,16 @@ async def _end_tasks() -> None:
     await asyncio.gather(*rest, return_exceptions=True)
 
 
-def _check_size(what: str, pickled: bytes) -> None:
-    if len(pickled) > LARGEST:
-        raise NotPicklable(
-            f"{what} of the call: {Memory(len(pickled))} pickled, more than the {Memory(LARGEST)} that can be sent",
-            advice="write the data to a file that the nodes share, and give its path",
-        )
+def _refusal(what: str, pickled: bytes | NotPicklable) -> NotPicklable | None:
+    """Return why this cannot be sent, if it cannot."""
+    if isinstance(pickled, NotPicklable):
+        return pickled
+    if len(pickled) <= LARGEST:
+        return None
+    return NotPicklable(
+        f"{what} of the call: {Memory(len(pickled))} pickled, more than the {Memory(LARGEST)} that can be sent",
+        advice="write the data to a file that the nodes share, and give its path",
+    )
 
 
 def _last_lines(path: Path) -> str:

@@ -15,6 +15,7 @@
         ├── CallTimedOut (TimeoutError)         its job's walltime ended
         ├── JobLost (BrokenProcessPool)         its job ended under it, and it may not run again
         └── NotPicklable (PicklingError)        function, arguments or result cannot travel
+            └── NotUnpicklable (BrokenProcessPool)  one travelled, and cannot be made again on the other side
 
 Every exception here can be turned into plain data (:meth:`JobPoolError.as_data`) and back (:func:`from_data`): the
 server decides, the client raises.
@@ -40,6 +41,7 @@ __all__ = [
     "JobPoolError",
     "JobsFailed",
     "NotPicklable",
+    "NotUnpicklable",
     "PoolBroken",
     "RequestRefused",
     "from_data",
@@ -159,6 +161,10 @@ class JobLost(CallFailed, BrokenProcessPool):
 
 class NotPicklable(CallFailed, pickle.PicklingError):
     """A function, an argument or a result cannot travel between processes."""
+
+
+class NotUnpicklable(NotPicklable, BrokenProcessPool):
+    """It was pickled, but making it again on the other side raised. This breaks a whole ``ProcessPoolExecutor``."""
 
 
 def _rebuild(kind: type[JobPoolError], message: str, details: Mapping[str, Any]) -> JobPoolError:

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
 from jobpool import config, mapping
 from jobpool.batch import registry
 from jobpool.client import OPEN, Connection
-from jobpool.errors import ConfigError, PoolBroken
+from jobpool.errors import ConfigError, NotPicklable, PoolBroken
 from jobpool.future import JobFuture
 from jobpool.home import PoolDirectory
 from jobpool.model import Bind
-from jobpool.pickling import dumps_arguments, dumps_function, dumps_initializer, register_own_modules
+from jobpool.pickling import detached, dumps_arguments, dumps_function, dumps_initializer, register_own_modules
 from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
@@ -181,16 +181,18 @@ class JobPoolExecutor(Executor):
         """Run ``fn(*args, **kwargs)`` on a worker and return its future.
 
         Functions and classes of ``__main__``, of a notebook, and of modules that are not installed travel by value,
-        with the global variables that they use as they are now.
+        with the global variables that they use as they are now. If the function or an argument cannot travel, the
+        future's exception is ``NotPicklable``, whose message names it.
 
         Raises:
-            NotPicklable: The function or an argument cannot travel; the message names it.
             RuntimeError: After ``shutdown``.
             PoolBroken: The pool can run nothing any more; the message says why.
         """
-        return self._submit(dumps_function(fn), [dumps_arguments(args, kwargs)])[0]
+        return self._submit(_function(fn), [_arguments(args, kwargs)])[0]
 
-    def _submit(self, function: tuple[str, bytes], payloads: Iterable[bytes]) -> list[JobFuture[Any]]:
+    def _submit(
+        self, function: tuple[str, bytes | NotPicklable], payloads: Iterable[bytes | NotPicklable]
+    ) -> list[JobFuture[Any]]:
         with self._lock:
             if self._shutdown:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -217,7 +219,7 @@ class JobPoolExecutor(Executor):
 
         Raises:
             ValueError: ``chunksize`` or ``buffersize`` below 1.
-            NotPicklable, RuntimeError, PoolBroken: As :meth:`submit`.
+            RuntimeError, PoolBroken: As :meth:`submit`.
         """
         if chunksize is not None and chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -239,8 +241,8 @@ class JobPoolExecutor(Executor):
         self, fn: Callable[..., T], arguments: Iterator[tuple[Any, ...]], buffersize: int | None, end: float | None
     ) -> Iterator[T]:
         """Submit (now, not at the first ``next``) and return the iterator over the results."""
-        function = dumps_function(fn)
-        payloads = (dumps_arguments(args, {}) for args in arguments)
+        function = _function(fn)
+        payloads = (_arguments(args, {}) for args in arguments)
         futures = deque(self._submit(function, list(itertools.islice(payloads, buffersize))))
         executor = weakref.ref(self)  # a forgotten iterator must not keep the pool alive
 
@@ -374,6 +376,20 @@ class JobPoolExecutor(Executor):
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system
         return f"<JobPoolExecutor {self.name} ({state}), at most {self._settings.max_workers} workers>"
+
+
+def _function(fn: Callable[..., Any]) -> tuple[str, bytes | NotPicklable]:
+    try:
+        return dumps_function(fn)
+    except NotPicklable as error:
+        return "", detached(error)
+
+
+def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | NotPicklable:
+    try:
+        return dumps_arguments(args, kwargs)
+    except NotPicklable as error:
+        return detached(error)
 
 
 def _umask() -> int:

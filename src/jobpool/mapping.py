@@ -19,13 +19,10 @@ def in_order(futures: deque[JobFuture[Any]], more: Callable[[], None], end: floa
     """Yield the results in order, dropping each future before its result is out, and cancel the rest when left."""
     try:
         while futures:
-            future = futures[0]
-            result = future.result(None if end is None else end - time.monotonic())
-            futures.popleft()
-            del future
+            futures[0].result(None if end is None else end - time.monotonic())
             more()
-            yield result
-            del result
+            # Not by a variable, which would hold the result until somebody asks for the next one.
+            yield futures.popleft().result()
     finally:
         for future in futures:
             future.cancel()
@@ -61,4 +58,10 @@ def with_progress(results: Iterator[T], total: int | None) -> Iterator[T]:
     """Yield the results under a progress bar: a widget in a notebook, text elsewhere."""
     from tqdm.auto import tqdm
 
-    yield from tqdm(results, total=total, unit="call")
+    with tqdm(total=total, unit="call") as bar:
+
+        def shown(result: T) -> T:
+            bar.update()
+            return result
+
+        yield from map(shown, results)  # tqdm's own iterator holds each result until the next

@@ -12,6 +12,7 @@ What cannot travel is named, with the argument or variable that holds it, by :cl
 
 from __future__ import annotations
 
+import builtins
 import functools
 import hashlib
 import io
@@ -29,10 +30,11 @@ from typing import Any
 
 import cloudpickle
 
-from jobpool.errors import NotPicklable
+from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.returning import loads_home
 
 __all__ = [
+    "detached",
     "dumps_arguments",
     "dumps_exception",
     "dumps_function",
@@ -42,6 +44,7 @@ __all__ = [
     "loads_arguments",
     "loads_exception",
     "loads_function",
+    "loads_result",
     "register_own_modules",
 ]
 
@@ -106,48 +109,72 @@ def dumps_exception(error: BaseException) -> bytes:
     text = "".join(traceback.format_exception(error))
     try:
         pickled = cloudpickle.dumps(error, 5)
-    except Exception as reason:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        pickled = pickle.dumps(_exception_error(_describe(error), f"which cannot be pickled: {_words(reason)}"), 5)
+    except BaseException as reason:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        pickled = pickle.dumps(
+            _exception_error(NotPicklable, _describe(error), f"which cannot be pickled: {_words(reason)}"), 5
+        )
     return pickle.dumps((pickled, _describe(error), text), 5)
 
 
 def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Callable[..., Any]:
     """Make the function again on the worker, with ``load``.
 
-    Raises ``NotPicklable`` that says which module is missing there, and where it was looked for.
+    Raises ``NotUnpicklable`` that says which module is missing there, and where it was looked for.
     """
     try:
         function: Callable[..., Any] = load(data)
-    except Exception as reason:  # importing the user's module runs the user's code
+    except BaseException as reason:  # importing the user's module runs the user's code, which may exit
         raise _loading_error("the function", reason) from reason
     return function
 
 
 def loads_arguments(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Make the arguments again on the worker. Raises ``NotPicklable`` as :func:`loads_function` does."""
+    """Make the arguments again on the worker. Raises ``NotUnpicklable`` as :func:`loads_function` does."""
     try:
         args, kwargs = loads(data)
-    except Exception as reason:  # __setstate__ runs the user's code
+    except BaseException as reason:  # __setstate__ runs the user's code
         raise _loading_error("an argument", reason) from reason
     return args, kwargs
+
+
+def loads_result(data: bytes) -> Any:
+    """Make a result again in the client. Raises ``NotUnpicklable``."""
+    try:
+        return loads_home(data)
+    except BaseException as reason:  # as above; a sys.exit() there would end the thread on which all futures wait
+        raise NotUnpicklable(f"the call's result cannot be unpickled here: {_words(reason)}") from reason
 
 
 def loads_exception(data: bytes) -> BaseException:
     """Make the exception of a call again in the client; its cause is the traceback from the worker, as text.
 
-    Never raises: an exception that cannot be made again becomes ``NotPicklable`` with its type and text.
+    Never raises: an exception that cannot be made again becomes ``NotUnpicklable`` with its type and text.
     """
     pickled, described, text = loads(data)
     try:
         error = loads_home(pickled)
-    except Exception as reason:  # noqa: BLE001 - an exception's own __init__ runs here
-        error = _exception_error(described, f"which cannot be made again here: {_words(reason)}")
+    except BaseException as reason:  # noqa: BLE001 - an exception's own __init__ runs here
+        error = _exception_error(NotUnpicklable, described, f"which cannot be made again here: {_words(reason)}")
     if isinstance(error, BaseException):
         raised = error
     else:
-        raised = _exception_error(described, f"which came back as {_name(type(error))}")
+        raised = _exception_error(NotUnpicklable, described, f"which came back as {_name(type(error))}")
     raised.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
     return raised
+
+
+def detached(error: NotPicklable) -> NotPicklable:
+    """Return an error for a future to keep: with text in the place of its tracebacks.
+
+    These hold the frames of all callers, and so the arguments, and often the future itself: a cycle.
+    """
+    reason = error.__cause__
+    if reason is not None:
+        text = "".join(traceback.format_exception(reason))
+        reason.__cause__, reason.__context__ = _RemoteTraceback(f'\n"""\n{text}"""'), None
+        reason.__traceback__ = None
+    error.__traceback__ = None
+    return error
 
 
 # ------------------------------------------------------------------------------------------------ fast path
@@ -176,12 +203,20 @@ def _dumps(value: object, *, own_by_value: bool) -> bytes:
         return _by_value(value)
 
 
+_OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
+"""Variables of a module that belong to the Python that imported it."""
+
+
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, functools._lru_cache_wrapper) and _travels_by_value(value.__module__):
             return _cached_again, (value.cache_parameters(), value.__wrapped__)
+        if isinstance(value, ModuleType) and _travels_by_value(value.__name__):
+            # In two steps, as cloudpickle does it for functions and classes but not for modules: those of a package
+            # know each other.
+            return ModuleType, (value.__name__,), _own_variables(value), None, None, _set_variables
         return super().reducer_override(value)
 
 
@@ -194,6 +229,14 @@ def _by_value(value: object) -> bytes:
 def _cached_again(parameters: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
     again: Callable[..., Any] = functools.lru_cache(**parameters)(function)
     return again
+
+
+def _own_variables(module: ModuleType) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT}
+
+
+def _set_variables(module: ModuleType, variables: dict[str, Any]) -> None:
+    vars(module).update(variables, __builtins__=builtins)
 
 
 def _travels_by_value(module: str) -> bool:
@@ -321,18 +364,18 @@ def _fails(value: object) -> bool:
     return False
 
 
-def _exception_error(described: str, why: str) -> NotPicklable:
-    return NotPicklable(
+def _exception_error(kind: type[NotPicklable], described: str, why: str) -> NotPicklable:
+    return kind(
         f"the call raised {described}, {why}",
         advice="give the exception arguments that pickle can pass to its __init__ again, or raise a built-in one",
     )
 
 
-def _loading_error(what: str, reason: Exception) -> NotPicklable:
+def _loading_error(what: str, reason: BaseException) -> NotUnpicklable:
     missing = getattr(reason, "name", None) if isinstance(reason, ImportError) else None
     if missing is None:
-        return NotPicklable(f"{what} cannot be unpickled on the worker: {_words(reason)}")
-    return NotPicklable(
+        return NotUnpicklable(f"{what} cannot be unpickled on the worker: {_words(reason)}")
+    return NotUnpicklable(
         f"{what} needs the module {missing!r}, which cannot be imported on the worker: {_words(reason)}",
         advice=f"install {missing!r} in the environment of the workers ({sys.prefix}), or put its directory on "
         f"PYTHONPATH; looked for in: {os.pathsep.join(sys.path)}",

@@ -7,6 +7,7 @@ that is here is the original, and stays as it is.
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from collections.abc import Callable
@@ -35,22 +36,23 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
+        # What is returned holds the list and not this object: it keeps what it returned and what it made, so the result
+        # would live in a cycle until the garbage is collected.
         if found is not None and found in _MAKERS:
-            return self._noting_originals(found)
-        return self._set_state if found is not None and found is _SET_STATE else found
+            return functools.partial(_make_or_find, self._originals, found)
+        return functools.partial(_set_state, self._originals) if found is not None and found is _SET_STATE else found
 
-    def _noting_originals(self, make: Callable[..., type]) -> Callable[..., type]:
-        def make_or_find(*args: Any) -> type:
-            known = args[-2] in _KNOWN  # the class's number, before the argument for later versions
-            found = make(*args)
-            if known:
-                self._originals.append(found)
-            return found
 
-        return make_or_find
+def _make_or_find(originals: list[type], make: Callable[..., type], *args: Any) -> type:
+    known = args[-2] in _KNOWN  # the class's number, before the argument for later versions
+    found = make(*args)
+    if known:
+        originals.append(found)
+    return found
 
-    def _set_state(self, found: type, state: Any) -> Any:
-        if any(found is original for original in self._originals):
-            return found
-        assert _SET_STATE is not None
-        return _SET_STATE(found, state)
+
+def _set_state(originals: list[type], found: type, state: Any) -> Any:
+    if any(found is original for original in originals):
+        return found
+    assert _SET_STATE is not None
+    return _SET_STATE(found, state)

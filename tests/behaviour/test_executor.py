@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures as cf
 import ctypes
+import gc
 import os
 import pickle
 import subprocess
 import sys
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -214,18 +217,19 @@ def test_large_arguments_and_results_travel(pool: JobPoolExecutor) -> None:
 # What cannot travel
 
 
-def test_what_cannot_be_pickled_is_named_at_the_call(pool: JobPoolExecutor) -> None:
+def test_what_cannot_be_pickled_is_named_by_its_future(pool: JobPoolExecutor) -> None:
     lock = threading.Lock()
-    with pytest.raises(NotPicklable, match="lock") as caught:
-        pool.submit(double, lock)  # type: ignore[arg-type]
-    assert isinstance(caught.value, pickle.PicklingError)
 
     def uses_it() -> None:
         lock.acquire()
 
-    with pytest.raises(NotPicklable, match="lock"):
-        pool.submit(uses_it)
-    assert pool.submit(double, 1).result(PATIENCE) == 2
+    before, wrong, unusable = pool.submit(double, 1), pool.submit(double, lock), pool.submit(uses_it)  # type: ignore[arg-type]
+    for future in (wrong, unusable):
+        with pytest.raises(NotPicklable, match="lock") as caught:
+            future.result(PATIENCE)
+        assert isinstance(caught.value, pickle.PicklingError)
+        assert isinstance(caught.value.__cause__, TypeError)
+    assert before.result(PATIENCE) == 2
 
 
 def test_a_result_that_cannot_be_pickled_fails_its_call_alone(pool: JobPoolExecutor) -> None:
@@ -335,6 +339,69 @@ def test_an_initializer_that_fails_breaks_the_pool_with_its_words(site: Site) ->
             pool.submit(pid).result(PATIENCE)  # at the submit, or by the future of one that just got in
 
 
+# Nothing is kept
+
+
+class Thing:
+    """What a call gets and returns; ``how`` it fails to be made again."""
+
+    def __init__(self, how: str = "") -> None:
+        self.how = how
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.__dict__.update(state)
+        if self.how == "spoiled":
+            raise ValueError(self.how)
+
+
+def spoil(thing: Thing) -> Thing:
+    thing.how = "spoiled"
+    return thing
+
+
+def refuse(thing: Thing) -> Thing:
+    raise ValueError(thing)
+
+
+def test_what_cannot_be_pickled_is_gone_with_its_future(pool: JobPoolExecutor) -> None:
+    class Unwilling:
+        def __reduce__(self) -> str:
+            raise TypeError("unwilling")
+
+    gc.disable()
+    try:
+        given = Unwilling()
+        argument, future = weakref.ref(given), pool.submit(type, given)
+        del given
+        assert argument() is None
+        assert "in __reduce__" in str(future.exception().__cause__.__cause__)  # type: ignore[union-attr]
+        dropped = weakref.ref(future)
+        del future
+        assert dropped() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("function", [lambda thing: thing, spoil, refuse], ids=["result", "spoiled", "exception"])
+def test_arguments_results_and_futures_are_gone_when_they_are_dropped(
+    pool: JobPoolExecutor, function: Callable[[Thing], Thing]
+) -> None:
+    gc.disable()  # what only the collector finds is kept too long: it may be large
+    try:
+        given = Thing()
+        argument, future = weakref.ref(given), pool.submit(function, given)
+        del given
+        assert argument() is None
+        cf.wait([future], PATIENCE)
+        result = None if future.exception() else weakref.ref(future.result())
+        dropped = weakref.ref(future)
+        del future
+        assert wait_until(lambda: dropped() is None, 5)  # the thread that resolved it may still be at it
+        assert result is None or result() is None
+    finally:
+        gc.enable()
+
+
 # The end
 
 
@@ -361,6 +428,7 @@ def test_shutdown_without_waiting_and_with_cancelled_futures(site: Site, gate: G
         assert time.monotonic() - begin < 1
         assert all(future.cancelled() for future in waiting)
         assert not held.done()
+        assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)  # the server has heard of it
         gate.open()
         assert held.result(PATIENCE) == "held"
     assert gate.arrived("never") == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gates import Gate
@@ -52,9 +55,18 @@ def test_sizes_below_one_are_refused_at_the_call(pool: JobPoolExecutor, keywords
         pool.map(double, [1], **keywords)
 
 
-def test_items_that_cannot_travel_are_refused_at_the_call(pool: JobPoolExecutor) -> None:
+def test_an_item_that_cannot_travel_costs_its_own_place(pool: JobPoolExecutor) -> None:
+    results = pool.map(double, [1, (number for number in ())])  # type: ignore[list-item]
+    assert next(results) == 2
     with pytest.raises(NotPicklable, match="generator"):
-        pool.map(double, [1, (number for number in ())])  # type: ignore[list-item]
+        next(results)
+
+
+@pytest.mark.parametrize("chunksize", [None, 3])
+def test_a_function_that_cannot_travel_fails_the_first_result(pool: JobPoolExecutor, chunksize: int | None) -> None:
+    stuck = (number for number in ())
+    with pytest.raises(NotPicklable, match="generator"):
+        next(pool.map(lambda number: next(stuck), itertools.count(), chunksize=chunksize, buffersize=2))
 
 
 def test_a_timeout_counts_from_the_call(pool: JobPoolExecutor, gate: Gate) -> None:
@@ -87,6 +99,25 @@ def test_buffersize_reads_no_further_ahead(pool: JobPoolExecutor) -> None:
     assert [next(results) for _ in range(10)] == [2 * number for number in range(10)]
     assert len(read) == 15
     results.close()  # type: ignore[attr-defined]
+
+
+class Thing:
+    pass
+
+
+@pytest.mark.parametrize("keywords", [{}, {"chunksize": 3}, {"buffersize": 2}, {"progress": True}], ids=str)
+def test_nothing_holds_a_result_but_who_took_it(pool: JobPoolExecutor, keywords: dict[str, Any]) -> None:
+    def make(_: int) -> Thing:
+        return Thing()
+
+    gc.disable()
+    try:
+        for thing in pool.map(make, range(10), **keywords):
+            seen = weakref.ref(thing)
+            del thing
+            assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_results_that_nobody_takes_are_cancelled(pool: JobPoolExecutor, gate: Gate) -> None:

@@ -199,6 +199,7 @@ EXIT_CODES = {
     "JobPoolError": 1,
     "JobsFailed": 4,
     "NotPicklable": 1,
+    "NotUnpicklable": 1,
     "PoolBroken": 4,
     "RequestRefused": 3,
 }
