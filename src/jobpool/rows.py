@@ -15,8 +15,16 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
-from jobpool.pickling import dumps_arguments, dumps_exception, dumps_result, loads_arguments, loads_exception
-from jobpool.returning import loads_home
+from jobpool.errors import NotPicklable, NotUnpicklable
+from jobpool.pickling import (
+    detached,
+    dumps_arguments,
+    dumps_exception,
+    dumps_result,
+    loads_arguments,
+    loads_exception,
+    loads_result,
+)
 
 __all__ = ["IMMUTABLE", "Raised", "Results", "batches", "loads_results", "loads_rows"]
 
@@ -32,10 +40,10 @@ _TOGETHER, _APART = b"T", b"A"
 _VALUES, _RESULT, _EXCEPTION = 0, 1, 2
 
 
-def batches(items: Iterator[tuple[Any, ...]], most: int = ROWS) -> Iterator[tuple[bytes, int]]:
+def batches(items: Iterator[tuple[Any, ...]], most: int = ROWS) -> Iterator[tuple[bytes | NotPicklable, int]]:
     """Yield the arguments of the next calls, pickled, and how many calls they are for.
 
-    Raises ``NotPicklable`` that names the first argument which cannot travel.
+    Where they cannot travel: an error that names the first argument which cannot, for one call.
     """
     while rows := list(itertools.islice(items, min(most, ROWS))):
         if _is_plain(rows):
@@ -54,17 +62,22 @@ def _is_plain(rows: list[tuple[Any, ...]]) -> bool:
     return sum(len(arg) for row in rows for arg in row if isinstance(arg, (str, bytes))) <= PAYLOAD
 
 
-def _apart(rows: list[tuple[Any, ...]]) -> Iterator[tuple[bytes, int]]:
+def _apart(rows: list[tuple[Any, ...]]) -> Iterator[tuple[bytes | NotPicklable, int]]:
     parts: list[bytes] = []
-    size = 0
     for row in rows:
-        data = dumps_arguments(row, {})
-        if parts and size + len(data) > PAYLOAD:
+        try:
+            data: bytes | NotPicklable = dumps_arguments(row, {})
+        except NotPicklable as error:
+            data = detached(error)
+        if parts and (isinstance(data, NotPicklable) or sum(map(len, parts)) + len(data) > PAYLOAD):
             yield _APART + pickle.dumps(parts, 5), len(parts)
-            parts, size = [], 0
-        parts.append(data)
-        size += len(data)
-    yield _APART + pickle.dumps(parts, 5), len(parts)
+            parts = []
+        if isinstance(data, NotPicklable):
+            yield data, 1
+        else:
+            parts.append(data)
+    if parts:
+        yield _APART + pickle.dumps(parts, 5), len(parts)
 
 
 def loads_rows(payload: bytes) -> list[tuple[Any, ...]] | _Apart:
@@ -122,7 +135,7 @@ class Results:
         return payload
 
 
-def loads_results(payload: bytes) -> list[tuple[bool, Any]] | list[Any]:
+def loads_results(payload: bytes) -> list[Any]:
     """Return what came of calls, in the client: ``Raised`` stands for an exception."""
     content = memoryview(payload)[1:]
     values: list[Any] = pickle.loads(content)
@@ -150,6 +163,6 @@ class Raised:
 
 def _result(data: bytes) -> Any:
     try:
-        return loads_home(data)
-    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code, and the error is the result
-        return Raised(error)
+        return loads_result(data)
+    except NotUnpicklable as error:
+        return Raised(detached(error))

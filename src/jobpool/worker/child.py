@@ -181,6 +181,7 @@ class _Worker:
                     add_value(value)
                 else:
                     results.add(value)
+                    value = None  # it may be large, and the next call long
             except BaseException as error:  # noqa: BLE001 - as in _call
                 results.add_exception(error.with_traceback(_without_first(error)))
             id += 1
