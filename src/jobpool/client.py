@@ -134,12 +134,12 @@ class Connection:
 
         Raises ``PoolBroken`` when nothing can run any more.
         """
-        key, futures = function[0], []
+        key, futures, tell_cancelled = function[0], [], self.cancelled
         with self._lock:
             refused = self._admit(function)
             for payload in payloads:
                 id = next(self._ids)
-                future: JobFuture[Any] = JobFuture(id, self.cancelled)
+                future: JobFuture[Any] = JobFuture(id, tell_cancelled)
                 futures.append(future)
                 if error := refused or _refusal("the arguments", payload):
                     future.set_exception(error)
