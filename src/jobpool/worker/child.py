@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import logging
 import os
 import random
 import select
@@ -42,6 +43,9 @@ LOG_KEPT = 64 * 1024
 KILL_FIRST = 200
 """Added to oom_score_adj: 20 % of the limit. A job has many small workers and one agent, which holds all results on
 their way; when memory runs out the kernel shall take a worker, even where the agent is larger."""
+
+_LOGGER = logging.getLogger("concurrent.futures")
+"""Where the standard library's workers say that their initializer failed; by default it writes to the worker's log."""
 
 _READ_SIZE = 256 * 1024
 _KEPT_SIGNALS = tuple(
@@ -94,7 +98,8 @@ class _Worker:
     def _initialize(self, initializer: bytes) -> None:
         try:
             self._initial.run(initializer)
-        except BaseException as error:  # noqa: BLE001 - the user's code; the pool's users are told
+        except BaseException as error:
+            _LOGGER.critical("Exception in initializer:", exc_info=True)
             _flush()
             self._send("failed", f"{type(error).__name__}: {error}", pickling.dumps_exception(error))
             _exit(1)
