@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
+import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
@@ -112,3 +114,13 @@ def test_every_future_has_ended_when_a_pool_has(home: object, *, wait: bool, can
                 future.result(0)
         else:
             assert future.result(0) == number
+
+
+def test_a_future_that_is_kept_keeps_nothing_of_its_pool(home: object) -> None:
+    with JobPoolExecutor(1, scheduler="local") as pool:
+        future = pool.submit(abs, -3)
+        connection = weakref.ref(pool._connection)
+    del pool
+    gc.collect()
+    assert connection() is None
+    assert future.result(0) == 3
