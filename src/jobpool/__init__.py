@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from jobpool.executor import JobPoolExecutor
     from jobpool.future import JobFuture
+    from jobpool.pool import Pool
     from jobpool.units import Duration, Memory
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "JobsFailed",
     "Memory",
     "NotPicklable",
+    "Pool",
     "PoolBroken",
     "RequestRefused",
 ]
@@ -60,6 +62,7 @@ _HOMES = {
     "JobFuture": "jobpool.future",
     "Duration": "jobpool.units",
     "Memory": "jobpool.units",
+    "Pool": "jobpool.pool",
 }
 
 
