@@ -22,7 +22,7 @@ READY := .venv/ready
 INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
 
-.PHONY: help demo test test-user lint bench notebook clean venv installed slurm
+.PHONY: help demo test test-user lint bench notebook clean venv installed slurm cpython-tests
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -34,7 +34,7 @@ demo: $(READY)
 	    export JOBPOOL_SCHEDULER=local; fi; \
 	$(BIN)/jobpool demo --output out/video_analysis.png $(ARGS)
 
-test: slurm lint installed
+test: slurm cpython-tests lint installed
 	$(INSTALLED) -m pytest $(ARGS)
 	@if [ "$$(id -u)" = 0 ]; then .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi
@@ -77,3 +77,8 @@ installed: $(READY)
 
 slurm:
 	@.ci/packages "the tests on a real SLURM" $(SLURM)
+
+# This Python's own tests of executors, which distributions leave out of the standard library.
+cpython-tests: $(READY)
+	@$(BIN)/python tests/cpython/suites.py || .ci/packages "CPython's own tests of executors" \
+	    "$$($(BIN)/python -c 'import sys; print("libpython{}.{}-testsuite".format(*sys.version_info))')"

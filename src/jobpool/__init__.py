@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from jobpool.executor import JobPoolExecutor
     from jobpool.future import JobFuture
+    from jobpool.pool import Pool
     from jobpool.units import Duration, Memory
 
 __all__ = [
@@ -52,8 +53,10 @@ __all__ = [
     "Memory",
     "NotPicklable",
     "NotUnpicklable",
+    "Pool",
     "PoolBroken",
     "RequestRefused",
+    "register_joblib",
 ]
 
 # Loaded when first used: ``import jobpool`` costs a few milliseconds.
@@ -62,7 +65,27 @@ _HOMES = {
     "JobFuture": "jobpool.future",
     "Duration": "jobpool.units",
     "Memory": "jobpool.units",
+    "Pool": "jobpool.pool",
 }
+
+
+def register_joblib() -> None:
+    """Make ``joblib.parallel_config(backend="jobpool")`` known to joblib. Once more does no harm.
+
+    The parameters of the backend are ``executor=``, a :class:`JobPoolExecutor` to use, or the keywords of one that is
+    made when it is needed. That one ends when nothing uses the backend any more: after the block of
+    ``parallel_config``, and after the last ``Parallel`` or generator of results that was made there.
+
+    Raises:
+        ImportError: joblib is not installed.
+    """
+    try:
+        import joblib
+    except ImportError as error:
+        raise ImportError("joblib is not installed: pip install 'jobpool[joblib]'", name="joblib") from error
+    from jobpool.joblib_backend import JobPoolBackend
+
+    joblib.register_parallel_backend("jobpool", JobPoolBackend)
 
 
 def __getattr__(name: str) -> Any:

@@ -76,6 +76,15 @@ def _whole(least: int, most: int | None = None) -> Read:
     return read
 
 
+def _max_workers(value: Any, base: Path) -> int:
+    try:
+        return int(_whole(1)(value, base))
+    except ValueError:
+        raise ValueError(
+            "max_workers must be greater than 0, and a whole number"
+        ) from None  # concurrent.futures' words
+
+
 def _memory(value: Any, _base: Path) -> Memory:
     size = Memory.parse(value)
     if size < 2**20:
@@ -214,7 +223,13 @@ SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
         _text("scheduler", "the batch system, or auto: the one that is here", _choice("auto", *SYSTEMS), "auto"),
-        _count("max_workers", "calls that run at once, at most", 1, None),
+        Setting(
+            name="max_workers",
+            about="calls that run at once, at most",
+            read=_max_workers,
+            optional=True,
+            split=_number_in,
+        ),
         _count("min_workers", "workers to hold when there is nothing to do", 0, 0),
         _count("cores", "physical cores of one worker", 1, 1),
         _text("memory", "memory of one worker", _memory),

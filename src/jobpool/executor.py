@@ -196,6 +196,8 @@ class JobPoolExecutor(Executor):
         with self._lock:
             if self._shutdown:
                 raise RuntimeError("cannot schedule new futures after shutdown")
+            if _exiting.is_set():
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             return self._connection.submit(function, payloads)
 
     def map(
@@ -426,9 +428,14 @@ def _forgotten(connection: Connection) -> None:
         connection.finish()
 
 
+_exiting = threading.Event()
+"""Set when Python ends and waits for the pools: what comes later would never be waited for."""
+
+
 def _at_exit() -> None:
     """Let forgotten pools finish, as the standard library does; end them at once when the script failed."""
     failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    _exiting.set()
     for connection in list(OPEN):
         try:
             if failed is None:

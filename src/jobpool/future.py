@@ -88,6 +88,7 @@ class JobFuture(Future[T]):
                 self._state, self.job = states.PENDING, None
 
     def _ends(self, *, result: Any = None, error: BaseException | None = None) -> None:
+        self._tell_cancelled = _nobody  # one that is kept shall not keep the connection
         try:
             if error is None:
                 self.set_result(result)
@@ -99,3 +100,7 @@ class JobFuture(Future[T]):
             # A callback's sys.exit() passes through the standard library's barrier; here it would end the thread on
             # which all other futures wait.
             log.exception("call=%d: a callback of its future raised", self._id)
+
+
+def _nobody(id: int) -> None:
+    """Nobody is to be told any more."""

@@ -335,6 +335,7 @@ def test_an_initializer_that_fails_breaks_the_pool_with_its_words(site: Site) ->
             assert isinstance(error, InitializerFailed)
             assert isinstance(error, cf.BrokenExecutor)
             assert "no licence server" in str(error)
+            assert "Exception in initializer:" in str(error)  # from the worker's log, by the standard library's logger
         with pytest.raises(cf.BrokenExecutor):
             pool.submit(pid).result(PATIENCE)  # at the submit, or by the future of one that just got in
 

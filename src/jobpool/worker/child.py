@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import logging
 import os
 import random
 import signal
@@ -56,6 +57,9 @@ SEND_SIZE = 256 * 1024
 
 BRIEF = 0.0001
 """Seconds. Putting the process's state back costs 2 us."""
+
+_LOGGER = logging.getLogger("concurrent.futures")
+"""Where the standard library's workers say that their initializer failed; by default it writes to the worker's log."""
 
 _READ_SIZE = 256 * 1024
 _KEPT_SIGNALS = tuple(
@@ -132,7 +136,8 @@ class _Worker:
     def _initialize(self, initializer: bytes) -> None:
         try:
             self._initial.run(initializer)
-        except BaseException as error:  # noqa: BLE001 - the user's code; the pool's users are told
+        except BaseException as error:
+            _LOGGER.critical("Exception in initializer:", exc_info=True)
             _flush()
             self._send("failed", f"{type(error).__name__}: {error}", pickling.dumps_exception(error))
             _exit(1)

@@ -1,0 +1,25 @@
+"""CPython's tests that are not driven, each with the reason."""
+
+from __future__ import annotations
+
+EXCLUDED: dict[str, dict[str, str]] = {
+    "executor": {
+        "ProcessPoolExecutorTest.test_killed_child": (
+            "There the death of one process breaks the pool; here it costs its call alone, which runs again."
+        ),
+        "ProcessPoolExecutorTest.test_max_tasks_per_child_defaults_to_spawn_context": (
+            "It reads which context of multiprocessing was chosen; workers have none."
+        ),
+        "ProcessPoolExecutorTest.test_max_workers_too_large": "A limit of Windows.",
+        "ProcessPoolExecutorTest.test_python_finalization_error": (
+            "It lets the start of ProcessPoolExecutor's second thread fail; that thread is not here."
+        ),
+    },
+    "future": {
+        "FutureTests.test_cancel": (
+            "It reads a private state, CANCELLED, that lasts until an executor's thread meets the call. Here cancel() "
+            "tells the waiters at once."
+        ),
+    },
+}
+"""By suite and name. A test that this Python does not have may stand here: another one has it."""

@@ -1,0 +1,114 @@
+"""``JobPoolExecutor`` in the place of ``ProcessPoolExecutor``, with what CPython's tests read of the latter's inside.
+
+Where the pool runs comes from the environment (``JOBPOOL_SCHEDULER``, ...).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from jobpool import JobPoolExecutor
+from jobpool.testing import wait_until
+from jobpool.testing.lab_machine import processes_of
+
+MARK = "JOBPOOL_UNDER_TEST"
+"""A variable that all processes of a pool inherit, those in jobs too."""
+
+PATIENCE = 20.0
+"""Seconds for what takes a fraction of one."""
+
+
+class ExecutorUnderTest(JobPoolExecutor):
+    """An executor that takes a context of ``multiprocessing`` and has no use for it."""
+
+    def __init__(self, max_workers: int | None = None, mp_context: object = None, **keywords: Any) -> None:
+        # All in one job unless a test says otherwise: the times that the tests allow are not those of a queue.
+        keywords.setdefault("workers_per_job", max(1, max_workers or 1))
+        self._mark = os.environ[MARK] = uuid.uuid4().hex
+        try:
+            super().__init__(max_workers, **keywords)
+        finally:
+            del os.environ[MARK]
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Submit. What the call prints is printed here, too: there its process inherits stdout."""
+        future = super().submit(fn, *args, **kwargs)
+        future.add_done_callback(_print_its_words)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut down. With ``cancel_futures`` not before calls run: there the first do as soon as they are submitted."""
+        if cancel_futures:
+            self._wait_until_busy()
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+    def _wait_until_busy(self) -> None:
+        """Wait until as many calls run as can."""
+
+        def busy() -> bool:
+            calls = self.status()["calls"]
+            return bool(calls["waiting"] == 0 or calls["running"] == self._max_workers)
+
+        assert wait_until(busy, PATIENCE)
+
+    @property
+    def _max_workers(self) -> int:
+        return self.settings.max_workers
+
+    @property
+    def _broken(self) -> bool:
+        return self._connection.broken is not None
+
+    @property
+    def _executor_manager_thread(self) -> threading.Thread:
+        return self._connection._thread
+
+    @property
+    def _call_queue(self) -> _NoQueue:
+        return _NoQueue()
+
+    @property
+    def _processes(self) -> dict[int, _Worker]:
+        """The workers' processes, when as many calls run as can: there they are made at the submit."""
+        self._wait_until_busy()
+        workers = {}
+        for process in processes_of([f"{MARK}={self._mark}"]):
+            with suppress(psutil.NoSuchProcess):  # a command that has just ended
+                if "jobpool.worker.forkserver" in " ".join(process.parent().cmdline()):  # type: ignore[union-attr]
+                    workers[process.pid] = _Worker(process.pid)
+        return workers
+
+
+class _NoQueue:
+    def join_thread(self) -> None:
+        """There is no such thread."""
+
+
+class _Worker(psutil.Process):
+    def join(self) -> None:
+        """Wait for its end."""
+        self.wait(PATIENCE)
+
+
+def _print_its_words(future: Any) -> None:
+    sys.stdout.write(future.logs())
+    sys.stdout.flush()
+
+
+class TheProcessPoolExecutor(ExecutorUnderTest):
+    """What ``concurrent.futures.ProcessPoolExecutor`` is while the tests run.
+
+    Another class than the one under test: tests that hang with process pools are skipped for that one by its identity.
+    """
+
+
+concurrent.futures.ProcessPoolExecutor = TheProcessPoolExecutor  # type: ignore[misc]
