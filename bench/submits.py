@@ -1,0 +1,78 @@
+"""What one call that does nothing costs when each is submitted and all are awaited, on 2 workers, beside the peers.
+
+All workers are up and have answered before the clock starts; it stops when the last result is there. Beside the time
+stand the CPU seconds of client and server, which is what a busy submit host has to bear: no worker's, no agent's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+
+import _common
+import _processes
+from _calls import nothing
+from _peers import DASK, JOBPOOL, LOCAL, PROCESS_POOL, Peer, here
+
+PROCESS_POOL_LIMIT = 0.6
+"""Of the time that ProcessPoolExecutor takes."""
+
+DASK_LIMIT = 1 / 30
+"""Of the time that raw ``Client.submit`` takes."""
+
+CPU_LIMIT = 0.1
+"""Of the CPU seconds of client and server that raw Dask takes."""
+
+TIME, CPU = "us per call", "host CPU s per 10,000"
+
+
+def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
+    with peer.open() as pool:
+        pool.warm()
+        cpu, start = _processes.Cpu(), time.perf_counter()
+        futures = [pool.submit(nothing, item) for item in range(options.calls)]
+        submitted = time.perf_counter()
+        results = pool.results(futures)
+        end, used = time.perf_counter(), cpu.submit_host()
+    if results != list(range(options.calls)):
+        raise SystemExit("the results are wrong")
+    return {
+        TIME: (end - start) / options.calls * 1e6,
+        "of it submit": (submitted - start) / options.calls * 1e6,
+        CPU: used / options.calls * 1e4,
+    }
+
+
+PARTS = {name: functools.partial(measured, peer=peer) for name, peer in LOCAL.items() if not peer.maps_only}
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _common.arguments(
+        __doc__, PARTS, argv,
+        quick={"repeats": 1, "calls": 2000, "many": 10_000}, repeats=3, calls=10_000, many=100_000,
+    )  # fmt: skip
+    print(_common.machine())
+    with _common.home() as env:
+        few, many = (in_turns(options, env, calls) for calls in (options.calls, options.many))
+    for calls, runs in ((options.calls, few), (options.many, many)):
+        of_process_pool = _common.ratio(runs, JOBPOOL, PROCESS_POOL, TIME)
+        _common.limit(f"{calls} submits, of ProcessPoolExecutor's time", of_process_pool, at_most=PROCESS_POOL_LIMIT)
+        # Dask's calls get no cheaper with their number.
+        for what, figure, most in (("time", TIME, DASK_LIMIT), ("CPU seconds", CPU, CPU_LIMIT)):
+            of_dask = _common.ratio({JOBPOOL: runs[JOBPOOL], DASK: few.get(DASK, [])}, JOBPOOL, DASK, figure)
+            _common.limit(f"{calls} submits, of raw Dask's {what}", of_dask, at_most=most)
+    return _common.finish(options)
+
+
+def in_turns(options: argparse.Namespace, env: dict[str, str], calls: int) -> _common.Runs:
+    print(f"\n{calls} submits of a call that does nothing, 2 local workers")
+    parts = _common.chosen([part for part in here(LOCAL, calls) if part in PARTS], options)
+    runs = _common.in_turns(parts, repeats=options.repeats, env=env, options=["--calls", calls], may_fail=parts[1:])
+    _common.show(runs, {TIME: ".1f", "of it submit": ".1f", CPU: ".2f"}, against=PROCESS_POOL)
+    return runs
+
+
+if __name__ == "__main__":
+    sys.exit(main())
