@@ -28,7 +28,6 @@ __all__ = [
     "Part",
     "Runs",
     "arguments",
-    "chosen",
     "finish",
     "home",
     "in_turns",
@@ -68,7 +67,7 @@ def arguments(
     parser.add_argument("--check", action="store_true", help="exit with 1 when a limit is missed")
     if quick is not None:
         parser.add_argument("--quick", action="store_true", help="small numbers: does it run, and about how fast")
-        parser.add_argument("--only", type=_names, metavar="A,B", help="these parts alone; the first part always runs")
+        parser.add_argument("--only", type=_names, metavar="A,B", help="these peers alone, beside jobpool")
     parser.add_argument("--part", choices=parts, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     small = quick if quick is not None and options.quick else {}
@@ -85,18 +84,20 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def chosen(parts: Sequence[str], options: argparse.Namespace) -> list[str]:
-    """Return the first part, and the others unless ``--only`` leaves them out."""
-    return [part for part in parts if part == parts[0] or options.only is None or part in options.only]
-
-
 @contextmanager
 def home() -> Iterator[dict[str, str]]:
     """Make a home directory for the bench, and yield the environment to run its parts in."""
     with tempfile.TemporaryDirectory(prefix="jobpool-bench-", dir="/tmp", ignore_cleanup_errors=True) as directory:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-        # Every worker finds the functions of the calls here, also that of a peer that sends them by name alone.
-        yield {**clean, "HOME": directory, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parent)}
+        yield {
+            **clean,
+            "HOME": directory,
+            "PYTHONUNBUFFERED": "1",
+            # Every worker finds the functions of the calls here, also that of a peer that sends them by name alone.
+            "PYTHONPATH": str(Path(__file__).parent),
+            # Some peers start their helpers by name.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
 
 
 @contextmanager
@@ -122,9 +123,12 @@ def in_turns(
     env: Mapping[str, str],
     options: Sequence[object] = (),
     between: Callable[[], object] = lambda: None,
+    commands: Mapping[str, Sequence[str]] | None = None,
     may_fail: Collection[str] = (),
 ) -> Runs:
     """Run each part ``repeats`` times, in turns; ``between`` is called after each.
+
+    ``commands`` start a part in another way than this Python does.
 
     A part that may fail is named when it does, and takes no further part.
     """
@@ -132,7 +136,7 @@ def in_turns(
     for _ in range(repeats):
         for part in list(runs):
             try:
-                runs[part].append(_run(part, env, options))
+                runs[part].append(_run(part, env, options, (commands or {}).get(part, [sys.executable])))
             except PartFailed as failure:
                 if part not in may_fail:
                     sys.exit(str(failure))
@@ -146,12 +150,12 @@ class PartFailed(Exception):
     """A part ended with an error, or not at all."""
 
 
-def _run(part: str, env: Mapping[str, str], options: Sequence[object]) -> dict[str, float]:
+def _run(part: str, env: Mapping[str, str], options: Sequence[object], command: Sequence[str]) -> dict[str, float]:
     # Its own empty directory: some peers write logs and caches into the current one.
     with tempfile.TemporaryDirectory(dir=env["HOME"], ignore_cleanup_errors=True) as directory:
         try:
             done = subprocess.run(
-                [sys.executable, str(Path(sys.argv[0]).absolute()), "--part", part, *map(str, options)],
+                [*command, str(Path(sys.argv[0]).absolute()), "--part", part, *map(str, options)],
                 env=dict(env),
                 cwd=directory,
                 stdin=subprocess.DEVNULL,

@@ -6,20 +6,36 @@ A peer that is not installed is named, and takes no part. All listen on loopback
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import _common
 from _calls import nothing
 
-__all__ = ["DASK", "JOBPOOL", "LOCAL", "PROCESS_POOL", "SLURM", "WORKERS", "Peer", "Pool", "here"]
+__all__ = [
+    "DASK",
+    "JOBPOOL",
+    "LOCAL",
+    "PARSL",
+    "PROCESS_POOL",
+    "SLURM",
+    "WORKERS",
+    "Peer",
+    "Pool",
+    "in_turns",
+    "parts_here",
+    "zmq_on_loopback",
+]
 
 WORKERS = 2
 
 JOBPOOL = "jobpool"
 PROCESS_POOL = "ProcessPoolExecutor"
 DASK = "raw Dask"
+PARSL = "Parsl"
 
 
 def _results(futures: Sequence[Any]) -> list[Any]:
@@ -38,7 +54,7 @@ class Pool:
 
     def warm(self) -> None:
         """Wait until all workers are up, and the pace of calls is known to who measures it."""
-        self.results([self.submit(nothing, item) for item in range(200)])
+        list(self.map(nothing, range(200)))
 
 
 @dataclass(frozen=True)
@@ -50,8 +66,10 @@ class Peer:
     """The peer takes part when this can be imported."""
     maps_only: bool = False
     """It has no ``submit``."""
-    at_most: int | None = None
-    """Calls it is asked for; more take minutes or gigabytes, and cost no less each."""
+    slow: bool = False
+    """It is asked for the small number of calls alone: more take minutes or gigabytes, and cost no less each."""
+    command: Callable[[], list[str]] = lambda: [sys.executable]
+    """What starts a client; the script and its options follow."""
 
 
 @contextmanager
@@ -100,11 +118,79 @@ def _dask_pool(client: Any) -> Pool:
     )
 
 
+@contextmanager
+def _joblib() -> Iterator[Pool]:
+    from joblib import Parallel, delayed  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    def run(function: Callable[..., Any], items: Iterable[Any]) -> Any:
+        return parallel(delayed(function)(item) for item in items)
+
+    with Parallel(n_jobs=WORKERS) as parallel:
+        yield Pool(_no_submit, run)
+
+
+def _no_submit(*_: object) -> None:
+    raise NotImplementedError("joblib has no submit")
+
+
+@contextmanager
+def _mpi4py() -> Iterator[Pool]:
+    from mpi4py.futures import MPIPoolExecutor  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    with MPIPoolExecutor(WORKERS) as pool:
+        yield Pool(pool.submit, pool.map)
+
+
+def _mpi_command() -> list[str]:
+    """Start one client and the workers as one MPI program: not every MPI lets a client alone add workers."""
+    return ["mpiexec", "-iface", "lo", "-n", str(1 + WORKERS), sys.executable, "-m", "mpi4py.futures"]
+
+
+@contextmanager
+def _executorlib() -> Iterator[Pool]:
+    from executorlib import SingleNodeExecutor  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    zmq_on_loopback()
+    with SingleNodeExecutor(max_workers=WORKERS, block_allocation=True, hostname_localhost=True) as pool:
+        yield Pool(pool.submit, pool.map)
+
+
+def zmq_on_loopback() -> None:
+    """Bind executorlib's sockets on loopback: it takes pickles from anybody at a port of all interfaces."""
+    import zmq
+
+    bind = zmq.Socket.bind_to_random_port
+    zmq.Socket.bind_to_random_port = lambda socket, _: bind(socket, "tcp://127.0.0.1")  # type: ignore[method-assign,misc,assignment]
+
+
+@contextmanager
+def _parsl() -> Iterator[Pool]:
+    from parsl.providers import LocalProvider  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    with _parsl_pool(LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1), WORKERS) as pool:
+        yield pool
+
+
+@contextmanager
+def _parsl_pool(provider: Any, workers_per_node: int) -> Iterator[Pool]:
+    from parsl import Config  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from parsl.concurrent import ParslPoolExecutor  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from parsl.executors import HighThroughputExecutor  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    executor = HighThroughputExecutor(address="127.0.0.1", provider=provider, max_workers_per_node=workers_per_node)
+    with ParslPoolExecutor(Config(executors=[executor], initialize_logging=False)) as pool:
+        yield Pool(pool.submit, pool.map)
+
+
 LOCAL: dict[str, Peer] = {
     JOBPOOL: Peer(_jobpool, "jobpool"),
     PROCESS_POOL: Peer(_process_pool, "concurrent.futures"),
-    DASK: Peer(_dask, "distributed", at_most=10_000),
     "loky": Peer(_loky, "loky"),
+    "joblib": Peer(_joblib, "joblib", maps_only=True),
+    "mpi4py.futures": Peer(_mpi4py, "mpi4py", slow=True, command=_mpi_command),
+    "executorlib": Peer(_executorlib, "executorlib", slow=True),
+    PARSL: Peer(_parsl, "parsl", slow=True),
+    DASK: Peer(_dask, "distributed", slow=True),
 }
 """Two workers on this machine."""
 
@@ -112,10 +198,36 @@ SLURM: dict[str, Peer] = {}
 """Two jobs of one worker each."""
 
 
-def here(peers: dict[str, Peer], calls: int | None = None) -> list[str]:
-    """Return the names of the peers that are installed and fit for so many calls, and say who is not installed."""
-    missing = [name for name, peer in peers.items() if not importlib.util.find_spec(peer.module)]
+def parts_here(parts: Iterable[str], peers: Mapping[str, Peer], only: Collection[str] | None) -> list[str]:
+    """Return the parts whose peer is installed and asked for, and say who is not installed.
+
+    A part is named as its peer, or as its peer and how it is used: "loky, best chunks".
+    """
+    used = {part: peers[part.partition(",")[0]] for part in parts}
+    wanted = {part: peer for part, peer in used.items() if only is None or part in (JOBPOOL, *only)}
+    missing = {part for part, peer in wanted.items() if not importlib.util.find_spec(peer.module)}
     if missing:
-        print(f"not installed, skipped: {', '.join(missing)}")
-    fit = [name for name, peer in peers.items() if calls is None or peer.at_most is None or calls <= peer.at_most]
-    return [name for name in fit if name not in missing]
+        print(f"SKIPPED, not installed: {', '.join(sorted(missing))}")
+    return [part for part in wanted if part not in missing]
+
+
+def in_turns(
+    parts: Sequence[str],
+    peers: Mapping[str, Peer],
+    *,
+    repeats: int,
+    env: Mapping[str, str],
+    options: Sequence[object],
+    between: Callable[[], object] = lambda: None,
+) -> _common.Runs:
+    """Run the parts in turns, each in the way of its peer. A peer that fails is named, and takes no further part."""
+    used = {part: peers[part.partition(",")[0]] for part in parts if part.partition(",")[0] in peers}
+    return _common.in_turns(
+        parts,
+        repeats=repeats,
+        env=env,
+        options=options,
+        between=between,
+        commands={part: peer.command() for part, peer in used.items()},
+        may_fail=[part for part, peer in used.items() if peer.module != "jobpool"],
+    )

@@ -1,7 +1,8 @@
 """What the processes of one part cost: CPU seconds and memory, by the role of each process.
 
-A part's processes are those whose home directory is the bench's own, wherever in the tree of processes they are: a
-pool may detach its server and its jobs.
+A part's processes are its children, and all whose home directory is the bench's own, wherever in the tree of processes
+they are: a pool may detach its server and its jobs. (Children too, since setproctitle, which Dask uses where it is
+installed, overwrites the environment that others see.)
 """
 
 from __future__ import annotations
@@ -9,11 +10,24 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Cpu", "client_threads", "peak_mb", "reset_peak", "resident_mb"]
+__all__ = [
+    "ALL_CPU",
+    "HOST_CPU",
+    "Cpu",
+    "client_threads",
+    "idle_seconds",
+    "keep_to",
+    "peak_mb",
+    "reset_peak",
+    "resident_mb",
+]
+
+HOST_CPU, ALL_CPU = "host CPU s per 10,000", "all CPU us per call"
 
 _ROLES = {
     "jobpool.server.localjobs": "workers",  # stands for slurmd
@@ -27,17 +41,31 @@ _ROLES = {
 
 def _all() -> dict[psutil.Process, str]:
     """Return the running processes of this part with their roles."""
-    found = {}
+    own = psutil.Process()
+    children, found = set(own.children(recursive=True)), {own: "client"}
     for process in psutil.process_iter():
         try:
-            if process.pid == os.getpid():
-                found[process] = "client"
-            elif process.environ().get("HOME") == os.environ["HOME"]:
+            if process == own:
+                continue
+            if process in children or process.environ().get("HOME") == os.environ["HOME"]:
                 words = " ".join(process.cmdline())
                 found[process] = next((role for part, role in _ROLES.items() if part in words), "workers")
         except psutil.Error:  # ended meanwhile, or not ours to look at
             continue
     return found
+
+
+def keep_to(count: int) -> set[int]:
+    """Keep this process, and those it will start, to so many of the machine's CPUs, and return these."""
+    cpus = set(sorted(os.sched_getaffinity(0))[:count])
+    os.sched_setaffinity(0, cpus)
+    return cpus
+
+
+def idle_seconds(cpus: Collection[int]) -> float:
+    """Return for how long these CPUs have had nothing to do, since the machine began."""
+    times = psutil.cpu_times(percpu=True)
+    return float(sum(times[cpu].idle + times[cpu].iowait for cpu in cpus))
 
 
 class Cpu:
@@ -63,10 +91,10 @@ class Cpu:
             used[role] += seconds - self._before[pid, role]
         return used
 
-    def submit_host(self) -> float:
-        """CPU seconds of the client and the server, without the workers."""
+    def figures(self, calls: int) -> dict[str, float]:
+        """Return what these calls cost the submit host (the client and the server), and all processes."""
         used = self.by_role()
-        return used["client"] + used["server"]
+        return {HOST_CPU: (used["client"] + used["server"]) / calls * 1e4, ALL_CPU: used.total() / calls * 1e6}
 
 
 def client_threads() -> Counter[str]:

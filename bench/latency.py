@@ -13,10 +13,9 @@ import sys
 import time
 
 import _common
+import _peers
 from _calls import nothing
-from _peers import JOBPOOL, LOCAL, PROCESS_POOL, Peer, here
-
-PARSL = "Parsl"
+from _peers import JOBPOOL, LOCAL, PARSL, PROCESS_POOL, Peer
 
 PAUSE = 0.005
 """Seconds between two calls."""
@@ -46,11 +45,9 @@ def main(argv: list[str] | None = None) -> int:
         __doc__, PARTS, argv, quick={"repeats": 1, "calls": 100}, repeats=3, calls=500
     )  # fmt: skip
     print(f"{_common.machine()}\n\na single call, {options.calls} times, 2 local workers")
-    parts = _common.chosen([part for part in here(LOCAL) if part in PARTS], options)
+    parts = _peers.parts_here(PARTS, LOCAL, options.only)
     with _common.home() as env:
-        runs = _common.in_turns(
-            parts, repeats=options.repeats, env=env, options=["--calls", options.calls], may_fail=parts[1:]
-        )
+        runs = _peers.in_turns(parts, LOCAL, repeats=options.repeats, env=env, options=["--calls", options.calls])
     _common.show(runs, {MEDIAN: ".2f", P95: ".2f"}, against=PROCESS_POOL)
     _common.limit("latency, of Parsl's median", _common.ratio(runs, JOBPOOL, PARSL, MEDIAN), at_most=1)
     return _common.finish(options)

@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import _common
+import _peers
 import _processes
 from _calls import nothing
-from _peers import DASK, JOBPOOL, LOCAL, PROCESS_POOL, Peer, Pool, here
+from _peers import DASK, JOBPOOL, LOCAL, PROCESS_POOL, Peer, Pool
+from _processes import ALL_CPU, HOST_CPU
 
 PROCESS_POOL_LIMIT = 3.0
 """Of the time of ProcessPoolExecutor with its best chunksize."""
@@ -38,7 +40,7 @@ MEMORY_LIMIT = 10.0
 CHUNKS = (500, 2000, 8000)
 """Good chunk sizes: enough chunks to keep two workers busy to the end, few enough that they cost little each."""
 
-TIME, CPU, GROWN = "us per item", "host CPU s per 10,000", "client grows, MB"
+TIME, GROWN = "us per item", "client grows, MB"
 BEST = f"{PROCESS_POOL}, best chunks"
 BUFFERED = f"{JOBPOOL}, buffersize"
 
@@ -66,7 +68,7 @@ def once(options: argparse.Namespace, pool: Pool, **how: int) -> dict[str, float
     microseconds = timed(options, pool.map(nothing, range(options.items), **how), start)
     return {
         TIME: microseconds,
-        CPU: cpu.submit_host() / options.items * 1e4,
+        **cpu.figures(options.items),
         GROWN: _processes.peak_mb() - before,
     }
 
@@ -129,13 +131,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def in_turns(options: argparse.Namespace, env: dict[str, str], items: int) -> _common.Runs:
     print(f"\n{items} items, calls that do nothing, 2 local workers")
-    installed = here(LOCAL, items)
-    parts = [part for part in PARTS if part.partition(",")[0] in installed]
+    left_out = {part for part, peer in LOCAL.items() if peer.slow} if items > options.few else set()
     if items > SINGLY:
-        parts = [part for part in parts if part not in (PROCESS_POOL, "loky")]
-    parts = _common.chosen(parts, options)
-    runs = _common.in_turns(parts, repeats=options.repeats, env=env, options=["--items", items], may_fail=parts[1:])
-    _common.show(runs, {TIME: ".2f", CPU: ".3f", GROWN: ".1f", "chunksize": ".0f"}, against=BEST)
+        left_out |= {PROCESS_POOL, "loky"}
+    parts = _peers.parts_here([part for part in PARTS if part not in left_out], LOCAL, options.only)
+    runs = _peers.in_turns(parts, LOCAL, repeats=options.repeats, env=env, options=["--items", items])
+    _common.show(runs, {TIME: ".2f", HOST_CPU: ".3f", ALL_CPU: ".2f", GROWN: ".1f", "chunksize": ".0f"}, against=BEST)
     return runs
 
 

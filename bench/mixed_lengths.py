@@ -1,8 +1,11 @@
 """How much of two workers calls of mixed length keep busy: many short ones, some of ten times their length.
 
 The order is shuffled, always in the same way. A call uses a given amount of CPU, so that it is the same work on a busy
-machine. The ideal is what two bare processes take, each with every second call of each length, in the same turn. The
-machine's idle CPU in the time of the calls tells losses apart: what a pool lets stand idle, and what it uses itself.
+machine. All parts keep to two CPUs, the client and the server too. The ideal is what two bare processes take, each with
+every second call of each length, in the same turn.
+
+Others who use the machine spoil that ratio. Beside it stands one that they hardly move: of the CPU time that the calls
+used, the pool used besides, and the two CPUs stood idle, the part that the calls used.
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ import sys
 import time
 
 import _common
+import _peers
 import _processes
-import psutil
 from _calls import burn
-from _peers import JOBPOOL, LOCAL, WORKERS, Peer, here
+from _peers import JOBPOOL, LOCAL, WORKERS, Peer
 
 LIMIT = 0.95
 """Of the ideal."""
@@ -28,7 +31,7 @@ SHORT, LONG = 0.005, 0.050
 
 IDEAL = "bare processes"
 
-EFFICIENCY, SECONDS = "part of the ideal", "seconds"
+EFFICIENCY, ALONE, SECONDS = "part of the ideal", "without others' CPU", "seconds"
 
 
 def lengths(options: argparse.Namespace) -> list[float]:
@@ -43,29 +46,35 @@ def burn_all(calls: list[float]) -> None:
 
 
 def ideal(options: argparse.Namespace) -> dict[str, float]:
-    calls = sorted(lengths(options))
+    calls, cpus = sorted(lengths(options)), _processes.keep_to(WORKERS)
     processes = [multiprocessing.Process(target=burn_all, args=(calls[first::WORKERS],)) for first in range(WORKERS)]
-    start, idle = time.perf_counter(), psutil.cpu_times().idle
+    start, idle = time.perf_counter(), _processes.idle_seconds(cpus)
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    return {SECONDS: time.perf_counter() - start, "idle CPU s": psutil.cpu_times().idle - idle}
+    seconds, idle = time.perf_counter() - start, _processes.idle_seconds(cpus) - idle
+    return {SECONDS: seconds, "idle CPU s": idle, ALONE: sum(calls) / (sum(calls) + idle)}
 
 
 def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
-    calls = lengths(options)
+    calls, cpus = lengths(options), _processes.keep_to(WORKERS)
     with peer.open() as pool:
         pool.warm()
-        cpu, start, idle = _processes.Cpu(), time.perf_counter(), psutil.cpu_times().idle
+        cpu, start, idle = _processes.Cpu(), time.perf_counter(), _processes.idle_seconds(cpus)
         if peer.maps_only:
             results = list(pool.map(burn, calls))
         else:
             results = pool.results([pool.submit(burn, seconds) for seconds in calls])
-        seconds, idle, used = time.perf_counter() - start, psutil.cpu_times().idle - idle, cpu.by_role()
+        seconds, idle, used = time.perf_counter() - start, _processes.idle_seconds(cpus) - idle, cpu.by_role().total()
     if results != calls:
         raise SystemExit("the results are wrong")
-    return {SECONDS: seconds, "idle CPU s": idle, "CPU s above the calls'": used.total() - sum(calls)}
+    return {
+        SECONDS: seconds,
+        "idle CPU s": idle,
+        "CPU s besides": used - sum(calls),
+        ALONE: sum(calls) / (used + idle),
+    }
 
 
 PARTS = {IDEAL: ideal, **{name: functools.partial(measured, peer=peer) for name, peer in LOCAL.items()}}
@@ -77,17 +86,17 @@ def main(argv: list[str] | None = None) -> int:
         quick={"repeats": 1, "short": 400, "long": 40}, repeats=3, short=2000, long=200,
     )  # fmt: skip
     print(f"{_common.machine()}\n\n{options.short} calls of 5 ms, {options.long} of 50 ms, 2 local workers")
-    parts = [IDEAL, *_common.chosen(here(LOCAL), options)]
+    parts = [IDEAL, *_peers.parts_here(LOCAL, LOCAL, options.only)]
     with _common.home() as env:
-        runs = _common.in_turns(
-            parts, repeats=options.repeats, env=env,
-            options=["--short", options.short, "--long", options.long], may_fail=parts[2:],
-        )  # fmt: skip
+        sizes = ["--short", options.short, "--long", options.long]
+        runs = _peers.in_turns(parts, LOCAL, repeats=options.repeats, env=env, options=sizes)
     for turns in runs.values():
         for turn, bare in zip(turns, runs[IDEAL], strict=True):
             turn[EFFICIENCY] = bare[SECONDS] / turn[SECONDS]
-    _common.show(runs, {EFFICIENCY: ".3f", SECONDS: ".2f", "idle CPU s": ".2f", "CPU s above the calls'": ".2f"})
+    figures = {EFFICIENCY: ".3f", ALONE: ".3f", SECONDS: ".2f", "idle CPU s": ".2f", "CPU s besides": ".2f"}
+    _common.show(runs, figures)
     _common.limit("mixed lengths, of the ideal", _common.median(runs, JOBPOOL, EFFICIENCY), at_least=LIMIT)
+    _common.limit("the same without others' CPU", _common.median(runs, JOBPOOL, ALONE), at_least=LIMIT)
     return _common.finish(options)
 
 

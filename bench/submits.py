@@ -12,9 +12,11 @@ import sys
 import time
 
 import _common
+import _peers
 import _processes
 from _calls import nothing
-from _peers import DASK, JOBPOOL, LOCAL, PROCESS_POOL, Peer, here
+from _peers import DASK, JOBPOOL, LOCAL, PROCESS_POOL, Peer
+from _processes import ALL_CPU, HOST_CPU
 
 PROCESS_POOL_LIMIT = 0.6
 """Of the time that ProcessPoolExecutor takes."""
@@ -25,7 +27,7 @@ DASK_LIMIT = 1 / 30
 CPU_LIMIT = 0.1
 """Of the CPU seconds of client and server that raw Dask takes."""
 
-TIME, CPU = "us per call", "host CPU s per 10,000"
+TIME = "us per call"
 
 
 def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
@@ -35,13 +37,13 @@ def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
         futures = [pool.submit(nothing, item) for item in range(options.calls)]
         submitted = time.perf_counter()
         results = pool.results(futures)
-        end, used = time.perf_counter(), cpu.submit_host()
+        end, used = time.perf_counter(), cpu.figures(options.calls)
     if results != list(range(options.calls)):
         raise SystemExit("the results are wrong")
     return {
         TIME: (end - start) / options.calls * 1e6,
         "of it submit": (submitted - start) / options.calls * 1e6,
-        CPU: used / options.calls * 1e4,
+        **used,
     }
 
 
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         of_process_pool = _common.ratio(runs, JOBPOOL, PROCESS_POOL, TIME)
         _common.limit(f"{calls} submits, of ProcessPoolExecutor's time", of_process_pool, at_most=PROCESS_POOL_LIMIT)
         # Dask's calls get no cheaper with their number.
-        for what, figure, most in (("time", TIME, DASK_LIMIT), ("CPU seconds", CPU, CPU_LIMIT)):
+        for what, figure, most in (("time", TIME, DASK_LIMIT), ("CPU seconds", HOST_CPU, CPU_LIMIT)):
             of_dask = _common.ratio({JOBPOOL: runs[JOBPOOL], DASK: few.get(DASK, [])}, JOBPOOL, DASK, figure)
             _common.limit(f"{calls} submits, of raw Dask's {what}", of_dask, at_most=most)
     return _common.finish(options)
@@ -68,9 +70,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def in_turns(options: argparse.Namespace, env: dict[str, str], calls: int) -> _common.Runs:
     print(f"\n{calls} submits of a call that does nothing, 2 local workers")
-    parts = _common.chosen([part for part in here(LOCAL, calls) if part in PARTS], options)
-    runs = _common.in_turns(parts, repeats=options.repeats, env=env, options=["--calls", calls], may_fail=parts[1:])
-    _common.show(runs, {TIME: ".1f", "of it submit": ".1f", CPU: ".2f"}, against=PROCESS_POOL)
+    parts = [
+        part for part in _peers.parts_here(PARTS, LOCAL, options.only) if calls == options.calls or not LOCAL[part].slow
+    ]
+    runs = _peers.in_turns(parts, LOCAL, repeats=options.repeats, env=env, options=["--calls", calls])
+    _common.show(runs, {TIME: ".1f", "of it submit": ".1f", HOST_CPU: ".2f", ALL_CPU: ".1f"}, against=PROCESS_POOL)
     return runs
 
 
