@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
+from pathlib import Path
 
-__all__ = ["burn", "echo", "nothing"]
+__all__ = ["burn", "echo", "hold", "nothing", "place"]
 
 
 def nothing(item: int) -> int:
@@ -21,3 +24,15 @@ def burn(seconds: float) -> float:
 
 def echo(payload: bytes) -> bytes:
     return payload
+
+
+def place(_: int) -> tuple[str, int]:
+    """Say which worker this is, slowly enough that others get a call, too."""
+    time.sleep(0.02)
+    return socket.gethostname(), os.getpid()
+
+
+def hold(gate: str) -> None:
+    """Keep the worker until there is a file of this name."""
+    while not Path(gate).exists():
+        time.sleep(0.02)

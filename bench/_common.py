@@ -68,6 +68,7 @@ def arguments(
     if quick is not None:
         parser.add_argument("--quick", action="store_true", help="small numbers: does it run, and about how fast")
         parser.add_argument("--only", type=_names, metavar="A,B", help="these peers alone, beside jobpool")
+        parser.add_argument("--where", choices=["local", "slurm"], help="only there; default: both")
     parser.add_argument("--part", choices=parts, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     small = quick if quick is not None and options.quick else {}

@@ -5,37 +5,42 @@ A peer that is not installed is named, and takes no part. All listen on loopback
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import _common
-from _calls import nothing
+from _calls import nothing, place
 
 __all__ = [
     "DASK",
+    "DASK_JOBQUEUE",
     "JOBPOOL",
+    "JOBPOOL_SLURM",
     "LOCAL",
     "PARSL",
+    "PARSL_SLURM",
     "PROCESS_POOL",
     "SLURM",
     "WORKERS",
     "Peer",
     "Pool",
-    "in_turns",
-    "parts_here",
-    "zmq_on_loopback",
 ]
 
 WORKERS = 2
+
+START = 60.0
+"""Seconds for all workers to be up."""
 
 JOBPOOL = "jobpool"
 PROCESS_POOL = "ProcessPoolExecutor"
 DASK = "raw Dask"
 PARSL = "Parsl"
+DASK_JOBQUEUE = "dask-jobqueue"
+JOBPOOL_SLURM = "jobpool on SLURM"
+PARSL_SLURM = "Parsl on SLURM"
 
 
 def _results(futures: Sequence[Any]) -> list[Any]:
@@ -53,7 +58,12 @@ class Pool:
     """What waits for all futures of ``submit``."""
 
     def warm(self) -> None:
-        """Wait until all workers are up, and the pace of calls is known to who measures it."""
+        """Wait until all workers have answered, and the pace of calls is known to who measures it."""
+        answered, end = set[object](), time.monotonic() + START
+        while len(answered) < WORKERS:
+            answered |= set(self.map(place, range(2 * WORKERS)))
+            if time.monotonic() > end:
+                raise SystemExit(f"{len(answered)} workers have answered in {START:.0f} s")
         list(self.map(nothing, range(200)))
 
 
@@ -150,12 +160,12 @@ def _mpi_command() -> list[str]:
 def _executorlib() -> Iterator[Pool]:
     from executorlib import SingleNodeExecutor  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-    zmq_on_loopback()
+    _zmq_on_loopback()
     with SingleNodeExecutor(max_workers=WORKERS, block_allocation=True, hostname_localhost=True) as pool:
         yield Pool(pool.submit, pool.map)
 
 
-def zmq_on_loopback() -> None:
+def _zmq_on_loopback() -> None:
     """Bind executorlib's sockets on loopback: it takes pickles from anybody at a port of all interfaces."""
     import zmq
 
@@ -194,40 +204,64 @@ LOCAL: dict[str, Peer] = {
 }
 """Two workers on this machine."""
 
-SLURM: dict[str, Peer] = {}
-"""Two jobs of one worker each."""
+
+@contextmanager
+def _jobpool_slurm() -> Iterator[Pool]:
+    from jobpool import JobPoolExecutor
+
+    with JobPoolExecutor(
+        max_workers=WORKERS, workers_per_job=1, scheduler="slurm", cores=1, memory="1 GiB", walltime="10 min"
+    ) as pool:
+        pool.scale(WORKERS)
+        yield Pool(pool.submit, pool.map)
 
 
-def parts_here(parts: Iterable[str], peers: Mapping[str, Peer], only: Collection[str] | None) -> list[str]:
-    """Return the parts whose peer is installed and asked for, and say who is not installed.
+@contextmanager
+def _dask_jobqueue() -> Iterator[Pool]:
+    from dask_jobqueue.slurm import SLURMCluster
+    from distributed import Client
 
-    A part is named as its peer, or as its peer and how it is used: "loky, best chunks".
-    """
-    used = {part: peers[part.partition(",")[0]] for part in parts}
-    wanted = {part: peer for part, peer in used.items() if only is None or part in (JOBPOOL, *only)}
-    missing = {part for part, peer in wanted.items() if not importlib.util.find_spec(peer.module)}
-    if missing:
-        print(f"SKIPPED, not installed: {', '.join(sorted(missing))}")
-    return [part for part in wanted if part not in missing]
+    with SLURMCluster(
+        cores=1,
+        processes=1,
+        memory="1GiB",
+        walltime="00:10:00",
+        interface="lo",
+        scheduler_options={"host": "127.0.0.1", "dashboard": False},
+        worker_extra_args=["--no-dashboard"],
+    ) as cluster:
+        cluster.scale(jobs=WORKERS)
+        with Client(cluster) as client:
+            client.wait_for_workers(WORKERS)
+            yield _dask_pool(client)
 
 
-def in_turns(
-    parts: Sequence[str],
-    peers: Mapping[str, Peer],
-    *,
-    repeats: int,
-    env: Mapping[str, str],
-    options: Sequence[object],
-    between: Callable[[], object] = lambda: None,
-) -> _common.Runs:
-    """Run the parts in turns, each in the way of its peer. A peer that fails is named, and takes no further part."""
-    used = {part: peers[part.partition(",")[0]] for part in parts if part.partition(",")[0] in peers}
-    return _common.in_turns(
-        parts,
-        repeats=repeats,
-        env=env,
-        options=options,
-        between=between,
-        commands={part: peer.command() for part, peer in used.items()},
-        may_fail=[part for part, peer in used.items() if peer.module != "jobpool"],
+@contextmanager
+def _executorlib_slurm() -> Iterator[Pool]:
+    from executorlib import SlurmJobExecutor  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    _zmq_on_loopback()
+    with SlurmJobExecutor(
+        max_workers=WORKERS, resource_dict={"cores": 1}, block_allocation=True, hostname_localhost=True
+    ) as pool:
+        yield Pool(pool.submit, pool.map)
+
+
+@contextmanager
+def _parsl_slurm() -> Iterator[Pool]:
+    from parsl.providers import SlurmProvider  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    provider = SlurmProvider(
+        cores_per_node=1, mem_per_node=1, exclusive=False, init_blocks=WORKERS, min_blocks=WORKERS, max_blocks=WORKERS
     )
+    with _parsl_pool(provider, 1) as pool:
+        yield pool
+
+
+SLURM: dict[str, Peer] = {
+    JOBPOOL_SLURM: Peer(_jobpool_slurm, "jobpool"),
+    DASK_JOBQUEUE: Peer(_dask_jobqueue, "dask_jobqueue", slow=True),
+    "executorlib on SLURM": Peer(_executorlib_slurm, "executorlib", slow=True),
+    PARSL_SLURM: Peer(_parsl_slurm, "parsl", slow=True),
+}
+"""Two jobs of one worker each."""

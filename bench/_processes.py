@@ -1,8 +1,8 @@
 """What the processes of one part cost: CPU seconds and memory, by the role of each process.
 
-A part's processes are its children, and all whose home directory is the bench's own, wherever in the tree of processes
-they are: a pool may detach its server and its jobs. (Children too, since setproctitle, which Dask uses where it is
-installed, overwrites the environment that others see.)
+A part's processes are those whose home directory is the bench's own, wherever in the tree of processes they are, since a
+pool may detach its server and its jobs; and what descends from these, since setproctitle, which Dask uses where it is
+installed, overwrites the environment that others see.
 """
 
 from __future__ import annotations
@@ -41,18 +41,21 @@ _ROLES = {
 
 def _all() -> dict[psutil.Process, str]:
     """Return the running processes of this part with their roles."""
-    own = psutil.Process()
-    children, found = set(own.children(recursive=True)), {own: "client"}
-    for process in psutil.process_iter():
-        try:
-            if process == own:
-                continue
-            if process in children or process.environ().get("HOME") == os.environ["HOME"]:
-                words = " ".join(process.cmdline())
-                found[process] = next((role for part, role in _ROLES.items() if part in words), "workers")
-        except psutil.Error:  # ended meanwhile, or not ours to look at
-            continue
+    running = {process.pid: process for process in psutil.process_iter(["ppid", "environ", "cmdline"])}
+    own, found = os.getpid(), {}
+    for pid, process in sorted(running.items()):
+        line = [pid]
+        while (parent := running.get(line[-1])) is not None and parent.info["ppid"] not in (0, None, line[-1]):
+            line.append(parent.info["ppid"])
+        if any(_at_home(running.get(one)) for one in line):
+            words = " ".join(process.info["cmdline"] or ())
+            role = next((role for part, role in _ROLES.items() if part in words), "workers")
+            found[process] = "client" if pid == own else role
     return found
+
+
+def _at_home(process: psutil.Process | None) -> bool:
+    return process is not None and (process.info["environ"] or {}).get("HOME") == os.environ["HOME"]
 
 
 def keep_to(count: int) -> set[int]:
@@ -108,16 +111,26 @@ def client_threads() -> Counter[str]:
 
 def resident_mb(role: str = "client") -> float:
     """Return the resident memory of the processes of a role, in MB."""
-    processes = [psutil.Process()] if role == "client" else [process for process, its in _all().items() if its == role]
-    return float(sum(process.memory_info().rss for process in processes)) / 1e6
+    return float(sum(process.memory_info().rss for process in _of(role))) / 1e6
 
 
-def peak_mb() -> float:
-    """Return the peak of this process's resident memory since :func:`reset_peak`, or since it began, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+def peak_mb(role: str = "client") -> float:
+    """Return the peaks of the resident memory of the processes of a role since :func:`reset_peak`, in MB."""
+    peaks = (_status(process, "VmHWM") for process in _of(role))
+    return sum(peaks) * 1024 / 1e6
 
 
-def reset_peak() -> None:
-    """Let the peak begin again, at what is resident now (Linux 4.0 and later)."""
-    Path("/proc/self/clear_refs").write_text("5")
+def reset_peak(role: str = "client") -> None:
+    """Let the peaks begin again, at what is resident now (Linux 4.0 and later)."""
+    for process in _of(role):
+        Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+
+
+def _of(role: str) -> list[psutil.Process]:
+    return [psutil.Process()] if role == "client" else [process for process, its in _all().items() if its == role]
+
+
+def _status(process: psutil.Process, field: str) -> int:
+    """Return a field of ``/proc/PID/status``, in KiB."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))

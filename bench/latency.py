@@ -1,4 +1,4 @@
-"""How long a single call takes there and back on an idle pool of 2 local workers, beside the peers.
+"""How long a single call takes there and back on an idle pool of 2 workers, beside the peers.
 
 The calls come one at a time, each a few milliseconds after the last one's result, so that the pool is idle but not
 asleep.
@@ -13,9 +13,9 @@ import sys
 import time
 
 import _common
-import _peers
 from _calls import nothing
-from _peers import JOBPOOL, LOCAL, PARSL, PROCESS_POOL, Peer
+from _peers import JOBPOOL, JOBPOOL_SLURM, LOCAL, PARSL, PARSL_SLURM, PROCESS_POOL, Peer
+from _places import PEERS, places
 
 PAUSE = 0.005
 """Seconds between two calls."""
@@ -37,19 +37,18 @@ def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
     return {MEDIAN: statistics.median(taken), P95: statistics.quantiles(taken, n=20)[-1]}
 
 
-PARTS = {name: functools.partial(measured, peer=peer) for name, peer in LOCAL.items() if not peer.maps_only}
+PARTS = {name: functools.partial(measured, peer=peer) for name, peer in PEERS.items() if not peer.maps_only}
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _common.arguments(
-        __doc__, PARTS, argv, quick={"repeats": 1, "calls": 100}, repeats=3, calls=500
-    )  # fmt: skip
-    print(f"{_common.machine()}\n\na single call, {options.calls} times, 2 local workers")
-    parts = _peers.parts_here(PARTS, LOCAL, options.only)
-    with _common.home() as env:
-        runs = _peers.in_turns(parts, LOCAL, repeats=options.repeats, env=env, options=["--calls", options.calls])
-    _common.show(runs, {MEDIAN: ".2f", P95: ".2f"}, against=PROCESS_POOL)
-    _common.limit("latency, of Parsl's median", _common.ratio(runs, JOBPOOL, PARSL, MEDIAN), at_most=1)
+    options = _common.arguments(__doc__, PARTS, argv, quick={"repeats": 1, "calls": 100}, repeats=3, calls=500)
+    print(_common.machine())
+    for place in places(options):
+        print(f"\na single call, {options.calls} times, {place.title}")
+        runs = place.run(PARTS, options, ["--calls", options.calls])
+        _common.show(runs, {MEDIAN: ".2f", P95: ".2f"}, against=PROCESS_POOL)
+        jobpool, parsl = (JOBPOOL, PARSL) if place.peers is LOCAL else (JOBPOOL_SLURM, PARSL_SLURM)
+        _common.limit(f"latency, of {parsl}'s median", _common.ratio(runs, jobpool, parsl, MEDIAN), at_most=1)
     return _common.finish(options)
 
 

@@ -1,4 +1,4 @@
-"""What one item costs in ``map``, for a call that does nothing, on 2 local workers, beside the peers.
+"""What one item costs in ``map``, for a call that does nothing, on 2 workers, beside the peers.
 
 All workers are up and have answered before the clock starts; it stops when the last result is there, in order. jobpool
 is given no ``chunksize``. ``ProcessPoolExecutor`` and loky are measured with 1 and with several good ones, of which the
@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import _common
-import _peers
 import _processes
 from _calls import nothing
-from _peers import DASK, JOBPOOL, LOCAL, PROCESS_POOL, Peer, Pool
+from _peers import DASK, DASK_JOBQUEUE, JOBPOOL, JOBPOOL_SLURM, LOCAL, PROCESS_POOL, Peer, Pool
+from _places import PEERS, Place, places
 from _processes import ALL_CPU, HOST_CPU
 
 PROCESS_POOL_LIMIT = 3.0
@@ -99,7 +99,7 @@ SINGLY = 100_000
 """Items at most for a pool of processes with a chunksize of 1: more take gigabytes there, and cost the same each."""
 
 PARTS = {
-    **{name: functools.partial(each, peer=peer) for name, peer in LOCAL.items()},
+    **{name: functools.partial(each, peer=peer) for name, peer in PEERS.items()},
     BEST: functools.partial(best, peer=LOCAL[PROCESS_POOL]),
     "loky, best chunks": functools.partial(best, peer=LOCAL["loky"]),
     BUFFERED: functools.partial(buffered, peer=LOCAL[JOBPOOL]),
@@ -113,31 +113,40 @@ def main(argv: list[str] | None = None) -> int:
         repeats=3, few=10_000, items=100_000, many=1_000_000,
     )  # fmt: skip
     print(_common.machine())
-    with _common.home() as env:
-        few, some, many = (in_turns(options, env, items) for items in (options.few, options.items, options.many))
-    _common.limit("of raw Client.map's time", _common.ratio(few, JOBPOOL, DASK, TIME), at_most=DASK_LIMIT)
-    for items, runs in ((options.items, some), (options.many, many)):
-        of_best = _common.ratio(runs, JOBPOOL, BEST, TIME)
-        _common.limit(
-            f"{items} items, of ProcessPoolExecutor's time with its best chunksize", of_best, at_most=PROCESS_POOL_LIMIT
-        )
-    growth = _common.median(many, JOBPOOL, TIME) / _common.median(some, JOBPOOL, TIME)
-    _common.limit(f"an item among {options.many}, of one among {options.items}", growth, at_most=GROWTH_LIMIT)
-    if BUFFERED in many:
-        more = _common.median(many, BUFFERED, GROWN) - _common.median(some, BUFFERED, GROWN)
-        _common.limit("memory with buffersize, for more items", more, at_most=MEMORY_LIMIT, unit=" MB")
+    for place in places(options):
+        few, some, many = (in_turns(place, options, items) for items in (options.few, options.items, options.many))
+        if place.peers is LOCAL:
+            _common.limit("of raw Client.map's time", _common.ratio(few, JOBPOOL, DASK, TIME), at_most=DASK_LIMIT)
+            judge(options, some, many)
+        else:
+            of_dask = _common.ratio(few, JOBPOOL_SLURM, DASK_JOBQUEUE, TIME)
+            _common.limit("of dask-jobqueue's Client.map's time", of_dask, at_most=DASK_LIMIT)
     return _common.finish(options)
 
 
-def in_turns(options: argparse.Namespace, env: dict[str, str], items: int) -> _common.Runs:
-    print(f"\n{items} items, calls that do nothing, 2 local workers")
-    left_out = {part for part, peer in LOCAL.items() if peer.slow} if items > options.few else set()
+def in_turns(place: Place, options: argparse.Namespace, items: int) -> _common.Runs:
+    print(f"\n{items} items, calls that do nothing, {place.title}")
+    left_out = {name for name, peer in PEERS.items() if peer.slow} if items > options.few else set()
     if items > SINGLY:
         left_out |= {PROCESS_POOL, "loky"}
-    parts = _peers.parts_here([part for part in PARTS if part not in left_out], LOCAL, options.only)
-    runs = _peers.in_turns(parts, LOCAL, repeats=options.repeats, env=env, options=["--items", items])
+    runs = place.run(PARTS, options, ["--items", items], without=left_out)
     _common.show(runs, {TIME: ".2f", HOST_CPU: ".3f", ALL_CPU: ".2f", GROWN: ".1f", "chunksize": ".0f"}, against=BEST)
     return runs
+
+
+def judge(options: argparse.Namespace, some: _common.Runs, many: _common.Runs) -> None:
+    for items, runs in ((options.items, some), (options.many, many)):
+        _common.limit(
+            f"{items} items, of ProcessPoolExecutor's time with its best chunksize",
+            _common.ratio(runs, JOBPOOL, BEST, TIME),
+            at_most=PROCESS_POOL_LIMIT,
+        )
+    growth = _common.median(many, JOBPOOL, TIME) / _common.median(some, JOBPOOL, TIME)
+    _common.limit(f"time of an item among {options.many}, of one among {options.items}", growth, at_most=GROWTH_LIMIT)
+    growth = _common.median(many, JOBPOOL, ALL_CPU) / _common.median(some, JOBPOOL, ALL_CPU)
+    _common.limit("the same in CPU of all processes", growth, at_most=GROWTH_LIMIT)
+    more = _common.median(many, BUFFERED, GROWN) - _common.median(some, BUFFERED, GROWN)
+    _common.limit("memory with buffersize, for more items", more, at_most=MEMORY_LIMIT, unit=" MB")
 
 
 if __name__ == "__main__":

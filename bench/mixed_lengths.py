@@ -18,10 +18,10 @@ import sys
 import time
 
 import _common
-import _peers
 import _processes
 from _calls import burn
-from _peers import JOBPOOL, LOCAL, WORKERS, Peer
+from _peers import JOBPOOL, JOBPOOL_SLURM, LOCAL, WORKERS, Peer
+from _places import PEERS, places
 
 LIMIT = 0.95
 """Of the ideal."""
@@ -77,7 +77,7 @@ def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
     }
 
 
-PARTS = {IDEAL: ideal, **{name: functools.partial(measured, peer=peer) for name, peer in LOCAL.items()}}
+PARTS = {IDEAL: ideal, **{name: functools.partial(measured, peer=peer) for name, peer in PEERS.items()}}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,18 +85,19 @@ def main(argv: list[str] | None = None) -> int:
         __doc__, PARTS, argv,
         quick={"repeats": 1, "short": 400, "long": 40}, repeats=3, short=2000, long=200,
     )  # fmt: skip
-    print(f"{_common.machine()}\n\n{options.short} calls of 5 ms, {options.long} of 50 ms, 2 local workers")
-    parts = [IDEAL, *_peers.parts_here(LOCAL, LOCAL, options.only)]
-    with _common.home() as env:
-        sizes = ["--short", options.short, "--long", options.long]
-        runs = _peers.in_turns(parts, LOCAL, repeats=options.repeats, env=env, options=sizes)
-    for turns in runs.values():
-        for turn, bare in zip(turns, runs[IDEAL], strict=True):
-            turn[EFFICIENCY] = bare[SECONDS] / turn[SECONDS]
-    figures = {EFFICIENCY: ".3f", ALONE: ".3f", SECONDS: ".2f", "idle CPU s": ".2f", "CPU s besides": ".2f"}
-    _common.show(runs, figures)
-    _common.limit("mixed lengths, of the ideal", _common.median(runs, JOBPOOL, EFFICIENCY), at_least=LIMIT)
-    _common.limit("the same without others' CPU", _common.median(runs, JOBPOOL, ALONE), at_least=LIMIT)
+    print(_common.machine())
+    for place in places(options):
+        print(f"\n{options.short} calls of 5 ms, {options.long} of 50 ms, {place.title}")
+        runs = place.run(PARTS, options, ["--short", options.short, "--long", options.long])
+        for turns in runs.values():
+            for turn, bare in zip(turns, runs[IDEAL], strict=True):
+                turn[EFFICIENCY] = bare[SECONDS] / turn[SECONDS]
+        _common.show(
+            runs, {EFFICIENCY: ".3f", ALONE: ".3f", SECONDS: ".2f", "idle CPU s": ".2f", "CPU s besides": ".2f"}
+        )
+        jobpool = JOBPOOL if place.peers is LOCAL else JOBPOOL_SLURM
+        _common.limit("mixed lengths, of the ideal", _common.median(runs, jobpool, EFFICIENCY), at_least=LIMIT)
+        _common.limit("the same without others' CPU", _common.median(runs, jobpool, ALONE), at_least=LIMIT)
     return _common.finish(options)
 
 

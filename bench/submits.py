@@ -12,10 +12,10 @@ import sys
 import time
 
 import _common
-import _peers
 import _processes
 from _calls import nothing
-from _peers import DASK, JOBPOOL, LOCAL, PROCESS_POOL, Peer
+from _peers import DASK, DASK_JOBQUEUE, JOBPOOL, JOBPOOL_SLURM, LOCAL, PROCESS_POOL, Peer
+from _places import PEERS, Place, places
 from _processes import ALL_CPU, HOST_CPU
 
 PROCESS_POOL_LIMIT = 0.6
@@ -47,7 +47,7 @@ def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
     }
 
 
-PARTS = {name: functools.partial(measured, peer=peer) for name, peer in LOCAL.items() if not peer.maps_only}
+PARTS = {name: functools.partial(measured, peer=peer) for name, peer in PEERS.items() if not peer.maps_only}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,26 +56,33 @@ def main(argv: list[str] | None = None) -> int:
         quick={"repeats": 1, "calls": 2000, "many": 10_000}, repeats=3, calls=10_000, many=100_000,
     )  # fmt: skip
     print(_common.machine())
-    with _common.home() as env:
-        few, many = (in_turns(options, env, calls) for calls in (options.calls, options.many))
-    for calls, runs in ((options.calls, few), (options.many, many)):
-        of_process_pool = _common.ratio(runs, JOBPOOL, PROCESS_POOL, TIME)
-        _common.limit(f"{calls} submits, of ProcessPoolExecutor's time", of_process_pool, at_most=PROCESS_POOL_LIMIT)
-        # Dask's calls get no cheaper with their number.
-        for what, figure, most in (("time", TIME, DASK_LIMIT), ("CPU seconds", HOST_CPU, CPU_LIMIT)):
-            of_dask = _common.ratio({JOBPOOL: runs[JOBPOOL], DASK: few.get(DASK, [])}, JOBPOOL, DASK, figure)
-            _common.limit(f"{calls} submits, of raw Dask's {what}", of_dask, at_most=most)
+    for place in places(options):
+        few, many = (in_turns(place, options, calls) for calls in (options.calls, options.many))
+        if place.peers is LOCAL:
+            judge(options.calls, few, few, JOBPOOL, DASK)
+            judge(options.many, many, few, JOBPOOL, DASK)
+        else:
+            judge(options.calls, few, few, JOBPOOL_SLURM, DASK_JOBQUEUE)
+            judge(options.many, many, few, JOBPOOL_SLURM, DASK_JOBQUEUE)
     return _common.finish(options)
 
 
-def in_turns(options: argparse.Namespace, env: dict[str, str], calls: int) -> _common.Runs:
-    print(f"\n{calls} submits of a call that does nothing, 2 local workers")
-    parts = [
-        part for part in _peers.parts_here(PARTS, LOCAL, options.only) if calls == options.calls or not LOCAL[part].slow
-    ]
-    runs = _peers.in_turns(parts, LOCAL, repeats=options.repeats, env=env, options=["--calls", calls])
+def in_turns(place: Place, options: argparse.Namespace, calls: int) -> _common.Runs:
+    print(f"\n{calls} submits of a call that does nothing, {place.title}")
+    slow = [] if calls == options.calls else [name for name, peer in PEERS.items() if peer.slow]
+    runs = place.run(PARTS, options, ["--calls", calls], without=slow)
     _common.show(runs, {TIME: ".1f", "of it submit": ".1f", HOST_CPU: ".2f", ALL_CPU: ".1f"}, against=PROCESS_POOL)
     return runs
+
+
+def judge(calls: int, runs: _common.Runs, few: _common.Runs, jobpool: str, dask: str) -> None:
+    if jobpool == JOBPOOL:
+        of_process_pool = _common.ratio(runs, JOBPOOL, PROCESS_POOL, TIME)
+        _common.limit(f"{calls} submits, of ProcessPoolExecutor's time", of_process_pool, at_most=PROCESS_POOL_LIMIT)
+    # Dask is measured with few calls alone: they get no cheaper with their number.
+    both = {jobpool: runs[jobpool], dask: few.get(dask, [])}
+    for what, figure, most in (("time", TIME, DASK_LIMIT), ("host CPU", HOST_CPU, CPU_LIMIT)):
+        _common.limit(f"{calls} submits, of {dask}'s {what}", _common.ratio(both, jobpool, dask, figure), at_most=most)
 
 
 if __name__ == "__main__":
