@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,24 +55,26 @@ def arguments(
     parts: Mapping[str, Part],
     argv: Sequence[str] | None,
     *,
-    quick: Mapping[str, int] | None = None,
+    quick: Mapping[str, int] = MappingProxyType({"repeats": 1}),
+    peers: bool = False,
     **numbers: int,
 ) -> argparse.Namespace:
     """Read the command line of a bench, whose options are ``numbers``; run one part and exit if it asks for that.
 
-    ``quick`` are the numbers for ``--quick``: small, for a look whether all works. What is given is obeyed.
+    ``quick`` are the numbers for ``--quick``: small, for a look whether all works. What is given is obeyed. ``peers``:
+    whose parts are, and where they run, can be chosen.
     """
     parser = argparse.ArgumentParser(description=text.partition("\n")[0])
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, metavar="N", help=f"default {default}")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a limit is missed")
-    if quick is not None:
-        parser.add_argument("--quick", action="store_true", help="small numbers: does it run, and about how fast")
+    parser.add_argument("--quick", action="store_true", help="small numbers: does it run, and about how fast")
+    if peers:
         parser.add_argument("--only", type=_names, metavar="A,B", help="these peers alone, beside jobpool")
         parser.add_argument("--where", choices=["local", "slurm"], help="only there; default: both")
     parser.add_argument("--part", choices=parts, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    small = quick if quick is not None and options.quick else {}
+    small = quick if options.quick else {}
     for name, default in numbers.items():
         if getattr(options, name) is None:
             setattr(options, name, small.get(name, default))
@@ -194,6 +197,8 @@ def show(runs: Runs, figures: Mapping[str, str], *, against: str | None = None) 
 
     ``figures`` are the names with a format: ``{"us per item": ".1f"}``.
     """
+    if not runs:
+        return
     width = max(map(len, runs)) + 2
     first = next(iter(figures))
     head = "" if against not in runs else f"  ratio to {against}"

@@ -5,11 +5,12 @@ A peer that is not installed is named, and takes no part. All listen on loopback
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from _calls import nothing, place
@@ -20,6 +21,8 @@ __all__ = [
     "JOBPOOL",
     "JOBPOOL_SLURM",
     "LOCAL",
+    "MPI",
+    "MPI_POLLING",
     "PARSL",
     "PARSL_SLURM",
     "PROCESS_POOL",
@@ -38,6 +41,7 @@ JOBPOOL = "jobpool"
 PROCESS_POOL = "ProcessPoolExecutor"
 DASK = "raw Dask"
 PARSL = "Parsl"
+MPI = "mpi4py.futures"
 DASK_JOBQUEUE = "dask-jobqueue"
 JOBPOOL_SLURM = "jobpool on SLURM"
 PARSL_SLURM = "Parsl on SLURM"
@@ -144,10 +148,10 @@ def _no_submit(*_: object) -> None:
 
 
 @contextmanager
-def _mpi4py() -> Iterator[Pool]:
+def _mpi4py(**settings: float) -> Iterator[Pool]:
     from mpi4py.futures import MPIPoolExecutor  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-    with MPIPoolExecutor(WORKERS) as pool:
+    with MPIPoolExecutor(WORKERS, **settings) as pool:
         yield Pool(pool.submit, pool.map)
 
 
@@ -197,7 +201,7 @@ LOCAL: dict[str, Peer] = {
     PROCESS_POOL: Peer(_process_pool, "concurrent.futures"),
     "loky": Peer(_loky, "loky"),
     "joblib": Peer(_joblib, "joblib", maps_only=True),
-    "mpi4py.futures": Peer(_mpi4py, "mpi4py", slow=True, command=_mpi_command),
+    MPI: Peer(_mpi4py, "mpi4py", slow=True, command=_mpi_command),
     "executorlib": Peer(_executorlib, "executorlib", slow=True),
     PARSL: Peer(_parsl, "parsl", slow=True),
     DASK: Peer(_dask, "distributed", slow=True),
@@ -257,6 +261,9 @@ def _parsl_slurm() -> Iterator[Pool]:
     with _parsl_pool(provider, 1) as pool:
         yield pool
 
+
+MPI_POLLING = replace(LOCAL[MPI], open=functools.partial(_mpi4py, backoff=0))
+"""Without pauses between its looks for messages: big ones are many messages, but all its processes use a CPU each."""
 
 SLURM: dict[str, Peer] = {
     JOBPOOL_SLURM: Peer(_jobpool_slurm, "jobpool"),

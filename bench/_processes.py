@@ -1,7 +1,7 @@
 """What the processes of one part cost: CPU seconds and memory, by the role of each process.
 
-A part's processes are those whose home directory is the bench's own, wherever in the tree of processes they are, since a
-pool may detach its server and its jobs; and what descends from these, since setproctitle, which Dask uses where it is
+A part's processes are those whose home directory is the bench's own, wherever in the tree of processes they are, since
+a pool may detach its server and its jobs; and what descends from these, since setproctitle, which Dask uses where it is
 installed, overwrites the environment that others see.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
+import time
+from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
@@ -76,34 +77,37 @@ class Cpu:
 
     def __init__(self) -> None:
         self._before = self._now()
+        self._own = time.process_time()
 
     @staticmethod
-    def _now() -> Counter[tuple[int, str]]:
-        seconds: Counter[tuple[int, str]] = Counter()
+    def _now() -> dict[tuple[int, str], float]:
+        seconds: dict[tuple[int, str], float] = {}
         for process, role in _all().items():
             try:
                 times = process.cpu_times()
-            except psutil.Error:
+            except psutil.Error:  # ended meanwhile
                 continue
             seconds[process.pid, role] = times.user + times.system
         return seconds
 
-    def by_role(self) -> Counter[str]:
-        used: Counter[str] = Counter()
+    def by_role(self) -> defaultdict[str, float]:
+        own = time.process_time() - self._own  # first: to look at all processes costs some, too
+        used: defaultdict[str, float] = defaultdict(float)
         for (pid, role), seconds in self._now().items():
-            used[role] += seconds - self._before[pid, role]
+            used[role] += seconds - self._before.get((pid, role), 0.0)
+        used["client"] = own
         return used
 
     def figures(self, calls: int) -> dict[str, float]:
         """Return what these calls cost the submit host (the client and the server), and all processes."""
         used = self.by_role()
-        return {HOST_CPU: (used["client"] + used["server"]) / calls * 1e4, ALL_CPU: used.total() / calls * 1e6}
+        return {HOST_CPU: (used["client"] + used["server"]) / calls * 1e4, ALL_CPU: sum(used.values()) / calls * 1e6}
 
 
-def client_threads() -> Counter[str]:
+def client_threads() -> defaultdict[str, float]:
     """CPU seconds of this process's threads, by name, since they began."""
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for thread in psutil.Process().threads():
         seconds[names.get(thread.id, "other threads")] += thread.user_time + thread.system_time
     return seconds

@@ -1,8 +1,10 @@
 """Calls with 10 MB in and 10 MB out, on 2 workers, beside the peers: their time, and what the client's memory does.
 
-All calls are submitted at once and their results taken in order, each forgotten when it has been looked at. "buffersize"
-is jobpool's ``map`` with a few items ahead: what keeps the client's memory bounded however many calls there are. Raw
-Dask has no TLS; jobpool has.
+All calls are submitted at once and their results taken in order, each forgotten when it has been looked at.
+"buffersize" is jobpool's ``map`` with a few items ahead: what keeps the client's memory bounded however many calls
+there are. Raw Dask has no TLS; jobpool has. mpi4py's processes pause between two looks for messages, of which a big
+payload is many; "no pauses" is the same without, at the price of a CPU for each process. Both, and Parsl with its
+encryption, get a few calls only.
 """
 
 from __future__ import annotations
@@ -19,7 +21,20 @@ from typing import Any
 import _common
 import _processes
 from _calls import echo
-from _peers import DASK, DASK_JOBQUEUE, JOBPOOL, JOBPOOL_SLURM, LOCAL, PROCESS_POOL, Peer, Pool
+from _peers import (
+    DASK,
+    DASK_JOBQUEUE,
+    JOBPOOL,
+    JOBPOOL_SLURM,
+    LOCAL,
+    MPI,
+    MPI_POLLING,
+    PARSL,
+    PARSL_SLURM,
+    PROCESS_POOL,
+    Peer,
+    Pool,
+)
 from _places import PEERS, places
 
 LIMIT = 1.0
@@ -31,7 +46,7 @@ AHEAD = 4
 COPIES = 5
 """Times that what is in flight may be in the client's memory: as argument, pickled, encrypted, received, as result."""
 
-SECONDS, CLIENT, SERVER, HOST = "seconds", "client's peak, MB", "server's peak, MB", "host CPU s"
+TIME, CLIENT, SERVER, HOST = "ms per call", "client's peak, MB", "server's peak, MB", "host CPU ms per call"
 
 
 def submitted(pool: Pool, payload: bytes, calls: int) -> Iterable[Any]:
@@ -57,28 +72,35 @@ def measured(options: argparse.Namespace, peer: Peer, run: Any = submitted) -> d
         peaks = {CLIENT: _processes.peak_mb("client") - client, SERVER: _processes.peak_mb("server") - server}
     if right != [True] * options.calls:
         raise SystemExit("the results are wrong")
-    return {SECONDS: seconds, HOST: used["client"] + used["server"], **peaks}
+    host = used["client"] + used["server"]
+    return {TIME: seconds / options.calls * 1e3, HOST: host / options.calls * 1e3, **peaks}
 
 
 BUFFERED = f"{JOBPOOL}, buffersize"
+NO_PAUSES = f"{MPI}, no pauses"
+FEW = (MPI, NO_PAUSES, PARSL, PARSL_SLURM)
+"""Parts that take seconds for a call."""
 
 PARTS = {
     **{name: functools.partial(measured, peer=peer) for name, peer in PEERS.items() if not peer.maps_only},
+    NO_PAUSES: functools.partial(measured, peer=MPI_POLLING),
     BUFFERED: functools.partial(measured, peer=LOCAL[JOBPOOL], run=buffered),
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     options = _common.arguments(
-        __doc__, PARTS, argv, quick={"repeats": 1, "calls": 10}, repeats=3, calls=100, megabytes=10
+        __doc__, PARTS, argv, peers=True,
+        quick={"repeats": 1, "calls": 10, "few": 3}, repeats=3, calls=100, few=10, megabytes=10,
     )  # fmt: skip
     print(_common.machine())
     for place in places(options):
-        print(f"\n{options.calls} calls with {options.megabytes} MB in and out, {place.title}")
-        runs = place.run(PARTS, options, ["--calls", options.calls, "--megabytes", options.megabytes])
-        _common.show(runs, {SECONDS: ".2f", HOST: ".2f", CLIENT: ".0f", SERVER: ".0f"}, against=PROCESS_POOL)
+        for calls, without in ((options.few, [part for part in PARTS if part not in FEW]), (options.calls, FEW)):
+            print(f"\n{calls} calls with {options.megabytes} MB in and out, {place.title}")
+            runs = place.run(PARTS, options, ["--calls", calls, "--megabytes", options.megabytes], without=without)
+            _common.show(runs, {TIME: ".1f", HOST: ".1f", CLIENT: ".0f", SERVER: ".0f"}, against=PROCESS_POOL)
         jobpool, dask = (JOBPOOL, DASK) if place.peers is LOCAL else (JOBPOOL_SLURM, DASK_JOBQUEUE)
-        _common.limit(f"big payloads, of {dask}'s time", _common.ratio(runs, jobpool, dask, SECONDS), at_most=LIMIT)
+        _common.limit(f"big payloads, of {dask}'s time", _common.ratio(runs, jobpool, dask, TIME), at_most=LIMIT)
         if place.peers is LOCAL:
             most = COPIES * AHEAD * options.megabytes
             peak = _common.median(runs, BUFFERED, CLIENT)

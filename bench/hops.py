@@ -12,7 +12,6 @@ import argparse
 import functools
 import sys
 import time
-from collections import Counter
 
 import _common
 import _processes
@@ -24,10 +23,10 @@ WALL, MAIN, THREADS = "wall", "client's main thread", "client's other threads"
 HOPS = (MAIN, THREADS, "server", "agent", "workers", WALL)
 
 
-def threads() -> Counter[str]:
+def threads() -> dict[str, float]:
     used = _processes.client_threads()
     main = used.pop("MainThread")
-    return Counter({MAIN: main, THREADS: used.total()})
+    return {MAIN: main, THREADS: sum(used.values())}
 
 
 def measured(options: argparse.Namespace, peer: Peer, *, by_map: bool) -> dict[str, float]:
@@ -58,7 +57,7 @@ PARTS = {
 
 def main(argv: list[str] | None = None) -> int:
     options = _common.arguments(
-        __doc__, PARTS, argv, quick={"repeats": 1, "calls": 10_000, "few": 1000},
+        __doc__, PARTS, argv, peers=True, quick={"repeats": 1, "calls": 10_000, "few": 1000},
         repeats=3, calls=100_000, few=10_000,
     )  # fmt: skip
     options.where = "local"

@@ -41,7 +41,9 @@ PARTS = {name: functools.partial(measured, peer=peer) for name, peer in PEERS.it
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _common.arguments(__doc__, PARTS, argv, quick={"repeats": 1, "calls": 100}, repeats=3, calls=500)
+    options = _common.arguments(
+        __doc__, PARTS, argv, peers=True, quick={"repeats": 1, "calls": 100}, repeats=3, calls=500
+    )
     print(_common.machine())
     for place in places(options):
         print(f"\na single call, {options.calls} times, {place.title}")

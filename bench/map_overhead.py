@@ -108,7 +108,7 @@ PARTS = {
 
 def main(argv: list[str] | None = None) -> int:
     options = _common.arguments(
-        __doc__, PARTS, argv,
+        __doc__, PARTS, argv, peers=True,
         quick={"repeats": 1, "few": 2000, "items": 20_000, "many": 100_000},
         repeats=3, few=10_000, items=100_000, many=1_000_000,
     )  # fmt: skip

@@ -66,7 +66,11 @@ def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
             results = list(pool.map(burn, calls))
         else:
             results = pool.results([pool.submit(burn, seconds) for seconds in calls])
-        seconds, idle, used = time.perf_counter() - start, _processes.idle_seconds(cpus) - idle, cpu.by_role().total()
+        seconds, idle, used = (
+            time.perf_counter() - start,
+            _processes.idle_seconds(cpus) - idle,
+            sum(cpu.by_role().values()),
+        )
     if results != calls:
         raise SystemExit("the results are wrong")
     return {
@@ -82,7 +86,7 @@ PARTS = {IDEAL: ideal, **{name: functools.partial(measured, peer=peer) for name,
 
 def main(argv: list[str] | None = None) -> int:
     options = _common.arguments(
-        __doc__, PARTS, argv,
+        __doc__, PARTS, argv, peers=True,
         quick={"repeats": 1, "short": 400, "long": 40}, repeats=3, short=2000, long=200,
     )  # fmt: skip
     print(_common.machine())

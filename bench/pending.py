@@ -29,7 +29,7 @@ SERVER_LIMIT = 2.0
 SETTLED = 0.1
 """MB within which memory counts as unchanged."""
 
-LOOK = 0.5
+LOOK = 0.25
 """Seconds between two looks at the server's memory."""
 
 CLIENT, SERVER = "client KB per call", "server KB per call"
@@ -37,9 +37,9 @@ IDLE_GROWTH, LEAK = "server grows idle, MB", "... in round 2, MB"
 
 
 def settled() -> float:
-    """Return the server's memory when it has not changed for four looks."""
+    """Return the server's memory when it has not changed for four looks. 0: there is no server."""
     seen = [_processes.resident_mb("server")]
-    while len(seen) < 5 or max(seen[-5:]) - min(seen[-5:]) > SETTLED:
+    while seen[0] and (len(seen) < 5 or max(seen[-5:]) - min(seen[-5:]) > SETTLED):
         time.sleep(LOOK)
         seen.append(_processes.resident_mb("server"))
     return seen[-1]
@@ -81,7 +81,7 @@ PARTS = {name: functools.partial(measured, peer=peer) for name, peer in LOCAL.it
 
 def main(argv: list[str] | None = None) -> int:
     options = _common.arguments(
-        __doc__, PARTS, argv,
+        __doc__, PARTS, argv, peers=True,
         quick={"repeats": 1, "calls": 5000, "few": 1000, "idle": 1}, repeats=3, calls=100_000, few=10_000, idle=5,
     )  # fmt: skip
     options.where = "local"

@@ -52,7 +52,7 @@ PARTS = {name: functools.partial(measured, peer=peer) for name, peer in PEERS.it
 
 def main(argv: list[str] | None = None) -> int:
     options = _common.arguments(
-        __doc__, PARTS, argv,
+        __doc__, PARTS, argv, peers=True,
         quick={"repeats": 1, "calls": 2000, "many": 10_000}, repeats=3, calls=10_000, many=100_000,
     )  # fmt: skip
     print(_common.machine())
