@@ -34,6 +34,7 @@ class Place:
 
     def run(
         self,
+        subject: str,
         parts: Iterable[str],
         options: argparse.Namespace,
         sizes: Sequence[object],
@@ -42,13 +43,15 @@ class Place:
     ) -> _common.Runs:
         """Run those parts in turns that belong here, are installed and are asked for, and say who is not installed.
 
-        A peer that fails is named, and takes no further part.
+        A peer that fails is named, and takes no further part. ``subject`` is the title of the table that will follow.
         """
         used = [part for part in parts if self._takes(part, options.only) and part not in without]
         missing = [part for part in used if not _installed(part)]
         if missing:
             print(f"SKIPPED, not installed: {', '.join(missing)}")
         used = [part for part in used if part not in missing]
+        if used:
+            print(f"\n{subject}, {self.title}")
         peers = {part: peer for part in used if (peer := _peer_of(part)) is not None}
         return _common.in_turns(
             used,

@@ -96,8 +96,10 @@ def main(argv: list[str] | None = None) -> int:
     print(_common.machine())
     for place in places(options):
         for calls, without in ((options.few, [part for part in PARTS if part not in FEW]), (options.calls, FEW)):
-            print(f"\n{calls} calls with {options.megabytes} MB in and out, {place.title}")
-            runs = place.run(PARTS, options, ["--calls", calls, "--megabytes", options.megabytes], without=without)
+            subject = f"{calls} calls with {options.megabytes} MB in and out"
+            runs = place.run(
+                subject, PARTS, options, ["--calls", calls, "--megabytes", options.megabytes], without=without
+            )
             _common.show(runs, {TIME: ".1f", HOST: ".1f", CLIENT: ".0f", SERVER: ".0f"}, against=PROCESS_POOL)
         jobpool, dask = (JOBPOOL, DASK) if place.peers is LOCAL else (JOBPOOL_SLURM, DASK_JOBQUEUE)
         _common.limit(f"big payloads, of {dask}'s time", _common.ratio(runs, jobpool, dask, TIME), at_most=LIMIT)

@@ -65,8 +65,8 @@ def main(argv: list[str] | None = None) -> int:
     for place in places(options):
         for calls, is_slow in ((options.few, True), (options.calls, False)):
             without = [part for part in PARTS if LOCAL[part.partition(",")[0]].slow != is_slow]
-            print(f"\nmicroseconds of CPU per call, {calls} calls, {place.title}")
-            runs = place.run(PARTS, options, ["--calls", calls], without=without)
+            subject = f"microseconds of CPU per call, {calls} calls"
+            runs = place.run(subject, PARTS, options, ["--calls", calls], without=without)
             _common.show(runs, dict.fromkeys(HOPS, ".1f"))
     return _common.finish(options)
 

@@ -46,8 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     print(_common.machine())
     for place in places(options):
-        print(f"\na single call, {options.calls} times, {place.title}")
-        runs = place.run(PARTS, options, ["--calls", options.calls])
+        runs = place.run(f"a single call, {options.calls} times", PARTS, options, ["--calls", options.calls])
         _common.show(runs, {MEDIAN: ".2f", P95: ".2f"}, against=PROCESS_POOL)
         jobpool, parsl = (JOBPOOL, PARSL) if place.peers is LOCAL else (JOBPOOL_SLURM, PARSL_SLURM)
         _common.limit(f"latency, of {parsl}'s median", _common.ratio(runs, jobpool, parsl, MEDIAN), at_most=1)

@@ -125,11 +125,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def in_turns(place: Place, options: argparse.Namespace, items: int) -> _common.Runs:
-    print(f"\n{items} items, calls that do nothing, {place.title}")
     left_out = {name for name, peer in PEERS.items() if peer.slow} if items > options.few else set()
     if items > SINGLY:
         left_out |= {PROCESS_POOL, "loky"}
-    runs = place.run(PARTS, options, ["--items", items], without=left_out)
+    runs = place.run(f"{items} items, calls that do nothing", PARTS, options, ["--items", items], without=left_out)
     _common.show(runs, {TIME: ".2f", HOST_CPU: ".3f", ALL_CPU: ".2f", GROWN: ".1f", "chunksize": ".0f"}, against=BEST)
     return runs
 

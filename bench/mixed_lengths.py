@@ -91,8 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     print(_common.machine())
     for place in places(options):
-        print(f"\n{options.short} calls of 5 ms, {options.long} of 50 ms, {place.title}")
-        runs = place.run(PARTS, options, ["--short", options.short, "--long", options.long])
+        subject = f"{options.short} calls of 5 ms, {options.long} of 50 ms"
+        runs = place.run(subject, PARTS, options, ["--short", options.short, "--long", options.long])
         for turns in runs.values():
             for turn, bare in zip(turns, runs[IDEAL], strict=True):
                 turn[EFFICIENCY] = bare[SECONDS] / turn[SECONDS]

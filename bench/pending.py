@@ -88,8 +88,9 @@ def main(argv: list[str] | None = None) -> int:
     print(_common.machine())
     for place in places(options):
         for calls, without in ((options.few, fast()), (options.calls, slow())):
-            print(f"\n{calls} pending calls, {place.title}")
-            runs = place.run(PARTS, options, ["--calls", calls, "--idle", options.idle], without=without)
+            runs = place.run(
+                f"{calls} pending calls", PARTS, options, ["--calls", calls, "--idle", options.idle], without=without
+            )
             _common.show(runs, {CLIENT: ".2f", SERVER: ".2f", "server MB": ".0f", IDLE_GROWTH: ".1f", LEAK: ".1f"})
         per_call = _common.median(runs, JOBPOOL, CLIENT)
         _common.limit("a pending submit in the client", per_call, at_most=CLIENT_LIMIT, unit=" KB")

@@ -68,9 +68,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def in_turns(place: Place, options: argparse.Namespace, calls: int) -> _common.Runs:
-    print(f"\n{calls} submits of a call that does nothing, {place.title}")
     slow = [] if calls == options.calls else [name for name, peer in PEERS.items() if peer.slow]
-    runs = place.run(PARTS, options, ["--calls", calls], without=slow)
+    runs = place.run(f"{calls} submits of a call that does nothing", PARTS, options, ["--calls", calls], without=slow)
     _common.show(runs, {TIME: ".1f", "of it submit": ".1f", HOST_CPU: ".2f", ALL_CPU: ".1f"}, against=PROCESS_POOL)
     return runs
 
