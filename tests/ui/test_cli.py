@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -283,10 +284,16 @@ def test_a_lab_goes_up_and_down(run: Run, environment: dict[str, str]) -> None:
         again = run("lab", "up")
         assert again.returncode == ExitCode.FAILED
         assert "already" in again.stderr
+        assert up.stdout.strip() in again.stderr  # for a second shell
     finally:
         down = run("lab", "down", "--json")
     assert down.returncode == 0, down.stderr
     assert json.loads(down.stdout)["directory"].endswith("/.jobpool/.lab")
+    # What the shell that used the lab does next, as the how-to shows it.
+    conf = shlex.split(up.stdout)[1].removeprefix("SLURM_CONF=")
+    after = run("config", SLURM_CONF=conf)
+    assert after.returncode == ExitCode.USAGE
+    assert "unset SLURM_CONF" in after.stderr
     gone = run("lab", "down")
     assert (gone.returncode, gone.stderr.startswith("error: there is no lab")) == (ExitCode.FAILED, True)
     assert (Path(environment["HOME"]) / ".jobpool").stat().st_mode & 0o777 == 0o700

@@ -70,7 +70,7 @@ def test_on_a_terminal_it_is_one_line_that_goes_away(clock: list[float]) -> None
 def test_a_line_is_cut_to_the_terminal_for_what_wraps_is_not_written_over(clock: list[float]) -> None:
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 60))
-    with open(theirs, "w") as stream, open(ours, "rb", buffering=0) as screen:
+    with os.fdopen(theirs, "w") as stream, os.fdopen(ours, "rb", buffering=0) as screen:
         line = waiting.WaitingLine(stream)
         for _ in range(2):
             line.show(snapshot(("pending", "JobHeldUser")))

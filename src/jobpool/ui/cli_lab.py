@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -67,6 +68,8 @@ def down(directory: Path | None, as_json: bool) -> None:
         show_json({"directory": place})
     else:
         show_note(f"the lab in {place} is down")
+        if Path(os.environ.get("SLURM_CONF", "")).is_relative_to(place):
+            show_note("this shell still looks for it there: unset SLURM_CONF")
 
 
 def _usual_directory() -> Path:
