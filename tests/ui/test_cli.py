@@ -299,6 +299,23 @@ def test_a_lab_goes_up_and_down(run: Run, environment: dict[str, str]) -> None:
     assert (Path(environment["HOME"]) / ".jobpool").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.skipif(bool(lab_missing()), reason="needs Debian's packages of SLURM")
+def test_a_lab_elsewhere_says_how_it_is_ended(run: Run, tmp_path: Path) -> None:
+    up = run("lab", "up", "--nodes", "1", "--directory", str(tmp_path / "lab"))
+    end = shlex.split(up.stderr.partition("end it with: jobpool ")[2])
+    down = run(*end)
+    assert (up.returncode, down.returncode) == (ExitCode.DONE, ExitCode.DONE), up.stderr + down.stderr
+
+
+@pytest.mark.skipif(bool(lab_missing()), reason="needs Debian's packages of SLURM")
+def test_a_lab_below_a_name_with_a_space_is_refused_before_its_daemons_fail(run: Run, tmp_path: Path) -> None:
+    up = run("lab", "up", "--directory", str(tmp_path / "my home" / "lab"))
+    assert up.returncode == ExitCode.FAILED
+    assert "a space" in up.stderr
+    assert "--directory" in up.stderr
+    assert not (tmp_path / "my home").exists()
+
+
 def test_a_lab_that_cannot_be_says_what_to_install(run: Run) -> None:
     if not lab_missing():
         pytest.skip("all is installed")

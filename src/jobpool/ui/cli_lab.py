@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -51,7 +52,8 @@ def up(directory: Path | None, nodes: int, accounting: bool, as_json: bool) -> N
         show_json({"directory": started.directory, "environment": started.environment})
         return
     click.echo(export_line(started))
-    show_note(f"the lab in {started.directory} is up; end it with: jobpool lab down")
+    option = f" --directory {shlex.quote(str(started.directory))}" if directory else ""
+    show_note(f"the lab in {started.directory} is up; end it with: jobpool lab down{option}")
 
 
 @lab.command()
