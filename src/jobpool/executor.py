@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
 
 from jobpool import config, mapping, rows
-from jobpool.batch import registry
 from jobpool.client import OPEN, Connection
 from jobpool.errors import ConfigError, NotPicklable, PoolBroken
 from jobpool.future import JobFuture
@@ -140,7 +139,7 @@ class JobPoolExecutor(Executor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._settings = config.resolve(given)
-        registry.require(self._settings.system)
+        config.require(self._settings.system)
         try_to_write(self._settings.log_directory)
         prepared = None if initializer is None else dumps_initializer(initializer, initargs)
         PoolDirectory.sweep()
