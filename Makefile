@@ -19,6 +19,7 @@ USER_ARGS ?= tests/lab tests/behaviour tests/worker tests/pool tests/ui tests/te
 
 BIN := .venv/bin
 READY := .venv/ready
+PEERS := .venv-bench/ready
 INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
 
@@ -47,15 +48,24 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(READY)
-	@shopt -s nullglob; for file in bench/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+bench: $(PEERS)
+	@shopt -s nullglob; for file in bench/[!_]*.py; do echo "== $$file"; .venv-bench/bin/python "$$file" $(ARGS); done
+
+# The peers have an environment of their own: what they pin shall not decide what the tests run with.
+$(PEERS): pyproject.toml
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/packages "python environments" python3-venv
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench-peers]' || \
+	    echo "SKIPPED: some peers cannot be installed here; each script names those that it misses"
+	@touch $@
 
 notebook: $(READY)
 	JOBPOOL_SCHEDULER=local $(BIN)/python examples/make_notebook.py
 	$(BIN)/ruff format examples/video_analysis.ipynb
 
 clean:
-	rm -rf .venv build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 venv: $(READY)

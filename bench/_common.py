@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ __all__ = [
     "limit",
     "machine",
     "median",
+    "ratio",
     "show",
 ]
 
@@ -47,18 +50,42 @@ PART_TIMEOUT = 300.0
 _FOREIGN = ("JOBPOOL_", "DASK_", "SLURM", "SBATCH_", "SALLOC_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_", "XDG_")
 
 
-def arguments(text: str, parts: Mapping[str, Part], argv: Sequence[str] | None, **numbers: int) -> argparse.Namespace:
-    """Read the command line of a bench, whose options are ``numbers``; run one part and exit if it asks for that."""
+def arguments(
+    text: str,
+    parts: Mapping[str, Part],
+    argv: Sequence[str] | None,
+    *,
+    quick: Mapping[str, int] = MappingProxyType({"repeats": 1}),
+    peers: bool = False,
+    **numbers: int,
+) -> argparse.Namespace:
+    """Read the command line of a bench, whose options are ``numbers``; run one part and exit if it asks for that.
+
+    ``quick`` are the numbers for ``--quick``: small, for a look whether all works. What is given is obeyed. ``peers``:
+    whose parts are, and where they run, can be chosen.
+    """
     parser = argparse.ArgumentParser(description=text.partition("\n")[0])
     for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default {default}")
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"default {default}")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a limit is missed")
+    parser.add_argument("--quick", action="store_true", help="small numbers: does it run, and about how fast")
+    if peers:
+        parser.add_argument("--only", type=_names, metavar="A,B", help="these peers alone, beside jobpool")
+        parser.add_argument("--where", choices=["local", "slurm"], help="only there; default: both")
     parser.add_argument("--part", choices=parts, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    small = quick if options.quick else {}
+    for name, default in numbers.items():
+        if getattr(options, name) is None:
+            setattr(options, name, small.get(name, default))
     if options.part is not None:
         print(json.dumps(parts[options.part](options)), flush=True)
         sys.exit(0)
     return options
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 @contextmanager
@@ -66,7 +93,15 @@ def home() -> Iterator[dict[str, str]]:
     """Make a home directory for the bench, and yield the environment to run its parts in."""
     with tempfile.TemporaryDirectory(prefix="jobpool-bench-", dir="/tmp", ignore_cleanup_errors=True) as directory:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-        yield {**clean, "HOME": directory, "PYTHONUNBUFFERED": "1"}
+        yield {
+            **clean,
+            "HOME": directory,
+            "PYTHONUNBUFFERED": "1",
+            # Every worker finds the functions of the calls here, also that of a peer that sends them by name alone.
+            "PYTHONPATH": str(Path(__file__).parent),
+            # Some peers start their helpers by name.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
 
 
 @contextmanager
@@ -92,31 +127,51 @@ def in_turns(
     env: Mapping[str, str],
     options: Sequence[object] = (),
     between: Callable[[], object] = lambda: None,
+    commands: Mapping[str, Sequence[str]] | None = None,
+    may_fail: Collection[str] = (),
 ) -> Runs:
-    """Run each part ``repeats`` times, in turns; ``between`` is called after each."""
+    """Run each part ``repeats`` times, in turns; ``between`` is called after each.
+
+    ``commands`` start a part in another way than this Python does.
+
+    A part that may fail is named when it does, and takes no further part.
+    """
     runs: Runs = {part: [] for part in parts}
     for _ in range(repeats):
-        for part in parts:
-            runs[part].append(_run(part, env, options))
+        for part in list(runs):
+            try:
+                runs[part].append(_run(part, env, options, (commands or {}).get(part, [sys.executable])))
+            except PartFailed as failure:
+                if part not in may_fail:
+                    sys.exit(str(failure))
+                print(f"SKIPPED, {failure}")
+                del runs[part]
             between()
     return runs
 
 
-def _run(part: str, env: Mapping[str, str], options: Sequence[object]) -> dict[str, float]:
+class PartFailed(Exception):
+    """A part ended with an error, or not at all."""
+
+
+def _run(part: str, env: Mapping[str, str], options: Sequence[object], command: Sequence[str]) -> dict[str, float]:
     # Its own empty directory: some peers write logs and caches into the current one.
     with tempfile.TemporaryDirectory(dir=env["HOME"], ignore_cleanup_errors=True) as directory:
-        done = subprocess.run(
-            [sys.executable, str(Path(sys.argv[0]).absolute()), "--part", part, *map(str, options)],
-            env=dict(env),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PART_TIMEOUT,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, str(Path(sys.argv[0]).absolute()), "--part", part, *map(str, options)],
+                env=dict(env),
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=PART_TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise PartFailed(f"the part {part!r} did not end in {PART_TIMEOUT:.0f} s") from error
     if done.returncode != 0:
-        sys.exit(f"the part {part!r} failed:\n{done.stdout}{done.stderr}")
+        raise PartFailed(f"the part {part!r} failed:\n{done.stdout}{done.stderr}")
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
@@ -126,19 +181,32 @@ def median(runs: Runs, part: str, figure: str) -> float:
     return statistics.median(run[figure] for run in runs[part])
 
 
+def ratio(runs: Runs, part: str, against: str, figure: str) -> float | None:
+    """Return the median over the turns of a part's ratio to another; None: one of them took no part.
+
+    Each ratio is of two figures of the same turn, which the machine's other work hits alike.
+    """
+    if not runs.get(part) or not runs.get(against):
+        return None
+    pairs = zip(runs[part], runs[against], strict=True)
+    return statistics.median(one[figure] / other[figure] for one, other in pairs)
+
+
 def show(runs: Runs, figures: Mapping[str, str], *, against: str | None = None) -> None:
     """Print the median of each figure, with its smallest and largest value, and the ratio of the first to one part's.
 
     ``figures`` are the names with a format: ``{"us per item": ".1f"}``.
     """
+    if not runs:
+        return
     width = max(map(len, runs)) + 2
     first = next(iter(figures))
-    ratio = "" if against is None else f"  ratio to {against}"
-    print(" " * width + "".join(f"{name:>26}" for name in figures) + ratio)
+    head = "" if against not in runs else f"  ratio to {against}"
+    print(" " * width + "".join(f"{name:>26}" for name in figures) + head)
     for part, turns in runs.items():
         cells = "".join(_cell([turn[name] for turn in turns if name in turn], form) for name, form in figures.items())
-        if against is not None:
-            cells += f"{median(runs, part, first) / median(runs, against, first):>12.3f}"
+        if against is not None and (to := ratio(runs, part, against, first)) is not None:
+            cells += f"{to:>12.3f}"
         print(f"{part:{width}}{cells}")
 
 
@@ -153,12 +221,18 @@ def _cell(values: Sequence[float], form: str) -> str:
 _missed: list[str] = []
 
 
-def limit(what: str, value: float, *, at_most: float, unit: str = "") -> None:
-    """Print whether a limit is kept, and remember it for :func:`finish`."""
-    kept = value <= at_most
+def limit(
+    what: str, value: float | None, *, at_most: float = math.inf, at_least: float = -math.inf, unit: str = ""
+) -> None:
+    """Print whether a limit is kept, and remember it for :func:`finish`. None: a peer is missing, nothing to judge."""
+    bound = f"at most {at_most:.3g}{unit}" if at_least == -math.inf else f"at least {at_least:.3g}{unit}"
+    if value is None:
+        print(f"unknown {what}: no figure here, {bound}")
+        return
+    kept = at_least <= value <= at_most
     if not kept:
         _missed.append(what)
-    print(f"{'kept' if kept else 'MISSED':7} {what}: {value:.3g}{unit}, at most {at_most:g}{unit}")
+    print(f"{'kept' if kept else 'MISSED':7} {what}: {value:.3g}{unit}, {bound}")
 
 
 def finish(options: argparse.Namespace) -> int:

@@ -1,7 +1,5 @@
 """What the core itself costs: microseconds of CPU per no-op call, from CallsArrived to Resolve.
 
-    python bench/core_overhead.py [CALLS] [WORKERS]
-
 The agents answer at once, so that nothing but the core's own work is measured. The target is 10 us per call.
 """
 
@@ -10,6 +8,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+
+import _common
 
 from jobpool.core import events as ev
 from jobpool.core.engine import Core
@@ -58,16 +58,18 @@ def run(calls: int, workers: int) -> tuple[float, int]:
     return spent, bundles
 
 
-def main() -> None:
-    """Measure, and print one line."""
-    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    workers = int(sys.argv[2]) if len(sys.argv) > 2 else 20
-    seconds, bundles = min(run(calls, workers) for _ in range(3))
+def main(argv: list[str] | None = None) -> int:
+    options = _common.arguments(
+        __doc__, {}, argv, quick={"repeats": 1, "calls": 10_000}, repeats=3, calls=100_000, workers=20
+    )
+    calls, workers = options.calls, options.workers
+    seconds, bundles = min(run(calls, workers) for _ in range(options.repeats))
     print(
         f"{calls} calls, {workers} workers: {seconds / calls * 1e6:.2f} us of CPU per call in the core, "
         f"{bundles} bundles of {calls / bundles:.0f} calls on average"
     )
+    return _common.finish(options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,5 @@
 """What a call costs on the workers of one job, beside ProcessPoolExecutor: microseconds per no-op call, and latency.
 
-    python bench/crew_overhead.py [calls]
-
 For each size of bundle: wall time per call, CPU time per call of the agent (this process) and of the workers, with one
 worker and bundles handed in one after the other, as a server does. ``chunksize`` is the peer's word for a bundle.
 """
@@ -16,6 +14,8 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+import _common
 
 from jobpool import pickling
 from jobpool.model import Call
@@ -122,11 +122,13 @@ def measure_peer(calls: int) -> None:
         print(f"ProcessPool     latency of a single call: {statistics.median(taken) * 1e6:.0f} us (median)")
 
 
-def main() -> None:
-    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    asyncio.run(measure_crew(calls))
-    measure_peer(calls)
+def main(argv: list[str] | None = None) -> int:
+    options = _common.arguments(__doc__, {}, argv, quick={"repeats": 1, "calls": 2000}, repeats=1, calls=10_000)
+    for _ in range(options.repeats):
+        asyncio.run(measure_crew(options.calls))
+        measure_peer(options.calls)
+    return _common.finish(options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -212,7 +212,7 @@ SLURM = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _common.arguments(__doc__, {**LOCAL, **SLURM}, argv, repeats=5, jobs=8)
+    options = _common.arguments(__doc__, {**LOCAL, **SLURM}, argv, quick={"repeats": 1, "jobs": 4}, repeats=5, jobs=8)
     print(_common.machine())
     with _common.home() as env:
         print("\nlocal, 2 workers; seconds")

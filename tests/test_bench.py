@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import pytest
 BENCH = Path(__file__).parents[1] / "bench"
 
 
-def bench(name: str, *options: str) -> str:
-    """Run a bench in a process of its own and return what it printed."""
+def bench(name: str, *options: str, path: Path | None = None) -> str:
+    """Run a bench in a process of its own, with a directory of modules or without, and return what it printed."""
     done = subprocess.run(
         [sys.executable, str(BENCH / name), *options],
+        env=os.environ if path is None else {**os.environ, "PYTHONPATH": str(path)},
         capture_output=True,
         text=True,
         timeout=110,
@@ -31,6 +33,11 @@ def figure(printed: str, limit: str) -> float:
     return float(value)
 
 
+def has_figures(printed: str, part: str) -> bool:
+    """Whether a table has a line for a part, and a number in it."""
+    return re.search(rf"^{re.escape(part)} +[\d.]+ ", printed, re.MULTILINE) is not None
+
+
 def test_import_of_jobpool_is_light() -> None:
     printed = bench("import_time.py", "--repeats", "5")
     # The smallest of a few: a median measures the machine's other work, too.
@@ -40,10 +47,53 @@ def test_import_of_jobpool_is_light() -> None:
 
 
 def test_a_call_in_map_costs_less_than_a_tenth_of_dask() -> None:
-    printed = bench("map_overhead.py", "--repeats", "1", "--items", "2000", "--check")
+    sizes = ("--few", "2000", "--items", "4000", "--many", "8000")
+    printed = bench("map_overhead.py", "--quick", "--where", "local", "--only", "ProcessPoolExecutor,raw Dask", *sizes)
     assert "kept    of raw Client.map's time" in printed
-    for part in ("jobpool", "Client.map", "ProcessPoolExecutor", "jobpool, chunks", "ProcessPoolExecutor, chunks"):
-        assert re.search(rf"^{re.escape(part)} +[\d.]+ ", printed, re.MULTILINE)
+    for part in ("jobpool", "raw Dask", "ProcessPoolExecutor", "ProcessPoolExecutor, best chunks"):
+        assert has_figures(printed, part)
+    assert figure(printed, "memory with buffersize, for more items") <= 10
+
+
+LOCAL = {
+    "submits.py": (("--calls", "500", "--many", "1000"), ("jobpool", "ProcessPoolExecutor", "raw Dask")),
+    "latency.py": (("--calls", "20"), ("jobpool", "ProcessPoolExecutor", "raw Dask")),
+    "mixed_lengths.py": (("--short", "100", "--long", "10"), ("bare processes", "jobpool", "raw Dask")),
+    "big_payloads.py": (("--calls", "4", "--few", "1"), ("jobpool", "jobpool, buffersize", "raw Dask")),
+    "pending.py": (("--calls", "1000", "--few", "100"), ("jobpool", "raw Dask")),
+    "hops.py": (("--calls", "1000", "--few", "100"), ("jobpool, submit", "jobpool, map", "raw Dask, map")),
+}
+
+
+@pytest.mark.parametrize("script", LOCAL)
+def test_peers_are_measured_beside_jobpool(script: str) -> None:
+    sizes, parts = LOCAL[script]
+    # So few calls on a machine that runs other tests measure nothing; what a figure is worth is not asserted here.
+    printed = bench(script, "--quick", "--where", "local", "--only", "ProcessPoolExecutor,raw Dask", *sizes)
+    for part in parts:
+        assert has_figures(printed, part)
+
+
+@pytest.mark.usefixtures("slurm_lab")
+def test_peers_are_measured_beside_jobpool_on_slurm() -> None:
+    printed = bench("latency.py", "--quick", "--where", "slurm", "--only", "dask-jobqueue", "--calls", "20")
+    assert has_figures(printed, "jobpool on SLURM")
+    assert has_figures(printed, "dask-jobqueue")
+
+
+def test_a_peer_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    # As seen by a Python whose loky is hidden, be it installed or not.
+    (tmp_path / "sitecustomize.py").write_text(HIDE_LOKY)
+    printed = bench("latency.py", "--quick", "--where", "local", "--only", "loky", "--calls", "5", path=tmp_path)
+    assert "SKIPPED, not installed: loky" in printed
+    assert has_figures(printed, "jobpool")
+
+
+HIDE_LOKY = """
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "loky" else found(name, *rest)
+"""
 
 
 @pytest.mark.usefixtures("slurm_lab")  # not for its jobs: it says, or fails, where there is no SLURM
@@ -56,7 +106,7 @@ def test_a_hundred_calls_are_one_sbatch() -> None:
 def test_startup_beside_peers() -> None:
     printed = bench("startup.py", "--repeats", "1", "--jobs", "4")
     for part in ("jobpool", "LocalCluster", "jobpool on SLURM", "dask-jobqueue", "sbatch array"):
-        assert re.search(rf"^{re.escape(part)} +[\d.]+ ", printed, re.MULTILINE)
+        assert has_figures(printed, part)
     # One turn beside other tests is no measurement of start-up: what is asserted is that there are figures to judge.
     assert figure(printed, "local, to the first result") > 0
     assert figure(printed, "SLURM, of dask-jobqueue's time") > 0

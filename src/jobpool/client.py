@@ -27,8 +27,10 @@ from jobpool.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroke
 from jobpool.future import Job, JobFuture
 from jobpool.home import PoolDirectory
 from jobpool.link import Link, LinkClosed, dial, in_parts
+from jobpool.mapping import Batch
 from jobpool.model import Usage
 from jobpool.pickling import detached, loads_exception, loads_result
+from jobpool.rows import loads_results
 from jobpool.server.reap import reap
 from jobpool.ui.waiting import WaitingLine
 from jobpool.units import Memory
@@ -45,6 +47,12 @@ EXIT_TIMEOUT = 5.0
 LARGEST = wire.FRAME_LIMIT - 2**20
 """Bytes of one call's arguments, or of a function, at most: a message holds some words more."""
 
+BATCH_BITS = 10
+"""Rows are numbered in steps of 1024, above the largest batch: a call's number without these bits is its batch's."""
+
+FIRST_ROW = 1 << 38
+"""Rows are numbered from here on, single calls below; a client's numbers end at 2 to the 40th (``server.channel``)."""
+
 OPEN: set[Connection] = set()
 """Connections whose pools have not ended, also those that nobody holds any more: the exit of Python waits for them."""
 
@@ -59,11 +67,15 @@ class Connection:
         # Taken again by a thread that has it when the garbage collector ends a map in the middle of a submit.
         self._lock = threading.RLock()
         self._ids = itertools.count(1)
+        self._batch_ids = itertools.count(FIRST_ROW, 1 << BATCH_BITS)
         self._futures: dict[int, JobFuture[Any]] = {}
-        self._calls: list[tuple[int, str, bytes]] = []
+        self._batches: dict[int, Batch] = {}
+        """By the first id without its lower bits."""
+        self._calls: list[tuple[int, str, bytes] | tuple[int, str, bytes, int, int]] = []
         self._functions: dict[str, bytes] = {}
         self._sent_functions: set[str] = set()
         self._cancelled: list[int] = []
+        self._cancelled_rows: list[tuple[int, int]] = []
         self._flush_due = False
         # Not asyncio.new_event_loop(): the user may have chosen another kind for his own purposes.
         self._loop = asyncio.SelectorEventLoop()
@@ -122,22 +134,12 @@ class Connection:
 
         Raises ``PoolBroken`` when nothing can run any more.
         """
-        if self.foreign:
-            raise RuntimeError("this pool belongs to the process that this one was forked from: make another one here")
-        key, pickled = function
-        futures = []
-        refused = _refusal("the function", pickled)
+        key, futures, tell_cancelled = function[0], [], self.cancelled
         with self._lock:
-            if self.broken is not None:
-                raise self.broken
-            if self.ended.is_set():
-                raise PoolBroken("the pool's server has ended")
-            if refused is None and key not in self._sent_functions:
-                self._sent_functions.add(key)
-                self._functions[key] = pickled  # type: ignore[assignment]  # no refusal: it is bytes
+            refused = self._admit(function)
             for payload in payloads:
                 id = next(self._ids)
-                future: JobFuture[Any] = JobFuture(id, self.cancelled)
+                future: JobFuture[Any] = JobFuture(id, tell_cancelled)
                 futures.append(future)
                 if error := refused or _refusal("the arguments", payload):
                     future.set_exception(error)
@@ -146,6 +148,43 @@ class Connection:
                 self._calls.append((id, key, payload))  # type: ignore[arg-type]
             self._wake()
         return futures
+
+    def submit_rows(
+        self,
+        function: tuple[str, bytes | NotPicklable],
+        payload: bytes | NotPicklable,
+        count: int,
+        changed: threading.Condition,
+    ) -> Batch:
+        """Send the calls of a map on their way that ``payload`` holds the arguments of.
+
+        Raises ``PoolBroken`` when nothing can run any more.
+        """
+        with self._lock:
+            refused = self._admit(function) or _refusal("the arguments", payload)
+            batch = Batch(next(self._batch_ids), count, changed, self._batch_cancelled)
+            if refused is not None:
+                batch.fail(refused)
+            else:
+                self._batches[batch.id >> BATCH_BITS] = batch
+                self._calls.append((batch.id, function[0], payload, 0, count))  # type: ignore[arg-type]
+                self._wake()
+        return batch
+
+    def _admit(self, function: tuple[str, bytes | NotPicklable]) -> NotPicklable | None:
+        """Note a function for the server, and return why it cannot be sent, if so. Raises when nothing can be."""
+        if self.foreign:
+            raise RuntimeError("this pool belongs to the process that this one was forked from: make another one here")
+        if self.broken is not None:
+            raise self.broken
+        if self.ended.is_set():
+            raise PoolBroken("the pool's server has ended")
+        key, pickled = function
+        refused = _refusal("the function", pickled)
+        if refused is None and key not in self._sent_functions:
+            self._sent_functions.add(key)
+            self._functions[key] = pickled  # type: ignore[assignment]  # no refusal: it is bytes
+        return refused
 
     def _wake(self) -> None:
         # First the call, then the note of it, and both under the lock: a Ctrl-C between them costs one flush too many,
@@ -165,10 +204,20 @@ class Connection:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                 self._wake()
 
-    def pending(self) -> list[JobFuture[Any]]:
-        """Return the futures that have not ended."""
+    def _batch_cancelled(self, batch: Batch) -> None:
+        if self.foreign:
+            return
         with self._lock:
-            return list(self._futures.values())
+            if batch.ended:
+                self._batches.pop(batch.id >> BATCH_BITS, None)
+            self._cancelled_rows.append((batch.id, batch.count))
+            with contextlib.suppress(RuntimeError):
+                self._wake()
+
+    def pending(self) -> list[JobFuture[Any] | Batch]:
+        """Return the futures that have not ended, and the batches of maps."""
+        with self._lock:
+            return [*self._futures.values(), *self._batches.values()]
 
     def send(self, *message: Any) -> None:
         """Send a message after all calls that were submitted before."""
@@ -269,6 +318,7 @@ class Connection:
             functions, self._functions = self._functions, {}
             calls, self._calls = self._calls, []
             cancelled, self._cancelled = self._cancelled, []
+            cancelled_rows, self._cancelled_rows = self._cancelled_rows, []
         if self._link is None:
             return
         for some in in_parts(functions.items(), lambda item: len(item[1])):
@@ -277,6 +327,8 @@ class Connection:
             self._link.send("calls", "", part)
         if cancelled:
             self._link.send("cancel", cancelled)
+        if cancelled_rows:
+            self._link.send("cancel rows", cancelled_rows)
 
     def _hear(self, link: Link, message: Any) -> None:
         match message:
@@ -285,14 +337,21 @@ class Connection:
                 for id in ids:
                     if future := self._futures.get(id):
                         future._starts(self._job(job))
+                    elif batch := self._batch(id):
+                        batch.starts(id)
             case ("done", job, items):
                 self._waiting_line.clear()
-                for id, ok, payload, usage, text in items:
-                    self._deliver(id, ok, payload, usage, text, self._job(job))
+                for id, ok, payload, usage, text, rows in items:
+                    if rows:
+                        self._deliver_rows(id, payload)
+                    else:
+                        self._deliver(id, ok, payload, usage, text, self._job(job))
             case ("again", _, ids):
                 for id in ids:
                     if future := self._futures.get(id):
                         future._waits_again()
+                    elif batch := self._batch(id):
+                        batch.waits_again(id)
             case ("failed", error, ids):
                 for id in ids:
                     self._end(id, error=from_data(error))
@@ -325,11 +384,27 @@ class Connection:
         else:
             self._end(id, result=result)
 
+    def _deliver_rows(self, id: int, payload: bytes) -> None:
+        if batch := self._batch(id):
+            batch.put(id, loads_results(payload))
+            self._forget_ended(batch)
+
+    def _batch(self, id: int) -> Batch | None:
+        return self._batches.get(id >> BATCH_BITS)
+
+    def _forget_ended(self, batch: Batch) -> None:
+        if batch.ended:
+            with self._lock:
+                self._batches.pop(batch.id >> BATCH_BITS, None)
+
     def _end(self, id: int, *, result: Any = None, error: BaseException | None = None) -> None:
         with self._lock:
             future = self._futures.pop(id, None)
         if future is not None:
             future._ends(result=result, error=error)
+        elif error is not None and (batch := self._batch(id)):
+            batch.fail(error, id)
+            self._forget_ended(batch)
 
     def _job(self, facts: dict[str, Any] | None) -> Job | None:
         if facts is None:
@@ -344,8 +419,11 @@ class Connection:
         with self._lock:
             self.broken = self.broken or error
             ids = list(self._futures)
+            batches, self._batches = self._batches, {}
         for id in ids:
             self._end(id, error=error)
+        for batch in batches.values():
+            batch.fail(error)
 
     def _closed(self, link: Link, error: BaseException | None) -> None:
         self._waiting_line.clear()

@@ -26,7 +26,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobpool.config_files import Findings, Places, load_toml
 from jobpool.config_settings import IDLE_TIMEOUT, SETTINGS
@@ -42,6 +42,9 @@ from jobpool.config_sources import (
 from jobpool.errors import BatchSystemUnavailable, ConfigError
 from jobpool.model import Request
 from jobpool.units import Duration
+
+if TYPE_CHECKING:
+    from jobpool.batch.registry import Machine
 
 __all__ = ["DEFAULT_MAX_WORKERS", "Origin", "Settings", "keywords_from_text", "local_cores", "resolve"]
 
@@ -177,11 +180,24 @@ def _conflicts(found: Mapping[str, Any], origins: Mapping[str, Origin]) -> list[
     ]
 
 
+def require(system: str) -> None:
+    """Raise :class:`BatchSystemUnavailable` when this batch system cannot be used on this machine."""
+    from jobpool.batch import registry
+
+    registry.require(system, _machine())
+
+
 def _detect() -> str:
     from jobpool.batch import registry
+
+    return registry.detect(_machine())
+
+
+def _machine() -> Machine:
+    from jobpool.batch.registry import Machine
     from jobpool.server import shell
 
-    return registry.detect(run=shell.run_now)
+    return Machine(run=shell.run_now, environment=os.environ, is_there=os.path.exists)
 
 
 def _settings(

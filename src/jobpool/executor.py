@@ -19,8 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
 
-from jobpool import config, mapping
-from jobpool.batch import registry
+from jobpool import config, mapping, rows
 from jobpool.client import OPEN, Connection
 from jobpool.errors import ConfigError, NotPicklable, PoolBroken
 from jobpool.future import JobFuture
@@ -140,7 +139,7 @@ class JobPoolExecutor(Executor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._settings = config.resolve(given)
-        registry.require(self._settings.system)
+        config.require(self._settings.system)
         try_to_write(self._settings.log_directory)
         prepared = None if initializer is None else dumps_initializer(initializer, initargs)
         PoolDirectory.sweep()
@@ -232,28 +231,48 @@ class JobPoolExecutor(Executor):
         items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         results: Iterator[T]
         if chunksize is None or chunksize == 1:
-            results = self._results(fn, items, buffersize, end)
+            results = self._results_of_rows(fn, items, buffersize, end)
         else:
             ahead = None if buffersize is None else -(-buffersize // chunksize)
             chunks = ((chunk,) for chunk in mapping.chunks(items, chunksize))
-            results = mapping.each_of(self._results(functools.partial(mapping.call_each, fn), chunks, ahead, end))
+            chunked = self._results_of_rows(functools.partial(mapping.call_each, fn), chunks, ahead, end, most=1)
+            results = mapping.each_of(chunked)
         return mapping.with_progress(results, total) if progress else results
 
-    def _results(
-        self, fn: Callable[..., T], arguments: Iterator[tuple[Any, ...]], buffersize: int | None, end: float | None
+    def _results_of_rows(
+        self,
+        fn: Callable[..., T],
+        items: Iterator[tuple[Any, ...]],
+        buffersize: int | None,
+        end: float | None,
+        *,
+        most: int = rows.ROWS,
     ) -> Iterator[T]:
         """Submit (now, not at the first ``next``) and return the iterator over the results."""
-        function = _function(fn)
-        payloads = (_arguments(args, {}) for args in arguments)
-        futures = deque(self._submit(function, list(itertools.islice(payloads, buffersize))))
+        function, changed = _function(fn), threading.Condition()
+        size = most if buffersize is None else max(1, min(most, buffersize // 4))
+        batches: deque[mapping.Batch] = deque()
         executor = weakref.ref(self)  # a forgotten iterator must not keep the pool alive
 
-        def more() -> None:
-            pool = executor()
-            if buffersize is not None and pool is not None:
-                futures.extend(pool._submit(function, list(itertools.islice(payloads, 1))))
+        def send(some: Iterator[tuple[Any, ...]]) -> None:
+            for payload, count in rows.batches(some, size):
+                if (pool := executor()) is not None:
+                    batches.append(pool._submit_rows(function, payload, count, changed))
 
-        return mapping.in_order(futures, more, end)
+        send(itertools.islice(items, buffersize))
+        return mapping.in_order(batches, None if buffersize is None else mapping.refill(items, send, size), end)
+
+    def _submit_rows(
+        self,
+        function: tuple[str, bytes | NotPicklable],
+        payload: bytes | NotPicklable,
+        count: int,
+        changed: threading.Condition,
+    ) -> mapping.Batch:
+        with self._lock:
+            if self._shutdown:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            return self._connection.submit_rows(function, payload, count, changed)
 
     # ------------------------------------------------------------------------------------------------------------- end
 

@@ -38,12 +38,15 @@ class JobFuture(Future[T]):
     :meth:`logs`.
     """
 
+    job: Job | None = None
+    usage: Usage | None = None
+    _log = b""
+
     def __init__(self, id: int, cancelled: Callable[[int], None]) -> None:
         super().__init__()
+        # A million calls may wait, and an empty deque takes 600 bytes; threading asks no more of it than a list can do.
+        self._condition._waiters = []  # type: ignore[attr-defined]
         self._id, self._tell_cancelled = id, cancelled
-        self.job: Job | None = None
-        self.usage: Usage | None = None
-        self._log = b""
 
     def logs(self) -> str:
         """Return what the call wrote to stdout and stderr, in the order it was written: the last 64 KiB of it.

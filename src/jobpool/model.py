@@ -249,7 +249,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call on its way: an id, the function's key, and its pickled arguments, which only the worker opens."""
+    """One call on its way: an id, the function's key, and its pickled arguments, which only the worker opens.
+
+    Or calls for several items of a map, its rows: they have successive ids from ``id`` on, and share one payload.
+    Whoever holds them may cut them in two, and never looks into the payload.
+    """
 
     id: int
     function: str
@@ -257,3 +261,22 @@ class Call:
     payload: bytes = field(repr=False)
     request: str = ""
     """Key of the request it needs a worker of; empty: the pool's own."""
+    skip: int = 0
+    """Rows at the beginning of the payload that are not in it."""
+    rows: int = 0
+    """How many rows there are. 0: a single call, with a payload of another form."""
+
+    @property
+    def items(self) -> int:
+        """How many calls it is."""
+        return self.rows or 1
+
+    @property
+    def ids(self) -> range:
+        """The ids of all calls that it is."""
+        return range(self.id, self.id + self.items)
+
+    def cut(self, at: int) -> tuple[Call, Call]:
+        """Return the first ``at`` rows, and the rest."""
+        rest = Call(self.id + at, self.function, self.payload, self.request, self.skip + at, self.rows - at)
+        return Call(self.id, self.function, self.payload, self.request, self.skip, at), rest

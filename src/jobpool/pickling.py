@@ -25,13 +25,14 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import process
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import cloudpickle
 
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.returning import loads_home
+from jobpool.unchanged import LARGEST, Look, global_names, holds, look
 
 __all__ = [
     "detached",
@@ -61,11 +62,27 @@ def dumps_function(function: Callable[..., Any]) -> tuple[str, bytes]:
     Raises ``NotPicklable`` that names the variable which cannot travel.
     """
     register_own_modules()
+    if isinstance(function, FunctionType) and (known := _pickled.get(function)) is not None:
+        modules, seen, key, data = known
+        if modules == _modules_seen and holds(seen):
+            return key, data
+    noted = look(function, _travels_by_value) if isinstance(function, FunctionType) else None
     try:
         data = _by_value(function)
     except Exception as reason:  # a user's __reduce__ may raise anything
         raise _function_error(function, reason) from reason
-    return hashlib.blake2b(data, digest_size=16).hexdigest(), data
+    key = hashlib.blake2b(data, digest_size=16).hexdigest()
+    if noted is not None and isinstance(function, FunctionType) and len(data) <= LARGEST:
+        if len(_pickled) >= _PICKLED:
+            _pickled.clear()
+        _pickled[function] = _modules_seen, noted, key, data
+    return key, data
+
+
+_PICKLED = 32
+"""Functions whose pickles are kept: more than a script submits in turns."""
+
+_pickled: dict[FunctionType, tuple[int, Look, str, bytes]] = {}
 
 
 def dumps_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
@@ -338,22 +355,13 @@ def _variables(value: object) -> Iterator[tuple[str, object]]:
                 yield f"variable {name!r} (of the enclosing function)", cell.cell_contents
             except ValueError:
                 continue  # not assigned yet
-        for name in _global_names(value.__code__):
+        for name in global_names(value.__code__):
             if name in value.__globals__:
                 yield f"global variable {name!r}", value.__globals__[name]
         yield from (("default value", held) for held in value.__defaults__ or ())
         yield from ((f"default of {name!r}", held) for name, held in (value.__kwdefaults__ or {}).items())
     elif not isinstance(value, type):
         yield from ((f"attribute {name!r}", held) for name, held in getattr(value, "__dict__", {}).items())
-
-
-def _global_names(code: CodeType) -> dict[str, None]:
-    """Names that the code, and code nested in it, may look up as globals, in order."""
-    names = dict.fromkeys(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _global_names(constant)
-    return names
 
 
 def _fails(value: object) -> bool:

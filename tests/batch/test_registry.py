@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local import Local
-from jobpool.batch.registry import BUILT, PLANNED, detect, get, require
+from jobpool.batch.registry import BUILT, PLANNED, Machine, detect, get, require
 from jobpool.batch.slurm import Slurm
 from jobpool.errors import BatchSystemUnavailable, ConfigError
 from jobpool.model import Command, Completed
@@ -43,7 +44,7 @@ def test_unknown_systems(tmp_path: Path) -> None:
 
 def test_detect() -> None:
     def here(*commands: str) -> str:
-        return detect(lambda command: f"/usr/bin/{command}" if command in commands else None)
+        return detect(Machine(lambda command: f"/usr/bin/{command}" if command in commands else None))
 
     assert here() == "local"
     assert here("sbatch", "squeue", "scancel", "scontrol", "sinfo") == "slurm"
@@ -56,7 +57,7 @@ def test_detect() -> None:
 @pytest.mark.parametrize(("name", "commands"), PLANNED.items())
 def test_a_system_that_is_not_built_yet_is_not_taken_for_a_laptop(name: str, commands: tuple[str, ...]) -> None:
     with pytest.raises(BatchSystemUnavailable, match="not supported yet") as caught:
-        detect(lambda command: command if command in commands else None)
+        detect(Machine(lambda command: command if command in commands else None))
     assert "scheduler='local'" in str(caught.value)
 
 
@@ -83,15 +84,34 @@ def test_slurms_packages_alone_are_no_cluster(returncode: int | None, stderr: st
         asked.append(command)
         return Completed(command, returncode, stderr=stderr)
 
-    assert detect(lambda command: command if command in Slurm().commands else None, run) == system
+    assert detect(Machine(lambda command: command if command in Slurm().commands else None, run)) == system
     assert [command.argv for command in asked] == [("scontrol", "ping")]
 
 
 def test_a_system_is_required_with_its_commands() -> None:
     require("local")
-    require("slurm", lambda command: command)
+    require("slurm", Machine(lambda command: command))
     with pytest.raises(BatchSystemUnavailable, match=r"SLURM was asked for.*sbatch.*cannot be found") as caught:
-        require("slurm", lambda command: None)
+        require("slurm", Machine(lambda command: None))
     assert "scheduler='local'" in str(caught.value)
     with pytest.raises(BatchSystemUnavailable, match="not supported yet"):
         require("pbs")
+
+
+def test_slurm_is_required_with_a_cluster() -> None:
+    packages_alone = Machine(str, lambda command: Completed(command, 1, stderr=NO_CLUSTER))
+    with pytest.raises(BatchSystemUnavailable, match="belongs to no cluster") as caught:
+        require("slurm", packages_alone)
+    assert "Could not establish a configuration source" in str(caught.value)
+
+
+def test_a_lost_configuration_is_told_before_any_command_waits_for_it() -> None:
+    def run(command: Command) -> Completed:
+        raise AssertionError(f"{command.argv} would hang")
+
+    lost = Machine(str, run, {"SLURM_CONF": "/gone/slurm.conf"}, lambda path: False)
+    for ask in (detect, partial(require, "slurm")):
+        with pytest.raises(BatchSystemUnavailable, match=r"/gone/slurm\.conf") as caught:
+            ask(lost)
+        assert "unset SLURM_CONF" in str(caught.value)
+    require("local", lost)

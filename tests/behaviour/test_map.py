@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
+import signal
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from gates import Gate
 from sites import PATIENCE, Site
 
 from jobpool import JobPoolExecutor
-from jobpool.errors import NotPicklable
+from jobpool.errors import CallCrashed, NotPicklable
+from jobpool.testing import wait_until
 
 
 def double(value: int) -> int:
@@ -129,6 +133,56 @@ def test_results_that_nobody_takes_are_cancelled(pool: JobPoolExecutor, gate: Ga
     gate.open()
     assert pool.submit(double, 1).result(PATIENCE) == 2
     assert gate.arrived() < 25  # a few were on their way already
+
+
+def test_an_item_that_kills_its_worker_costs_its_own_place(pool: JobPoolExecutor) -> None:
+    def kill_at(last: int) -> int:
+        if last == 99:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return last
+
+    results = pool.map(kill_at, range(100))
+    assert list(itertools.islice(results, 99)) == list(range(99))
+    with pytest.raises(CallCrashed, match="SIGKILL"):
+        next(results)
+
+
+@pytest.mark.parametrize("place", [0, 1, 150, 399])
+def test_an_item_that_takes_long_holds_up_no_other(pool: JobPoolExecutor, gate: Gate, place: int) -> None:
+    hold, folder = gate.hold("long"), str(gate.path)
+
+    def work(number: int) -> int:
+        if number == place:
+            hold()
+        Path(folder, f"done-{number}").touch(exist_ok=False)  # none runs twice
+        return number
+
+    results = pool.map(work, range(400))
+    gate.wait_for(1, "long")
+    assert wait_until(lambda: len(list(gate.path.glob("done-*"))) == 399, PATIENCE)
+    gate.open()
+    assert list(results) == list(range(400))
+
+
+def test_calls_share_no_argument_that_one_of_them_changes(pool: JobPoolExecutor) -> None:
+    def append(values: list[int]) -> list[int]:
+        values.append(1)
+        return values
+
+    assert list(pool.map(append, [[0]] * 20)) == [[0, 1]] * 20
+
+
+def test_cancel_futures_cancels_the_items_that_do_not_run(site: Site, gate: Gate) -> None:
+    with site.pool(1) as pool:
+        results = pool.map(gate.hold(), range(20))
+        gate.wait_for(1)
+        future = pool.submit(double, 1)  # behind them
+        pool.shutdown(wait=False, cancel_futures=True)
+        assert future.cancelled()
+        gate.open()
+        with pytest.raises(CancelledError):
+            list(results)
+    assert gate.arrived() == 1
 
 
 def test_the_progress_bar_counts_the_calls(pool: JobPoolExecutor, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,15 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def submit(self, count: int, seconds: float, f: str) -> None:
         self.sim.submit(count, seconds=seconds, function=f)
 
+    @precondition(lambda self: not self.shut)
+    @rule(
+        count=st.sampled_from([1, 3, 40]),
+        seconds=st.sampled_from([0.0, 0.001, 0.1, 3.0, 15.0]),
+        f=st.sampled_from("fg"),
+    )
+    def submit_rows(self, count: int, seconds: float, f: str) -> None:
+        self.sim.submit_rows(count, seconds=seconds, function=f)
+
     @rule(which=st.lists(st.integers(0, 100), max_size=5))
     def cancel(self, which: list[int]) -> None:
         calls = self.sim.open_calls

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -284,13 +285,36 @@ def test_a_lab_goes_up_and_down(run: Run, environment: dict[str, str]) -> None:
         again = run("lab", "up")
         assert again.returncode == ExitCode.FAILED
         assert "already" in again.stderr
+        assert up.stdout.strip() in again.stderr  # for a second shell
     finally:
         down = run("lab", "down", "--json")
     assert down.returncode == 0, down.stderr
     assert json.loads(down.stdout)["directory"].endswith("/.jobpool/.lab")
+    # What the shell that used the lab does next, as the how-to shows it.
+    conf = shlex.split(up.stdout)[1].removeprefix("SLURM_CONF=")
+    after = run("config", SLURM_CONF=conf)
+    assert after.returncode == ExitCode.USAGE
+    assert "unset SLURM_CONF" in after.stderr
     gone = run("lab", "down")
     assert (gone.returncode, gone.stderr.startswith("error: there is no lab")) == (ExitCode.FAILED, True)
     assert (Path(environment["HOME"]) / ".jobpool").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(bool(lab_missing()), reason="needs Debian's packages of SLURM")
+def test_a_lab_elsewhere_says_how_it_is_ended(run: Run, tmp_path: Path) -> None:
+    up = run("lab", "up", "--nodes", "1", "--directory", str(tmp_path / "lab"))
+    end = shlex.split(up.stderr.partition("end it with: jobpool ")[2])
+    down = run(*end)
+    assert (up.returncode, down.returncode) == (ExitCode.DONE, ExitCode.DONE), up.stderr + down.stderr
+
+
+@pytest.mark.skipif(bool(lab_missing()), reason="needs Debian's packages of SLURM")
+def test_a_lab_below_a_name_with_a_space_is_refused_before_its_daemons_fail(run: Run, tmp_path: Path) -> None:
+    up = run("lab", "up", "--directory", str(tmp_path / "my home" / "lab"))
+    assert up.returncode == ExitCode.FAILED
+    assert "a space" in up.stderr
+    assert "--directory" in up.stderr
+    assert not (tmp_path / "my home").exists()
 
 
 def test_a_lab_that_cannot_be_says_what_to_install(run: Run) -> None:

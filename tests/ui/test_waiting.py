@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import termios
 from typing import Any
 
 import pytest
@@ -63,6 +65,27 @@ def test_on_a_terminal_it_is_one_line_that_goes_away(clock: list[float]) -> None
     line.clear()
     assert "\n" not in stream.getvalue()
     assert stream.getvalue().endswith("\r\x1b[2K")
+
+
+def test_a_line_is_cut_to_the_terminal_for_what_wraps_is_not_written_over(clock: list[float]) -> None:
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 60))
+    with os.fdopen(theirs, "w") as stream, os.fdopen(ours, "rb", buffering=0) as screen:
+        line = waiting.WaitingLine(stream)
+        for _ in range(2):
+            line.show(snapshot(("pending", "JobHeldUser")))
+            clock[0] += 3
+        shown = screen.read(1000).decode().removeprefix("\r\x1b[2K")
+    assert shown.startswith("jobpool: waiting")
+    assert shown.endswith("… (3 s)")
+    assert len(shown) < 60
+
+
+def test_a_job_that_ended_before_it_worked_is_told_with_its_reason() -> None:
+    text = waiting.waiting_text(snapshot(("ended", "failed: FAILED NonZeroExitCode 127:0")))
+    assert "FAILED NonZeroExitCode 127:0" in text
+    assert "yet" not in text
+    assert "yet" in waiting.waiting_text(snapshot())
 
 
 def test_a_warning_stays(clock: list[float]) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import difflib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local import Local
 from jobpool.batch.slurm import Slurm
-from jobpool.batch.slurm_submit import is_without_cluster
+from jobpool.batch.slurm_submit import is_without_cluster, lost_configuration
 from jobpool.errors import BatchSystemUnavailable
 from jobpool.model import Command, Completed
 
-__all__ = ["BUILT", "PLANNED", "detect", "get", "require"]
+__all__ = ["BUILT", "PLANNED", "Machine", "detect", "get", "require"]
 
 BUILT = ("local", "slurm")
 """Systems that work."""
@@ -58,34 +59,66 @@ def get(name: str, directory: Path) -> BatchSystem:
             )
 
 
-def require(name: str, which: Callable[[str], str | None] = shutil.which) -> None:
-    """Raise ``BatchSystemUnavailable`` when this system is not built yet, or its commands are not on this machine."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What may be known of the machine that this runs on. The defaults know no more than which programs there are."""
+
+    which: Callable[[str], str | None] = shutil.which
+    """Finds a program, as :func:`shutil.which`."""
+    run: Callable[[Command], Completed] | None = None
+    """Runs a command; without it, SLURM's packages count as a cluster."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_there: Callable[[str], bool] = bool
+    """Says whether there is such a file."""
+
+
+def require(name: str, machine: Machine | None = None) -> None:
+    """Raise ``BatchSystemUnavailable`` when this system is not built yet, or cannot be used on this machine."""
+    machine = machine or Machine()
     system = get(name, Path())
-    if missing := [command for command in system.commands if which(command) is None]:
+    asked = f"{_TITLES.get(name, name)} was asked for (scheduler={name!r}), but"
+    if missing := [command for command in system.commands if machine.which(command) is None]:
         raise BatchSystemUnavailable(
-            f"{_TITLES.get(name, name)} was asked for (scheduler={name!r}), but {', '.join(missing)} cannot be found",
+            f"{asked} {', '.join(missing)} cannot be found",
             advice="run this where the batch system's commands are on the PATH, or with scheduler='local'",
+        )
+    if name == "slurm" and (done := _without_cluster(machine)):
+        raise BatchSystemUnavailable(
+            f"{asked} its commands find no configuration: this machine belongs to no cluster",
+            words=done.words,
+            advice="run this on a login node, set SLURM_CONF to the cluster's slurm.conf, or use scheduler='local'",
         )
 
 
-def detect(which: Callable[[str], str | None] = shutil.which, run: Callable[[Command], Completed] | None = None) -> str:
+def detect(machine: Machine | None = None) -> str:
     """Name the batch system whose commands are here: ``slurm``, or ``local`` where there is none.
 
-    ``which`` finds a program, as :func:`shutil.which`. ``run`` runs a command: SLURM's packages may be installed on a
-    machine that belongs to no cluster; without it, they count as one.
+    SLURM's packages may be installed on a machine that belongs to no cluster: that is ``local``.
 
-    Raises ``BatchSystemUnavailable`` where the commands are those of a system that is not built yet: running everything
-    on its login node is not what anybody meant.
+    Raises ``BatchSystemUnavailable`` where the commands are those of a system that is not built yet, or of a SLURM
+    whose configuration is lost: running everything on its login node is not what anybody meant.
     """
-    if all(which(command) for command in Slurm().commands):
-        done = None if run is None else run(Command(("scontrol", "ping"), timeout=10.0))
-        return "local" if done is not None and is_without_cluster(done) else "slurm"
+    machine = machine or Machine()
+    if all(machine.which(command) for command in Slurm().commands):
+        return "local" if _without_cluster(machine) else "slurm"
     for name, commands in PLANNED.items():
-        if all(which(command) for command in commands):
+        if all(machine.which(command) for command in commands):
             raise _not_built(
                 f"the batch system here is {_TITLES[name]} ({commands[0]} was found), which is not supported yet"
             )
     return "local"
+
+
+def _without_cluster(machine: Machine) -> Completed | None:
+    """Return what SLURM says where its packages are but no cluster. Raises when its configuration is lost."""
+    # Not left to SLURM: each of its commands would wait a minute for the file to come.
+    if lost := lost_configuration(machine.environment, machine.is_there):
+        raise BatchSystemUnavailable(
+            f"SLURM_CONF is {lost!r}, and there is no such file: SLURM's commands cannot find their cluster",
+            advice="unset SLURM_CONF, which a lab that was brought down leaves in its shell, or set it anew",
+        )
+    done = None if machine.run is None else machine.run(Command(("scontrol", "ping"), timeout=10.0))
+    return done if done is not None and is_without_cluster(done) else None
 
 
 def _not_built(message: str) -> BatchSystemUnavailable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from jobpool.batch.base import Doubtful, Refused, SubmitAnswer, Submitted
 from jobpool.model import Completed, JobId
@@ -97,6 +97,12 @@ def is_without_cluster(done: Completed) -> bool:
     return done.returncode not in (0, None) and (
         "could not establish a configuration source" in said or "unable to process configuration file" in said
     )
+
+
+def lost_configuration(environment: Mapping[str, str], is_there: Callable[[str], bool]) -> str | None:
+    """Return the configuration file that SLURM's commands are led to and that is not there; None when all is well."""
+    place = environment.get("SLURM_CONF")
+    return place if place and not is_there(place) else None
 
 
 def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:

@@ -44,7 +44,8 @@ class Core:
         pool.flush_cancels()
         if pool.closing is None:
             hiring.staff_up(pool)
-            pool.out += pool.calls.bundles()
+            pool.out += pool.calls.bundles(pool.now)
+            pool.out += map(ev.TakeBack, pool.calls.stuck(pool.now))
         if pool.finishing:
             ending.wind_up(pool)
         asking.poll(pool)
@@ -53,7 +54,7 @@ class Core:
     def next_tick(self) -> float | None:
         """Return when a Tick is wanted, besides the one that comes every second. None: that one is enough."""
         pool = self._pool
-        due = [] if pool.wake is None else [pool.wake]
+        due = [time for time in (pool.wake, pool.calls.next_look) if time is not None]
         if not pool.inquiry.under_way and pool.fleet.submissions:
             due.append(pool.inquiry.due)
         if pool.closing is not None and not pool.finished:
@@ -96,8 +97,12 @@ class Core:
                 _calls_arrived(pool, event)
             case ev.CallsReturned(job=key, ids=ids):
                 pool.tell_again(pool.calls.give_back(key, ids, pool.now))
+            case ev.CallsCut(job=key, call=id, at=at):
+                pool.calls.cut(key, id, at)
             case ev.CallsCancelled(ids=ids):
-                pool.cancel_calls(ids)
+                harmless, asked = pool.calls.unwant(ids)
+                pool.cancel_calls(harmless)
+                pool.out += map(ev.TakeBack, asked)
             case ev.WorkerDied():
                 _worker_died(pool, event)
             case ev.SlotsTaken():
@@ -149,7 +154,7 @@ def _calls_arrived(pool: PoolState, event: ev.CallsArrived) -> None:
         if verdicts[key] is None:
             pool.calls.add(call)
         else:
-            refused.setdefault(key, []).append(call.id)
+            refused.setdefault(key, []).extend(call.ids)
     for key, ids in refused.items():
         if (error := verdicts[key]) is not None:
             pool.fail(ids, error)
@@ -173,17 +178,19 @@ def _calls_started(pool: PoolState, event: ev.CallsStarted) -> None:
 def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
     first, copies = pool.calls.finish(event.job, event.outcomes, pool.now)
     if first:
-        pool.done += len(first)
+        pool.done += sum(outcome.rows or 1 for outcome in first)
         pool.out.append(ev.Resolve(event.job, first))
         pool.prove(event.job, fruitful=True)
     pool.retract(copies)
 
 
 def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
-    history = pool.calls.dead(event.job, event.call)
-    if history is not None:
+    found = pool.calls.dead(event.job, event.call)
+    if found is not None:
+        history, items = found
         pool.prove(event.job)
-        pool.recover(pool.fleet.jobs[event.job], [(event.call, Loss(cause=event.death, started=True), history)])
+        loss = Loss(cause=event.death, started=True, items=items)
+        pool.recover(pool.fleet.jobs[event.job], [(event.call, loss, history)])
 
 
 # ------------------------------------------------------------------------------------------------------ agents

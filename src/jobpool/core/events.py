@@ -44,10 +44,13 @@ class Outcome:
 
     call: int
     ok: bool
+    """True for rows, whose payload holds results and exceptions."""
     payload: bytes = field(repr=False)
     usage: Usage | None = None
     log: bytes = field(default=b"", repr=False)
     """The last 64 KiB of what the call wrote to stdout and stderr."""
+    rows: int = 0
+    """How many rows, from ``call`` on, it is of; the others of that call run on. 0: it is of a single call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +225,16 @@ class CallsReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsCut:
+    """The agent has cut rows in two: the first ``at`` of them keep the id, the others have their own first one now."""
+
+    time: float
+    job: JobKey
+    call: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerDied:
     """A worker died while it ran this call. The agent has a fresh worker in its place already."""
 
@@ -274,6 +287,7 @@ Event = (
     | CallsStarted
     | CallsDone
     | CallsReturned
+    | CallsCut
     | WorkerDied
     | SlotsTaken
     | ShutdownAsked
@@ -328,6 +342,13 @@ class Retract:
 
     job: JobKey
     ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Ask the agent for the calls that wait behind long ones: those not started come back as CallsReturned."""
+
+    job: JobKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +421,7 @@ Action = (
     | CancelJobs
     | SendBundle
     | Retract
+    | TakeBack
     | StopAgent
     | TellStarted
     | TellAgain

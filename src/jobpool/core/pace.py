@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BUNDLE_BYTES", "BUNDLE_CALLS", "BUNDLE_WORK", "SHORT", "SPLIT_WORK", "Pace"]
+__all__ = ["BUNDLE_BYTES", "BUNDLE_CALLS", "BUNDLE_ROWS", "BUNDLE_WORK", "SHORT", "SPLIT_WORK", "STUCK", "Pace"]
 
 BUNDLE_WORK = 0.050
 """Seconds of work in a bundle: fifty times what a message costs at both ends, and still a smooth progress bar."""
 
 BUNDLE_CALLS = 1000
 """Calls in a bundle at most: beyond it, a message costs less than 1 us per call already."""
+
+BUNDLE_ROWS = 100_000
+"""Calls in a bundle at most when they are rows of a map, which cost a message nothing but their few bytes."""
 
 BUNDLE_BYTES = 4 * 2**20
 """Payload of a bundle at most, unless one call has more: larger messages gain nothing and hold up the others."""
@@ -21,6 +24,14 @@ SPLIT_WORK = 0.005
 SHORT = 1.0
 """Calls with a mean of at most this many seconds may wait at a busy worker. For longer ones the way of some
 milliseconds does not matter, and a call that waits behind a long one could have run on the next free worker."""
+
+STUCK = 0.050
+"""Seconds without an answer after which a bundle is stuck: it has a call that is much longer than was expected. Those
+behind it are taken back when a worker is free for them."""
+
+_SURE = 0.001
+"""Seconds of work in an answer below which the next bundle may be four times larger and not twice: a wrong guess would
+cost little."""
 
 _MEMORY = 200
 """Calls that the mean remembers: enough to be steady, few enough to follow a change of the inputs."""
@@ -42,7 +53,11 @@ class Pace:
         mean = total / calls
         weight = min(1.0, calls / self._count)
         self.mean = mean if self.mean is None else self.mean + weight * (mean - self.mean)
-        self.cap = min(BUNDLE_CALLS, self.cap * 2)
+        self.cap = min(BUNDLE_ROWS, self.cap * (4 if total < _SURE else 2))
+
+    def calls_in(self, seconds: float) -> int:
+        """Return how many calls are expected to fit into this time."""
+        return BUNDLE_ROWS if not self.mean else max(0, int(seconds / self.mean + 1e-9))
 
     @property
     def short(self) -> bool:

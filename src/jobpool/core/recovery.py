@@ -9,6 +9,8 @@ job killed for memory      alone in the job: CallOutOfMemory; beside others: aga
 job's walltime ended       it had nearly the whole walltime, or it is the second time: CallTimedOut; else again
 job lost in another way    again up to ``lost`` times, then JobLost
 =========================  =====================================================================================
+
+Of several rows of a map, nobody knows which one ran: where the table would blame one, each runs again, alone.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ class History:
     lost: int = 0
     crashed: int = 0
     timed_out: int = 0
+    alone: bool = False
+    """Rows: one of them may be to blame, so each travels and runs alone."""
 
 
 NEVER = History()
@@ -57,6 +61,8 @@ class Loss:
     """No other call ran in the job."""
     whole: bool = True
     """The call had nearly all of the job's walltime."""
+    items: int = 1
+    """Above 1: rows, of which one ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,14 @@ def decide(loss: Loss, history: History, place: Place, retry: Retry) -> Again | 
     """Look the loss up in the table."""
     if not loss.started:
         return Again(history)
+    verdict = _verdict(loss, history, place, retry)
+    if loss.items == 1:
+        return verdict
+    after = verdict.history if isinstance(verdict, Again) else history
+    return Again(replace(after, alone=history.alone or after.lost == history.lost))
+
+
+def _verdict(loss: Loss, history: History, place: Place, retry: Retry) -> Again | GiveUp:
     cause = loss.cause
     if isinstance(cause, Death):
         return _after_death(cause, history, place, retry)

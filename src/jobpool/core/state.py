@@ -152,12 +152,13 @@ class PoolState:
         """Decide on the calls that a lost job had. Returns their ids."""
         held = self.calls.lose(job.key, self.now)
         alone = sum(call.started for call in held) == 1
-        losses = [
-            (call.id, Loss(cause=ending, started=call.started, alone=alone, whole=call.share >= _WHOLE), call.history)
-            for call in held
-        ]
+        losses = []
+        for call in held:
+            whole = call.share >= _WHOLE
+            loss = Loss(cause=ending, started=call.started, alone=alone, whole=whole, items=call.items)
+            losses.append((call.id, loss, call.history))
         self.recover(job, losses)
-        return tuple(call.id for call in held)
+        return tuple(id for call in held for id in range(call.id, call.id + call.items))
 
     def recover(self, job: Job, losses: list[tuple[int, Loss, History]]) -> None:
         """Run these calls again, or give them up."""
@@ -174,7 +175,7 @@ class PoolState:
                         told.append(id)
                 case GiveUp(error=error):
                     self.calls.cancel([id])
-                    self.fail([id], error, job.key)
+                    self.fail(range(id, id + loss.items), error, job.key)
                 case _:
                     assert_never(verdict)
         self.calls.again(again, self.now)

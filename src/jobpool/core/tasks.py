@@ -6,129 +6,26 @@ Calls wait here, and not at the agents, because a call at an agent can be neithe
                 ▲                                         │
                 └──── returned, taken back, run again ◄───┘
 
-Everything is O(1) per call, also with a million of them waiting: a cancelled call stays in its line as a mark, and the
+Rows of a map wait together as one entry and are cut when they are handed out, by what is known of their duration; what
+comes back of them cuts them again. They are known by the id of their first call.
+
+Everything is O(1) per entry, also with a million of them waiting: a cancelled call stays in its line as a mark, and the
 agents with room are kept in sets.
 """
 
 from __future__ import annotations
 
-import enum
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from jobpool.core.events import JobKey, Outcome, SendBundle
 from jobpool.core.ids import Ids
-from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_WORK, SPLIT_WORK, Pace
-from jobpool.core.recovery import NEVER, History
+from jobpool.core.lines import Agent, Bundle, Entry, Line, Stage, holds_back
+from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BUNDLE_WORK, SPLIT_WORK, STUCK, Pace
+from jobpool.core.recovery import History
 from jobpool.model import Call
 
 __all__ = ["Calls", "Held"]
-
-
-class _Stage(enum.Enum):
-    WAITING = enum.auto()
-    SENT = enum.auto()
-    RUNNING = enum.auto()
-    GONE = enum.auto()
-    """Resolved or cancelled; a mark may be left in a line."""
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    call: Call
-    stage: _Stage = _Stage.WAITING
-    history: History = NEVER
-    bundle: _Bundle | None = None
-    started: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _Bundle:
-    agent: _Agent
-    left: int
-    """Calls of it that did not come back yet. A worker is busy with the bundle while there are any."""
-    long: bool
-    """It has a call that is long, or of which nothing is known yet."""
-
-
-@dataclass(slots=True, eq=False)
-class _Agent:
-    key: JobKey
-    line: _Line
-    workers: int
-    joined: float
-    slots: int = 0
-    """Workers that may be used: all but those above ``max_workers``."""
-    taken: int = 0
-    """Workers busy with tasks of Dask graphs."""
-    bundles: int = 0
-    long: int = 0
-    """Bundles with a call that is long, or may be."""
-    calls: dict[int, _Entry] = field(default_factory=dict)
-    open: bool = True
-    """It takes more calls."""
-    idle_since: float = 0.0
-
-    @property
-    def busy(self) -> int:
-        return min(self.workers, self.bundles + self.taken)
-
-    @property
-    def usable(self) -> int:
-        return min(self.slots, self.workers - self.taken)
-
-    @property
-    def depth(self) -> int:
-        """Bundles that it may hold: one more for each worker that will be free soon.
-
-        None waits at an agent with a worker that must stay idle: it would take it, or would when a task of a Dask graph
-        that has this worker now is over.
-        """
-        usable = self.usable
-        return usable if self.slots < self.workers else usable + max(0, usable - self.long)
-
-
-class _Line:
-    """The calls that wait for one kind of worker, and the agents that have it."""
-
-    def __init__(self, ceiling: int) -> None:
-        self.ceiling = ceiling
-        self.queue: deque[_Entry] = deque()
-        self.waiting = 0
-        self.sent = 0
-        """Calls at agents, running or not."""
-        self.workers = 0
-        """Usable workers of all open agents."""
-        self.agents: dict[JobKey, _Agent] = {}
-        self.free: dict[JobKey, _Agent] = {}
-        """Open agents with a free worker. Dicts as ordered sets: agents take turns."""
-        self.roomy: dict[JobKey, _Agent] = {}
-        """Open agents where one more bundle may wait."""
-
-    def sort(self, agent: _Agent) -> None:
-        """Note whether an agent has room, after anything about it changed."""
-        for shelf, room in ((self.free, agent.usable), (self.roomy, agent.depth)):
-            if agent.open and agent.bundles < room:
-                shelf[agent.key] = agent
-            else:
-                shelf.pop(agent.key, None)
-
-    def grant(self) -> None:
-        """Share the ceiling among the agents, the first to come first. Closed agents count with what they run."""
-        left = self.ceiling - sum(min(a.bundles, a.workers) for a in self.agents.values() if not a.open)
-        self.workers = 0
-        for agent in self.agents.values():
-            if agent.open:
-                agent.slots = max(0, min(agent.workers, left))
-                left -= agent.slots
-                self.workers += agent.slots
-            self.sort(agent)
-
-    def drop_marks(self) -> None:
-        """Free the memory of cancelled calls once they are most of the queue: O(1) for each of them."""
-        if len(self.queue) > 2 * self.waiting + 1000:
-            self.queue = deque(entry for entry in self.queue if entry.stage is _Stage.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,24 +37,29 @@ class Held:
     started: bool
     share: float
     """The part of the job's serving time that this call ran, from 0 to 1."""
+    items: int
+    """Above 1: rows, of which one or none ran."""
 
 
 class Calls:
     """All calls that are not resolved yet."""
 
     def __init__(self) -> None:
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         self._known = Ids()
-        self._lines: dict[str, _Line] = {}
-        self._agents: dict[JobKey, _Agent] = {}
+        self._lines: dict[str, Line] = {}
+        self._agents: dict[JobKey, Agent] = {}
         self._paces: dict[str, Pace] = {}
+        self._next_look = 0.0
+        self.items = 0
+        """Calls that are not resolved."""
         self.running = 0
 
     # ---------------------------------------------------------------------------------------- coming and going
 
     def open_line(self, request: str, ceiling: int) -> None:
         """Make a line for this request: at most ``ceiling`` calls of it run at once."""
-        self._lines.setdefault(request, _Line(ceiling))
+        self._lines.setdefault(request, Line(ceiling))
 
     def set_ceiling(self, request: str, ceiling: int) -> None:
         """Change how many calls of this request run at once. Those that run go on."""
@@ -172,37 +74,54 @@ class Calls:
 
     def add(self, call: Call) -> None:
         """Queue a call with a new id."""
-        entry = self._entries[call.id] = _Entry(call)
+        entry = self._entries[call.id] = Entry(call)
         line = self._lines[call.request]
         line.queue.append(entry)
-        line.waiting += 1
+        line.waiting += entry.items
+        self.items += entry.items
 
     def cancel(self, ids: Iterable[int]) -> dict[JobKey, list[int]]:
-        """Forget these calls. Returns those that are at an agent, which has to drop them."""
+        """Forget these calls, and rows that begin with one of them. Returns the calls that an agent has to drop."""
         at_agents: dict[JobKey, list[int]] = {}
         for id in ids:
             if (entry := self._entries.get(id)) is None:
                 self._known.add(id)  # should it still be on its way, it is not let in
             elif (agent := self._forget(entry)) is not None:
-                at_agents.setdefault(agent.key, []).append(id)
+                at_agents.setdefault(agent.key, []).extend(entry.call.ids)
         return at_agents
+
+    def unwant(self, ids: Iterable[int]) -> tuple[list[int], list[JobKey]]:
+        """Find out how to cancel these calls, without a harm to those that run.
+
+        Returns the ids to cancel, and the agents that run rows among them: they are asked for the others back.
+        """
+        harmless: list[int] = []
+        asked: dict[JobKey, None] = {}
+        for id in ids:
+            entry = self._entries.get(id)
+            if entry is not None and entry.call.rows and entry.stage is Stage.RUNNING and entry.bundle is not None:
+                entry.unwanted = True
+                asked[entry.bundle.agent.key] = None
+            else:
+                harmless.append(id)
+        return harmless, list(asked)
 
     def clear(self, request: str) -> list[int]:
         """Forget all calls of a request that wait here. Returns their ids."""
-        ids = [entry.call.id for entry in self._lines[request].queue if entry.stage is _Stage.WAITING]
-        self.cancel(ids)
-        return ids
+        waiting = [entry for entry in self._lines[request].queue if entry.stage is Stage.WAITING]
+        self.cancel([entry.call.id for entry in waiting])
+        return [id for entry in waiting for id in entry.call.ids]
 
     def not_started(self) -> list[int]:
         """Return all calls that no worker runs yet."""
-        return [id for id, entry in self._entries.items() if entry.stage is not _Stage.RUNNING]
+        return [id for entry in self._entries.values() if entry.stage is not Stage.RUNNING for id in entry.call.ids]
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self.items
 
     def ids(self) -> list[int]:
         """Return all calls that are not resolved."""
-        return list(self._entries)
+        return [id for entry in self._entries.values() for id in entry.call.ids]
 
     def demand(self, request: str) -> int:
         """Count the calls of a request that wait or are at an agent."""
@@ -214,7 +133,7 @@ class Calls:
     def join(self, key: JobKey, request: str, *, workers: int, time: float) -> None:
         """Take an agent into service."""
         line = self._lines[request]
-        agent = _Agent(key, line, workers, time, idle_since=time)
+        agent = Agent(key, line, workers, time, idle_since=time)
         self._agents[key] = line.agents[key] = agent
         line.grant()
 
@@ -245,8 +164,9 @@ class Calls:
             Held(
                 id,
                 entry.history,
-                entry.stage is _Stage.RUNNING,
+                entry.stage is Stage.RUNNING,
                 (time - entry.started) / served if served > 0 else 1.0,
+                entry.items,
             )
             for id, entry in agent.calls.items()
         ]
@@ -280,8 +200,8 @@ class Calls:
         news = []
         for id in ids:
             entry = agent.calls.get(id)
-            if entry is not None and entry.stage is _Stage.SENT:
-                entry.stage = _Stage.RUNNING
+            if entry is not None and entry.stage is Stage.SENT:
+                entry.stage = Stage.RUNNING
                 entry.started = time
                 self.running += 1
                 news.append(id)
@@ -299,17 +219,30 @@ class Calls:
         walls: dict[str, list[float]] = {}
         for outcome in outcomes:
             entry = self._entries.get(outcome.call)
-            if entry is None:
-                continue
-            agent = self._forget(entry, time)
+            if entry is None or outcome.rows > entry.call.rows:
+                continue  # the latter: they were cut since a copy of them was given to somebody else
+            if outcome.rows < entry.call.rows:
+                if entry.bundle is None or entry.bundle.agent.key != key:
+                    continue  # whoever has the copy does not know which rows of it are done
+                self._shorten(entry, outcome.rows, time)
+            elif (agent := self._forget(entry, time)) is not None and agent.key != key:
+                copies.setdefault(agent.key, []).extend(range(outcome.call, outcome.call + max(1, outcome.rows)))
             first.append(outcome)
-            if agent is not None and agent.key != key:
-                copies.setdefault(agent.key, []).append(outcome.call)
             if outcome.usage is not None:
-                walls.setdefault(entry.call.function, []).append(outcome.usage.wall)
-        for function, seconds in walls.items():
-            self._pace(function).learn(sum(seconds), len(seconds))
+                wall = walls.setdefault(entry.call.function, [0.0, 0])
+                wall[0] += outcome.usage.wall
+                wall[1] += outcome.rows or 1
+        for function, (seconds, count) in walls.items():
+            self._pace(function).learn(seconds, int(count))
         return tuple(first), copies
+
+    def cut(self, key: JobKey, id: int, at: int) -> None:
+        """Note that an agent knows the rows from the one with this place on by an id of their own now."""
+        agent = self._agents.get(key)
+        entry = None if agent is None else agent.calls.get(id)
+        if agent is not None and entry is not None and 0 < at < entry.call.rows:
+            entry.call, rest = entry.call.cut(at)
+            agent.calls[rest.id] = self._entries[rest.id] = replace(entry, call=rest, stage=Stage.SENT)
 
     def give_back(self, key: JobKey, ids: Iterable[int], time: float) -> tuple[int, ...]:
         """Put calls that this agent returned at the head of their line. Returns those that were told to run."""
@@ -317,7 +250,7 @@ class Calls:
         if agent is None:
             return ()
         entries = [entry for id in ids if (entry := agent.calls.get(id)) is not None]
-        ran = tuple(entry.call.id for entry in entries if entry.stage is _Stage.RUNNING)
+        ran = tuple(entry.call.id for entry in entries if entry.stage is Stage.RUNNING)
         for entry in reversed(entries):
             self._queue_again(entry, time)
         return ran
@@ -325,70 +258,99 @@ class Calls:
     def again(self, ids: Iterable[tuple[int, History]], time: float) -> None:
         """Put these calls at the head of their line, in this order, with what they went through."""
         for id, history in reversed(list(ids)):
-            if (entry := self._entries.get(id)) is not None and entry.stage is not _Stage.WAITING:
+            if (entry := self._entries.get(id)) is not None and entry.stage is not Stage.WAITING:
                 entry.history = history
                 self._queue_again(entry, time)
 
-    def dead(self, key: JobKey, id: int) -> History | None:
-        """Return the history of a call whose worker died; None: the call is not at this agent."""
+    def dead(self, key: JobKey, id: int) -> tuple[History, int] | None:
+        """Return the history of a call whose worker died, and its rows; None: the call is not at this agent."""
         agent = self._agents.get(key)
         entry = None if agent is None else agent.calls.get(id)
-        return None if entry is None else entry.history
+        return None if entry is None else (entry.history, entry.items)
 
     # -------------------------------------------------------------------------------------------------- bundles
 
-    def bundles(self) -> list[SendBundle]:
+    def bundles(self, time: float) -> list[SendBundle]:
         """Give work to all workers that have room: first to the free ones, then one bundle ahead to the others."""
         sent: list[SendBundle] = []
         for line in self._lines.values():
             free = sum(max(0, agent.usable - agent.bundles) for agent in line.free.values())
             while line.waiting and line.free:
                 # Never more than a free worker's share: calls may wait for each other, as in a process pool.
-                sent.append(self._send(line, next(iter(line.free.values())), most=-(-line.waiting // max(1, free))))
+                most = -(-line.waiting // max(1, free))
+                sent.append(self._send(line, next(iter(line.free.values())), time, most=most))
                 free -= 1
             while line.waiting and line.roomy and self._pace(self._first(line).call.function).short:
-                sent.append(self._send(line, next(iter(line.roomy.values()))))
+                sent.append(self._send(line, next(iter(line.roomy.values())), time))
         return sent
 
-    def _send(self, line: _Line, agent: _Agent, most: int = BUNDLE_CALLS) -> SendBundle:
+    @property
+    def next_look(self) -> float | None:
+        """When to ask :meth:`stuck` the next time. None: there is no need to."""
+        return self._next_look if any(line.starving for line in self._lines.values()) else None
+
+    def stuck(self, time: float) -> list[JobKey]:
+        """Return the agents that hold calls behind a long one, while other workers are free for them."""
+        found: list[JobKey] = []
+        if time >= self._next_look:
+            for line in self._lines.values():
+                if line.starving:
+                    self._next_look = time + STUCK
+                    found += [agent.key for agent in line.agents.values() if holds_back(agent, time)]
+        return found
+
+    def _send(self, line: Line, agent: Agent, time: float, most: int = BUNDLE_ROWS) -> SendBundle:
         entries = self._take(line, most)
         long = not all(self._pace(entry.call.function).short for entry in entries)
         agent.bundles += 1
+        line.bundles += 1
         agent.long += long
-        bundle = _Bundle(agent, len(entries), long)
+        bundle = Bundle(agent, sum(entry.items for entry in entries), long, time)
         for entry in entries:
-            entry.stage = _Stage.SENT
+            entry.stage = Stage.SENT
             entry.bundle = bundle
             agent.calls[entry.call.id] = entry
-        line.sent += len(entries)
+        line.sent += bundle.left
         line.free.pop(agent.key, None)  # to the end of both shelves, if it still has room: the agents take turns
         line.roomy.pop(agent.key, None)
         line.sort(agent)
         return SendBundle(agent.key, tuple([entry.call for entry in entries]))
 
-    def _take(self, line: _Line, most: int) -> list[_Entry]:
+    def _take(self, line: Line, most: int) -> list[Entry]:
         share = max(1, line.waiting // (2 * max(1, line.workers)))
-        entries: list[_Entry] = []
-        work, size, cap = 0.0, 0, most
-        while line.waiting:
+        entries: list[Entry] = []
+        work, size, cap, taken = 0.0, 0, most, 0
+        while line.waiting and len(entries) < BUNDLE_CALLS:
             entry = self._first(line)
             pace = self._pace(entry.call.function)
-            mean = pace.mean or 0.0
             size += len(entry.call.payload)
             # The smallest cap of all counts: a short call must not be sent behind one of unknown length.
             cap = min(cap, pace.cap)
-            enough = len(entries) >= cap or work + mean > BUNDLE_WORK or size > BUNDLE_BYTES
-            if entries and (enough or (len(entries) >= share and work + mean > SPLIT_WORK)):
+            room = min(
+                cap,
+                taken + pace.calls_in(BUNDLE_WORK - work),
+                max(share, taken + pace.calls_in(SPLIT_WORK - work)),
+            )
+            if entries and (room <= taken or size > BUNDLE_BYTES):
                 break
             line.queue.popleft()
-            line.waiting -= 1
-            work += mean
+            self._leave(line, entry, 1 if entry.history.alone else max(1, room - taken))
+            line.waiting -= entry.items
+            work += (pace.mean or 0.0) * entry.items
+            taken += entry.items
             entries.append(entry)
         return entries
 
+    def _leave(self, line: Line, entry: Entry, most: int) -> None:
+        """Leave the rows in the queue that are more than this."""
+        if entry.call.rows > most:
+            entry.call, rest = entry.call.cut(most)
+            left = self._entries[rest.id] = replace(entry, call=rest)
+            line.queue.appendleft(left)
+
     @staticmethod
-    def _first(line: _Line) -> _Entry:
-        while line.queue[0].stage is not _Stage.WAITING:
+    def _first(line: Line) -> Entry:
+        while line.queue[0].stage is not Stage.WAITING:
             line.queue.popleft()
         return line.queue[0]
 
@@ -400,39 +362,60 @@ class Calls:
 
     # -------------------------------------------------------------------------------------------- one call's place
 
-    def _forget(self, entry: _Entry, time: float | None = None) -> _Agent | None:
+    def _forget(self, entry: Entry, time: float | None = None) -> Agent | None:
         """Remove a call from wherever it is. Returns the agent that had it."""
         del self._entries[entry.call.id]
+        self.items -= entry.items
         agent = None
-        if entry.stage is _Stage.WAITING:
+        if entry.stage is Stage.WAITING:
             line = self._lines[entry.call.request]
-            line.waiting -= 1
+            line.waiting -= entry.items
             line.drop_marks()
         else:
             agent = self._detach(entry, time)
-        entry.stage = _Stage.GONE
+        entry.stage = Stage.GONE
         return agent
 
-    def _queue_again(self, entry: _Entry, time: float) -> None:
+    def _queue_again(self, entry: Entry, time: float) -> None:
+        if entry.unwanted:
+            self._forget(entry, time)
+            return
         self._detach(entry, time)
-        entry.stage = _Stage.WAITING
+        entry.stage = Stage.WAITING
         line = self._lines[entry.call.request]
         line.queue.appendleft(entry)
-        line.waiting += 1
+        line.waiting += entry.items
 
-    def _detach(self, entry: _Entry, time: float | None) -> _Agent | None:
+    def _shorten(self, entry: Entry, count: int, time: float) -> None:
+        """Take rows away that came back from the agent that runs the others."""
+        del self._entries[entry.call.id]
+        self.items -= count
+        if (bundle := entry.bundle) is not None:
+            bundle.left -= count
+            bundle.heard = time
+            bundle.agent.line.sent -= count
+            del bundle.agent.calls[entry.call.id]
+        entry.call = entry.call.cut(count)[1]
+        self._entries[entry.call.id] = entry
+        if bundle is not None:
+            bundle.agent.calls[entry.call.id] = entry
+
+    def _detach(self, entry: Entry, time: float | None) -> Agent | None:
         """Take a call from the agent that has it, and note when that frees a worker."""
         bundle, entry.bundle = entry.bundle, None
         if bundle is None:
             return None
         agent = bundle.agent
-        if entry.stage is _Stage.RUNNING:
+        if entry.stage is Stage.RUNNING:
             self.running -= 1
         del agent.calls[entry.call.id]
-        agent.line.sent -= 1
-        bundle.left -= 1
+        agent.line.sent -= entry.items
+        bundle.left -= entry.items
+        if time is not None:
+            bundle.heard = time
         if bundle.left == 0:
             agent.bundles -= 1
+            agent.line.bundles -= 1
             agent.long -= bundle.long
             if time is not None:
                 agent.idle_since = time

@@ -111,6 +111,8 @@ class Agents:
                 self._tell(e.CallsStarted(now, job, tuple(ids)))
             case ("done", outcomes):
                 self._tell(e.CallsDone(now, job, tuple(_outcome(*fields) for fields in outcomes)))
+            case ("cut", call, at):
+                self._tell(e.CallsCut(now, job, call, at))
             case ("returned", ids):
                 self._tell(e.CallsReturned(now, job, tuple(ids)))
             case ("died", call, death):
@@ -156,7 +158,7 @@ class Agents:
             for keys in in_parts(missing, lambda key: len(self._functions[key])):
                 link.send("functions", {key: self._functions[key] for key in keys})
         for part in in_parts(calls, lambda call: len(call.payload)):
-            link.send("bundle", [(call.id, call.function, call.payload) for call in part])
+            link.send("bundle", [_plain(call) for call in part])
 
     def send(self, job: e.JobKey, *message: Any) -> None:
         """Send any other message to an agent; nothing when it has left."""
@@ -179,8 +181,15 @@ class Agents:
         return asyncio.get_running_loop().time()
 
 
-def _outcome(call: int, ok: bool, payload: bytes, usage: tuple[float, float, int, int] | None, log: bytes) -> e.Outcome:
+def _plain(call: Call) -> tuple[Any, ...]:
+    single = call.id, call.function, call.payload
+    return (*single, call.skip, call.rows) if call.rows else single
+
+
+def _outcome(
+    call: int, ok: bool, payload: bytes, usage: tuple[float, float, int, int] | None, log: bytes, rows: int
+) -> e.Outcome:
     plain = (
         None if usage is None else Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
     )
-    return e.Outcome(call, ok, payload, plain, log)
+    return e.Outcome(call, ok, payload, plain, log, rows)

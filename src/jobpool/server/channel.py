@@ -122,7 +122,7 @@ class Clients:
             usage = outcome.usage
             plain = None if usage is None else (usage.wall, usage.cpu, int(usage.peak_memory), usage.threads)
             groups.setdefault(outcome.call >> CLIENT_BITS, []).append(
-                (own_id(outcome.call), outcome.ok, outcome.payload, plain, outcome.log)
+                (own_id(outcome.call), outcome.ok, outcome.payload, plain, outcome.log, outcome.rows)
             )
         for number, items in groups.items():
             if link := self._links.get(number):

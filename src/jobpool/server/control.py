@@ -170,6 +170,8 @@ class Control:
                 self._spawn(self._asking.cancel(names, ids))
             case e.Retract(job, ids):
                 self._agents.send(job, "retract", list(ids))
+            case e.TakeBack(job):
+                self._agents.send(job, "take back")
             case e.StopAgent(job, why, drain):
                 self._agents.send(job, "stop", why, drain)
             case e.BreakPool(error):
@@ -306,13 +308,16 @@ class Control:
                     e.CallsArrived(
                         now,
                         tuple(
-                            Call(channel.global_id(number, id), function, payload, request)
-                            for id, function, payload in calls
+                            Call(channel.global_id(number, id), function, payload, request, *rows)
+                            for id, function, payload, *rows in calls
                         ),
                     )
                 )
             case ("cancel", ids) if number is not None:
                 self.tell(e.CallsCancelled(now, tuple(channel.global_id(number, id) for id in ids)))
+            case ("cancel rows", spans) if number is not None:
+                firsts = [(channel.global_id(number, id), count) for id, count in spans]
+                self.tell(e.CallsCancelled(now, tuple(id + n for id, count in firsts for n in range(count))))
             case ("scale", workers) if number is not None:
                 self.tell(e.ScaleAsked(now, workers))
             case ("shutdown", cancel_waiting, kill) if number is not None:

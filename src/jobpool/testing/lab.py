@@ -294,7 +294,7 @@ class SlurmLab:
             return
         there = type(self).attach(self.directory)
         if there.slurmctld.is_running:
-            advice = "use it, bring it down first, or choose another directory"
+            advice = f"use it ({export_line(there)}), bring it down first, or choose another directory"
             raise LabFailed(f"a lab is up in {self.directory} already", advice=advice)
         there.down()
 

@@ -24,7 +24,13 @@ def record_of(directory: Path) -> Path:
 
 
 def check_place(directory: Path) -> None:
-    """Raise :class:`LabFailed` when something stands where a new lab would put its own, and later remove it."""
+    """Raise :class:`LabFailed` when a lab cannot be there, or something is that it would overwrite and later remove."""
+    if any(char.isspace() for char in str(directory)):
+        # Quotes help slurmctld; slurmd and MariaDB's installer still cut the path at the space.
+        raise LabFailed(
+            f"{str(directory)!r} has a space in its name, which SLURM's daemons cannot read",
+            advice="choose another directory for the lab: jobpool lab up --directory DIRECTORY",
+        )
     if taken := [name for name in _OWN if os.path.lexists(directory / name)]:
         raise LabFailed(
             f"{directory} holds what is not a lab's: {', '.join(taken)}", advice="choose another directory for the lab"

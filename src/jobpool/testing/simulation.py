@@ -68,6 +68,8 @@ class Simulation:
         """Calls that ran at two places at once."""
         self._random = random.Random(seed)
         self._seconds: dict[int, float] = {}
+        self._rows: dict[int, list[int]] = {}
+        """Row -> all calls that were submitted with it."""
         self._open: dict[int, None] = {}
         self._requests: dict[str, Request] = {"": settings.request}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -81,17 +83,28 @@ class Simulation:
     def submit(self, count: int = 1, *, seconds: float = 1.0, request: str = "", function: str = "f") -> list[int]:
         """Submit calls that take so long. Returns their ids."""
         ids = [next(self._numbers) for _ in range(count)]
+        self._submit(ids, seconds, [Call(id, function, b"", request) for id in ids])
+        return ids
+
+    def submit_rows(self, count: int, *, seconds: float = 1.0, request: str = "", function: str = "f") -> list[int]:
+        """Submit calls as a map does, all in one payload."""
+        ids = [next(self._numbers) for _ in range(count)]
+        self._rows.update((id, ids) for id in ids)
+        self._submit(ids, seconds, [Call(ids[0], function, b"", request, 0, count)])
+        return ids
+
+    def _submit(self, ids: list[int], seconds: float, calls: list[Call]) -> None:
         self._seconds.update(dict.fromkeys(ids, seconds))
         self._open.update(dict.fromkeys(ids))
-        self.feed(ev.CallsArrived(self.clock.now, tuple(Call(id, function, b"", request) for id in ids)))
-        return ids
+        self.feed(ev.CallsArrived(self.clock.now, tuple(calls)))
 
     def cancel(self, ids: Iterable[int]) -> None:
         """Cancel calls as a Future would: those that have an end, or run as far as the client knows, are left out."""
         self.feed(ev.CallsCancelled(self.clock.now, self._cancel_futures(ids)))
 
     def _cancel_futures(self, ids: Iterable[int]) -> tuple[int, ...]:
-        done = tuple(id for id in ids if id in self._open and id not in self.told_running)
+        wanted = dict.fromkeys(other for id in ids for other in self._rows.get(id, [id]))
+        done = tuple(id for id in wanted if id in self._open and (id not in self.told_running or id in self._rows))
         self.cancelled.update(done)
         for id in done:
             del self._open[id]
@@ -190,11 +203,13 @@ class Simulation:
             case ev.CancelJobs():
                 self.later(self.command_seconds, lambda: self._cancel_jobs(action))
             case ev.SendBundle(job=key, calls=calls):
-                if ended := [call.id for call in calls if call.id not in self._open]:
+                if ended := [id for call in calls for id in call.ids if id not in self._open]:
                     raise BrokenPromise(f"calls {ended} were handed out although they were cancelled or had an end")
-                self._to_agent(key, lambda agent: self._take_bundle(agent, [call.id for call in calls]))
+                self._to_agent(key, lambda agent: self._take_bundle(agent, calls))
             case ev.Retract(job=key, ids=ids):
                 self._to_agent(key, lambda agent: self._retract(agent, ids))
+            case ev.TakeBack(job=key):
+                self._to_agent(key, self._take_back)
             case ev.StopAgent(job=key, drain=drain):
                 self._to_agent(key, lambda agent: self._stop(agent, drain=drain))
             case ev.TellStarted(ids=ids):
@@ -203,8 +218,9 @@ class Simulation:
                 self.told_running.difference_update(ids)
             case ev.Resolve(outcomes=outcomes):
                 for outcome in outcomes:
-                    self._end_call(outcome.call)
-                    self.results[outcome.call] = outcome
+                    for id in range(outcome.call, outcome.call + (outcome.rows or 1)):
+                        self._end_call(id)
+                        self.results[id] = outcome
             case ev.Fail(ids=ids, error=error):
                 for id in ids:
                     self._end_call(id)
@@ -351,11 +367,11 @@ class Simulation:
         if job is not None and (agent := job.agent) is not None and agent.connected:
             self.later(self.latency, lambda: message(agent) if job.agent is agent else None)
 
-    def _take_bundle(self, agent: SimulatedAgent, ids: list[int]) -> None:
+    def _take_bundle(self, agent: SimulatedAgent, calls: Iterable[Call]) -> None:
         if agent.draining:
-            self._tell_from(agent, lambda time: ev.CallsReturned(time, agent.job.key, tuple(ids)))
+            self._give_back(agent, calls)
             return
-        agent.bundles.append(deque(ids))
+        agent.bundles.append(deque(calls))
         self._work(agent)
 
     def _work(self, agent: SimulatedAgent) -> None:
@@ -363,6 +379,9 @@ class Simulation:
         for worker in range(agent.workers):
             while worker not in agent.running:
                 rest = agent.current.get(worker)
+                if (behind := agent.cut.pop(worker, None)) is not None:
+                    self._start(agent, worker, behind)
+                    continue
                 if not rest:
                     if not agent.bundles:
                         break
@@ -372,43 +391,60 @@ class Simulation:
         if agent.draining and not agent.running:
             self._leave(agent)
 
-    def _start(self, agent: SimulatedAgent, worker: int, id: int) -> None:
-        if any(id in other.running.values() for other in self.agents):
+    def _start(self, agent: SimulatedAgent, worker: int, call: Call) -> None:
+        id = call.id
+        if any(id == running.id for other in self.agents for running in other.running.values()):
             self.overlaps.append(id)
-        agent.running[worker] = id
+        if call.rows > 1:
+            call, agent.cut[worker] = call.cut(1)
+        agent.running[worker] = call
         self.runs[id] += 1
         self.most_running = max(self.most_running, sum(len(agent.running) for agent in self.agents))
         self._tell_from(agent, lambda time: ev.CallsStarted(time, agent.job.key, (id,)))
-        self.later(self._seconds[id], lambda: self._finish(agent, worker, id))
+        self.later(self._seconds[id], lambda: self._finish(agent, worker, call))
 
-    def _finish(self, agent: SimulatedAgent, worker: int, id: int) -> None:
-        if agent.running.get(worker) != id or agent.job.agent is not agent:
+    def _finish(self, agent: SimulatedAgent, worker: int, call: Call) -> None:
+        if agent.running.get(worker) is not call or agent.job.agent is not agent:
             return
         del agent.running[worker]
-        usage = Usage(wall=self._seconds[id], cpu=self._seconds[id], peak_memory=Memory(0), threads=1)
-        outcome = Outcome(id, True, b"", usage)
+        seconds = self._seconds[call.id]
+        usage = Usage(wall=seconds, cpu=seconds, peak_memory=Memory(0), threads=1)
+        outcome = Outcome(call.id, True, b"", usage, rows=call.rows)
         self._tell_from(agent, lambda time: ev.CallsDone(time, agent.job.key, (outcome,)))
         self._work(agent)
 
     def _retract(self, agent: SimulatedAgent, ids: tuple[int, ...]) -> None:
         gone = set(ids)
         for bundle in (*agent.bundles, *agent.current.values()):
-            if back := tuple(id for id in bundle if id in gone):
-                for id in back:
-                    bundle.remove(id)
+            if back := [call for call in bundle if call.id in gone]:
+                for call in back:
+                    bundle.remove(call)
                 self._give_back(agent, back)
-        agent.running = {worker: id for worker, id in agent.running.items() if id not in gone}
+        for worker, call in list(agent.running.items()):
+            if call.id in gone:
+                del agent.running[worker]
+                agent.cut.pop(worker, None)
         self._work(agent)
 
-    def _give_back(self, agent: SimulatedAgent, ids: tuple[int, ...]) -> None:
-        if ids:
+    def _give_back(self, agent: SimulatedAgent, calls: Iterable[Call]) -> None:
+        if ids := tuple(call.id for call in calls):
             self._tell_from(agent, lambda time: ev.CallsReturned(time, agent.job.key, ids))
 
-    def _stop(self, agent: SimulatedAgent, *, drain: bool) -> None:
-        waiting = [id for bundle in (*agent.current.values(), *agent.bundles) for id in bundle]
+    def _take_back(self, agent: SimulatedAgent) -> None:
+        """Give back all that has not started, also the rows behind those that run."""
+        for worker, rest in list(agent.cut.items()):
+            self._tell_cut(agent, agent.running[worker].id)
+            self._give_back(agent, [rest])
+        self._give_back(agent, [call for bundle in (*agent.current.values(), *agent.bundles) for call in bundle])
+        agent.cut.clear()
         agent.bundles.clear()
         agent.current.clear()
-        self._give_back(agent, tuple(waiting))
+
+    def _tell_cut(self, agent: SimulatedAgent, id: int) -> None:
+        self._tell_from(agent, lambda time: ev.CallsCut(time, agent.job.key, id, 1))
+
+    def _stop(self, agent: SimulatedAgent, *, drain: bool) -> None:
+        self._take_back(agent)
         agent.draining = True
         if not drain:
             self._stop_workers(agent)
@@ -423,6 +459,7 @@ class Simulation:
     @staticmethod
     def _stop_workers(agent: SimulatedAgent) -> None:
         agent.running.clear()
+        agent.cut.clear()
         agent.current.clear()
         agent.bundles.clear()
 
@@ -432,10 +469,11 @@ class Simulation:
         """Let the worker that runs the first call die; what else it had is returned."""
         if not agent.running:
             return
-        worker, id = next(iter(agent.running.items()))
+        worker, call = next(iter(agent.running.items()))
         del agent.running[worker]
-        rest = tuple(agent.current.pop(worker, ()))
-        self._tell_from(agent, lambda time: ev.WorkerDied(time, agent.job.key, id, death))
+        agent.cut.pop(worker, None)  # they are decided with it
+        rest = agent.current.pop(worker, deque())
+        self._tell_from(agent, lambda time: ev.WorkerDied(time, agent.job.key, call.id, death))
         self._give_back(agent, rest)
         self._work(agent)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
-from jobpool.model import Ending, JobId, JobState, Request, Seen
+from jobpool.model import Call, Ending, JobId, JobState, Request, Seen
 
 __all__ = ["FakeClock", "Faults", "SimulatedAgent", "SimulatedJob", "seen_of"]
 
@@ -83,12 +83,14 @@ class SimulatedAgent:
     workers: int
     connected: bool = True
     draining: bool = False
-    running: dict[int, int] = field(default_factory=dict)
-    """Worker -> call."""
-    bundles: deque[deque[int]] = field(default_factory=deque)
+    running: dict[int, Call] = field(default_factory=dict)
+    """Worker -> call, or one of several rows."""
+    bundles: deque[deque[Call]] = field(default_factory=deque)
     """Bundles that wait."""
-    current: dict[int, deque[int]] = field(default_factory=dict)
+    current: dict[int, deque[Call]] = field(default_factory=dict)
     """Worker -> the rest of its bundle."""
+    cut: dict[int, Call] = field(default_factory=dict)
+    """Worker -> the rows behind the one that runs."""
     last_sent: float = 0.0
 
 

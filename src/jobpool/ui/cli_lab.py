@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 
 import click
@@ -50,7 +52,8 @@ def up(directory: Path | None, nodes: int, accounting: bool, as_json: bool) -> N
         show_json({"directory": started.directory, "environment": started.environment})
         return
     click.echo(export_line(started))
-    show_note(f"the lab in {started.directory} is up; end it with: jobpool lab down")
+    option = f" --directory {shlex.quote(str(started.directory))}" if directory else ""
+    show_note(f"the lab in {started.directory} is up; end it with: jobpool lab down{option}")
 
 
 @lab.command()
@@ -67,6 +70,8 @@ def down(directory: Path | None, as_json: bool) -> None:
         show_json({"directory": place})
     else:
         show_note(f"the lab in {place} is down")
+        if Path(os.environ.get("SLURM_CONF", "")).is_relative_to(place):
+            show_note("this shell still looks for it there: unset SLURM_CONF")
 
 
 def _usual_directory() -> Path:

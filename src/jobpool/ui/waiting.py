@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from jobpool.batch.reasons import explain_reason
@@ -25,7 +26,7 @@ def waiting_text(snapshot: Mapping[str, Any]) -> str:
     """Say in one line what the calls wait for: how many jobs are where, and why."""
     jobs = [job for job in snapshot["jobs"] if job["state"] not in ("ended", "closing")]
     if not jobs:
-        return "jobpool: no job in the queue yet"
+        return f"jobpool: no job in the queue {_last_end(snapshot['jobs'])}"
     parts = [f"{count} {state}" for state, count in Counter(job["state"] for job in jobs).items()]
     text = f"jobpool: waiting for the first worker; jobs: {', '.join(parts)}"
     reasons = Counter(job["reason"] for job in jobs if job["state"] == "pending" and job["reason"])
@@ -33,6 +34,15 @@ def waiting_text(snapshot: Mapping[str, Any]) -> str:
         reason, _ = reasons.most_common(1)[0]
         text += f"; {reason}: {explain_reason(reason)}"
     return text
+
+
+def _last_end(jobs: Sequence[Mapping[str, Any]]) -> str:
+    """Say why there is none any more: the user may see at once what is wrong, long before the pool gives up."""
+    ended = [job for job in jobs if job["state"] == "ended"]
+    if not ended:
+        return "yet"
+    last = min(ended, key=lambda job: float(job["age"]))
+    return f"now; the last one ended: {last['reason']}"
 
 
 class WaitingLine:
@@ -51,12 +61,12 @@ class WaitingLine:
         if now - self._since < QUIET:
             return
         kind = waiting_text(snapshot)
-        text = f"{kind} ({Duration(round(now - self._since))})"
+        waited = f" ({Duration(round(now - self._since))})"
         if self._is_terminal():
-            self._write(f"\r\x1b[2K{text}")
+            self._write(f"\r\x1b[2K{self._cut(kind, len(waited))}{waited}")
             self._shown = True
         elif kind != self._kind or now - self._last_time >= REPEAT:
-            self._write(text + "\n")
+            self._write(f"{kind}{waited}\n")
             self._kind, self._last_time = kind, now
 
     def clear(self) -> None:
@@ -75,6 +85,14 @@ class WaitingLine:
         with contextlib.suppress(ValueError):
             return stream is not None and stream.isatty()
         return False
+
+    def _cut(self, text: str, reserved: int) -> str:
+        # What wraps becomes two lines, of which the next one writes over the second only.
+        width = 80
+        with contextlib.suppress(OSError, ValueError):
+            width = os.get_terminal_size((self._stream or sys.stderr).fileno()).columns or width
+        room = max(width - 1 - reserved, 1)
+        return text if len(text) <= room else text[: room - 1] + "…"
 
     def _write(self, text: str) -> None:
         # There may be no stderr, a closed one (ValueError), or one whose reader has gone: no reason to end a pool.

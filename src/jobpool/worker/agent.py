@@ -38,7 +38,7 @@ from jobpool.link import Link, Unreachable, dial, in_parts
 from jobpool.model import Call
 from jobpool.versions import versions
 from jobpool.worker import binding
-from jobpool.worker.crew import CannotStart, Crew, Died, Done, InitializerError, Report, Returned, Started
+from jobpool.worker.crew import CannotStart, Crew, Cut, Died, Done, InitializerError, Report, Returned, Started
 from jobpool.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -256,9 +256,11 @@ class Agent:
             case ("functions", functions) if crew is not None:
                 crew.define(functions)
             case ("bundle", calls) if crew is not None:
-                crew.submit([Call(*fields) for fields in calls])
+                crew.submit([Call(id, function, payload, "", *rows) for id, function, payload, *rows in calls])
             case ("retract", ids) if crew is not None:
                 crew.retract(ids)
+            case ("take back",) if crew is not None:
+                crew.take_back()
             case ("dask", port) if crew is not None:
                 self._join_dask(port)
             case ("stop", why, drain):
@@ -287,6 +289,8 @@ class Agent:
                     self._say("done", [_plain(outcome) for outcome in part])
             case Returned(ids):
                 self._say("returned", list(ids))
+            case Cut(call, at):
+                self._say("cut", call, at)
             case Died(call, death):
                 self._say("died", call, {**asdict(death), "peak_memory": int(death.peak_memory)})
             case CannotStart(text):
@@ -311,7 +315,7 @@ def _import_dask(paths: Sequence[str]) -> ModuleType:
 def _plain(outcome: Outcome) -> tuple[Any, ...]:
     usage = outcome.usage
     plain = None if usage is None else (usage.wall, usage.cpu, int(usage.peak_memory), usage.threads)
-    return outcome.call, outcome.ok, outcome.payload, plain, outcome.log
+    return outcome.call, outcome.ok, outcome.payload, plain, outcome.log, outcome.rows
 
 
 def _seconds_left() -> float | None:

@@ -9,7 +9,7 @@
 
 A bundle is for one worker, in order. The agent knows which call of it runs without being told: the first one that is
 not done. So a worker's death costs that call alone; the others of the bundle go to the head of the queue again.
-All methods belong to the loop's thread.
+Which one of several rows runs stands on the worker's page. All methods belong to the loop's thread.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from jobpool.units import Memory
 from jobpool.worker.binding import scrub
 from jobpool.worker.cgroup import OomCounter
 from jobpool.worker.channel import Channel
-from jobpool.worker.meter import tree_memory
 from jobpool.worker.nursery import Exit, Nursery, describe, open_log
+from jobpool.worker.page import ORDERED, Page, make
 from jobpool.worker.place import Place, State
 from jobpool.worker.reports import (
     CannotStart,
+    Cut,
     Died,
     Done,
     InitializerError,
@@ -44,10 +45,12 @@ from jobpool.worker.reports import (
     Started,
 )
 from jobpool.worker.settings import WorkerSettings
+from jobpool.worker.watch import Watch
 
 __all__ = [
     "CannotStart",
     "Crew",
+    "Cut",
     "Died",
     "Done",
     "InitializerError",
@@ -56,15 +59,6 @@ __all__ = [
     "Started",
     "WorkerSettings",
 ]
-
-STARTED_AFTER = 0.005
-"""Seconds that a call must have run to be reported as started: bundles of short calls shall not cost a report each."""
-
-SAMPLE_EVERY = 0.5
-"""Seconds between two looks at the memory of the workers' process trees, at least."""
-
-SAMPLE_SHARE = 0.01
-"""Share of a CPU that these looks may cost; on a node with many processes they become rarer."""
 
 FAILED_STARTS = 3
 """Workers or fork-servers that may die one after the other before a worker is ready; then another try mends nothing."""
@@ -87,8 +81,6 @@ class Crew:
         self._tokens = count()
         self._failed_starts = 0
         self._stopping = False
-        self._watch: asyncio.TimerHandle | None = None
-        self._sample: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -98,6 +90,7 @@ class Crew:
         """
         self._loop = asyncio.get_running_loop()
         self._reporter = Reporter(self._report, self._loop)
+        self._watch = Watch(self._loop, self._busy, self._runs_long)
         self._oom = OomCounter()
         self._start_nursery()
         try:
@@ -143,6 +136,35 @@ class Crew:
             if theirs := unwanted & {call.id for call in place.calls}:
                 self._retract_from(place, theirs)
 
+    def take_back(self) -> None:
+        """Return the calls that wait here behind long ones: others have free workers for them."""
+        items, self._queue = self._queue, deque(item for item in self._queue if not isinstance(item, deque))
+        self._reporter.returned(*(call.id for item in items if isinstance(item, deque) for call in item))
+        for place in self._busy():
+            if place.told and place.calls[-1].ids[-1] != place.calls[0].id:
+                self._take_back_from(place)
+
+    def _take_back_from(self, place: Place) -> None:
+        place.announce()
+        self._loop.call_later(ORDERED, self._taken_back, place)
+
+    def _taken_back(self, place: Place) -> None:
+        if place.token not in self._places:
+            return  # it died, and its calls are settled
+        split, back = place.not_begun()
+        if split is not None:
+            call, at = split
+            self._reporter.cut(call.id, at)
+            head, rest = call.cut(at)
+            place.calls[place.calls.index(call)] = head
+            back.insert(0, rest)
+        place.skip([call.id for call in back])
+        self._reporter.returned(*(call.id for call in back))
+        place.channel.send("retract", [(call.id, call.id + call.items) for call in back])
+        if place.state is State.BUSY and not place.calls:
+            self._free(place)
+            self._dispatch()
+
     async def occupy(self) -> None:
         """Wait for a free worker and take its place; it gets no calls until :meth:`release`.
 
@@ -176,7 +198,7 @@ class Crew:
         self._stop_queue()
         if drain:
             for place in self._busy():
-                self._retract_from(place, {call.id for call in list(place.calls)[1:]})
+                self._take_back_from(place)
             await self._until(lambda: not self._busy())
         self._reporter.returned(*(call.id for place in self._busy() for call in place.calls))
         busy = self._busy()
@@ -187,10 +209,10 @@ class Crew:
             place.channel.close()
         if drain:
             await self._until(lambda: not self._places, EXIT_WITHIN)
-        for timer in (self._watch, self._sample):
-            if timer is not None:
-                timer.cancel()
+        self._watch.close()
         await self._nursery.close()
+        for place in self._places.values():
+            place.close()
         self._places.clear()
         self._reporter.flush()
 
@@ -211,15 +233,29 @@ class Crew:
     def _hand(self, bundle: deque[Call], place: Place) -> None:
         """Give a bundle, or as much of it as the worker may still run, to a worker."""
         place.state = State.BUSY
-        left = (self._settings.max_tasks_per_child or len(bundle) + place.served) - place.served
-        place.begin([bundle.popleft() for _ in range(min(left, len(bundle)))], self._loop.time())
-        if bundle:
+        limit = self._settings.max_tasks_per_child
+        place.begin(list(bundle) if limit is None else self._first_of(bundle, limit - place.served), self._loop.time())
+        if limit is not None and bundle:
             self._queue.appendleft(bundle)
         for key in {call.function for call in place.calls} - place.defined:
             place.channel.send("define", key, self._functions[key])
             place.defined.add(key)
-        place.channel.send("run", [(call.id, call.function, call.payload) for call in place.calls])
-        self._watch_soon()
+        run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
+        place.channel.send("run", run)
+        self._watch.soon()
+
+    def _first_of(self, bundle: deque[Call], most: int) -> list[Call]:
+        """Take so many calls, or rows, from a bundle."""
+        first: list[Call] = []
+        while bundle and most:
+            call = bundle.popleft()
+            if call.rows > most:
+                self._reporter.cut(call.id, most)
+                call, rest = call.cut(most)
+                bundle.appendleft(rest)
+            first.append(call)
+            most -= call.items
+        return first
 
     def _free(self, place: Place) -> None:
         """Let a worker that has nothing to do wait for more, or go, when it has run all it may."""
@@ -237,7 +273,7 @@ class Crew:
     def _let_go(self, place: Place) -> None:
         """Have a worker end by itself, and see that it does."""
         place.state = State.LEAVING
-        place.channel.close()
+        place.close()
         self._loop.call_later(EXIT_WITHIN, self._kill_if_there, place.token)
 
     def _kill_if_there(self, token: int) -> None:
@@ -270,12 +306,22 @@ class Crew:
     # --------------------------------------------------------------------------------------------- retraction
 
     def _retract_from(self, place: Place, ids: set[int]) -> None:
-        if place.calls and place.calls[0].id in ids:
+        # Rows are short: the worker is asked to stop after the one that runs, and killed when that one is long.
+        if place.calls and place.calls[0].id in ids and not place.calls[0].rows:
             place.killed.add(place.calls[0].id)
             self._nursery.kill(place.token)
         place.retracted |= ids
-        if waiting := ids - place.killed:
-            place.channel.send("retract", list(waiting))
+        place.announce()
+        waiting = [call for call in place.calls if call.id in ids - place.killed]
+        place.channel.send("retract", [(call.id, call.id + call.items) for call in waiting])
+
+    def _runs_long(self, place: Place) -> None:
+        """Report a call as started; kill it if it was retracted too late."""
+        current = place.calls[0].id
+        self._reporter.started(current)
+        if current in place.retracted and current not in place.killed:
+            place.killed.add(current)
+            self._nursery.kill(place.token)
 
     # ---------------------------------------------------------------------------------------- what workers say
 
@@ -285,8 +331,9 @@ class Crew:
                 case ("done", *fields):
                     self._done(place, *fields)
                 case ("skipped", ids):
-                    place.skip(ids)
-                    self._reporter.returned(*ids)
+                    here = [call.id for call in place.calls if call.id in ids]  # others were taken back before
+                    place.skip(here)
+                    self._reporter.returned(*here)
                 case ("ready",):
                     self._failed_starts = 0
                     self._free(place)
@@ -297,14 +344,14 @@ class Crew:
         self._dispatch()
 
     def _done(
-        self, place: Place, id: int, ok: bool, payload: bytes,
+        self, place: Place, id: int, rows: int, ok: bool, payload: bytes,
         wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
     ) -> None:  # fmt: skip
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
-        place.finish(id, self._loop.time(), log_end)
-        self._reporter.done(Outcome(id, ok, payload, usage, log), more=bool(place.calls))
+        place.finish(id, rows, self._loop.time(), log_end)
+        self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=bool(place.calls))
         if place.calls:
-            self._watch_soon()
+            self._watch.soon()
 
     def _initializer_failed(self, place: Place, words: str, exception: bytes) -> None:
         if not self._stopping:
@@ -331,10 +378,12 @@ class Crew:
         path = settings.log_directory / f"worker-{number}.log"
         ours, theirs = socket.socketpair()
         with open_log(path) as log:
-            place = Place(token=token, number=number, log=path, log_start=os.fstat(log.fileno()).st_size)
+            page = make()
+            start = os.fstat(log.fileno()).st_size
+            place = Place(token=token, number=number, log=path, log_start=start, page=Page(page))
             cpus = list(settings.cpus[number]) if settings.cpus else []
             devices = dict(settings.devices[number]) if settings.devices else {}
-            self._nursery.fork(token, theirs, os.dup(log.fileno()), cpus=cpus, environment=devices)
+            self._nursery.fork(token, theirs, os.dup(log.fileno()), page, cpus=cpus, environment=devices)
         place.channel = Channel(ours, lambda messages: self._hear(place, messages), lambda: self._hung_up(place))
         self._places[token] = place
         return place
@@ -351,7 +400,7 @@ class Crew:
     def refused(self, token: int, words: str) -> None:
         """Take note that the system made no process for a worker."""
         if place := self._places.pop(token, None):
-            place.channel.close()
+            place.close()
             self._no_start(place, f"no process could be started: {words}")
 
     def died(self, token: int, how: Exit) -> None:
@@ -363,7 +412,7 @@ class Crew:
         if place in self._idle:
             self._idle.remove(place)
         place.channel.drain()  # results sent before the death count
-        place.channel.close()
+        place.close()
         if place.state is State.LEAVING:
             return
         self._settle(place, how)
@@ -440,48 +489,10 @@ class Crew:
                     os.killpg(place.pid, signal.SIGKILL)
             if place.state is State.STARTING and not self._stopping:
                 del self._places[place.token]
-                place.channel.close()
+                place.close()
                 self._replace(place)
             else:
                 self.died(place.token, Exit(signal=signal.SIGKILL))
-
-    # ----------------------------------------------------------------------------------------------- long calls
-
-    def _watch_soon(self) -> None:
-        if self._watch is None:
-            self._watch = self._loop.call_later(STARTED_AFTER, self._look)
-        if self._sample is None:
-            self._sample = self._loop.call_later(SAMPLE_EVERY, self._look_at_memory)
-
-    def _look(self) -> None:
-        """Report calls that have run long enough as started; kill those that were retracted too late."""
-        self._watch = None
-        now, again = self._loop.time(), False
-        for place in self._busy():
-            if place.told:
-                continue
-            if now - place.since < STARTED_AFTER:
-                again = True
-                continue
-            place.told = True
-            current = place.calls[0].id
-            self._reporter.started(current)
-            if current in place.retracted and current not in place.killed:
-                place.killed.add(current)
-                self._nursery.kill(place.token)
-        if again:
-            self._watch_soon()
-
-    def _look_at_memory(self) -> None:
-        self._sample = None
-        places = {place.pid: place for place in self._busy() if place.pid}
-        if not places:
-            return
-        begin = self._loop.time()
-        for pid, memory in tree_memory(places).items():
-            places[pid].note_memory(memory)
-        pause = max(SAMPLE_EVERY, (self._loop.time() - begin) / SAMPLE_SHARE)
-        self._sample = self._loop.call_later(pause, self._look_at_memory)
 
 
 def _with_tail(words: str, place: Place) -> str:

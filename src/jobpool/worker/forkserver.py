@@ -13,8 +13,8 @@ Here a worker is as a fresh script would be: the main process of its own ``multi
 The fork-server is a child subreaper (prctl(2)), so whatever outlives its worker becomes the fork-server's child, which
 ends it. When the agent is gone, the control socket says so, and everything is killed.
 
-The agent's orders come on a SOCK_SEQPACKET socket, one message each: ``("fork", token, {"cpus": ..., ...})`` with two
-descriptors (channel, log), ``("kill", token)``. The answers: ``("up",)``, ``("forked", token, pid)``,
+The agent's orders come on a SOCK_SEQPACKET socket, one message each: ``("fork", token, {"cpus": ..., ...})`` with three
+descriptors (channel, log, page), ``("kill", token)``. The answers: ``("up",)``, ``("forked", token, pid)``,
 ``("refused", token, words)``, ``("died", token, wait status, peak memory in bytes)``.
 """
 
@@ -44,6 +44,7 @@ class Birth(NamedTuple):
     """The fork-server's pid: a worker whose parent is another process has been orphaned already."""
     channel: socket.socket
     log: int
+    page: int
     order: dict[str, Any]
     setup: dict[str, Any]
 
@@ -101,7 +102,7 @@ class _Server:
     def _obey(self) -> Birth | None:
         """Carry out one order. Returns in the child when it was a fork."""
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, ORDER_SIZE, 2)
+            data, fds, _, _ = socket.recv_fds(self._control, ORDER_SIZE, 3)
         except ConnectionError:
             data, fds = b"", []
         if not data:
@@ -125,8 +126,8 @@ class _Server:
             self._control.close()
             for fd in self._wakers:
                 os.close(fd)
-            channel, log = fds
-            return Birth(server, socket.socket(fileno=channel), log, order, self._setup)
+            channel, log, page = fds
+            return Birth(server, socket.socket(fileno=channel), log, page, order, self._setup)
         for fd in fds:
             os.close(fd)
         if pid > 0:

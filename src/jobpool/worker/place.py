@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobpool.model import Call
 from jobpool.worker.channel import Channel
+from jobpool.worker.page import BEGUN, MAIL, Page
 
 __all__ = ["TAIL", "Place", "State"]
 
@@ -40,6 +41,7 @@ class Place:
     log: Path
     log_start: int
     """Where in the log the output of the current call begins."""
+    page: Page
     channel: Channel = field(init=False)
     pid: int | None = None
     state: State = State.STARTING
@@ -64,12 +66,17 @@ class Place:
         self.calls.extend(calls)
         self._next(now)
 
-    def finish(self, id: int, now: float, log_end: int) -> None:
-        """Take note that a call is done, and so the next one runs."""
+    def finish(self, id: int, rows: int, now: float, log_end: int) -> None:
+        """Take note that a call is done, or some rows, and so the next one runs."""
         if self.calls and self.calls[0].id == id:
-            self.calls.popleft()
-        self.retracted.discard(id)
-        self.served += 1
+            call = self.calls.popleft()
+            self.retracted.discard(id)
+            if rows < call.rows:
+                rest = call.cut(rows)[1]
+                self.calls.appendleft(rest)
+                if id in self.killed:
+                    self.killed.add(rest.id)
+        self.served += rows or 1
         self.log_start = log_end
         self._next(now)
 
@@ -77,6 +84,27 @@ class Place:
         """Take note that calls were retracted in time."""
         self.calls = deque(call for call in self.calls if call.id not in ids)
         self.retracted.difference_update(ids)
+
+    def close(self) -> None:
+        """Let go of what is shared with the process, which ends then if it has not."""
+        self.channel.close()
+        self.page.close()
+
+    def announce(self) -> None:
+        """Let the worker begin nothing more before it has read a message, which has to follow."""
+        self.page.words[MAIL] += 1
+
+    def not_begun(self) -> tuple[tuple[Call, int] | None, list[Call]]:
+        """Return the rows that have to be cut, and where, if any have to; and the calls that have not begun.
+
+        Holds from ``ORDERED`` seconds after the announcement until the message.
+        """
+        begun, calls = self.page.words[BEGUN], list(self.calls)
+        for place, call in enumerate(calls):
+            if begun in call.ids:
+                at = begun - call.id + 1
+                return (call, at) if at < call.items else None, calls[place + 1 :]
+        return None, calls
 
     def note_memory(self, memory: int) -> None:
         """Take note of what the process tree uses now."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jobpool.core.events import Death, Outcome
 
-__all__ = ["CannotStart", "Died", "Done", "InitializerError", "Report", "Reporter", "Returned", "Started"]
+__all__ = ["CannotStart", "Cut", "Died", "Done", "InitializerError", "Report", "Reporter", "Returned", "Started"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class Returned:
     """These calls will not be run here: retracted before they started, or killed for it, or the crew closes."""
 
     ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The rows of this call are two now: the first ``at`` of them, and those behind them under an id of their own."""
+
+    call: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class CannotStart:
     text: str
 
 
-Report = Started | Done | Returned | Died | InitializerError | CannotStart
+Report = Started | Done | Returned | Cut | Died | InitializerError | CannotStart
 
 
 HOLD = 0.002
@@ -94,6 +102,11 @@ class Reporter:
         """Calls are given back."""
         self._returned += ids
         self._soon()
+
+    def cut(self, id: int, at: int) -> None:
+        """Rows are cut in two. What is said before and after it may name other rows, so it is said in its place."""
+        self.flush()
+        self._report(Cut(id, at))
 
     def other(self, report: Report) -> None:
         """Something rare happened."""

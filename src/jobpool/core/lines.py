@@ -1,0 +1,167 @@
+"""Where the calls of a pool are: waiting in a line, or in a bundle at an agent.
+
+::
+
+    Line ─┬─ queue of Entry              calls that wait, or rows of a map
+          └─ Agent ─ Bundle ─ Entry      those that were handed out; a bundle keeps one worker busy
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+
+from jobpool.core.events import JobKey
+from jobpool.core.pace import STUCK
+from jobpool.core.recovery import NEVER, History
+from jobpool.model import Call
+
+__all__ = ["Agent", "Bundle", "Entry", "Line", "Stage", "holds_back"]
+
+
+class Stage(enum.Enum):
+    """Where a call is."""
+
+    WAITING = enum.auto()
+    """In a line."""
+    SENT = enum.auto()
+    """At an agent, and not known to run."""
+    RUNNING = enum.auto()
+    """At an agent, and known to run."""
+    GONE = enum.auto()
+    """Resolved or cancelled; a mark may be left in a line."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A call, or rows, with what happened to it."""
+
+    call: Call
+    stage: Stage = Stage.WAITING
+    history: History = NEVER
+    bundle: Bundle | None = None
+    started: float = 0.0
+    unwanted: bool = False
+    """Cancelled rows of which some run: the others are forgotten when they come back."""
+
+    @property
+    def items(self) -> int:
+        """How many calls it is."""
+        return self.call.rows or 1
+
+
+@dataclass(slots=True, eq=False)
+class Bundle:
+    """Calls that were handed out together, for one worker."""
+
+    agent: Agent
+    left: int
+    """Calls of it that did not come back yet. A worker is busy with the bundle while there are any."""
+    long: bool
+    """It has a call that is long, or of which nothing is known yet."""
+    heard: float
+    """When it was sent, or a call of it came back the last time."""
+
+
+@dataclass(slots=True, eq=False)
+class Agent:
+    """An agent, with its workers and what they have."""
+
+    key: JobKey
+    line: Line
+    workers: int
+    joined: float
+    slots: int = 0
+    """Workers that may be used: all but those above ``max_workers``."""
+    taken: int = 0
+    """Workers busy with tasks of Dask graphs."""
+    bundles: int = 0
+    long: int = 0
+    """Bundles with a call that is long, or may be."""
+    calls: dict[int, Entry] = field(default_factory=dict)
+    open: bool = True
+    """It takes more calls."""
+    idle_since: float = 0.0
+
+    @property
+    def busy(self) -> int:
+        """Workers that have something to do."""
+        return min(self.workers, self.bundles + self.taken)
+
+    @property
+    def usable(self) -> int:
+        """Workers that calls may have."""
+        return min(self.slots, self.workers - self.taken)
+
+    @property
+    def depth(self) -> int:
+        """Bundles that it may hold: one more for each worker that will be free soon.
+
+        None waits at an agent with a worker that must stay idle: it would take it, or would when a task of a Dask graph
+        that has this worker now is over.
+        """
+        usable = self.usable
+        return usable if self.slots < self.workers else usable + max(0, usable - self.long)
+
+
+class Line:
+    """The calls that wait for one kind of worker, and the agents that have it."""
+
+    def __init__(self, ceiling: int) -> None:
+        self.ceiling = ceiling
+        self.queue: deque[Entry] = deque()
+        self.waiting = 0
+        self.sent = 0
+        """Calls at agents, running or not."""
+        self.bundles = 0
+        """Bundles at agents."""
+        self.workers = 0
+        """Usable workers of all open agents."""
+        self.agents: dict[JobKey, Agent] = {}
+        self.free: dict[JobKey, Agent] = {}
+        """Open agents with a free worker. Dicts as ordered sets: agents take turns."""
+        self.roomy: dict[JobKey, Agent] = {}
+        """Open agents where one more bundle may wait."""
+        self.loaded: dict[JobKey, Agent] = {}
+        """Open agents where a bundle waits."""
+
+    def sort(self, agent: Agent) -> None:
+        """Note whether an agent has room, after anything about it changed."""
+        for shelf, room in ((self.free, agent.usable), (self.roomy, agent.depth)):
+            if agent.open and agent.bundles < room:
+                shelf[agent.key] = agent
+            else:
+                shelf.pop(agent.key, None)
+        if agent.open and agent.bundles > agent.usable:
+            self.loaded[agent.key] = agent
+        else:
+            self.loaded.pop(agent.key, None)
+
+    def grant(self) -> None:
+        """Share the ceiling among the agents, the first to come first. Closed agents count with what they run."""
+        left = self.ceiling - sum(min(a.bundles, a.workers) for a in self.agents.values() if not a.open)
+        self.workers = 0
+        for agent in self.agents.values():
+            if agent.open:
+                agent.slots = max(0, min(agent.workers, left))
+                left -= agent.slots
+                self.workers += agent.slots
+            self.sort(agent)
+
+    @property
+    def starving(self) -> bool:
+        """Whether a worker is free while calls wait behind others at agents."""
+        return bool(self.free) and not self.waiting and (self.sent > self.bundles or bool(self.loaded))
+
+    def drop_marks(self) -> None:
+        """Free the memory of cancelled calls once they are most of the queue: O(1) for each of them."""
+        if len(self.queue) > 2 * self.waiting + 1000:
+            self.queue = deque(entry for entry in self.queue if entry.stage is Stage.WAITING)
+
+
+def holds_back(agent: Agent, time: float) -> bool:
+    """Whether calls wait at an agent behind one that has run for long. Those at one that is closed stay there."""
+    bundles = {id(entry.bundle): entry.bundle for entry in agent.calls.values() if entry.bundle is not None}
+    waiting = len(bundles) > agent.usable or any(bundle.left > 1 for bundle in bundles.values())
+    return waiting and agent.open and any(time - bundle.heard >= STUCK for bundle in bundles.values())
