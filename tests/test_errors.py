@@ -40,7 +40,7 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
     [
         ("ConfigError", ValueError),
         ("BatchSystemUnavailable", ValueError),
-        ("PoolBroken", BrokenExecutor),
+        ("PoolBroken", BrokenProcessPool),
         ("JobsFailed", BrokenExecutor),
         ("InitializerFailed", BrokenExecutor),
         ("CallCrashed", BrokenProcessPool),

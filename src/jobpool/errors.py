@@ -6,7 +6,7 @@
     ├── ConfigError (ValueError)            bad input, all problems at once, at the call that caused it
     │   └── BatchSystemUnavailable          an unknown batch system, or one that is not here
     ├── RequestRefused                      the batch system refuses, or would refuse, this request
-    ├── PoolBroken (BrokenExecutor)         the pool as a whole cannot go on
+    ├── PoolBroken (BrokenProcessPool)      the pool as a whole cannot go on
     │   ├── JobsFailed                      job after job came to nothing; the pool stopped asking
     │   └── InitializerFailed               the initializer raised in a worker
     └── CallFailed                          one call ended without a result of its own
@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -127,7 +126,7 @@ class RequestRefused(JobPoolError):
     """The batch system refused the request, or its limits say that it would refuse or never start it."""
 
 
-class PoolBroken(JobPoolError, BrokenExecutor):
+class PoolBroken(JobPoolError, BrokenProcessPool):
     """The pool cannot go on: its server died, or it can get no workers."""
 
 

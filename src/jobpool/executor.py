@@ -193,11 +193,14 @@ class JobPoolExecutor(Executor):
         self, function: tuple[str, bytes | NotPicklable], payloads: Iterable[bytes | NotPicklable]
     ) -> list[JobFuture[Any]]:
         with self._lock:
-            if self._shutdown:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            if _exiting.is_set():
-                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            self._check_open()
             return self._connection.submit(function, payloads)
+
+    def _check_open(self) -> None:
+        if self._shutdown:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if _exiting.is_set():
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
     def map(
         self,
@@ -220,10 +223,13 @@ class JobPoolExecutor(Executor):
 
         Raises:
             ValueError: ``chunksize`` or ``buffersize`` below 1.
+            TypeError: ``buffersize`` that is no whole number.
             RuntimeError, PoolBroken: As :meth:`submit`.
         """
         if chunksize is not None and chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
         end = None if timeout is None else time.monotonic() + timeout
@@ -270,8 +276,7 @@ class JobPoolExecutor(Executor):
         changed: threading.Condition,
     ) -> mapping.Batch:
         with self._lock:
-            if self._shutdown:
-                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._check_open()
             return self._connection.submit_rows(function, payload, count, changed)
 
     # ------------------------------------------------------------------------------------------------------------- end
@@ -300,6 +305,18 @@ class JobPoolExecutor(Executor):
             # Interrupted: the user wants it to end now, and nothing may stay behind.
             self._connection.abort()
             raise
+
+    def terminate_workers(self) -> None:
+        """End the pool at once, the running calls too, and wait for it.
+
+        Calls that run end with ``PoolBroken``, which is a ``BrokenProcessPool``; the others are cancelled. In the
+        standard library since Python 3.14.
+        """
+        self._abort()
+
+    def kill_workers(self) -> None:
+        """Do the same as :meth:`terminate_workers`: workers are killed in any case."""
+        self._abort()
 
     def _abort(self) -> None:
         if self._connection.foreign:

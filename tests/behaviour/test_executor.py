@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -454,3 +455,28 @@ def test_an_exception_in_the_with_block_ends_the_running_calls(site: Site, gate:
     assert all(future.done() for future in futures)
     assert gate.arrived("never") == 0
     assert wait_until(lambda: site.jobs_in_queue(pool.name) == [], PATIENCE)
+
+
+@pytest.mark.parametrize("end", [JobPoolExecutor.terminate_workers, JobPoolExecutor.kill_workers])
+def test_terminated_workers_end_their_calls(site: Site, gate: Gate, end: Callable[[JobPoolExecutor], None]) -> None:
+    with site.pool(1) as pool:
+        held, waiting = pool.submit(gate.hold("held")), pool.submit(gate.hold("never"))
+        gate.wait_for(1, "held")
+        running(held)
+        end(pool)
+        assert isinstance(held.exception(0), BrokenProcessPool)
+        assert waiting.cancelled()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            pool.submit(double, 1)
+    assert gate.arrived("never") == 0
+
+
+def test_waiting_for_many_futures_while_they_end_loses_none(pool: JobPoolExecutor) -> None:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # a waiter and the thread that resolves them meet at every step
+    try:
+        futures = {pool.submit(double, number) for number in range(300)}
+        assert cf.wait(futures, PATIENCE).not_done == set()
+        assert set(cf.as_completed(futures, PATIENCE)) == futures
+    finally:
+        sys.setswitchinterval(usual)

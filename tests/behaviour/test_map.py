@@ -105,6 +105,35 @@ def test_buffersize_reads_no_further_ahead(pool: JobPoolExecutor) -> None:
     results.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("size", ["5", 2.0])
+def test_a_buffersize_that_is_no_whole_number_is_refused(pool: JobPoolExecutor, size: Any) -> None:
+    with pytest.raises(TypeError, match="buffersize must be an integer or None"):
+        pool.map(double, [1], buffersize=size)
+
+
+@pytest.mark.parametrize("buffersize", [1, 3, 100])
+def test_buffersize_with_endless_short_and_no_iterables(pool: JobPoolExecutor, buffersize: int) -> None:
+    both = pool.map(pow, itertools.count(), itertools.repeat(2), buffersize=buffersize)
+    assert [next(both) for _ in range(20)] == [number**2 for number in range(20)]
+    both.close()  # type: ignore[attr-defined]
+    assert list(pool.map(double, range(20), buffersize=buffersize)) == [2 * number for number in range(20)]
+    assert list(pool.map(double, [], buffersize=buffersize)) == []
+    assert list(pool.map(double, buffersize=buffersize)) == []
+
+
+def test_a_timeout_cancels_the_item_that_was_waited_for_too(site: Site, gate: Gate) -> None:
+    with site.pool(1) as pool:
+        first = pool.submit(gate.hold("first"))
+        gate.wait_for(1, "first")
+        results = pool.map(gate.hold("never"), [2, 3], timeout=0)
+        with pytest.raises(TimeoutError):
+            next(results)
+        assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)
+        gate.open()
+        first.result(PATIENCE)
+    assert gate.arrived("never") == 0
+
+
 class Thing:
     pass
 

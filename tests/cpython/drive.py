@@ -75,9 +75,30 @@ def future_cases() -> dict[str, type[unittest.TestCase]]:
     return {"FutureTests": next(vars(module)["FutureTests"] for module in modules if hasattr(module, "FutureTests"))}
 
 
+def pool_cases() -> dict[str, type[unittest.TestCase]]:
+    """Return what CPython runs on pools of processes, for ours."""
+    import multiprocessing
+
+    from under_test import PoolUnderTest
+
+    module = suites.pool_module()
+    multiprocessing.Pool = PoolUnderTest  # type: ignore[assignment, misc]
+
+    class Mixin:
+        TYPE = "processes"
+        Pool = PoolUnderTest
+
+    found = {}
+    for name, case in suites.pool_cases(module):
+        found[name] = type(name, (case, Mixin, unittest.TestCase), {"__module__": case.__module__})
+        setattr(module, name, found[name])  # methods of it travel by name
+    return found
+
+
 SUITES: dict[str, Callable[[], dict[str, type[unittest.TestCase]]]] = {
     "executor": executor_cases,
     "future": future_cases,
+    "pool": pool_cases,
 }
 
 
@@ -87,7 +108,7 @@ def run(suite: str, name: str) -> int:
     case, _, method = name.partition(".")
     cases = SUITES[suite]()
     _lead_scripts_here(suites.executor_modules())
-    result = unittest.TextTestRunner(verbosity=2).run(cases[case](method))
+    result = unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite([cases[case](method)]))
     from test import support
 
     if support.environment_altered:  # a thread or a process was left behind

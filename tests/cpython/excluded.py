@@ -21,5 +21,13 @@ EXCLUDED: dict[str, dict[str, str]] = {
             "tells the waiters at once."
         ),
     },
+    "pool": {
+        "TestPoolWorkerErrors.test_unpickleable_result": (
+            "It wants a lambda to be a result that cannot be pickled; here it can."
+        ),
+        "TestPoolWorkerLifetime.test_pool_worker_lifetime": (
+            "It reads the pool's list of processes; they are not the client's."
+        ),
+    },
 }
 """By suite and name. A test that this Python does not have may stand here: another one has it."""

@@ -61,6 +61,19 @@ def process_pool_cases(modules: list[ModuleType]) -> Iterator[tuple[str, type[un
                         yield name.removeprefix("ProcessPoolSpawn"), case, base
 
 
+def pool_module() -> ModuleType:
+    """Import what CPython tests ``multiprocessing.Pool`` with."""
+    use()
+    return importlib.import_module("test._test_multiprocessing")
+
+
+def pool_cases(module: ModuleType) -> Iterator[tuple[str, type]]:
+    """Yield (name, test case without its mixins) for all about ``multiprocessing.Pool``."""
+    for name, case in sorted(vars(module).items()):
+        if name.startswith("_TestPool") and "processes" in case.ALLOWED_TYPES:
+            yield name.removeprefix("_"), case
+
+
 def tests_of(case: type[unittest.TestCase]) -> list[str]:
     """Return the names of its tests."""
     return list(unittest.defaultTestLoader.getTestCaseNames(case))

@@ -1,4 +1,4 @@
-"""CPython's own tests of executors and futures, driven against jobpool, each in a process of its own."""
+"""CPython's own tests of executors, futures and pools, driven against jobpool, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def driven(suite: str) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for suite in ("executor", "future"):
+    for suite in ("executor", "future", "pool"):
         if f"{suite}_test" in metafunc.fixturenames:
             metafunc.parametrize(f"{suite}_test", driven(suite))
 
@@ -81,6 +81,7 @@ def test_they_are_here() -> None:
         pytest.skip(reason)
     assert len(driven("executor")) >= 50
     assert len(driven("future")) >= 15
+    assert len(driven("pool")) >= 25
 
 
 def test_the_docs_name_all_that_is_excluded() -> None:
@@ -89,14 +90,23 @@ def test_the_docs_name_all_that_is_excluded() -> None:
     assert told == [item for tests in EXCLUDED.values() for item in tests.items()]
 
 
-def test_local(executor_test: str) -> None:
+def test_executor_local(executor_test: str) -> None:
     drive("executor", executor_test, LOCAL)
 
 
 @pytest.mark.slow
-def test_slurm(executor_test: str, slurm_lab: SlurmLab) -> None:
+def test_executor_slurm(executor_test: str, slurm_lab: SlurmLab) -> None:
     drive("executor", executor_test, {**slurm_lab.environment, **SLURM})
 
 
 def test_future(future_test: str) -> None:
     drive("future", future_test, LOCAL)
+
+
+def test_pool_local(pool_test: str) -> None:
+    drive("pool", pool_test, LOCAL)
+
+
+@pytest.mark.slow
+def test_pool_slurm(pool_test: str, slurm_lab: SlurmLab) -> None:
+    drive("pool", pool_test, {**slurm_lab.environment, **SLURM})

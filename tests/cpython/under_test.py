@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from jobpool import JobPoolExecutor
+from jobpool import JobPoolExecutor, Pool
 from jobpool.testing import wait_until
 from jobpool.testing.lab_machine import processes_of
 
@@ -109,6 +109,17 @@ class TheProcessPoolExecutor(ExecutorUnderTest):
 
     Another class than the one under test: tests that hang with process pools are skipped for that one by its identity.
     """
+
+
+class PoolUnderTest(Pool):
+    """A pool with all its workers in one job."""
+
+    def __init__(self, processes: int | None = None, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(processes, *arguments, workers_per_job=max(1, processes or 1), **keywords)
+
+    def __reduce__(self) -> Any:
+        # Test cases hold one, and where they travel by value it goes with them.
+        return object, ()
 
 
 concurrent.futures.ProcessPoolExecutor = TheProcessPoolExecutor  # type: ignore[misc]
