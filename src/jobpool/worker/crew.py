@@ -349,7 +349,7 @@ class Crew:
     ) -> None:  # fmt: skip
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, rows, self._loop.time(), log_end)
-        self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=bool(place.calls))
+        self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=bool(place.calls or self._queue))
         if place.calls:
             self._watch.soon()
 

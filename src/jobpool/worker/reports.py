@@ -68,8 +68,9 @@ class CannotStart:
 Report = Started | Done | Returned | Cut | Died | InitializerError | CannotStart
 
 
-HOLD = 0.002
-"""Seconds that a result may wait for the next ones of its bundle. Nobody waits for a worker meanwhile: it has calls."""
+HOLD = 0.020
+"""Seconds that a result may wait for others while there is work for its worker: a message costs 0.3 ms of CPU on its
+way. No worker waits meanwhile, and nobody sees that a result comes this much later."""
 
 
 class Reporter:
@@ -91,7 +92,7 @@ class Reporter:
         self._soon()
 
     def done(self, outcome: Outcome, *, more: bool) -> None:
-        """A call is over; ``more``: its worker has others to run already."""
+        """A call is over; ``more``: there are others here for its worker."""
         self._done.append(outcome)
         if not more:
             self._soon()
