@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 __all__ = ["BUNDLE_BYTES", "BUNDLE_CALLS", "BUNDLE_ROWS", "BUNDLE_WORK", "SHORT", "SPLIT_WORK", "STUCK", "Pace"]
 
-BUNDLE_WORK = 0.050
-"""Seconds of work in a bundle: fifty times what a message costs at both ends, and still a smooth progress bar."""
+BUNDLE_WORK = 0.100
+"""Seconds of work in a bundle: a hundred times what its message costs at both ends. What it holds can be taken back."""
 
 BUNDLE_CALLS = 1000
 """Calls in a bundle at most: beyond it, a message costs less than 1 us per call already."""
