@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -157,22 +158,27 @@ class PartFailed(Exception):
 def _run(part: str, env: Mapping[str, str], options: Sequence[object], command: Sequence[str]) -> dict[str, float]:
     # Its own empty directory: some peers write logs and caches into the current one.
     with tempfile.TemporaryDirectory(dir=env["HOME"], ignore_cleanup_errors=True) as directory:
+        process = subprocess.Popen(
+            [*command, str(Path(sys.argv[0]).absolute()), "--part", part, *map(str, options)],
+            env=dict(env),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                [*command, str(Path(sys.argv[0]).absolute()), "--part", part, *map(str, options)],
-                env=dict(env),
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=PART_TIMEOUT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise PartFailed(f"the part {part!r} did not end in {PART_TIMEOUT:.0f} s") from error
-    if done.returncode != 0:
-        raise PartFailed(f"the part {part!r} failed:\n{done.stdout}{done.stderr}")
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+            printed, errors = process.communicate(timeout=PART_TIMEOUT)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # its workers, too: they would wait for it for ever
+            process.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise PartFailed(f"the part {part!r} did not end in {PART_TIMEOUT:.0f} s") from error
+            raise
+    if process.returncode != 0:
+        raise PartFailed(f"the part {part!r} failed:\n{printed}{errors}")
+    figures: dict[str, float] = json.loads(printed.splitlines()[-1])
     return figures
 
 

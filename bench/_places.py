@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,6 +78,8 @@ def _installed(part: str) -> bool:
 
 def places(options: argparse.Namespace) -> Iterator[Place]:
     """Yield the places that the options ask for; a SLURM is up while its place is in use."""
+    if unknown := sorted(set(options.only or ()) - set(PEERS)):
+        sys.exit(f"--only: {', '.join(unknown)} is none of: {', '.join(PEERS)}")
     with _common.home() as env:
         if options.where != "slurm":
             yield Place("2 local workers", LOCAL, env, lambda: None)

@@ -124,6 +124,8 @@ class JobPoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
             future.add_done_callback(callback)
         return future
 
+    apply_async = submit  # what joblib 1.4 calls it
+
     def retrieve_result_callback(self, future: Future[Any]) -> Any:
         """Return the results of a batch, or raise what a call of it raised."""
         return future.result()

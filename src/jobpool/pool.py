@@ -20,7 +20,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future, process
+from concurrent.futures import BrokenExecutor, CancelledError, Future, process
 from functools import partial
 from multiprocessing import pool as stdlib
 from typing import Any, TypeAlias
@@ -191,15 +191,15 @@ class _Engine:
     def _feed(self) -> None:
         tasks: Iterable[Task] | None
         for tasks, set_length in iter(self._tasks.get, None):
-            count = self._submit(tasks)
+            count = self._submit(tasks, lazy=set_length is not None)
             if set_length is not None and not self._stopped:
                 set_length(count)
             tasks = set_length = None  # what was mapped must not live on until the next call
         self._executor.shutdown()
         self._outcomes.put(None)
 
-    def _submit(self, tasks: Iterable[Task]) -> int:
-        """Submit the tasks of one result, and return how many there are."""
+    def _submit(self, tasks: Iterable[Task], *, lazy: bool) -> int:
+        """Submit the tasks of one result, and return how many there are; ``lazy`` ones may be endless."""
         count, function, pickled = 0, None, None
         for job, index, run, args, keywords in tasks:
             if self._stopped:
@@ -216,6 +216,8 @@ class _Engine:
                 self._send(job, index, pickled, dumps_arguments(rest, keywords))
             except Exception as error:  # noqa: BLE001 - the user's __reduce__ may raise anything; it is the result
                 self._outcomes.put((job, index, (False, _as_pickle_raised(error))))
+                if lazy and isinstance(error, BrokenExecutor):
+                    break
         return count
 
     def _send(self, job: int, index: int, function: tuple[str, bytes], payload: bytes) -> None:

@@ -11,13 +11,14 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from gates import Gate
 from scripts import run_script
 from sites import PATIENCE, Site
 
 from jobpool import Pool
-from jobpool.errors import ConfigError, InitializerFailed
+from jobpool.errors import ConfigError, InitializerFailed, PoolBroken
 from jobpool.testing import wait_until
 
 
@@ -141,6 +142,26 @@ def test_terminate_ends_everything_and_every_result(open_pool: Any, gate: Gate, 
     with pytest.raises(ValueError, match="Pool not running"):
         pool.map(pid, [1])
     pool.terminate()
+
+
+def test_every_result_ends_when_the_server_dies(open_pool: Any, gate: Gate) -> None:
+    pool = open_pool(1)
+    applied, lazy = pool.apply_async(gate.hold()), pool.imap(gate.hold(), iter(int, 1))
+    mapped = pool.map_async(gate.hold(), range(100), 1)
+    gate.wait_for(1)
+    (server,) = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "jobpool.server" in process.cmdline() and pool.executor.name in " ".join(process.cmdline())
+    ]
+    server.kill()
+    for result in (applied, mapped):  # the map came after the endless imap, and was not read yet
+        with pytest.raises(PoolBroken):
+            result.get(PATIENCE)
+    with pytest.raises(PoolBroken):
+        lazy.next(PATIENCE)
+    pool.close()
+    pool.join()
 
 
 def test_terminate_does_not_wait_for_an_iterator_that_does_not_go_on(open_pool: Any) -> None:

@@ -87,9 +87,10 @@ def test_jobs_of_a_pool_whose_server_and_client_were_killed_are_found_and_remove
     assert script.stdout is not None
     assert script.stdout.readline() == "pending\n"
     server = json.loads((home / ".jobpool/mine/connection.json").read_text())["pid"]
+    os.kill(server, signal.SIGSTOP)  # each would remove the jobs if it saw the other die
     script.kill()
-    os.kill(server, signal.SIGKILL)
     script.communicate()
+    os.kill(server, signal.SIGKILL)
     assert wait_until(lambda: json.loads(jobpool("list", "--json"))[0]["state"] != "running", 10)
     assert "jobs may be left" in jobpool("list")
     assert lab.run("squeue", "--noheader").stdout != ""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from jobpool.core.events import JobKey, Outcome, SendBundle
 from jobpool.core.ids import Ids
@@ -168,7 +169,7 @@ class Calls:
                 (time - entry.started) / served if served > 0 else 1.0,
                 entry.items,
             )
-            for id, entry in agent.calls.items()
+            for id, entry in sorted(agent.calls.items(), key=itemgetter(0))
         ]
 
     def holds(self, key: JobKey) -> bool:
