@@ -96,11 +96,15 @@ class Connection:
     def open(self) -> None:
         """Connect. Raises ``Unreachable`` or ``PoolBroken``."""
         OPEN.add(self)
-        self._thread.start()
         try:
+            self._thread.start()
             self.facts = self.run(self._connect())
         except BaseException:
-            self._loop.call_soon_threadsafe(self._hang_up)
+            if self._thread.is_alive():
+                self._loop.call_soon_threadsafe(self._hang_up)
+            else:  # the system gives this user no more threads: nothing would ever end the waiting at Python's exit
+                OPEN.discard(self)
+                self._loop.close()
             raise
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

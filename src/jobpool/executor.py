@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
 
 from jobpool import config, mapping, rows
 from jobpool.client import OPEN, Connection
-from jobpool.errors import ConfigError, NotPicklable, PoolBroken
+from jobpool.errors import ConfigError, JobPoolError, NotPicklable, PoolBroken
 from jobpool.future import JobFuture
 from jobpool.home import PoolDirectory
 from jobpool.model import Bind
@@ -169,7 +169,8 @@ class JobPoolExecutor(Executor):
         except BaseException as error:
             end_server(self._directory)
             self._directory.retire(keep_logs=True)
-            if isinstance(error, OSError):
+            # RuntimeError: the system gives this user no more threads.
+            if isinstance(error, (OSError, RuntimeError)) and not isinstance(error, JobPoolError):
                 raise PoolBroken(f"the pool's server could not be started: {error}") from error
             raise
         return connection

@@ -48,13 +48,14 @@ def start_server(directory: PoolDirectory) -> threading.Thread:
     finally:
         os.close(writing)
         os.close(log)
+    # Waited for by a thread, so that it leaves no zombie whenever it ends.
+    waiter = threading.Thread(target=process.wait, name=f"jobpool-{directory.name}-server", daemon=True)
     try:
-        # Waited for by a thread, so that it leaves no zombie whenever it ends.
-        waiter = threading.Thread(target=process.wait, name=f"jobpool-{directory.name}-server", daemon=True)
         waiter.start()
         line = _first_line(reading)
-    except BaseException:  # a Ctrl-C: the server has no jobs yet
+    except BaseException:  # a Ctrl-C, or no more threads: the server has no jobs yet
         process.kill()
+        process.wait()
         raise
     if not line:
         process.kill()

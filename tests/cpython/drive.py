@@ -88,11 +88,10 @@ def pool_cases() -> dict[str, type[unittest.TestCase]]:
         TYPE = "processes"
         Pool = PoolUnderTest
 
-    found = {}
-    for name, case in suites.pool_cases(module):
-        found[name] = type(name, (case, Mixin, unittest.TestCase), {"__module__": case.__module__})
-        setattr(module, name, found[name])  # methods of it travel by name
-    return found
+    return {
+        name: type(name, (case, Mixin, unittest.TestCase), {"__module__": case.__module__})
+        for name, case in suites.pool_cases(module)
+    }
 
 
 SUITES: dict[str, Callable[[], dict[str, type[unittest.TestCase]]]] = {

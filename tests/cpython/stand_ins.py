@@ -18,7 +18,7 @@ class _Shared:
     """A directory; copies in other processes share it."""
 
     def __init__(self) -> None:
-        self._directory = tempfile.mkdtemp(prefix="shared-")
+        self._directory = tempfile.mkdtemp(prefix="shared-", dir=Path.home())  # which nodes share, and the test removes
 
     def _put(self, data: bytes = b"") -> None:
         # Renamed into its place, so that nobody finds half of it.

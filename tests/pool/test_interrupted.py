@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from jobpool import JobPoolExecutor, client, starting
-from jobpool.errors import NotPicklable
+from jobpool.errors import NotPicklable, PoolBroken
 from jobpool.home import PoolDirectory
 from jobpool.testing import wait_until
 
@@ -64,6 +64,22 @@ def test_while_it_connects_the_server_is_ended(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(KeyboardInterrupt):
         JobPoolExecutor(1, scheduler="local", name="interrupted")
     assert wait_until(lambda: not _servers("interrupted"), 5)
+    assert not client.OPEN
+
+
+@pytest.mark.parametrize("thread", ["jobpool-crowded", "jobpool-crowded-server"])
+def test_where_no_thread_can_be_started_the_server_is_ended(monkeypatch: pytest.MonkeyPatch, thread: str) -> None:
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name == thread:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(PoolBroken, match="can't start new thread"):
+        JobPoolExecutor(1, scheduler="local", name="crowded")
+    assert wait_until(lambda: not _servers("crowded"), 5)
     assert not client.OPEN
 
 
