@@ -40,7 +40,7 @@ class Unreachable(JobPoolError):
     """No address of the other side answered; the message holds each with its error."""
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """One end of a connection. ``on_message(link, message)`` and ``on_closed(link, error)`` run in the event loop."""
 
     def __init__(
@@ -63,10 +63,14 @@ class Link(asyncio.Protocol):
         self._transport = transport
         _notice_a_dead_host(transport.get_extra_info("socket"))
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to put what comes (asyncio calls this)."""
+        return self._unpacker.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take apart what came (asyncio calls this)."""
         try:
-            for message in self._unpacker.feed(data):
+            for message in self._unpacker.filled(nbytes):
                 self._take(message)
         except wire.WireError as error:
             self.abort(error)

@@ -22,6 +22,9 @@ __all__ = ["FRAME_LIMIT", "Unpacker", "WireError", "pack"]
 FRAME_LIMIT = 4 * 2**30
 """Bytes of one frame at most. Above what a call should return, below what a garbled length would make us wait for."""
 
+BUFFER = 64 * 1024
+"""Bytes that are read at once, and held for each connection: the server of a thousand jobs has a thousand of them."""
+
 _LENGTH = struct.Struct("<Q")
 
 
@@ -47,32 +50,48 @@ def pack(message: object, *, limit: int = FRAME_LIMIT) -> list[bytes]:
 
 
 class Unpacker:
-    """Puts frames together again from chunks, cut anywhere."""
+    """Puts frames together again from chunks, cut anywhere, in a buffer that is read into without a copy between."""
 
     def __init__(self, *, limit: int = FRAME_LIMIT) -> None:
         self._limit = limit
-        self._chunks: list[bytes] = []
+        self._buffer = bytearray(BUFFER)
         self._have = 0
-        self._need = _LENGTH.size  # bytes from the start of the first chunk before there is anything to do
+        self._need = _LENGTH.size  # bytes of the buffer before there is anything to do
 
-    def feed(self, data: bytes) -> list[Any]:
-        """Take the next chunk and return the messages that it completes.
+    def room(self) -> memoryview:
+        """Return where the next bytes go. Never empty."""
+        return memoryview(self._buffer)[self._have :]
+
+    def filled(self, count: int) -> list[Any]:
+        """Take so many bytes that were written to :meth:`room`, and return the messages that they complete.
 
         Raises ``WireError`` for a frame above the limit, one that is not a pickle, or one with more than plain data.
         """
-        self._chunks.append(data)
-        self._have += len(data)
+        self._have += count
         if self._have < self._need:
             return []
-        # Chunks of a large frame are joined once, when all of it is there.
-        buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
-        stream = io.BytesIO(buffer)  # shares the bytes: nothing is copied to cut the frames out
         messages, start = [], 0
-        while (left := len(buffer) - start) >= (need := self._frame_size(buffer, start)):
+        while (left := self._have - start) >= (need := self._frame_size(start)):
+            messages.append(_load(self._buffer, start + _LENGTH.size, start + need))
             start += need
-            messages.append(_load(stream, start - need + _LENGTH.size, start))
-        self._chunks = [buffer[start:]] if left else []
+        # A large frame gets a buffer of just its size, so that nothing comes behind it.
+        if start or need > len(self._buffer):
+            rest = memoryview(self._buffer)[start : self._have]
+            if need > len(self._buffer) or len(self._buffer) > max(need, BUFFER):
+                self._buffer = bytearray(max(need, BUFFER))
+            self._buffer[:left] = bytes(rest)
         self._have, self._need = left, need
+        return messages
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Take the next chunk and return the messages that it completes. Raises as :meth:`filled`."""
+        messages, rest = [], memoryview(data)
+        while rest:
+            room = self.room()
+            count = min(len(room), len(rest))
+            room[:count] = rest[:count]
+            rest = rest[count:]
+            messages += self.filled(count)
         return messages
 
     @property
@@ -80,11 +99,11 @@ class Unpacker:
         """Bytes of a frame that is not complete yet. Not 0 at the end of a connection: something was lost."""
         return self._have
 
-    def _frame_size(self, buffer: bytes, start: int) -> int:
+    def _frame_size(self, start: int) -> int:
         """Return the bytes of the frame at ``start`` with its length, or of the length alone while that is cut."""
-        if len(buffer) - start < _LENGTH.size:
+        if self._have - start < _LENGTH.size:
             return _LENGTH.size
-        size: int = _LENGTH.unpack_from(buffer, start)[0]
+        size: int = _LENGTH.unpack_from(self._buffer, start)[0]
         if size > self._limit:
             raise WireError(
                 f"a frame of {size} bytes is announced, more than the {self._limit} that may travel at once"
@@ -110,14 +129,42 @@ class _PlainUnpickler(pickle.Unpickler):
         raise WireError(f"a message names {module}.{name}, but only plain data may be sent")
 
 
-def _load(stream: io.BytesIO, start: int, end: int) -> Any:
-    stream.seek(start)
+class _Reader:
+    """A file over a part of a buffer: large bytes go from there to where they belong."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self._place = 0
+
+    def read(self, size: int) -> bytes:
+        part = bytes(self._content[self._place : self._place + size])
+        self._place += len(part)
+        return part
+
+    def readinto(self, target: memoryview) -> int:
+        part = self._content[self._place : self._place + len(target)]
+        target[: len(part)] = part
+        self._place += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        return self._place
+
+    def readline(self) -> bytes:
+        raise WireError("what came in is not a message: it has text in it")  # of older protocols, which pack() has not
+
+
+def _load(buffer: bytearray, start: int, end: int) -> Any:
+    # A small copy costs less than calls of Python's.
+    reader = io.BytesIO(buffer[start:end]) if end - start < BUFFER else _Reader(memoryview(buffer)[start:end])
     try:
-        message = _PlainUnpickler(stream).load()
+        message = _PlainUnpickler(reader).load()
     except WireError:
         raise
     except Exception as reason:  # noqa: BLE001 - bytes that are no pickle raise nearly every kind of exception
         raise WireError(f"what came in is not a message: {type(reason).__name__}: {reason}") from None
-    if stream.tell() != end:
-        raise WireError(f"what came in is not a message: it ends {stream.tell() - end:+} bytes from its frame's end")
+    if reader.tell() != end - start:
+        raise WireError(
+            f"what came in is not a message: it ends {reader.tell() - end + start:+} bytes from its frame's end"
+        )
     return message

@@ -13,9 +13,8 @@ from jobpool import wire
 
 __all__ = ["Channel"]
 
-_READ_SIZE = 256 * 1024
 _READS_AT_ONCE = 16
-"""So 4 MiB at most before the loop looks at other workers."""
+"""Before the loop looks at other workers: 1 MiB of small messages, or some large ones."""
 _PIECES_AT_ONCE = 512
 """Below the kernel's limit of 1024 pieces in one sendmsg(2)."""
 
@@ -64,25 +63,26 @@ class Channel:
 
     def _read(self) -> bool:
         """Read and deliver once. False: nothing is there now, or nothing ever again."""
+        room = self._unpacker.room()
         try:
-            data = self._sock.recv(_READ_SIZE)
+            count = self._sock.recv_into(room)
         except BlockingIOError:
             return False
         except ConnectionError:
-            data = b""
-        if not data:
+            count = 0
+        if not count:
             self.close()
             self._lost()
             return False
         try:
-            messages = self._unpacker.feed(data)
+            messages = self._unpacker.filled(count)
         except wire.WireError:  # a call has written to the channel's descriptor
             self.close()
             self._lost()
             return False
         if messages:
             self._receive(messages)
-        return len(data) == _READ_SIZE
+        return count == len(room)
 
     def _writable(self) -> None:
         try:

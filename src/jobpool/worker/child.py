@@ -61,7 +61,6 @@ BRIEF = 0.0001
 _LOGGER = logging.getLogger("concurrent.futures")
 """Where the standard library's workers say that their initializer failed; by default it writes to the worker's log."""
 
-_READ_SIZE = 256 * 1024
 _KEPT_SIGNALS = tuple(
     int(getattr(signal, f"SIG{name}"))
     for name in ("HUP", "INT", "USR1", "USR2", "ALRM", "TERM", "CHLD", "PROF", "VTALRM")
@@ -227,10 +226,10 @@ class _Worker:
 
     def _receive(self) -> None:
         """Wait for the next frames and act on them. Exits when there will be no more."""
-        data = self._channel.recv(_READ_SIZE)
-        if not data:
+        count = self._channel.recv_into(self._unpacker.room())
+        if not count:
             _exit(0)
-        for message in self._unpacker.feed(data):
+        for message in self._unpacker.filled(count):
             match message:
                 case ("run", calls):
                     self._queue.extend(_Item(*call) for call in calls)
