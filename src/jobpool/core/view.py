@@ -89,4 +89,6 @@ def _state(job: Job) -> tuple[str, str, float]:
         case Closing(since=since, ending=ending):
             return "closing", ending.words, since
         case Ended(at=since, ending=ending):
-            return "ended", f"{ending.kind.value}: {ending.words}" if ending.words else ending.kind.value, since
+            kind, words = ending.kind.value, ending.words
+            # The local system's words begin with it.
+            return "ended", words if words.startswith(kind) else f"{kind}: {words}" if words else kind, since
