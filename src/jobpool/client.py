@@ -26,7 +26,7 @@ from jobpool import tls, wire
 from jobpool.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroken, from_data
 from jobpool.future import Job, JobFuture
 from jobpool.home import PoolDirectory
-from jobpool.link import Link, LinkClosed, dial, in_parts
+from jobpool.link import KEPT, Link, LinkClosed, dial, in_parts
 from jobpool.mapping import Batch
 from jobpool.model import Usage
 from jobpool.pickling import detached, loads_exception, loads_result
@@ -310,7 +310,10 @@ class Connection:
         context = tls.client_context(self._directory.path)
         # On its own host the server is reached without any network.
         self.host, link = await dial(
-            ["127.0.0.1", *found["addresses"]], found["port"], context, lambda: Link(self._hear, self._closed)
+            ["127.0.0.1", *found["addresses"]],
+            found["port"],
+            context,
+            lambda: Link(self._hear, self._closed, kept=KEPT),
         )
         self._link = link
         facts: dict[str, Any] = await link.ask("client")

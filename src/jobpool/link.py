@@ -17,15 +17,19 @@ from typing import Any, TypeVar
 from jobpool import wire
 from jobpool.errors import JobPoolError
 
-__all__ = ["Link", "LinkClosed", "Unreachable", "dial", "in_parts"]
+__all__ = ["KEPT", "Link", "LinkClosed", "Unreachable", "dial", "in_parts"]
 
 T = TypeVar("T")
 
 PART = 256 * 2**20
 """Bytes of content after which a message is full: many large things together could be more than a frame may hold."""
 
-SLICE = 2**20
-"""Bytes handed to the transport at once. It copies all that it is given, more than once, and TLS takes no 2 GiB."""
+SLICE = 256 * 1024
+"""Bytes handed to the transport at once. It copies all that it is given, and what the socket does not take at once more
+than once; so about as much as a socket takes. Larger and smaller ones cost a fifth more."""
+
+KEPT = 32 * 2**20
+"""Bytes that a process with one connection holds for large messages: fresh memory costs more than a copy into it."""
 
 STAGGER = 0.25
 """Seconds between the starts of two attempts, as RFC 8305 recommends: the first address mostly works, and one that a
@@ -47,9 +51,12 @@ class Link(asyncio.BufferedProtocol):
         self,
         on_message: Callable[[Link, Any], None],
         on_closed: Callable[[Link, BaseException | None], None] = lambda link, error: None,
+        *,
+        kept: int = wire.BUFFER,
     ) -> None:
+        """``kept``: see :class:`wire.Unpacker`; ``KEPT`` where there is this one connection and not a thousand."""
         self._on_message, self._on_closed = on_message, on_closed
-        self._unpacker = wire.Unpacker()
+        self._unpacker = wire.Unpacker(kept=kept)
         self._transport: asyncio.Transport | None = None
         self._unsent: deque[bytes | memoryview] = deque()
         self._paused = self._closing = False

@@ -15,7 +15,6 @@ from __future__ import annotations
 import builtins
 import functools
 import hashlib
-import io
 import os
 import pickle
 import site
@@ -201,6 +200,12 @@ class _Foreign(Exception):
     """There is more than plain data in the value: take cloudpickle."""
 
 
+class _Pieces(list[bytes]):
+    """Where a pickler writes to. It hands large bytes over as they are; a BytesIO would copy them twice."""
+
+    write = list.append
+
+
 class _PlainPickler(pickle.Pickler):
     def reducer_override(self, value: object) -> Any:
         # Asked only for what is not exactly a builtin scalar or container. ``pickle`` would go on, and send a class of
@@ -210,10 +215,10 @@ class _PlainPickler(pickle.Pickler):
 
 def _dumps(value: object, *, own_by_value: bool) -> bytes:
     """Pickle plain data at C speed (2 us), anything else with cloudpickle (20 us and more)."""
-    stream = io.BytesIO()
+    pieces = _Pieces()
     try:
-        _PlainPickler(stream, 5).dump(value)
-        return stream.getvalue()
+        _PlainPickler(pieces, 5).dump(value)
+        return b"".join(pieces)
     except _Foreign:
         if own_by_value:
             register_own_modules()
@@ -238,9 +243,9 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
 
 
 def _by_value(value: object) -> bytes:
-    stream = io.BytesIO()
-    _ValuePickler(stream, 5).dump(value)
-    return stream.getvalue()
+    pieces = _Pieces()
+    _ValuePickler(pieces, 5).dump(value)
+    return b"".join(pieces)
 
 
 def _cached_again(parameters: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:

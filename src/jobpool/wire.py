@@ -52,8 +52,9 @@ def pack(message: object, *, limit: int = FRAME_LIMIT) -> list[bytes]:
 class Unpacker:
     """Puts frames together again from chunks, cut anywhere, in a buffer that is read into without a copy between."""
 
-    def __init__(self, *, limit: int = FRAME_LIMIT) -> None:
-        self._limit = limit
+    def __init__(self, *, limit: int = FRAME_LIMIT, kept: int = BUFFER) -> None:
+        """``kept``: bytes of the buffer at most that are held for the next frame; a larger one is given back."""
+        self._limit, self._kept = limit, kept
         self._buffer = bytearray(BUFFER)
         self._have = 0
         self._need = _LENGTH.size  # bytes of the buffer before there is anything to do
@@ -77,7 +78,7 @@ class Unpacker:
         # A large frame gets a buffer of just its size, so that nothing comes behind it.
         if start or need > len(self._buffer):
             rest = memoryview(self._buffer)[start : self._have]
-            if need > len(self._buffer) or len(self._buffer) > max(need, BUFFER):
+            if need > len(self._buffer) or len(self._buffer) > max(need, self._kept):
                 self._buffer = bytearray(max(need, BUFFER))
             self._buffer[:left] = bytes(rest)
         self._have, self._need = left, need

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobpool.units import Memory
-from jobpool.wire import Unpacker, WireError, pack
+from jobpool.wire import BUFFER, Unpacker, WireError, pack
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 PLAIN = st.recursive(
@@ -40,6 +40,25 @@ def test_any_chunking_gives_the_same_messages(messages: list[Any], data: st.Data
         got += unpacker.feed(stream[start:end])
     assert got == messages
     assert unpacker.pending == 0
+
+
+SIZES = st.sampled_from([0, 1, BUFFER - 100, BUFFER, BUFFER + 1, 3 * BUFFER, 5 * BUFFER])
+CHUNKS = st.sampled_from([997, 16384, BUFFER, 10**9])
+
+
+@given(st.lists(SIZES, min_size=1, max_size=8), CHUNKS, st.sampled_from([BUFFER, 4 * BUFFER, 2**30]))
+def test_large_frames_are_read_into_their_place(sizes: list[int], chunk: int, kept: int) -> None:
+    messages = [(number, bytes([number]) * size) for number, size in enumerate(sizes)]
+    stream, unpacker, got, place = joined(*messages), Unpacker(kept=kept), [], 0
+    while place < len(stream):
+        room = unpacker.room()
+        count = min(len(room), len(stream) - place, chunk)
+        room[:count] = stream[place : place + count]
+        got += unpacker.filled(count)
+        place += count
+    assert got == messages
+    assert unpacker.pending == 0
+    assert len(unpacker.room()) <= max(kept, BUFFER)
 
 
 @given(st.lists(PLAIN, max_size=3))

@@ -20,6 +20,7 @@ from jobpool import tls
 from jobpool.batch import registry
 from jobpool.errors import JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
+from jobpool.malloc import reuse_memory
 from jobpool.server import shell
 from jobpool.server.asking import read_limits
 from jobpool.server.control import Control, refuse_what_cannot_run
@@ -40,6 +41,7 @@ def main() -> NoReturn:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Dask tells each connection at INFO; what matters of it comes as events.
     logging.getLogger("distributed").setLevel(logging.WARNING)
+    reuse_memory()
     code = asyncio.run(_serve(PoolDirectory(arguments.directory), arguments.ready))
     logging.shutdown()
     # All that matters has ended. Closing Dask's Scheduler in good order would take up to seconds of the user's time.

@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 from jobpool import tls
 from jobpool.core.events import JobKey, Outcome
 from jobpool.errors import InitializerFailed
-from jobpool.link import Link, Unreachable, dial, in_parts
+from jobpool.link import KEPT, Link, Unreachable, dial, in_parts
+from jobpool.malloc import reuse_memory
 from jobpool.model import Call
 from jobpool.versions import versions
 from jobpool.worker import binding
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     arguments = parser.parse_args(argv)
     os.umask(0o077)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    reuse_memory()
     code = asyncio.run(Agent(arguments).run())
     logging.shutdown()
     # Threads of Dask tasks may run on for ever; nothing of value is left in this process.
@@ -127,7 +129,7 @@ class Agent:
         while True:
             try:
                 self._host, self._link = await dial(
-                    arguments.address, arguments.port, context, lambda: Link(self._hear, self._lost)
+                    arguments.address, arguments.port, context, lambda: Link(self._hear, self._lost, kept=KEPT)
                 )
                 break
             except Unreachable as error:
