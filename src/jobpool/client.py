@@ -76,7 +76,7 @@ class Connection:
         self._sent_functions: set[str] = set()
         self._cancelled: list[int] = []
         self._cancelled_rows: list[tuple[int, int]] = []
-        self._flush_due = False
+        self._flush_due = self._held = False
         # Not asyncio.new_event_loop(): the user may have chosen another kind for his own purposes.
         self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name=f"jobpool-{directory.name}", daemon=True)
@@ -255,11 +255,22 @@ class Connection:
         """Let the calls that are there end, and then the pool. Returns at once."""
         self.send("shutdown", False, False)
 
-    def abort(self) -> None:
-        """End everything at once, the running calls too, and wait for it."""
+    def cancel_pending(self) -> None:
+        """Cancel all that has no end. The server hears of it with the next message, and of all of it together.
+
+        One by one, a worker would begin the second call when the first is taken from it.
+        """
+        self._held = True
         try:
             for future in self.pending():
                 future.cancel()
+        finally:
+            self._held = False
+
+    def abort(self) -> None:
+        """End everything at once, the running calls too, and wait for it."""
+        try:
+            self.cancel_pending()
         finally:  # also when a callback's SystemExit or a second Ctrl-C comes in between
             self.send("shutdown", True, True)
         self.wait()
@@ -322,6 +333,8 @@ class Connection:
     def _flush(self) -> None:
         with self._lock:
             self._flush_due = False
+            if self._held:
+                return
             functions, self._functions = self._functions, {}
             calls, self._calls = self._calls, []
             cancelled, self._cancelled = self._cancelled, []

@@ -295,8 +295,7 @@ class JobPoolExecutor(Executor):
             with self._lock:
                 self._shutdown = True
             if cancel_futures:
-                for future in self._connection.pending():
-                    future.cancel()
+                self._connection.cancel_pending()
             self._close_client()
             self._connection.finish()
             self._finalizer.detach()

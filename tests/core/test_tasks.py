@@ -179,7 +179,7 @@ def test_a_call_at_an_agent_is_named_for_the_retract_and_frees_the_worker() -> N
 
 
 def test_returned_calls_go_to_the_front_in_their_order() -> None:
-    calls = learned(0.001, calls=200)
+    calls = learned(0.001, calls=800)
     first, *_ = calls.bundles(0.0)
     ids = [call.id for call in first.calls]
     calls.close(A)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
+import json
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from gates import Gate
 from scripts import run_script
@@ -149,12 +150,8 @@ def test_every_result_ends_when_the_server_dies(open_pool: Any, gate: Gate) -> N
     applied, lazy = pool.apply_async(gate.hold()), pool.imap(gate.hold(), iter(int, 1))
     mapped = pool.map_async(gate.hold(), range(100), 1)
     gate.wait_for(1)
-    (server,) = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "jobpool.server" in process.cmdline() and pool.executor.name in " ".join(process.cmdline())
-    ]
-    server.kill()
+    connection = Path.home() / ".jobpool" / pool.executor.name / "connection.json"
+    os.kill(json.loads(connection.read_text())["pid"], signal.SIGKILL)
     for result in (applied, mapped):  # the map came after the endless imap, and was not read yet
         with pytest.raises(PoolBroken):
             result.get(PATIENCE)
