@@ -33,17 +33,7 @@ from jobpool.worker.channel import Channel
 from jobpool.worker.nursery import Exit, Nursery, describe, open_log
 from jobpool.worker.page import ORDERED, Page, make
 from jobpool.worker.place import Place, State
-from jobpool.worker.reports import (
-    CannotStart,
-    Cut,
-    Died,
-    Done,
-    InitializerError,
-    Report,
-    Reporter,
-    Returned,
-    Started,
-)
+from jobpool.worker.reports import CannotStart, Cut, Died, Done, InitializerError, Report, Reporter, Returned, Started
 from jobpool.worker.settings import WorkerSettings
 from jobpool.worker.watch import Watch
 
@@ -349,7 +339,9 @@ class Crew:
     ) -> None:  # fmt: skip
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, rows, self._loop.time(), log_end)
-        self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=bool(place.calls or self._queue))
+        # Not the last but one: who waits for this result to submit the next call shall do so before the worker is free.
+        more = len(place.calls) > 1 or len(self._queue) > self._settings.size
+        self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
         if place.calls:
             self._watch.soon()
 

@@ -92,7 +92,7 @@ class Reporter:
         self._soon()
 
     def done(self, outcome: Outcome, *, more: bool) -> None:
-        """A call is over; ``more``: there are others here for its worker."""
+        """A call is over; ``more``: its worker has others than the one that it begins now."""
         self._done.append(outcome)
         if not more:
             self._soon()
