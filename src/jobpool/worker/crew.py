@@ -139,8 +139,8 @@ class Crew:
         self._loop.call_later(ORDERED, self._taken_back, place)
 
     def _taken_back(self, place: Place) -> None:
-        if place.token not in self._places:
-            return  # it died, and its calls are settled
+        if place.token not in self._places or place.state is State.LEAVING:
+            return  # it is dead or about to end, and its calls are settled
         split, back = place.not_begun()
         if split is not None:
             call, at = split
