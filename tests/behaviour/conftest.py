@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gates import Gate
+from gates import gate  # noqa: F401 - a fixture
 from sites import FakeSite, LocalSite, Site, SlurmSite
 
 from jobpool import JobPoolExecutor
@@ -79,13 +79,3 @@ def _kept(_site: Site) -> Iterator[Callable[[], JobPoolExecutor]]:
 def pool(site: Site, _kept: Callable[[], JobPoolExecutor]) -> JobPoolExecutor:
     """A pool of two workers in one job, which all tests share that leave it as it was."""
     return _kept()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    """A gate of the test's own, open at the end whatever happened."""
-    directory = tmp_path / "gate"
-    directory.mkdir()
-    gate = Gate(directory)
-    yield gate
-    gate.open()

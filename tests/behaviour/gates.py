@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from jobpool.testing import wait_until
 
@@ -44,6 +46,16 @@ class Gate:
     def open(self) -> None:
         """Let all calls pass."""
         (self.path / "open").touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate of the test's own, open at the end whatever happened."""
+    directory = tmp_path / "gate"
+    directory.mkdir()
+    gate = Gate(directory)
+    yield gate
+    gate.open()
 
 
 def running(future: Future[Any], seconds: float = 30.0) -> None:

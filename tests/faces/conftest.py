@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import Gate
+from gates import gate  # noqa: F401 - a fixture
 from sites import LocalSite, Site, SlurmSite
 
 from jobpool import JobPoolExecutor, Pool
@@ -76,13 +76,3 @@ def pool(_kept: Callable[[type], Pool]) -> Pool:
 def executor(_kept: Callable[[type], JobPoolExecutor]) -> JobPoolExecutor:
     """An executor of two local workers, which all tests of a file share that leave it as it was."""
     return _kept(JobPoolExecutor)
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    """A gate of the test's own, open at the end whatever happened."""
-    directory = tmp_path / "gate"
-    directory.mkdir()
-    gate = Gate(directory)
-    yield gate
-    gate.open()
