@@ -139,11 +139,17 @@ async def test_a_call_behind_a_long_one_is_taken_back_and_may_come_again(tmp_pat
 
 @in_loop
 async def test_a_worker_that_ends_after_its_call_may_be_asked_for_calls_just_then(tmp_path: Path) -> None:
+    def hold(running: str) -> None:
+        Path(running).touch()
+        while Path(running).exists():
+            time.sleep(0.01)
+
     async with crew(tmp_path, max_tasks_per_child=1) as watched:
-        (id,) = watched.submit(lambda: time.sleep(0.1), ())
-        await reached_soon(watched.crew._busy)
+        (id,) = watched.submit(hold, (str(tmp_path / "running"),))
+        await reached_soon((tmp_path / "running").exists)  # before it has begun it would be taken back
         (place,) = watched.crew._busy()
         watched.crew._take_back_from(place)
+        (tmp_path / "running").unlink()
         await watched.outcome(id)
         watched.crew._taken_back(place)  # as if the millisecond ended now
         assert await watched.run(len, "abc") == 3
