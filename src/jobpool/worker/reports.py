@@ -68,7 +68,7 @@ class CannotStart:
 Report = Started | Done | Returned | Cut | Died | InitializerError | CannotStart
 
 
-HOLD = 0.020
+HOLD = 0.050
 """Seconds that a result may wait for others while there is work for its worker: a message costs 0.3 ms of CPU on its
 way. No worker waits meanwhile, and nobody sees that a result comes this much later."""
 
