@@ -358,7 +358,7 @@ class Control:
             "system": self._system.name,
             "host": os.uname().nodename,
             "pid": os.getpid(),
-            **self._core.snapshot().as_data(),
+            **self._core.snapshot(self._loop.time()).as_data(),
             "notices": [list(notice) for notice in self._notices],
         }
 
