@@ -5,7 +5,7 @@
     submit ─► queue ─► worker 0 (Place, Channel) ◄─socket─► child process ─┐ forked by, and
     occupy ─►       └► worker 1 ...              ◄─socket─► child process ─┤ deaths told by
     retract, close                                                         │
-    report ◄─ Reporter ◄─ results, deaths ◄─ Nursery ◄─ control socket ── fork-server
+    report ◄─ Reporter ◄─ results, deaths ◄─ Births ◄─ Nursery ◄─socket─ fork-server
 
 A bundle is for one worker, in order. The agent knows which call of it runs without being told: the first one that is
 not done. So a worker's death costs that call alone; the others of the bundle go to the head of the queue again.
@@ -15,23 +15,18 @@ Which one of several rows runs stands on the worker's page. All methods belong t
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import count
 from typing import Any
 
 from jobpool.core.events import Death, Outcome
 from jobpool.model import Call, Usage
 from jobpool.units import Memory
-from jobpool.worker.binding import scrub
+from jobpool.worker.births import EXIT_WITHIN, Births
 from jobpool.worker.cgroup import OomCounter
-from jobpool.worker.channel import Channel
-from jobpool.worker.nursery import Exit, Nursery, describe, open_log
-from jobpool.worker.page import ORDERED, Page, make
+from jobpool.worker.nursery import Exit
+from jobpool.worker.page import ORDERED
 from jobpool.worker.place import Place, State
 from jobpool.worker.reports import CannotStart, Cut, Died, Done, InitializerError, Report, Reporter, Returned, Started
 from jobpool.worker.settings import WorkerSettings
@@ -50,12 +45,6 @@ __all__ = [
     "WorkerSettings",
 ]
 
-FAILED_STARTS = 3
-"""Workers or fork-servers that may die one after the other before a worker is ready; then another try mends nothing."""
-
-EXIT_WITHIN = 5.0
-"""Seconds for a worker to end by itself (``atexit``, threads that it waits for) before it is killed."""
-
 
 class Crew:
     """A job's workers. ``report`` is called in the loop's thread with all that happens to calls."""
@@ -67,9 +56,8 @@ class Crew:
         self._queue: deque[deque[Call] | asyncio.Future[None]] = deque()
         self._idle: list[Place] = []
         self._taken: list[Place] = []
-        self._places: dict[int, Place] = {}  # by token; those too whose process is on its way out
-        self._tokens = count()
-        self._failed_starts = 0
+        self._births = Births(settings, self, wanted=lambda: not self._stopping)
+        self._places = self._births.places
         self._stopping = False
         self._changed = asyncio.Event()
 
@@ -82,13 +70,7 @@ class Crew:
         self._reporter = Reporter(self._report, self._loop)
         self._watch = Watch(self._loop, self._busy, self._runs_long)
         self._oom = OomCounter()
-        self._start_nursery()
-        try:
-            for number in range(self._settings.size):
-                self._fork(number)
-        except OSError:
-            await self.close(drain=False)
-            raise
+        await self._births.start()
 
     @property
     def memory(self) -> dict[int, int]:
@@ -195,15 +177,12 @@ class Crew:
         for place in list(self._places.values()):
             if place in busy:
                 place.calls.clear()
-                self._nursery.kill(place.token)
+                self._births.kill(place)
             place.channel.close()
         if drain:
             await self._until(lambda: not self._places, EXIT_WITHIN)
         self._watch.close()
-        await self._nursery.close()
-        for place in self._places.values():
-            place.close()
-        self._places.clear()
+        await self._births.close()
         self._reporter.flush()
 
     # ------------------------------------------------------------------------------------------------- queue
@@ -255,20 +234,10 @@ class Crew:
         place.state = State.IDLE
         limit = self._settings.max_tasks_per_child
         if limit is not None and place.served >= limit:
-            self._let_go(place)
-            self._replace(place)
+            self._births.let_go(place)
+            self._births.replace(place)
         elif not place.taken:
             self._idle.append(place)
-
-    def _let_go(self, place: Place) -> None:
-        """Have a worker end by itself, and see that it does."""
-        place.state = State.LEAVING
-        place.close()
-        self._loop.call_later(EXIT_WITHIN, self._kill_if_there, place.token)
-
-    def _kill_if_there(self, token: int) -> None:
-        if token in self._places:
-            self._nursery.kill(token)
 
     def _stop_queue(self) -> None:
         self._stopping = True
@@ -299,7 +268,7 @@ class Crew:
         # Rows are short: the worker is asked to stop after the one that runs, and killed when that one is long.
         if place.calls and place.calls[0].id in ids and not place.calls[0].rows:
             place.killed.add(place.calls[0].id)
-            self._nursery.kill(place.token)
+            self._births.kill(place)
         place.retracted |= ids
         place.announce()
         waiting = [call for call in place.calls if call.id in ids - place.killed]
@@ -311,11 +280,12 @@ class Crew:
         self._reporter.started(current)
         if current in place.retracted and current not in place.killed:
             place.killed.add(current)
-            self._nursery.kill(place.token)
+            self._births.kill(place)
 
     # ---------------------------------------------------------------------------------------- what workers say
 
-    def _hear(self, place: Place, messages: list[Any]) -> None:
+    def hear(self, place: Place, messages: list[Any]) -> None:
+        """Take what a worker says."""
         for message in messages:
             match message:
                 case ("done", *fields):
@@ -325,7 +295,7 @@ class Crew:
                     place.skip(here)
                     self._reporter.returned(*here)
                 case ("ready",):
-                    self._failed_starts = 0
+                    self._births.ready()
                     self._free(place)
                 case ("failed", words, exception):
                     self._initializer_failed(place, words, exception)
@@ -348,58 +318,12 @@ class Crew:
     def _initializer_failed(self, place: Place, words: str, exception: bytes) -> None:
         if not self._stopping:
             self._stop_queue()
-            self._reporter.other(InitializerError(_with_tail(words, place), exception))
+            self._reporter.other(InitializerError(place.with_tail(words), exception))
 
-    # --------------------------------------------------------------------------------------- births and deaths
+    # ------------------------------------------------------------------------------------------------- deaths
 
-    def _start_nursery(self) -> None:
-        settings = self._settings
-        self._nursery = Nursery(self)
-        self._nursery.start(
-            environment={**scrub(os.environ), **settings.environment},
-            working_directory=settings.working_directory,
-            sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
-            initializer=settings.initializer,
-            umask=settings.umask,
-            log=settings.log_directory / "fork-server.log",
-        )
-
-    def _fork(self, number: int) -> Place:
-        """Ask for a fresh worker. Raises ``OSError`` when it can have no log or no channel."""
-        settings, token = self._settings, next(self._tokens)
-        path = settings.log_directory / f"worker-{number}.log"
-        ours, theirs = socket.socketpair()
-        with open_log(path) as log:
-            page = make()
-            start = os.fstat(log.fileno()).st_size
-            place = Place(token=token, number=number, log=path, log_start=start, page=Page(page))
-            cpus = list(settings.cpus[number]) if settings.cpus else []
-            devices = dict(settings.devices[number]) if settings.devices else {}
-            self._nursery.fork(token, theirs, os.dup(log.fileno()), page, cpus=cpus, environment=devices)
-        place.channel = Channel(ours, lambda messages: self._hear(place, messages), lambda: self._hung_up(place))
-        self._places[token] = place
-        return place
-
-    def _hung_up(self, place: Place) -> None:
-        # The worker is dying, or a call closed or garbled the channel: either way it can do no more.
-        self._nursery.kill(place.token)
-
-    def forked(self, token: int, pid: int) -> None:
-        """Take note of a worker's process id."""
-        if place := self._places.get(token):
-            place.pid = pid
-
-    def refused(self, token: int, words: str) -> None:
-        """Take note that the system made no process for a worker."""
-        if place := self._places.pop(token, None):
-            place.close()
-            self._no_start(place, f"no process could be started: {words}")
-
-    def died(self, token: int, how: Exit) -> None:
+    def bury(self, place: Place, how: Exit) -> None:
         """Find out what a death cost, report it, and replace the worker."""
-        place = self._places.pop(token, None)
-        if place is None:
-            return
         self._changed.set()
         if place in self._idle:
             self._idle.remove(place)
@@ -408,13 +332,9 @@ class Crew:
         if place.state is State.LEAVING:
             return
         self._settle(place, how)
-        if self._stopping:
-            return
-        if place.state is State.STARTING:
-            self._no_start(place, f"a worker ended with {describe(how)} before it was ready")
-        else:
-            self._replace(place)
-        self._dispatch()
+        if not self._stopping:
+            self._births.succeed(place, how)
+            self._dispatch()
 
     def _settle(self, place: Place, how: Exit) -> None:
         """Report what became of a dead worker's calls; those that had not started are queued again."""
@@ -441,51 +361,14 @@ class Crew:
         )
         self._reporter.other(Died(culprit.id if culprit else None, death))
 
-    def _replace(self, place: Place) -> None:
-        try:
-            fresh = self._fork(place.number)
-        except OSError as reason:  # the disk with the logs is full, no descriptors are left, ...
-            self._give_up(f"a worker could not be replaced: {reason}")
-            return
-        if place.taken:  # whoever took the place still has it
+    def replaced(self, old: Place, fresh: Place) -> None:
+        """Let whoever took the place of a worker have that of its successor."""
+        if old.taken:
             fresh.taken = True
-            self._taken[self._taken.index(place)] = fresh
+            self._taken[self._taken.index(old)] = fresh
 
-    def _no_start(self, place: Place, words: str) -> None:
-        if self._may_try_again(_with_tail(words, place)):
-            self._replace(place)
-
-    def _may_try_again(self, words: str) -> bool:
-        """Count a failed start, and give up when there were too many without a success between them."""
-        self._failed_starts += 1
-        if self._failed_starts >= FAILED_STARTS:
-            self._give_up(words)
-        return not self._stopping
-
-    def _give_up(self, words: str) -> None:
+    def give_up(self, words: str) -> None:
+        """Stop: no worker can be brought up."""
         if not self._stopping:
             self._stop_queue()
             self._reporter.other(CannotStart(words))
-
-    def lost(self, words: str) -> None:
-        """Take note that the fork-server died, and all workers with it; start again."""
-        places = list(self._places.values())
-        if self._may_try_again(words):
-            try:
-                self._start_nursery()
-            except OSError as reason:
-                self._give_up(f"{words}, and a new one could not be started: {reason}")
-        for place in places:
-            if place.pid is not None:
-                with contextlib.suppress(ProcessLookupError):  # the kernel has killed it; this is for what it started
-                    os.killpg(place.pid, signal.SIGKILL)
-            if place.state is State.STARTING and not self._stopping:
-                del self._places[place.token]
-                place.close()
-                self._replace(place)
-            else:
-                self.died(place.token, Exit(signal=signal.SIGKILL))
-
-
-def _with_tail(words: str, place: Place) -> str:
-    return "\n".join(filter(None, (words, place.tail())))

@@ -122,5 +122,9 @@ class Place:
             return ""
         return text.partition("\n")[2] if start > self.log_start else text
 
+    def with_tail(self, words: str) -> str:
+        """Add those lines, if there are any, to something that is to be said."""
+        return "\n".join(filter(None, (words, self.tail())))
+
     def _next(self, now: float) -> None:
         self.since, self.told, self.memory, self.peak = now, False, 0, 0
