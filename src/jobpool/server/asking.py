@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pwd
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from jobpool.server import shell
 from jobpool.server.spec import Spec
 from jobpool.versions import python_path
 
-__all__ = ["Asking", "read_limits", "tail"]
+__all__ = ["Asking", "read_limits", "tail", "user_name"]
 
 log = logging.getLogger("jobpool.asking")
 
@@ -141,7 +142,15 @@ class Asking:
 
 async def read_limits(system: BatchSystem) -> Limits:
     """Read the site's limits, all commands at once."""
-    return system.parse_limits(await asyncio.gather(*map(shell.run, system.limits())))
+    return system.parse_limits(await asyncio.gather(*map(shell.run, system.limits(user_name()))))
+
+
+def user_name() -> str:
+    """Return the name of the user that this runs as; the number where it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def tail(path: Path) -> str:

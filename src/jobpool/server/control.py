@@ -401,5 +401,12 @@ def refuse_what_cannot_run(request: Request, limits: Limits) -> None:
     if problems := [str(problem) for problem in core_limits.check(request, limits)]:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise RequestRefused(
-            f"the batch system would refuse this request, or never start it:\n{listed}", problems=problems
+            f"the batch system would refuse this request, or never start it:\n{listed}",
+            problems=problems,
+            advice=_where_it_fits(request, limits),
         )
+
+
+def _where_it_fits(request: Request, limits: Limits) -> str | None:
+    names = [fit.partition for fit in core_limits.fitting(request, limits)]
+    return f"it fits, as it is, in partition {', '.join(names)} (fastest start first)" if names else None
