@@ -195,6 +195,14 @@ def test_auto_takes_the_partition_that_starts_first() -> None:
     assert choose_partition(replace(OK, partition="auto"), MANY).partition == "plain"
 
 
+def test_auto_leaves_gpus_to_those_who_need_them() -> None:
+    gpu = replace(FREE, name="gpu", waiting=0, nodes=(replace(NODE, gpus=4),))
+    limits = replace(MANY, partitions=(*MANY.partitions, gpu))
+    asked = replace(LONG, partition="auto")
+    assert choose_partition(asked, limits).partition == "free"
+    assert choose_partition(replace(asked, gpus=1), limits).partition == "gpu"
+
+
 def test_auto_that_fits_nowhere_says_what_is_nearest() -> None:
     (problem,) = check(replace(LONG, partition="auto", cores=17), MANY)
     assert (problem.setting, problem.nearest) == ("cores", 16)
@@ -213,7 +221,7 @@ def test_auto_without_partitions() -> None:
 def test_what_is_unknown_is_said() -> None:
     verdict = judge(OK, replace(MANY, unknown=("accounts: no answer in 15 s",)))
     assert verdict.ok
-    assert "not known: accounts: no answer in 15 s" in str(verdict)
+    assert "Not known: accounts: no answer in 15 s" in str(verdict)
 
 
 def test_a_verdict_is_plain_data() -> None:

@@ -71,18 +71,25 @@ class Verdict:
             "unknown": list(self.unknown),
         }
 
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        if not self.ok:
+            return "The batch system would refuse this request, or never start it:"
+        return "The request fits" + (f" in partition {self.partition!r}." if self.partition else ".")
+
     def __str__(self) -> str:
-        where = "" if self.partition is None else f" in partition {self.partition!r}"
-        head = (
-            f"the request fits{where}" if self.ok else "the batch system would refuse this request, or never start it:"
-        )
-        lines = [head, *(f"  - {problem}" for problem in self.problems)]
+        lines = [self.headline, *(f"  - {problem}" for problem in self.problems)]
         if self.fits:
-            lines.append("partitions where it fits as it is, fastest start first:")
+            lines.append("Where it fits as it is, fastest start first:")
             lines += [f"  {_told(fit)}" for fit in self.fits]
-        lines += [f"note: {note}" for note in self.notes]
-        lines += [f"not known: {text}" for text in self.unknown]
+        lines += [f"Note: {note}" for note in self.notes]
+        lines += [f"Not known: {text}" for text in self.unknown]
         return "\n".join(lines)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the sentences, and not the fields, as the result of a notebook's cell."""
+        printer.text(str(self))
 
 
 def _told(fit: Fit) -> str:
@@ -221,10 +228,11 @@ def _has_room(request: Request, partition: Partition) -> bool:
     return partition.idle_cpus is not None and partition.idle_cpus >= cpus_taken(request, partition)
 
 
-def _slowness(request: Request, partition: Partition) -> tuple[bool, float, int, int]:
-    """Order partitions: room now, few waiting jobs for their size, a high tier, many idle CPUs."""
+def _slowness(request: Request, partition: Partition) -> tuple[bool, bool, float, int, int]:
+    """Order partitions: room now, no GPUs left unused, few waiting jobs for their size, a high tier, many idle CPUs."""
+    wasteful = not request.gpus and any(shape.gpus for shape in partition.nodes)
     per_cpu = (partition.waiting or 0) / max(1, partition.usable_cpus or 1)
-    return not _has_room(request, partition), per_cpu, -partition.tier, -(partition.idle_cpus or 0)
+    return not _has_room(request, partition), wasteful, per_cpu, -partition.tier, -(partition.idle_cpus or 0)
 
 
 def _notes(request: Request, partition: Partition, limits: Limits, max_workers: int) -> Iterable[str]:
