@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         RequestRefused,
     )
     from jobpool.executor import JobPoolExecutor
+    from jobpool.explaining import explain
     from jobpool.future import JobFuture
     from jobpool.model import Retry
     from jobpool.pool import Pool
@@ -60,6 +61,7 @@ __all__ = [
     "RequestRefused",
     "Retry",
     "check",
+    "explain",
     "register_joblib",
 ]
 
@@ -72,6 +74,7 @@ _HOMES = {
     "Pool": "jobpool.pool",
     "Retry": "jobpool.model",
     "check": "jobpool.checking",
+    "explain": "jobpool.explaining",
 }
 
 

@@ -18,6 +18,7 @@ from jobpool.errors import ConfigError, InitializerFailed, JobLost, JobPoolError
 from jobpool.ui.cli_check import check
 from jobpool.ui.cli_config import config
 from jobpool.ui.cli_demo import demo
+from jobpool.ui.cli_explain import explain
 from jobpool.ui.cli_lab import lab
 from jobpool.ui.cli_pools import list_pools, status, stop
 
@@ -65,7 +66,7 @@ def jobpool() -> None:
     """
 
 
-for command in (check, config, demo, lab, list_pools, status, stop):
+for command in (check, config, demo, explain, lab, list_pools, status, stop):
     jobpool.add_command(command)
 
 
