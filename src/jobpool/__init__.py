@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from jobpool.executor import JobPoolExecutor
     from jobpool.explaining import explain
+    from jobpool.explaining_scripts import explain_cluster, explain_script
     from jobpool.future import JobFuture
     from jobpool.model import Retry
     from jobpool.pool import Pool
@@ -62,6 +63,8 @@ __all__ = [
     "Retry",
     "check",
     "explain",
+    "explain_cluster",
+    "explain_script",
     "register_joblib",
 ]
 
@@ -75,6 +78,8 @@ _HOMES = {
     "Retry": "jobpool.model",
     "check": "jobpool.checking",
     "explain": "jobpool.explaining",
+    "explain_cluster": "jobpool.explaining_scripts",
+    "explain_script": "jobpool.explaining_scripts",
 }
 
 
