@@ -130,7 +130,7 @@ class Crew:
             head, rest = call.cut(at)
             place.calls[place.calls.index(call)] = head
             back.insert(0, rest)
-        place.skip([call.id for call in back])
+        place.skip([call.id for call in back], self._loop.time())
         self._reporter.returned(*(call.id for call in back))
         place.channel.send("retract", [(call.id, call.id + call.items) for call in back])
         if place.state is State.BUSY and not place.calls:
@@ -292,7 +292,8 @@ class Crew:
                     self._done(place, *fields)
                 case ("skipped", ids):
                     here = [call.id for call in place.calls if call.id in ids]  # others were taken back before
-                    place.skip(here)
+                    if place.skip(here, self._loop.time()):
+                        self._watch_over(place)
                     self._reporter.returned(*here)
                 case ("ready",):
                     self._births.ready()

@@ -85,10 +85,15 @@ class Place:
         self.log_start = log_end
         self._next(now)
 
-    def skip(self, ids: Collection[int]) -> None:
-        """Take note that calls were retracted in time."""
+    def skip(self, ids: Collection[int], now: float) -> bool:
+        """Take note that calls were retracted in time. Returns whether another call runs for that."""
+        first = self.calls[0].id if self.calls else None
         self.calls = deque(call for call in self.calls if call.id not in ids)
         self.retracted.difference_update(ids)
+        if first not in ids:
+            return False
+        self._next(now)
+        return bool(self.calls)
 
     def close(self) -> None:
         """Let go of what is shared with the process, which ends then if it has not."""
