@@ -9,10 +9,10 @@ from jobpool.core import events as ev
 from jobpool.core.events import Death, Outcome, SendBundle
 from jobpool.core.pace import STUCK
 from jobpool.core.recovery import NEVER, Again, GiveUp, History, Loss, Place, decide
-from jobpool.core.settings import CoreSettings, Retry
+from jobpool.core.settings import CoreSettings
 from jobpool.core.tasks import Calls
 from jobpool.errors import CallCrashed
-from jobpool.model import Call, Ending, EndingKind, JobId, Request, Usage
+from jobpool.model import Call, Ending, EndingKind, JobId, Request, Retry, Usage
 from jobpool.testing.simulation import Simulation
 from jobpool.units import Memory
 

@@ -125,8 +125,8 @@ class Core:
                 asking.poll_failed(pool, words)
             case ev.Accounted():
                 asking.accounted(pool, event)
-            case ev.RequestAdded(key=key, request=request):
-                pool.add_request(key, request)
+            case ev.RequestAdded(key=key, request=request, max_workers=max_workers):
+                pool.add_request(key, request, max_workers)
             case ev.ScaleAsked(workers=workers):
                 hiring.scale(pool, workers)
             case ev.DaskDemand(tasks=tasks):
@@ -187,10 +187,10 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
 def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
     found = pool.calls.dead(event.job, event.call)
     if found is not None:
-        history, items = found
+        history, items, terms = found
         pool.prove(event.job)
-        loss = Loss(cause=event.death, started=True, items=items)
-        pool.recover(pool.fleet.jobs[event.job], [(event.call, loss, history)])
+        loss = Loss(cause=event.death, started=True, items=items, timeout=terms.timeout)
+        pool.recover(pool.fleet.jobs[event.job], [(event.call, loss, history, terms)])
 
 
 # ------------------------------------------------------------------------------------------------------ agents

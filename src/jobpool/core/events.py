@@ -61,6 +61,8 @@ class Death:
     signal: int | None = None
     out_of_memory: bool = False
     """The kernel's counters say that the job's cgroup killed a process for memory just then."""
+    timed_out: bool = False
+    """Its call ran for longer than its own ``timeout``, and the agent killed it."""
     peak_memory: int = 0
     """Bytes, as the meter saw it last."""
     tail: str = ""
@@ -88,11 +90,13 @@ class CallsCancelled:
 
 @dataclass(frozen=True, slots=True)
 class RequestAdded:
-    """A client wants another kind of worker under this key (``with_request``)."""
+    """A client wants another kind of worker under this key (``with_request``), at most so many at once."""
 
     time: float
     key: str
     request: Request
+    max_workers: int | None = None
+    """None: as many as of the pool's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,10 +303,10 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class SubmitJobs:
-    """Submit ``count`` jobs for the request with this key under a name that is not in use."""
+    """Submit ``count`` jobs for this request under a name that is not in use."""
 
     submission: str
-    request: str
+    request: Request
     count: int
 
 

@@ -23,7 +23,7 @@ def staff_up(pool: PoolState) -> None:
     pool.wake = None
     for key, staff in pool.staff.items():
         if staff.broken:
-            pool.fail(pool.calls.clear(key), staff.broken)  # calls that an agent gave back since
+            pool.fail_waiting(key, staff.broken)  # calls that an agent gave back since
             continue
         demand = pool.demand(key)
         wanted = staff.wanted(demand, pool.settings)
@@ -37,7 +37,7 @@ def staff_up(pool: PoolState) -> None:
             continue
         for count in staff.submissions(missing, pool.settings):
             submission = pool.fleet.submit(key, count, pool.now)
-            pool.out.append(ev.SubmitJobs(submission.name, key, count))
+            pool.out.append(ev.SubmitJobs(submission.name, staff.request, count))
 
 
 def tick(pool: PoolState) -> None:

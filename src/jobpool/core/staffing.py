@@ -21,6 +21,7 @@ class Staffing:
     """What is known of the jobs for one request."""
 
     request: Request
+    max_workers: int = 1
     settling: Settling = field(default_factory=Settling)
     backoff: Backoff = field(default_factory=Backoff)
     """Restraint after refusals; a submission that is taken ends it."""

@@ -15,7 +15,7 @@ agents with room are kept in sets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
@@ -24,7 +24,8 @@ from jobpool.core.ids import Ids
 from jobpool.core.lines import Agent, Bundle, Entry, Line, Stage, holds_back
 from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BUNDLE_WORK, SPLIT_WORK, STUCK, Pace
 from jobpool.core.recovery import History
-from jobpool.model import Call
+from jobpool.errors import JobPoolError
+from jobpool.model import Call, Terms
 
 __all__ = ["Calls", "Held"]
 
@@ -40,6 +41,7 @@ class Held:
     """The part of the job's serving time that this call ran, from 0 to 1."""
     items: int
     """Above 1: rows, of which one or none ran."""
+    terms: Terms
 
 
 class Calls:
@@ -107,11 +109,15 @@ class Calls:
                 harmless.append(id)
         return harmless, list(asked)
 
-    def clear(self, request: str) -> list[int]:
-        """Forget all calls of a request that wait here. Returns their ids."""
+    def clear(self, request: str) -> tuple[list[int], list[tuple[range, JobPoolError]]]:
+        """Forget all calls of a request that wait here.
+
+        Returns their ids: those for which this says nothing of the reason, and those that end with an error they owe.
+        """
         waiting = [entry for entry in self._lines[request].queue if entry.stage is Stage.WAITING]
         self.cancel([entry.call.id for entry in waiting])
-        return [id for entry in waiting for id in entry.call.ids]
+        plain = [id for entry in waiting if entry.history.owed is None for id in entry.call.ids]
+        return plain, [(entry.call.ids, owed) for entry in waiting if (owed := entry.history.owed) is not None]
 
     def not_started(self) -> list[int]:
         """Return all calls that no worker runs yet."""
@@ -168,6 +174,7 @@ class Calls:
                 entry.stage is Stage.RUNNING,
                 (time - entry.started) / served if served > 0 else 1.0,
                 entry.items,
+                entry.call.terms,
             )
             for id, entry in sorted(agent.calls.items(), key=itemgetter(0))
         ]
@@ -256,18 +263,20 @@ class Calls:
             self._queue_again(entry, time)
         return ran
 
-    def again(self, ids: Iterable[tuple[int, History]], time: float) -> None:
-        """Put these calls at the head of their line, in this order, with what they went through."""
-        for id, history in reversed(list(ids)):
+    def again(self, calls: Iterable[tuple[int, History]], time: float, moved: Mapping[int, str] | None = None) -> None:
+        """Put these calls at the head of their line, in this order. ``moved``: the requests that some need now."""
+        for id, history in reversed(list(calls)):
             if (entry := self._entries.get(id)) is not None and entry.stage is not Stage.WAITING:
                 entry.history = history
+                if moved and id in moved:
+                    entry.call = replace(entry.call, request=moved[id])
                 self._queue_again(entry, time)
 
-    def dead(self, key: JobKey, id: int) -> tuple[History, int] | None:
-        """Return the history of a call whose worker died, and its rows; None: the call is not at this agent."""
+    def dead(self, key: JobKey, id: int) -> tuple[History, int, Terms] | None:
+        """Return what a call went through whose worker died, its rows and terms; None: it is not at this agent."""
         agent = self._agents.get(key)
         entry = None if agent is None else agent.calls.get(id)
-        return None if entry is None else (entry.history, entry.items)
+        return None if entry is None else (entry.history, entry.items, entry.call.terms)
 
     # -------------------------------------------------------------------------------------------------- bundles
 

@@ -183,6 +183,8 @@ class Agents:
 
 def _plain(call: Call) -> tuple[Any, ...]:
     single = call.id, call.function, call.payload
+    if call.timeout is not None:
+        return (*single, call.skip, call.rows, float(call.timeout))
     return (*single, call.skip, call.rows) if call.rows else single
 
 

@@ -71,7 +71,6 @@ class Simulation:
         self._rows: dict[int, list[int]] = {}
         """Row -> all calls that were submitted with it."""
         self._open: dict[int, None] = {}
-        self._requests: dict[str, Request] = {"": settings.request}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._numbers = itertools.count(1)
@@ -112,7 +111,6 @@ class Simulation:
 
     def add_request(self, key: str, request: Request) -> None:
         """Make another kind of worker known."""
-        self._requests[key] = request
         self.feed(ev.RequestAdded(self.clock.now, key, request))
 
     def shut_down(self, *, cancel_waiting: bool = False, kill: bool = False) -> None:
@@ -249,9 +247,7 @@ class Simulation:
         name, count = action.submission, action.count
         answer = self._answer(count)
         if answer is None or (isinstance(answer, ev.SubmitDoubtful) and self.faults.doubtful_exist):
-            ids = tuple(
-                self._enqueue(JobKey(name, element), self._requests[action.request]) for element in range(count)
-            )
+            ids = tuple(self._enqueue(JobKey(name, element), action.request) for element in range(count))
         if answer is None:
             self._tell(lambda time: ev.JobsSubmitted(time, name, ids), self.command_seconds)
         else:

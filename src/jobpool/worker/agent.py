@@ -36,7 +36,8 @@ from jobpool.core.events import JobKey, Outcome
 from jobpool.errors import InitializerFailed
 from jobpool.link import KEPT, Link, Unreachable, dial, in_parts
 from jobpool.malloc import reuse_memory
-from jobpool.model import Call
+from jobpool.model import PLAIN, Call, Terms
+from jobpool.units import Duration
 from jobpool.versions import versions
 from jobpool.worker import binding
 from jobpool.worker.crew import CannotStart, Crew, Cut, Died, Done, InitializerError, Report, Returned, Started
@@ -258,7 +259,7 @@ class Agent:
             case ("functions", functions) if crew is not None:
                 crew.define(functions)
             case ("bundle", calls) if crew is not None:
-                crew.submit([Call(id, function, payload, "", *rows) for id, function, payload, *rows in calls])
+                crew.submit([_call(*fields) for fields in calls])
             case ("retract", ids) if crew is not None:
                 crew.retract(ids)
             case ("take back",) if crew is not None:
@@ -312,6 +313,11 @@ def _import_dask(paths: Sequence[str]) -> ModuleType:
     dask_config.extend_path(paths)
     dask_config.quiet_logging()
     return importlib.import_module("jobpool.worker.dask_side")
+
+
+def _call(id: int, function: str, payload: bytes, skip: int = 0, rows: int = 0, timeout: float | None = None) -> Call:
+    terms = PLAIN if timeout is None else Terms(timeout=Duration(timeout))
+    return Call(id, function, payload, "", skip, rows, terms)
 
 
 def _plain(outcome: Outcome) -> tuple[Any, ...]:
