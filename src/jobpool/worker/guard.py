@@ -37,6 +37,9 @@ SHARE = 0.01
 SAVED = 0.02
 """Seconds of CPU time that are saved up at most, for trees that need a look all at once."""
 
+WAKE = 0.00005
+"""Seconds of CPU time that the loop takes to wake up for a look."""
+
 
 class _Purse:
     """CPU time that may be spent: a share of the time that passes."""
@@ -100,7 +103,7 @@ class Guard:
         for place in places:
             if place.sight.due <= now:
                 spent += self._look_at(place, now)
-        self._looks.spend(time.thread_time() - begin - spent, now)
+        self._looks.spend(WAKE + time.thread_time() - begin - spent, now)
         if places:
             self._set(min(place.sight.due for place in places))
 
