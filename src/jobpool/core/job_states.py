@@ -13,6 +13,7 @@ __all__ = [
     "Draining",
     "Dropped",
     "Ended",
+    "Faded",
     "Joined",
     "Left",
     "Missed",
@@ -61,16 +62,20 @@ class Serving:
     since: float
     pid: int
     deadline: float | None = None
+    fading: bool = False
+    """Soon it will have too little time for the calls that wait, so another job is needed in its place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """Its agent is connected and was told to end after its running calls."""
+    """Its agent is connected, ends after its running calls, and begins no others."""
 
     since: float
     pid: int
     deadline: float | None
     why: str
+    ours: bool = True
+    """We want it to end, or its time is over (true); something ends it, and it may come back (false)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ class Silent:
     last_word: str = ""
     deadline: float | None = None
     ours: bool = False
-    """It was told to end before it left."""
+    """It was to end before it left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +165,18 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """We told its agent to end after the running calls."""
+    """We told its agent to end after the running calls, or it said that it does (``ours``: since its time is over)."""
 
     time: float
     why: str
+    ours: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Faded:
+    """Soon it will have too little time for the calls that wait."""
+
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,4 +195,4 @@ class Waited:
     time: float
 
 
-Observation = Accepted | Sighted | Missed | Told | Joined | Left | Retired | Dropped | Waited
+Observation = Accepted | Sighted | Missed | Told | Joined | Left | Retired | Faded | Dropped | Waited

@@ -25,6 +25,7 @@ from jobpool.core.job_states import (
     Draining,
     Dropped,
     Ended,
+    Faded,
     Joined,
     Left,
     Missed,
@@ -50,6 +51,7 @@ __all__ = [
     "Draining",
     "Dropped",
     "Ended",
+    "Faded",
     "Job",
     "Joined",
     "Left",
@@ -84,6 +86,8 @@ class Job:
     """Polls in a row that did not show it."""
     evidence: Ending | None = None
     """An ending that the queue told while the agent was still connected."""
+    asked: float = 0.0
+    """When it was submitted."""
     proven: bool = False
     """A call started in it, or its agent stayed: the setup works."""
     fruitful: bool = False
@@ -108,11 +112,13 @@ class Job:
     def supplies(self) -> bool:
         """Whether it will serve, or is expected to: no other job is needed in its place."""
         match self.state:
-            case Submitting() | Pending() | Starting() | Serving():
+            case Submitting() | Pending() | Starting():
                 return True
-            case Silent(ours=ours):
+            case Serving(fading=fading):
+                return not fading
+            case Draining(ours=ours) | Silent(ours=ours):
                 return not ours
-            case Draining() | Closing() | Ended():
+            case Closing() | Ended():
                 return False
             case _:
                 assert_never(self.state)
@@ -135,6 +141,8 @@ def advance(job: Job, observation: Observation, settings: CoreSettings) -> Job:
             return _left(job, observation, settings)
         case Retired():
             return _retired(job, observation)
+        case Faded():
+            return replace(job, state=replace(job.state, fading=True)) if isinstance(job.state, Serving) else job
         case Dropped():
             return _dropped(job, observation)
         case Waited():
@@ -271,7 +279,7 @@ def _left(job: Job, observation: Left, settings: CoreSettings) -> Job:
         case Serving(since=since, pid=pid, deadline=deadline) | Draining(since=since, pid=pid, deadline=deadline):
             if observation.pid not in (0, pid):
                 return job  # the agent of an earlier run of this job
-            ours = isinstance(job.state, Draining)
+            ours = isinstance(job.state, Draining) and job.state.ours
             proven = job.proven or observation.time - since >= settings.proof
             job = replace(job, proven=proven, state=Silent(observation.time, observation.last_word, deadline, ours))
             return job if job.evidence is None else _end(job, observation.time, job.evidence)
@@ -284,7 +292,8 @@ def _left(job: Job, observation: Left, settings: CoreSettings) -> Job:
 def _retired(job: Job, observation: Retired) -> Job:
     if isinstance(job.state, Serving):
         state = job.state
-        return replace(job, state=Draining(state.since, state.pid, state.deadline, observation.why))
+        draining = Draining(state.since, state.pid, state.deadline, observation.why, observation.ours)
+        return replace(job, state=draining)
     return job
 
 

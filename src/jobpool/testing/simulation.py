@@ -23,6 +23,7 @@ from jobpool.core import events as ev
 from jobpool.core.engine import Core
 from jobpool.core.events import Action, Event, Hello, JobKey, Outcome
 from jobpool.core.settings import CoreSettings
+from jobpool.core.walltime import Span
 from jobpool.errors import JobPoolError
 from jobpool.model import Call, Ending, EndingKind, JobId, JobState, Request
 from jobpool.testing.simulation_agents import EventAt, Workplace
@@ -277,6 +278,8 @@ class Simulation(Workplace):
             if job.run != run or job.state is not JobState.PENDING:
                 return
             job.state, job.reason, job.node = JobState.RUNNING, "", f"n{job.key.element % 4}"
+            if job.request.walltime is not None:
+                job.ends = self.clock.now + job.request.walltime
             if self.faults.script_fails:
                 self.later(0.2, lambda: self.end(job, EndingKind.FAILED, "FAILED NonZeroExitCode 1:0", run=run))
             elif not self.faults.never_connect:
@@ -293,15 +296,17 @@ class Simulation(Workplace):
 
     def _join(self, job: SimulatedJob) -> None:
         agent = job.agent = SimulatedAgent(job, next(self._numbers), job.request.workers_per_job)
-        walltime = job.request.walltime
         hello = Hello(
             job=job.key,
             id=job.id,
             node=job.node or "",
             workers=agent.workers,
             pid=agent.pid,
-            deadline=None if walltime is None else self.clock.now + walltime,
+            deadline=job.ends,
         )
+        if job.ends is not None:
+            closes = Span.until(job.ends, joined=self.clock.now).closes
+            self.later(closes - self.clock.now, lambda: self.take_leave(agent))
         self._tell_from(agent, lambda time: ev.AgentJoined(time, hello))
 
     def end(self, job: SimulatedJob, kind: EndingKind, words: str, *, run: int | None = None) -> None:
@@ -309,11 +314,13 @@ class Simulation(Workplace):
         if job.ending is None and run in (None, job.run):
             job.state = JobState.ENDED
             job.ending = Ending(kind=kind, words=words, node=job.node, source="queue")
+            self._leave_checkpoints(job)
             self._end_agent(job, "SIGTERM")
 
     def requeue(self, job: SimulatedJob) -> None:
         """Put a job back into the queue, as preemption does."""
         if job.ending is None:
+            self._leave_checkpoints(job)
             self._end_agent(job, "")
             job.run += 1
             job.state, job.reason, job.node = JobState.PENDING, "BeginTime", None

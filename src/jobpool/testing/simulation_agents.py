@@ -33,6 +33,10 @@ class Workplace(ABC):
         """Calls that ran at two places at once."""
         self._random = random.Random(seed)
         self._seconds: dict[int, float] = {}
+        self.checkpointing: set[str] = set()
+        """Functions whose calls leave checkpoints."""
+        self.interrupted: list[int] = []
+        """Calls that ran when their job ended."""
 
     @property
     def agents(self) -> list[SimulatedAgent]:
@@ -65,6 +69,7 @@ class Workplace(ABC):
     def _end_agent(self, job: SimulatedJob, last_word: str) -> None:
         agent, job.agent = job.agent, None
         if agent is not None:
+            self.interrupted += [call.id for call in agent.running.values()]
             self._stop_workers(agent)
             self._tell_from(agent, lambda time: ev.AgentLeft(time, job.key, last_word, agent.pid))
             agent.connected = False
@@ -105,6 +110,7 @@ class Workplace(ABC):
         if call.rows > 1:
             call, agent.cut[worker] = call.cut(1)
         agent.running[worker] = call
+        agent.since[worker] = self.clock.now
         self.runs[id] += 1
         self.most_running = max(self.most_running, sum(len(agent.running) for agent in self.agents))
         self._tell_from(agent, lambda time: ev.CallsStarted(time, agent.job.key, (id,)))
@@ -149,6 +155,31 @@ class Workplace(ABC):
 
     def _tell_cut(self, agent: SimulatedAgent, id: int) -> None:
         self._tell_from(agent, lambda time: ev.CallsCut(time, agent.job.key, id, 1))
+
+    def take_leave(self, agent: SimulatedAgent) -> None:
+        """Let an agent end for its walltime, as it does by its own clock."""
+        if agent.job.agent is agent and not agent.draining:
+            self._tell_from(agent, lambda time: ev.AgentLeaving(time, agent.job.key, "walltime", planned=True))
+            self._leave_checkpoints(agent.job)
+            self._stop(agent, drain=True)
+
+    def _leave_checkpoints(self, job: SimulatedJob) -> None:
+        agent = job.agent
+        if agent is None or self.faults.no_checkpoints:
+            return
+        for worker, call in list(agent.running.items()):
+            if call.function in self.checkpointing:
+                if (behind := agent.cut.pop(worker, None)) is not None:
+                    self._tell_cut(agent, call.id)
+                    agent.current.setdefault(worker, deque()).appendleft(behind)
+                del agent.running[worker]
+                self._seconds[call.id] -= self.clock.now - agent.since[worker]
+                self._tell_checkpoint(agent, call)
+
+    def _tell_checkpoint(self, agent: SimulatedAgent, call: Call) -> None:
+        self._tell_from(
+            agent, lambda time: ev.CallCheckpointed(time, agent.job.key, call.id, call.function, b"from there")
+        )
 
     def _stop(self, agent: SimulatedAgent, *, drain: bool) -> None:
         self._take_back(agent)
