@@ -1,4 +1,4 @@
-"""A walltime costs no call that could have been spared, and no capacity; and a call that is too long for it still runs."""
+"""A walltime costs no call that could have been spared, and no capacity; one that is too long for it still runs."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def line(deadline: float = 100.0, *, workers: int = 1) -> Calls:
 
 
 def expecting(*times: float, first: int = 1) -> list[Call]:
-    return [
-        Call(id, f"f{id}", b"", terms=Terms(expected_time=Duration(time))) for id, time in enumerate(times, first)
-    ]
+    return [Call(id, f"f{id}", b"", terms=Terms(expected_time=Duration(time))) for id, time in enumerate(times, first)]
 
 
 def add(calls: Calls, *new: Call) -> None:
@@ -217,14 +215,14 @@ def test_long_calls_are_replaced_for_when_the_last_one_begins() -> None:
 
 def test_an_idle_job_that_is_too_old_for_all_that_waits_makes_way() -> None:
     sim = pool(100.0, max_workers=1)
+    sim.start_delay = 30.0
     sim.submit(1, seconds=30.0, function="g")
     assert sim.settle()
-    ids = sim.submit(1, seconds=80.0, function="f")
-    sim.cancel(ids)
-    sim.feed(ev.CallsArrived(sim.clock.now, tuple(expecting(80, first=10**6))))
-    assert sim.run(20, until=lambda: len(sim.jobs) == 2)
-    assert sim.run(20, until=lambda: len(sim.queue) == 1)
-    assert sim.run(20, until=lambda: any(10**6 in [c.id for c in a.running.values()] for a in sim.agents))
+    (id,) = sim.submit(1, seconds=80.0, terms=Terms(expected_time=Duration(80)))
+    (old,) = sim.queue
+    assert sim.run(10, until=lambda: old.ending is not None)  # before the other one has even started
+    assert sim.run(60, until=lambda: sim.runs[id] == 1)
+    assert sim.settle(100)
 
 
 @pytest.mark.parametrize("per_job", [1, 3])

@@ -130,7 +130,7 @@ class Crew:
             head, rest = call.cut(at)
             place.calls[place.calls.index(call)] = head
             back.insert(0, rest)
-        place.skip([call.id for call in back])
+        place.skip([call.id for call in back], self._loop.time())
         self._reporter.returned(*(call.id for call in back))
         place.channel.send("retract", [(call.id, call.id + call.items) for call in back])
         if place.state is State.BUSY and not place.calls:
@@ -211,7 +211,7 @@ class Crew:
             place.defined.add(key)
         run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
         place.channel.send("run", run)
-        self._watch.soon()
+        self._watch_over(place)
 
     def _first_of(self, bundle: deque[Call], most: int) -> list[Call]:
         """Take so many calls, or rows, from a bundle."""
@@ -292,7 +292,8 @@ class Crew:
                     self._done(place, *fields)
                 case ("skipped", ids):
                     here = [call.id for call in place.calls if call.id in ids]  # others were taken back before
-                    place.skip(here)
+                    if place.skip(here, self._loop.time()):
+                        self._watch_over(place)
                     self._reporter.returned(*here)
                 case ("ready",):
                     self._births.ready()
@@ -313,7 +314,19 @@ class Crew:
         more = len(place.calls) > 1 or len(self._queue) > self._settings.size
         self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
         if place.calls:
-            self._watch.soon()
+            self._watch_over(place)
+
+    def _watch_over(self, place: Place) -> None:
+        """Look after a call that begins."""
+        self._watch.soon()
+        call = place.calls[0]
+        if call.timeout is not None:
+            place.alarm = self._loop.call_later(call.timeout, self._overdue, place, call.id)
+
+    def _overdue(self, place: Place, id: int) -> None:
+        if place.token in self._places and place.calls and place.calls[0].id == id:
+            place.overdue = id
+            self._births.kill(place)
 
     def _initializer_failed(self, place: Place, words: str, exception: bytes) -> None:
         if not self._stopping:
@@ -338,9 +351,10 @@ class Crew:
 
     def _settle(self, place: Place, how: Exit) -> None:
         """Report what became of a dead worker's calls; those that had not started are queued again."""
-        if not place.killed:
-            self._blame(place, how)
         # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
+        ours = place.killed or place.overdue not in (None, place.calls[0].id if place.calls else None)
+        if not ours:
+            self._blame(place, how)
         unwanted = place.killed | place.retracted
         returned = [call.id for call in place.calls if call.id in unwanted or self._stopping]
         self._reporter.returned(*returned)
@@ -355,6 +369,7 @@ class Crew:
         death = Death(
             exit_code=how.exit_code,
             signal=how.signal,
+            timed_out=culprit is not None and culprit.id == place.overdue,
             out_of_memory=how.signal == signal.SIGKILL and self._oom.rose(),
             peak_memory=max(how.peak_memory, place.peak),
             tail=place.tail(),

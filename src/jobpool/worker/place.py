@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from asyncio import TimerHandle
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -52,6 +53,10 @@ class Place:
     defined: set[str] = field(default_factory=set)
     retracted: set[int] = field(default_factory=set)
     killed: set[int] = field(default_factory=set)
+    overdue: int | None = None
+    """The call for whose timeout the process was killed."""
+    alarm: TimerHandle | None = None
+    """Rings when the current call has run for as long as it may."""
     served: int = 0
     since: float = 0.0
     """When the current call began, on the loop's clock."""
@@ -80,13 +85,19 @@ class Place:
         self.log_start = log_end
         self._next(now)
 
-    def skip(self, ids: Collection[int]) -> None:
-        """Take note that calls were retracted in time."""
+    def skip(self, ids: Collection[int], now: float) -> bool:
+        """Take note that calls were retracted in time. Returns whether another call runs for that."""
+        first = self.calls[0].id if self.calls else None
         self.calls = deque(call for call in self.calls if call.id not in ids)
         self.retracted.difference_update(ids)
+        if first not in ids:
+            return False
+        self._next(now)
+        return bool(self.calls)
 
     def close(self) -> None:
         """Let go of what is shared with the process, which ends then if it has not."""
+        self._stop_alarm()
         self.channel.close()
         self.page.close()
 
@@ -126,5 +137,11 @@ class Place:
         """Add those lines, if there are any, to something that is to be said."""
         return "\n".join(filter(None, (words, self.tail())))
 
+    def _stop_alarm(self) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+            self.alarm = None
+
     def _next(self, now: float) -> None:
+        self._stop_alarm()
         self.since, self.told, self.memory, self.peak = now, False, 0, 0
