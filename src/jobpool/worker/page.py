@@ -23,6 +23,8 @@ __all__ = ["BEGUN", "MAIL", "NOTHING", "ORDERED", "Page", "make"]
 BEGUN, MAIL = 0, 1
 """Places of the two words: the id of the call that was begun last; messages that were announced."""
 
+# Place 4 is that of ``offers``: it belongs to checkpoints alone.
+
 NOTHING = 2**64 - 1
 """Stands for the call's id when the worker reads its mail."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobpool.core.events import Death, Outcome
+from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
 
 __all__ = ["CannotStart", "Cut", "Died", "Done", "InitializerError", "Report", "Reporter", "Returned", "Started"]
 
@@ -65,7 +66,7 @@ class CannotStart:
     text: str
 
 
-Report = Started | Done | Returned | Cut | Died | InitializerError | CannotStart
+Report = Started | Done | Returned | Cut | Died | Checkpointed | NoCheckpoint | InitializerError | CannotStart
 
 
 HOLD = 0.050
