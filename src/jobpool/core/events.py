@@ -185,6 +185,17 @@ class AgentJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentLeaving:
+    """An agent begins no more calls and ends after those that run: its time is nearly over, or it got a signal."""
+
+    time: float
+    job: JobKey
+    why: str
+    planned: bool
+    """It is the walltime, of which nobody needs to be asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentLeft:
     """The connection to an agent ended. ``last_word``: what it said before, if anything (``SIGTERM``, ``idle``)."""
 
@@ -224,6 +235,17 @@ class CallsDone:
     time: float
     job: JobKey
     outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallCheckpointed:
+    """A call stopped and left what is to run in its place, as a function and a payload: for the same future."""
+
+    time: float
+    job: JobKey
+    call: int
+    function: str
+    payload: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,10 +315,12 @@ Event = (
     | PollFailed
     | Accounted
     | AgentJoined
+    | AgentLeaving
     | AgentLeft
     | AgentTrouble
     | CallsStarted
     | CallsDone
+    | CallCheckpointed
     | CallsReturned
     | CallsCut
     | WorkerDied

@@ -46,6 +46,8 @@ class History:
     timed_out: int = 0
     longer: int = 0
     """Times that it got a longer walltime."""
+    checkpoints: int = 0
+    """Times that it left a checkpoint, from which it goes on. Each is progress: what was lost before counts no more."""
     owed: JobPoolError | None = None
     """What it ends with when there is no job for what it needs now."""
     alone: bool = False

@@ -25,6 +25,7 @@ from jobpool.model import Call, Usage
 from jobpool.units import Memory
 from jobpool.worker import causes
 from jobpool.worker.births import EXIT_WITHIN, Births
+from jobpool.worker.checkpoints import SLOW, Checkpointed, Checkpoints, NoCheckpoint
 from jobpool.worker.guard import Guard
 from jobpool.worker.kills import Kills
 from jobpool.worker.nursery import Exit
@@ -85,6 +86,7 @@ class Crew:
         self._guard = Guard(
             self._loop, self._busy, self._kills, limit=self._settings.memory, over=self._has_too_much_memory
         )
+        self._checkpoints = Checkpoints(self._loop, self._busy)
         await self._births.start()
 
     @property
@@ -177,6 +179,26 @@ class Crew:
             self._free(place)
             self._dispatch()
 
+    def stop(self) -> None:
+        """Begin no more calls: those that have not begun are reported as returned."""
+        self._stop_queue()
+        for place in self._busy():
+            self._take_back_from(place)
+
+    def ask_for_checkpoints(self) -> None:
+        """Let the calls that run and can leave a checkpoint do so, from now on."""
+        self._checkpoints.ask()
+
+    async def last_checkpoints(self, seconds: float) -> None:
+        """Wait so long for the checkpoints of the calls that run, and begin no others: the job is being ended."""
+        self.stop()
+        self._checkpoints.ask()
+        await self._until(lambda: not self._checkpoints.pending, min(SLOW, seconds))
+        if self._checkpoints.pending:
+            words = f"checkpoint() has not returned within {SLOW:g} s of the signal that ends the job"
+            self._reporter.other(NoCheckpoint(f"{words}; the batch system may not wait for it any longer"))
+            await self._until(lambda: not self._checkpoints.pending, seconds - SLOW)
+
     async def close(self, *, drain: bool) -> None:
         """End all workers and whatever they started. ``drain``: calls that run may finish first.
 
@@ -184,8 +206,7 @@ class Crew:
         """
         self._stop_queue()
         if drain:
-            for place in self._busy():
-                self._take_back_from(place)
+            self.stop()
             await self._until(lambda: not self._busy())
         self._reporter.returned(*(call.id for place in self._busy() for call in place.calls))
         busy = self._busy()
@@ -196,7 +217,7 @@ class Crew:
             place.channel.close()
         if drain:
             await self._until(lambda: not self._places, EXIT_WITHIN)
-        for watcher in (self._watch, self._guard, self._kills):
+        for watcher in (self._watch, self._guard, self._kills, self._checkpoints):
             watcher.close()
         await self._births.close()
         self._reporter.flush()
@@ -312,6 +333,12 @@ class Crew:
                     if place.skip(here, self._loop.time()):
                         self._watch_over(place)
                     self._reporter.returned(*here)
+                case ("checkpoint", id, payload):
+                    self._checkpointed(place, id, payload)
+                case ("no checkpoint", id, words):
+                    self._checkpoints.failed(id)
+                    self._changed.set()
+                    self._reporter.other(NoCheckpoint(words))
                 case ("ready",):
                     self._births.ready()
                     self._free(place)
@@ -351,6 +378,16 @@ class Crew:
         if place.token in self._places and place.calls and place.calls[0].id == id:
             place.over = Over(id, late=True)
             self._births.kill(place)
+
+    def _checkpointed(self, place: Place, id: int, payload: bytes) -> None:
+        """Take note that a call goes on elsewhere. Its process ends by itself; what is behind it is queued again."""
+        if place.calls and place.calls[0].id == id:
+            call = place.calls.popleft()
+            if call.rows > 1:
+                self._reporter.cut(id, 1)
+                place.calls.appendleft(call.cut(1)[1])
+            place.killed.add(id)
+            self._reporter.other(Checkpointed(id, payload))
 
     def _initializer_failed(self, place: Place, words: str, exception: bytes) -> None:
         if not self._stopping:

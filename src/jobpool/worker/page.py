@@ -26,6 +26,8 @@ BEGUN, MAIL = 0, 1
 BASE, IDLE = 2, 3
 """Places of two more: bytes that the worker held after its first call, and those that it held when it looked last."""
 
+# Place 4 is that of ``offers``: it belongs to checkpoints alone.
+
 NOTHING = 2**64 - 1
 """Stands for the call's id when the worker reads its mail."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobpool.core.events import Death, Outcome
+from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
 
 __all__ = [
     "CannotStart",
@@ -84,7 +85,7 @@ class Remark:
     text: str
 
 
-Report = Started | Done | Returned | Cut | Died | InitializerError | CannotStart | Remark
+Report = Started | Done | Returned | Cut | Died | Checkpointed | NoCheckpoint | Remark | InitializerError | CannotStart
 
 
 HOLD = 0.050
