@@ -62,19 +62,20 @@ class Core:
         # What is due already waits for an event (an answer under way), not for time.
         return min((time for time in due if time > pool.now), default=None)
 
-    def snapshot(self) -> Snapshot:
-        """Return how the pool is."""
+    def snapshot(self, now: float | None = None) -> Snapshot:
+        """Return how the pool is at this time; None: at that of the last event."""
         pool = self._pool
+        now = pool.now if now is None else max(now, pool.now)
         jobs = [*pool.fleet.ended.values(), *pool.fleet.jobs.values()]
-        views = [self._view(job) for job in jobs]
+        views = [self._view(job, now) for job in jobs]
         running = pool.calls.running
         calls = CallCounts(waiting=len(pool.calls) - running, running=running, done=pool.done, failed=pool.failed)
-        return Snapshot(time=pool.now, jobs=tuple(views), calls=calls, notices=tuple(pool.notices), phase=self._phase())
+        return Snapshot(time=now, jobs=tuple(views), calls=calls, notices=tuple(pool.notices), phase=self._phase())
 
-    def _view(self, job: Job) -> JobView:
+    def _view(self, job: Job, now: float) -> JobView:
         pool = self._pool
         workers, busy = pool.calls.busy(job.key)
-        return describe(job, now=pool.now, workers=workers, busy=busy)
+        return describe(job, now=now, workers=workers, busy=busy)
 
     def _phase(self) -> str:
         pool = self._pool

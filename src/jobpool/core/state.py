@@ -191,9 +191,8 @@ class PoolState:
         if key is None:
             key = f"grown {len(self.staff)}"
             self.add_request(key, request)
-            self.notice(
-                f"calls that their jobs were too small for run again with {_difference(place.request, request)}"
-            )
+            changes = _difference(place.request, request)
+            self.notice(f"a call needed more than its job had, and runs again with {changes}")
         return key
 
     def fail(self, ids: Iterable[int], error: JobPoolError, job: JobKey | None = None) -> None:

@@ -26,7 +26,7 @@ from jobpool.core.engine import Core
 from jobpool.core.events import Action, Death, Event, Hello, JobKey, Outcome
 from jobpool.core.settings import CoreSettings
 from jobpool.errors import JobPoolError
-from jobpool.model import Call, Ending, EndingKind, JobId, JobState, Request, Usage
+from jobpool.model import PLAIN, Call, Ending, EndingKind, JobId, JobState, Request, Terms, Usage
 from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, SimulatedJob, seen_of
 from jobpool.units import Memory
 
@@ -79,10 +79,12 @@ class Simulation:
 
     # --------------------------------------------------------------------------------------- what a client does
 
-    def submit(self, count: int = 1, *, seconds: float = 1.0, request: str = "", function: str = "f") -> list[int]:
+    def submit(
+        self, count: int = 1, *, seconds: float = 1.0, request: str = "", function: str = "f", terms: Terms = PLAIN
+    ) -> list[int]:
         """Submit calls that take so long. Returns their ids."""
         ids = [next(self._numbers) for _ in range(count)]
-        self._submit(ids, seconds, [Call(id, function, b"", request) for id in ids])
+        self._submit(ids, seconds, [Call(id, function, b"", request, terms=terms) for id in ids])
         return ids
 
     def submit_rows(self, count: int, *, seconds: float = 1.0, request: str = "", function: str = "f") -> list[int]:

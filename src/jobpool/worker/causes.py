@@ -12,13 +12,14 @@ from jobpool.worker.settings import WorkerSettings
 __all__ = ["died", "grown", "left_behind", "lost_a_process", "stopped"]
 
 
-def died(place: Place, how: Exit, settings: WorkerSettings, *, killed: bool) -> Death:
-    """Describe a death that was not our doing. ``killed``: by the kernel, for memory."""
+def died(place: Place, how: Exit, settings: WorkerSettings, *, killed: bool, timed_out: bool) -> Death:
+    """Describe a death. ``killed``: by the kernel, for memory; ``timed_out``: by us, since its call took too long."""
     peak = max(how.peak_memory, place.peak)
     return Death(
         exit_code=how.exit_code,
         signal=how.signal,
         out_of_memory=killed,
+        timed_out=timed_out,
         innocent=killed and _paid_for_others(peak, settings),
         peak_memory=peak,
         tail=place.tail(),

@@ -145,7 +145,7 @@ class Crew:
             head, rest = call.cut(at)
             place.calls[place.calls.index(call)] = head
             back.insert(0, rest)
-        place.skip([call.id for call in back])
+        place.skip([call.id for call in back], self._loop.time())
         self._reporter.returned(*(call.id for call in back))
         place.channel.send("retract", [(call.id, call.id + call.items) for call in back])
         if place.state is State.BUSY and not place.calls:
@@ -227,7 +227,7 @@ class Crew:
             place.defined.add(key)
         run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
         place.channel.send("run", run)
-        self._watch.soon()
+        self._watch_over(place)
         self._guard.soon(place)
 
     def _first_of(self, bundle: deque[Call], most: int) -> list[Call]:
@@ -309,7 +309,8 @@ class Crew:
                     self._done(place, *fields)
                 case ("skipped", ids):
                     here = [call.id for call in place.calls if call.id in ids]  # others were taken back before
-                    place.skip(here)
+                    if place.skip(here, self._loop.time()):
+                        self._watch_over(place)
                     self._reporter.returned(*here)
                 case ("ready",):
                     self._births.ready()
@@ -326,18 +327,30 @@ class Crew:
         self, place: Place, id: int, rows: int, ok: bool, payload: bytes,
         wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
     ) -> None:  # fmt: skip
-        if not ok and place.told and self._kills.had_child(place):
-            death = causes.lost_a_process(place, self._settings)
-            place.finish(id, rows, self._loop.time(), log_end)
-            self._reporter.other(Died(id, death))
-            return
+        child = not ok and place.told and self._kills.had_child(place)
+        death = causes.lost_a_process(place, self._settings) if child else None
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, rows, self._loop.time(), log_end)
         # Not the last but one: who waits for this result to submit the next call shall do so before the worker is free.
         more = len(place.calls) > 1 or len(self._queue) > self._settings.size
-        self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
+        if death is not None:
+            self._reporter.other(Died(id, death))
+        else:
+            self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
         if place.calls:
-            self._watch.soon()
+            self._watch_over(place)
+
+    def _watch_over(self, place: Place) -> None:
+        """Look after a call that begins."""
+        self._watch.soon()
+        call = place.calls[0]
+        if call.timeout is not None:
+            place.alarm = self._loop.call_later(call.timeout, self._overdue, place, call.id)
+
+    def _overdue(self, place: Place, id: int) -> None:
+        if place.token in self._places and place.calls and place.calls[0].id == id:
+            place.overdue = id
+            self._births.kill(place)
 
     def _initializer_failed(self, place: Place, words: str, exception: bytes) -> None:
         if not self._stopping:
@@ -355,7 +368,8 @@ class Crew:
         place.close()
         if place.state is State.LEAVING:
             return
-        if not place.killed:
+        # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
+        if not (place.killed or place.was_stopped_for_another):
             self._blame(place, how)
         self._settle(place)
         if not self._stopping:
@@ -364,7 +378,6 @@ class Crew:
 
     def _settle(self, place: Place) -> None:
         """Report what becomes of the calls of a worker that runs none any more; they are queued again."""
-        # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
         unwanted = place.killed | place.retracted
         returned = [call.id for call in place.calls if call.id in unwanted or self._stopping]
         self._reporter.returned(*returned)
@@ -373,15 +386,13 @@ class Crew:
         place.calls.clear()
 
     def _blame(self, place: Place, how: Exit) -> None:
-        over = place.over
-        if over is not None and (not place.calls or place.calls[0].id != over.call):
-            return  # killed for a call that ended just before: whatever runs now is not to blame
         culprit = place.calls.popleft() if place.calls else None
         if culprit is None and self._stopping:
             return
-        if over is None:
+        if place.over is None:
             killed = how.signal == signal.SIGKILL and self._kills.was_worker()
-            death = causes.died(place, how, self._settings, killed=killed)
+            timed_out = culprit is not None and culprit.id == place.overdue
+            death = causes.died(place, how, self._settings, killed=killed and not timed_out, timed_out=timed_out)
         else:
             death = causes.stopped(place, how, self._settings)
             if remark := causes.left_behind(place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from asyncio import TimerHandle
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -81,6 +82,10 @@ class Place:
     defined: set[str] = field(default_factory=set)
     retracted: set[int] = field(default_factory=set)
     killed: set[int] = field(default_factory=set)
+    overdue: int | None = None
+    """The call for whose timeout the process was killed."""
+    alarm: TimerHandle | None = None
+    """Rings when the current call has run for as long as it may."""
     served: int = 0
     since: float = 0.0
     """When the current call began, on the loop's clock."""
@@ -112,13 +117,19 @@ class Place:
         self.log_start = log_end
         self._next(now)
 
-    def skip(self, ids: Collection[int]) -> None:
-        """Take note that calls were retracted in time."""
+    def skip(self, ids: Collection[int], now: float) -> bool:
+        """Take note that calls were retracted in time. Returns whether another call runs for that."""
+        first = self.calls[0].id if self.calls else None
         self.calls = deque(call for call in self.calls if call.id not in ids)
         self.retracted.difference_update(ids)
+        if first not in ids:
+            return False
+        self._next(now)
+        return bool(self.calls)
 
     def close(self) -> None:
         """Let go of what is shared with the process, which ends then if it has not."""
+        self._stop_alarm()
         self.channel.close()
         self.page.close()
 
@@ -146,6 +157,12 @@ class Place:
             seen.growth = (memory - seen.memory) / max(now - seen.at, 0.001)
         seen.at, seen.memory, seen.tree = now, memory, tree
 
+    @property
+    def was_stopped_for_another(self) -> bool:
+        """Whether it is killed for a call that ended just before: what runs now is not to blame."""
+        stopped = {self.overdue, None if self.over is None else self.over.call} - {None}
+        return bool(stopped) and (not self.calls or self.calls[0].id not in stopped)
+
     def stop_for(self, limit: int | None) -> None:
         """Take note that it is killed for memory, in the call that runs now."""
         self.over = Over(self.calls[0].id, limit, self.page.words[IDLE] - self.page.words[BASE])
@@ -166,6 +183,12 @@ class Place:
         """Add those lines, if there are any, to something that is to be said."""
         return "\n".join(filter(None, (words, self.tail())))
 
+    def _stop_alarm(self) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+            self.alarm = None
+
     def _next(self, now: float) -> None:
+        self._stop_alarm()
         self.since, self.told, self.memory, self.peak = now, False, 0, 0
         self.sight.tree = {}  # what ends from now on was not of this call
