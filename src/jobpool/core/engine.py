@@ -103,9 +103,7 @@ class Core:
             case ev.CallsCut(job=key, call=id, at=at):
                 pool.calls.cut(key, id, at)
             case ev.CallsCancelled(ids=ids):
-                harmless, asked = pool.calls.unwant(ids)
-                pool.cancel_calls(harmless)
-                pool.out += map(ev.TakeBack, asked)
+                pool.cancel_waiting(ids)
             case ev.WorkerDied():
                 _worker_died(pool, event)
             case ev.SlotsTaken():

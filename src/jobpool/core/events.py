@@ -60,7 +60,14 @@ class Death:
     exit_code: int | None = None
     signal: int | None = None
     out_of_memory: bool = False
-    """The kernel's counters say that the job's cgroup killed a process for memory just then."""
+    """The kernel's counters say that the job's cgroup killed a process for memory just then; or see ``limit``."""
+    limit: int | None = None
+    """Bytes: the agent killed it itself, since its process tree held more than this limit of each worker."""
+    child: bool = False
+    """Not the worker was killed for memory, but a process that the call had started."""
+    innocent: bool = False
+    """Perhaps not the call's fault: it was below its worker's limit when the kernel killed for others in the job, or
+    would have been below it in a fresh worker, without what earlier calls had left."""
     timed_out: bool = False
     """Its call ran for longer than its own ``timeout``, and the agent killed it."""
     peak_memory: int = 0

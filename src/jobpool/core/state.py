@@ -139,6 +139,12 @@ class PoolState:
         """Forget these calls, and stop them where they are."""
         self.retract(self.calls.cancel(ids))
 
+    def cancel_waiting(self, ids: Iterable[int]) -> None:
+        """Forget these calls, but for rows that run now: those behind them are asked back, to be forgotten then."""
+        harmless, asked = self.calls.unwant(ids)
+        self.cancel_calls(harmless)
+        self.out += map(ev.TakeBack, asked)
+
     def retract(self, at_agents: dict[JobKey, list[int]]) -> None:
         """Tell the agents to drop these calls."""
         for key, ids in at_agents.items():

@@ -124,9 +124,10 @@ class Calls:
         plain = [id for entry in waiting if entry.history.owed is None for id in entry.call.ids]
         return plain, [(entry.call.ids, owed) for entry in waiting if (owed := entry.history.owed) is not None]
 
-    def not_started(self) -> list[int]:
-        """Return all calls that no worker runs yet."""
-        return [id for entry in self._entries.values() if entry.stage is not Stage.RUNNING for id in entry.call.ids]
+    def to_cancel(self) -> list[int]:
+        """Return, for :meth:`unwant`, all calls but those that run: of rows that run, those behind the first."""
+        entries = self._entries.values()
+        return [id for e in entries if e.stage is not Stage.RUNNING or e.call.rows for id in e.call.ids]
 
     def __len__(self) -> int:
         return self.items

@@ -90,6 +90,8 @@ class Agents:
                 "working_directory": self._spec.working_directory,
                 "initializer": self._spec.initializer,
                 "max_tasks_per_child": settings.max_tasks_per_child,
+                "memory": None if request.memory is None else int(request.memory),
+                "max_memory_growth": None if settings.max_memory_growth is None else int(settings.max_memory_growth),
                 "log_directory": str(self._log_directory),
             },
         )
@@ -138,6 +140,8 @@ class Agents:
                 self._tell(e.AgentTrouble(now, job, words, None if fatal is None else from_data(fatal)))
             case ("warning", sentence):
                 self._warn_once(sentence, f"on {facts['node']} (perhaps on others too): {sentence}")
+            case ("remark", topic, sentence):
+                self._warn_once(topic, sentence)
             case ("bye", word):
                 self._last_words[link] = word
                 link.close()  # nothing comes after it: so the agent sees that its last results are here

@@ -43,8 +43,19 @@ from jobpool.units import Duration
 from jobpool.versions import versions
 from jobpool.worker import binding
 from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
-from jobpool.worker.crew import CannotStart, Crew, Cut, Died, Done, InitializerError, Report, Returned, Started
+from jobpool.worker.crew import (
+    CannotStart,
+    Crew,
+    Cut,
+    Died,
+    Done,
+    InitializerError,
+    Report,
+    Returned,
+    Started,
+)
 from jobpool.worker.remaining import process_age, seconds_left
+from jobpool.worker.reports import Remark
 from jobpool.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -191,6 +202,8 @@ class Agent:
             max_tasks_per_child=asked["max_tasks_per_child"],
             cpus=shares.cpus,
             devices=binding.share_devices(os.environ, size=size, gpus=asked["gpus"]),
+            memory=asked["memory"],
+            max_memory_growth=asked["max_memory_growth"],
             umask=asked["umask"],
         )
         return settings, shares.note
@@ -325,6 +338,8 @@ class Agent:
                 self._say("cut", call, at)
             case Died(call, death):
                 self._say("died", call, {**asdict(death), "peak_memory": int(death.peak_memory)})
+            case Remark(topic, text):
+                self._say("remark", topic, text)
             case Checkpointed(call, payload):
                 self._say("checkpoint", call, payload)
             case NoCheckpoint(words):

@@ -3,9 +3,10 @@
 It gets frames from its agent: ``("define", key, pickle)``, ``("run", ((id, key, arguments, skip, rows), ...))`` and
 ``("retract", ((first id, end), ...))``; and sends ``("ready",)`` or ``("failed", words, pickled exception)`` after the
 initializer, ``("done", id, rows, ok, payload, wall, cpu, peak, threads, log, end of log)`` after each call, or after
-some rows, and ``("skipped", (id, ...))`` for calls that were retracted before they started; what is said of checkpoints
-stands in ``offers``. End of file means: no more calls, exit. Before it begins a call it says so on the page that it
-shares with the agent, and looks for mail there.
+some rows, ``("skipped", (id, ...))`` for calls that were retracted before they started, and ``("grown", function,
+bytes, calls)`` when it holds too much memory to run another one; what is said of checkpoints stands in ``offers``. End
+of file means: no more calls, exit. Before it begins a call it says so on the page that it shares with the agent, and
+looks for mail there.
 
 A call may do what a script may. What it changes in the process and would harm the next call is put back: working
 directory, umask, signal handlers and mask, alarms, ``sys.stdout`` and ``sys.stderr``. Environment variables, imported
@@ -40,6 +41,7 @@ from jobpool.worker.linux import die_with_parent
 from jobpool.worker.meter import CallMeter
 from jobpool.worker.offers import SIGNAL, Offers, offers
 from jobpool.worker.page import BEGUN, MAIL, NOTHING, Page
+from jobpool.worker.tidy import Tidy
 
 if TYPE_CHECKING:
     from jobpool.worker.forkserver import Birth
@@ -82,7 +84,7 @@ def main(birth: Birth) -> NoReturn:
     _reseed()
     page = Page(birth.page)
     os.close(birth.page)
-    _Worker(birth.channel, birth.log, page).run(birth.setup["initializer"])
+    _Worker(birth, page).run(birth.setup["initializer"])
     _exit(0)
 
 
@@ -98,10 +100,12 @@ class _Item:
 
 
 class _Worker:
-    def __init__(self, channel: socket.socket, log: int, page: Page) -> None:
-        self._channel = channel
-        self._log = log
+    def __init__(self, birth: Birth, page: Page) -> None:
+        self._channel = birth.channel
+        self._log = birth.log
         self._page = page.words
+        self._tidy = Tidy(page.words, birth.setup["max_memory_growth"])
+        self._peak = self._served = 0
         self._mail = 0
         self._functions: dict[str, bytes | Callable[..., Any]] = {}
         self._initial = Initial()
@@ -118,15 +122,33 @@ class _Worker:
         self._send("ready")
         while True:
             while self._queue:
-                item = self._queue[0]
-                if not self._may_begin(item.id):
-                    self._receive()  # which may take it away
-                elif item.rows:
-                    self._run_rows(item)
-                else:
-                    self._queue.popleft()
-                    self._call(item.id, item.key, item.payload)
+                key = self._step()
+                if self._peak > self._tidy.above:
+                    self._tidy_up(key)
             self._receive()
+
+    def _step(self) -> str:
+        """Run the next call, or rows, or read the mail; return the function's key."""
+        item = self._queue[0]
+        if not self._may_begin(item.id):
+            self._receive()  # which may take it away
+        elif item.rows:
+            self._run_rows(item)
+        else:
+            self._queue.popleft()
+            self._call(item.id, item.key, item.payload)
+        return item.key
+
+    def _tidy_up(self, key: str) -> None:
+        """Give back what the last call has freed. When it, and those before, have kept too much, run no other one."""
+        grown = self._tidy.look(self._peak, fresh=self._meter.fresh)
+        self._peak = 0
+        if grown:
+            name = getattr(self._functions[key], "__qualname__", "a call").rpartition(">.")[2]
+            self._send("grown", name, grown, self._served)
+            while self._channel.recv(65536):
+                pass  # the agent knows already which calls have not begun
+            _exit(0)
 
     def _may_begin(self, id: int) -> bool:
         """Say that a call begins now. False: there is mail, which has to be read before."""
@@ -157,6 +179,7 @@ class _Worker:
             # The first entry of the traceback is this function; it says nothing to the user.
             answer = False, pickling.dumps_exception(error.with_traceback(_without_first(error)))
         usage = self._meter.stop()
+        self._peak, self._served = usage[2], self._served + 1
         _flush()
         log, log_end = self._output(log_start)
         self._state.restore()
@@ -223,6 +246,7 @@ class _Worker:
 
     def _send_rows(self, item: _Item, count: int, results: Results) -> None:
         usage = self._meter.stop()
+        self._peak, self._served = max(self._peak, usage[2]), self._served + count
         _flush()
         self._state.restore()
         id = item.id

@@ -20,16 +20,28 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from jobpool.core.events import Death, Outcome
+from jobpool.core.events import Outcome
 from jobpool.model import Call, Usage
 from jobpool.units import Memory
+from jobpool.worker import causes
 from jobpool.worker.births import EXIT_WITHIN, Births
-from jobpool.worker.cgroup import OomCounter
 from jobpool.worker.checkpoints import SLOW, Checkpointed, Checkpoints, NoCheckpoint
+from jobpool.worker.guard import Guard
+from jobpool.worker.kills import Kills
 from jobpool.worker.nursery import Exit
 from jobpool.worker.page import ORDERED
-from jobpool.worker.place import Place, State
-from jobpool.worker.reports import CannotStart, Cut, Died, Done, InitializerError, Report, Reporter, Returned, Started
+from jobpool.worker.place import Over, Place, State
+from jobpool.worker.reports import (
+    CannotStart,
+    Cut,
+    Died,
+    Done,
+    InitializerError,
+    Report,
+    Reporter,
+    Returned,
+    Started,
+)
 from jobpool.worker.settings import WorkerSettings
 from jobpool.worker.watch import Watch
 
@@ -70,7 +82,10 @@ class Crew:
         self._loop = asyncio.get_running_loop()
         self._reporter = Reporter(self._report, self._loop)
         self._watch = Watch(self._loop, self._busy, self._runs_long)
-        self._oom = OomCounter()
+        self._kills = Kills(self._loop, self._busy, self._has_lost_a_process)
+        self._guard = Guard(
+            self._loop, self._busy, self._kills, limit=self._settings.memory, over=self._has_too_much_memory
+        )
         self._checkpoints = Checkpoints(self._loop, self._busy)
         await self._births.start()
 
@@ -202,8 +217,8 @@ class Crew:
             place.channel.close()
         if drain:
             await self._until(lambda: not self._places, EXIT_WITHIN)
-        self._watch.close()
-        self._checkpoints.close()
+        for watcher in (self._watch, self._guard, self._kills, self._checkpoints):
+            watcher.close()
         await self._births.close()
         self._reporter.flush()
 
@@ -234,6 +249,7 @@ class Crew:
         run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
         place.channel.send("run", run)
         self._watch_over(place)
+        self._guard.soon(place)
 
     def _first_of(self, bundle: deque[Call], most: int) -> list[Call]:
         """Take so many calls, or rows, from a bundle."""
@@ -326,6 +342,8 @@ class Crew:
                 case ("ready",):
                     self._births.ready()
                     self._free(place)
+                case ("grown", *fields):
+                    self._has_grown(place, *fields)
                 case ("failed", words, exception):
                     self._initializer_failed(place, words, exception)
         if place.state is State.BUSY and not place.calls:
@@ -336,6 +354,11 @@ class Crew:
         self, place: Place, id: int, rows: int, ok: bool, payload: bytes,
         wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
     ) -> None:  # fmt: skip
+        if not ok and place.told and self._kills.had_child(place):
+            death = causes.lost_a_process(place, self._settings)
+            place.finish(id, rows, self._loop.time(), log_end)
+            self._reporter.other(Died(id, death))
+            return
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, rows, self._loop.time(), log_end)
         # Not the last but one: who waits for this result to submit the next call shall do so before the worker is free.
@@ -353,7 +376,7 @@ class Crew:
 
     def _overdue(self, place: Place, id: int) -> None:
         if place.token in self._places and place.calls and place.calls[0].id == id:
-            place.overdue = id
+            place.over = Over(id, late=True)
             self._births.kill(place)
 
     def _checkpointed(self, place: Place, id: int, payload: bytes) -> None:
@@ -382,17 +405,16 @@ class Crew:
         place.close()
         if place.state is State.LEAVING:
             return
-        self._settle(place, how)
+        if not place.killed:
+            self._blame(place, how)
+        self._settle(place)
         if not self._stopping:
             self._births.succeed(place, how)
             self._dispatch()
 
-    def _settle(self, place: Place, how: Exit) -> None:
-        """Report what became of a dead worker's calls; those that had not started are queued again."""
+    def _settle(self, place: Place) -> None:
+        """Report what becomes of the calls of a worker that runs none any more; they are queued again."""
         # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
-        ours = place.killed or place.overdue not in (None, place.calls[0].id if place.calls else None)
-        if not ours:
-            self._blame(place, how)
         unwanted = place.killed | place.retracted
         returned = [call.id for call in place.calls if call.id in unwanted or self._stopping]
         self._reporter.returned(*returned)
@@ -401,17 +423,19 @@ class Crew:
         place.calls.clear()
 
     def _blame(self, place: Place, how: Exit) -> None:
+        over = place.over
+        if over is not None and (not place.calls or place.calls[0].id != over.call):
+            return  # killed for a call that ended just before: whatever runs now is not to blame
         culprit = place.calls.popleft() if place.calls else None
         if culprit is None and self._stopping:
             return
-        death = Death(
-            exit_code=how.exit_code,
-            signal=how.signal,
-            timed_out=culprit is not None and culprit.id == place.overdue,
-            out_of_memory=how.signal == signal.SIGKILL and self._oom.rose(),
-            peak_memory=max(how.peak_memory, place.peak),
-            tail=place.tail(),
-        )
+        if over is None:
+            killed = how.signal == signal.SIGKILL and self._kills.was_worker()
+            death = causes.died(place, how, self._settings, killed=killed)
+        else:
+            death = causes.stopped(place, how, self._settings)
+            if remark := causes.left_behind(place):
+                self._reporter.other(remark)
         self._reporter.other(Died(culprit.id if culprit else None, death))
 
     def replaced(self, old: Place, fresh: Place) -> None:
@@ -425,3 +449,26 @@ class Crew:
         if not self._stopping:
             self._stop_queue()
             self._reporter.other(CannotStart(words))
+
+    # ------------------------------------------------------------------------------------------------- memory
+
+    def _has_too_much_memory(self, place: Place) -> None:
+        """Kill a worker that is above its limit, before the kernel kills for it whom it likes."""
+        place.stop_for(self._settings.memory)
+        self._births.kill(place)
+
+    def _has_lost_a_process(self, place: Place) -> None:
+        """Kill a worker whose call goes on, or waits for ever, without a process that the kernel killed for memory."""
+        place.stop_for(None)
+        self._births.kill(place)
+
+    def _has_grown(self, place: Place, function: str, by: int, calls: int) -> None:
+        """Replace a worker that holds too much of what its calls have left; it runs no other one."""
+        self._reporter.other(causes.grown(function, by, calls, self._settings))
+        self._settle(place)
+        if place in self._idle:
+            self._idle.remove(place)
+        self._births.let_go(place)
+        self._changed.set()
+        if not self._stopping:
+            self._births.replace(place)
