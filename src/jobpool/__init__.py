@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from jobpool.executor import JobPoolExecutor
     from jobpool.future import JobFuture
+    from jobpool.model import Retry
     from jobpool.pool import Pool
     from jobpool.units import Duration, Memory
 
@@ -56,6 +57,7 @@ __all__ = [
     "Pool",
     "PoolBroken",
     "RequestRefused",
+    "Retry",
     "register_joblib",
 ]
 
@@ -66,6 +68,7 @@ _HOMES = {
     "Duration": "jobpool.units",
     "Memory": "jobpool.units",
     "Pool": "jobpool.pool",
+    "Retry": "jobpool.model",
 }
 
 

@@ -17,12 +17,13 @@ import itertools
 import logging
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobpool import tls, wire
+from jobpool import tls
 from jobpool.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroken, from_data
 from jobpool.future import Job, JobFuture
 from jobpool.home import PoolDirectory
@@ -31,6 +32,7 @@ from jobpool.mapping import Batch
 from jobpool.model import Usage
 from jobpool.pickling import detached, loads_exception, loads_result
 from jobpool.rows import loads_results
+from jobpool.sendable import refusal
 from jobpool.server.reap import reap
 from jobpool.ui.waiting import WaitingLine
 from jobpool.units import Memory
@@ -43,9 +45,6 @@ log = logging.getLogger("jobpool.client")
 
 EXIT_TIMEOUT = 5.0
 """Seconds for the server's process to be gone after its last word."""
-
-LARGEST = wire.FRAME_LIMIT - 2**20
-"""Bytes of one call's arguments, or of a function, at most: a message holds some words more."""
 
 BATCH_BITS = 10
 """Rows are numbered in steps of 1024, above the largest batch: a call's number without these bits is its batch's."""
@@ -71,7 +70,8 @@ class Connection:
         self._futures: dict[int, JobFuture[Any]] = {}
         self._batches: dict[int, Batch] = {}
         """By the first id without its lower bits."""
-        self._calls: list[tuple[int, str, bytes] | tuple[int, str, bytes, int, int]] = []
+        self._calls: defaultdict[str, list[tuple[int, str, bytes] | tuple[int, str, bytes, int, int]]]
+        self._calls = defaultdict(list)  # by the key of their kind
         self._functions: dict[str, bytes] = {}
         self._sent_functions: set[str] = set()
         self._cancelled: list[int] = []
@@ -132,24 +132,25 @@ class Connection:
     # ------------------------------------------------------------------------------------- from the caller's threads
 
     def submit(
-        self, function: tuple[str, bytes | NotPicklable], payloads: Iterable[bytes | NotPicklable]
+        self, function: tuple[str, bytes | NotPicklable], payloads: Iterable[bytes | NotPicklable], kind: str = ""
     ) -> list[JobFuture[Any]]:
-        """Send calls of one function on their way. What cannot travel is the exception of its future.
+        """Send calls of one function and kind on their way. What cannot travel is the exception of its future.
 
         Raises ``PoolBroken`` when nothing can run any more.
         """
         key, futures, tell_cancelled = function[0], [], self.cancelled
         with self._lock:
             refused = self._admit(function)
+            calls = self._calls[kind]
             for payload in payloads:
                 id = next(self._ids)
                 future: JobFuture[Any] = JobFuture(id, tell_cancelled)
                 futures.append(future)
-                if error := refused or _refusal("the arguments", payload):
+                if error := refused or refusal("the arguments", payload):
                     future.set_exception(error)
                     continue
                 self._futures[id] = future
-                self._calls.append((id, key, payload))  # type: ignore[arg-type]
+                calls.append((id, key, payload))  # type: ignore[arg-type]
             self._wake()
         return futures
 
@@ -159,19 +160,20 @@ class Connection:
         payload: bytes | NotPicklable,
         count: int,
         changed: threading.Condition,
+        kind: str = "",
     ) -> Batch:
         """Send the calls of a map on their way that ``payload`` holds the arguments of.
 
         Raises ``PoolBroken`` when nothing can run any more.
         """
         with self._lock:
-            refused = self._admit(function) or _refusal("the arguments", payload)
+            refused = self._admit(function) or refusal("the arguments", payload)
             batch = Batch(next(self._batch_ids), count, changed, self._batch_cancelled)
             if refused is not None:
                 batch.fail(refused)
             else:
                 self._batches[batch.id >> BATCH_BITS] = batch
-                self._calls.append((batch.id, function[0], payload, 0, count))  # type: ignore[arg-type]
+                self._calls[kind].append((batch.id, function[0], payload, 0, count))  # type: ignore[arg-type]
                 self._wake()
         return batch
 
@@ -184,7 +186,7 @@ class Connection:
         if self.ended.is_set():
             raise PoolBroken("the pool's server has ended")
         key, pickled = function
-        refused = _refusal("the function", pickled)
+        refused = refusal("the function", pickled)
         if refused is None and key not in self._sent_functions:
             self._sent_functions.add(key)
             self._functions[key] = pickled  # type: ignore[assignment]  # no refusal: it is bytes
@@ -336,15 +338,16 @@ class Connection:
             if self._held:
                 return
             functions, self._functions = self._functions, {}
-            calls, self._calls = self._calls, []
+            kinds, self._calls = self._calls, defaultdict(list)
             cancelled, self._cancelled = self._cancelled, []
             cancelled_rows, self._cancelled_rows = self._cancelled_rows, []
         if self._link is None:
             return
         for some in in_parts(functions.items(), lambda item: len(item[1])):
             self._link.send("functions", dict(some))
-        for part in in_parts(calls, lambda call: len(call[2])):
-            self._link.send("calls", "", part)
+        for kind, calls in kinds.items():
+            for part in in_parts(calls, lambda call: len(call[2])):
+                self._link.send("calls", kind, part)
         if cancelled:
             self._link.send("cancel", cancelled)
         if cancelled_rows:
@@ -476,18 +479,6 @@ async def _end_tasks() -> None:
     for task in rest:
         task.cancel()
     await asyncio.gather(*rest, return_exceptions=True)
-
-
-def _refusal(what: str, pickled: bytes | NotPicklable) -> NotPicklable | None:
-    """Return why this cannot be sent, if it cannot."""
-    if isinstance(pickled, NotPicklable):
-        return pickled
-    if len(pickled) <= LARGEST:
-        return None
-    return NotPicklable(
-        f"{what} of the call: {Memory(len(pickled))} pickled, more than the {Memory(LARGEST)} that can be sent",
-        advice="write the data to a file that the nodes share, and give its path",
-    )
 
 
 def _last_lines(path: Path) -> str:

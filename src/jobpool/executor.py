@@ -1,44 +1,39 @@
-"""``JobPoolExecutor``: the face. It pickles, makes futures, and ends things; it decides nothing (see ``core``)."""
+"""``JobPoolExecutor``: the face. It starts a pool and ends it; how calls go in is in ``submitting``, what is decided
+about them in ``core``."""
 
 from __future__ import annotations
 
 import atexit
 import datetime
 import enum
-import functools
-import itertools
 import os
 import sys
 import threading
-import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from jobpool import config, mapping, rows
+from jobpool import config
 from jobpool.client import OPEN, Connection
-from jobpool.errors import ConfigError, JobPoolError, NotPicklable, PoolBroken
-from jobpool.future import JobFuture
+from jobpool.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
-from jobpool.model import Bind
-from jobpool.pickling import detached, dumps_arguments, dumps_function, dumps_initializer, register_own_modules
+from jobpool.kinds import Kind
+from jobpool.model import Bind, Retry
+from jobpool.pickling import dumps_initializer, register_own_modules
 from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
+from jobpool.submitting import Submitting
 from jobpool.ui.waiting import WaitingLine
 from jobpool.versions import versions
+from jobpool.with_request import PoolView
 
 if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["JobPoolExecutor"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class _Unset(enum.Enum):
@@ -53,7 +48,7 @@ class _Unset(enum.Enum):
 UNSET: Final = _Unset.UNSET
 
 
-class JobPoolExecutor(Executor):
+class JobPoolExecutor(Submitting):
     """An executor whose workers are batch jobs, or processes of this machine where there is no batch system.
 
     Each argument that is not given comes from ``JOBPOOL_*`` variables, ``jobpool.toml``, dask-jobqueue's
@@ -84,11 +79,14 @@ class JobPoolExecutor(Executor):
         initializer: Called as ``initializer(*initargs)`` in each fresh worker process.
         initargs: Its arguments.
         max_tasks_per_child: Calls after which a worker process is replaced by a fresh one. Default: never.
+        max_memory_growth: Memory, with a unit, by which a worker process may grow from the end of its first call on;
+            then it is replaced by a fresh one between two calls. Default: any.
         name: Name of the pool and its jobs. Default: a random one.
         log_directory: Where the jobs' logs go. Default: ``~/.jobpool/NAME/logs``.
         python: Interpreter for the jobs. Default: this one.
         environment: Variables to set in the jobs.
         addresses: Host names or addresses under which the jobs reach this host. Default: they try all it has.
+        retry: How often calls run again after a loss, and with how much more memory. Default: ``Retry()``.
 
     Raises:
         ConfigError: Arguments, variables or files that cannot be used; all problems at once. It is a ``ValueError``.
@@ -123,21 +121,25 @@ class JobPoolExecutor(Executor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | _Unset | None = UNSET,
+        max_memory_growth: str | int | _Unset | None = UNSET,
         name: str | _Unset | None = UNSET,
         log_directory: str | os.PathLike[str] | _Unset | None = UNSET,
         python: str | os.PathLike[str] | _Unset = UNSET,
         environment: Mapping[str, str] | _Unset = UNSET,
         addresses: str | Sequence[str] | _Unset = UNSET,
+        retry: Retry | None = None,
     ) -> None:
         given = {
             key: value
             for key, value in locals().items()
-            if key not in ("self", "initializer", "initargs", "__class__") and value is not UNSET
+            if key not in ("self", "initializer", "initargs", "retry", "__class__") and value is not UNSET
         }
         if max_workers is None:
             del given["max_workers"]
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        if not isinstance(retry, Retry | None):
+            raise TypeError("retry must be a jobpool.Retry")
         self._settings = config.resolve(given)
         config.require(self._settings.system)
         try_to_write(self._settings.log_directory)
@@ -147,18 +149,20 @@ class JobPoolExecutor(Executor):
         self._shutdown = False
         self._lock = threading.Lock()
         self._client: Client | None = None
-        self._connection = self._start(prepared)
+        self._connection = self._start(prepared, retry or Retry())
+        self._kind = Kind(self._settings.request, self._settings.max_workers)
         # Called when this object is collected, or at the interpreter's exit: holds the connection, not the executor.
         self._finalizer = weakref.finalize(self, _forgotten, self._connection)
         for note in self._settings.notes:
             WaitingLine().say(note, warning=False)
 
-    def _start(self, initializer: bytes | None) -> Connection:
+    def _start(self, initializer: bytes | None, retry: Retry) -> Connection:
         try:
             Spec(
                 settings=self._settings,
                 system=self._settings.system,
                 initializer=initializer,
+                retry=retry,
                 sys_path=tuple(os.path.abspath(entry or os.getcwd()) for entry in sys.path),  # noqa: PTH100, PTH109
                 working_directory=os.getcwd(),  # noqa: PTH109 - as text: it travels
                 umask=_umask(),
@@ -177,108 +181,39 @@ class JobPoolExecutor(Executor):
 
     # ----------------------------------------------------------------------------------------------------------- calls
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[T]:
-        """Run ``fn(*args, **kwargs)`` on a worker and return its future.
-
-        Functions and classes of ``__main__``, of a notebook, and of modules that are not installed travel by value,
-        with the global variables that they use as they are now. If the function or an argument cannot travel, the
-        future's exception is ``NotPicklable``, whose message names it.
-
-        Raises:
-            RuntimeError: After ``shutdown``.
-            PoolBroken: The pool can run nothing any more; the message says why.
-        """
-        return self._submit(_function(fn), [_arguments(args, kwargs)])[0]
-
-    def _submit(
-        self, function: tuple[str, bytes | NotPicklable], payloads: Iterable[bytes | NotPicklable]
-    ) -> list[JobFuture[Any]]:
-        with self._lock:
-            self._check_open()
-            return self._connection.submit(function, payloads)
-
     def _check_open(self) -> None:
         if self._shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if _exiting.is_set():
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
-    def map(
-        self,
-        fn: Callable[..., T],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[T]:
-        """Return an iterator over ``fn(*items)`` for the items of the iterables, in their order.
+    def with_request(self, **changes: Any) -> PoolView:
+        """Return a view of this pool whose calls need something else: an executor with the same interface.
+
+        Its calls run in jobs of their own where their request differs, and in this pool's where it does not. ::
+
+            big = pool.with_request(memory="64 GiB", gpus=1)
+            quick = pool.with_request(timeout="10 min")
 
         Args:
-            fn: The function.
-            *iterables: As for the built-in ``map``; the shortest ends it.
-            timeout: Seconds from this call until a result must be there, else the iterator raises ``TimeoutError``.
-            chunksize: Items that make one call. Default: each item is a call; short calls travel bundled anyway.
-            buffersize: Items that are submitted ahead of the results taken. Default: all at once.
-            progress: Show a progress bar (tqdm).
+            **changes: What differs. Of the request: ``cores``, ``memory``, ``walltime``, ``gpus``, ``workers_per_job``
+                (default: 1 when one of ``cores``, ``memory`` and ``gpus`` is given, on a batch system),
+                ``threads_per_core``, ``bind``, ``partition``, ``account``, ``qos``, ``reservation``, ``licenses``,
+                ``constraint``, ``exclude``, ``job_extra``, ``job_skip``, ``setup``. And
+
+                - ``max_workers``: calls of this kind that run at once, at most. Default: as many as of the pool's own;
+                  both count alone.
+                - ``timeout``: how long a call may run, as a number of seconds or ``"10 min"``; then its worker is
+                  killed, and it fails with :class:`CallTimedOut`. Default: as long as its job.
+                - ``expected_time``: how long a call is expected to run. It is not started where less time is left.
+                  Default: what is learned from the calls of its function.
+                - ``retry``: a :class:`Retry` for these calls. Default: the pool's.
 
         Raises:
-            ValueError: ``chunksize`` or ``buffersize`` below 1.
-            TypeError: ``buffersize`` that is no whole number.
-            RuntimeError, PoolBroken: As :meth:`submit`.
+            ConfigError: Values that cannot be used; all problems at once.
+            RequestRefused: The batch system would refuse such a job, or never start it.
         """
-        if chunksize is not None and chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        end = None if timeout is None else time.monotonic() + timeout
-        total = mapping.shortest(iterables)
-        items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-        results: Iterator[T]
-        if chunksize is None or chunksize == 1:
-            results = self._results_of_rows(fn, items, buffersize, end)
-        else:
-            ahead = None if buffersize is None else -(-buffersize // chunksize)
-            chunks = ((chunk,) for chunk in mapping.chunks(items, chunksize))
-            chunked = self._results_of_rows(functools.partial(mapping.call_each, fn), chunks, ahead, end, most=1)
-            results = mapping.each_of(chunked)
-        return mapping.with_progress(results, total) if progress else results
-
-    def _results_of_rows(
-        self,
-        fn: Callable[..., T],
-        items: Iterator[tuple[Any, ...]],
-        buffersize: int | None,
-        end: float | None,
-        *,
-        most: int = rows.ROWS,
-    ) -> Iterator[T]:
-        """Submit (now, not at the first ``next``) and return the iterator over the results."""
-        function, changed = _function(fn), threading.Condition()
-        size = most if buffersize is None else max(1, min(most, buffersize // 4))
-        batches: deque[mapping.Batch] = deque()
-        executor = weakref.ref(self)  # a forgotten iterator must not keep the pool alive
-
-        def send(some: Iterator[tuple[Any, ...]]) -> None:
-            for payload, count in rows.batches(some, size):
-                if (pool := executor()) is not None:
-                    batches.append(pool._submit_rows(function, payload, count, changed))
-
-        send(itertools.islice(items, buffersize))
-        return mapping.in_order(batches, None if buffersize is None else mapping.refill(items, send, size), end)
-
-    def _submit_rows(
-        self,
-        function: tuple[str, bytes | NotPicklable],
-        payload: bytes | NotPicklable,
-        count: int,
-        changed: threading.Condition,
-    ) -> mapping.Batch:
-        with self._lock:
-            self._check_open()
-            return self._connection.submit_rows(function, payload, count, changed)
+        return PoolView(self, self._kind, changes)
 
     # ------------------------------------------------------------------------------------------------------------- end
 
@@ -414,20 +349,6 @@ class JobPoolExecutor(Executor):
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system
         return f"<JobPoolExecutor {self.name} ({state}), at most {self._settings.max_workers} workers>"
-
-
-def _function(fn: Callable[..., Any]) -> tuple[str, bytes | NotPicklable]:
-    try:
-        return dumps_function(fn)
-    except NotPicklable as error:
-        return "", detached(error)
-
-
-def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | NotPicklable:
-    try:
-        return dumps_arguments(args, kwargs)
-    except NotPicklable as error:
-        return detached(error)
 
 
 def _umask() -> int:

@@ -85,6 +85,11 @@ class Batch:
             self._changed.notify_all()
         self._tell_cancelled(self)
 
+    def wait(self) -> None:
+        """Wait until all calls have ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.ended)
+
     def take(self, place: int, end: float | None) -> list[Any]:
         """Wait for the result at this place, and return it with those that follow and are there, last one first.
 

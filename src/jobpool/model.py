@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
 from typing import Literal, NewType
 
+from jobpool.errors import ConfigError
 from jobpool.units import Duration, Memory
 
 __all__ = [
     "AGENT_MEMORY",
+    "PLAIN",
     "Call",
     "Command",
     "Completed",
@@ -21,7 +24,9 @@ __all__ = [
     "NodeShape",
     "Partition",
     "Request",
+    "Retry",
     "Seen",
+    "Terms",
     "Usage",
 ]
 
@@ -228,6 +233,8 @@ class Limits:
     max_array_size: int | None = None
     """Jobs in one submit command at most. (SLURM's MaxArraySize caps the index, so this is the same number.)"""
     max_jobs: int | None = None
+    max_memory: Memory | None = None
+    """Memory of any node at most, where no partitions are known."""
     licenses: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     """What could not be read, each with the batch system's words: said, not guessed."""
@@ -245,6 +252,59 @@ class Usage:
     """Peak resident memory of the worker while the call ran."""
     threads: int
     """Threads of the worker process when the call ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often a call runs again after a loss, and with what.
+
+    Raises ``ConfigError``, with all problems, for values that cannot be used.
+    """
+
+    lost: int = 10
+    """Times that a call may lose its job without fault of its own (preemption, node failure, ...)."""
+    crashed: int = 2
+    """Times that a call's worker may die under it before the call is blamed."""
+    memory_growth: float | None = None
+    """A call that was killed for memory runs again with this many times as much, above 1. None: it fails at once."""
+    max_memory: str | int | Memory | None = None
+    """Memory of one worker up to which it may grow (``"64 GiB"``). None: as much as the site's nodes have."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name in ("lost", "crashed"):
+            if not _is_whole(getattr(self, name)):
+                problems.append(f"{name}={getattr(self, name)!r}: it must be a whole number, at least 0")
+        growth = self.memory_growth
+        if growth is not None and not (isinstance(growth, (int, float)) and 1 < growth < math.inf):
+            problems.append(f"memory_growth={growth!r}: it must be a number above 1, or None")
+        try:
+            most = None if self.max_memory is None else Memory.parse(self.max_memory)
+            object.__setattr__(self, "max_memory", most)
+        except ValueError as error:
+            problems.append(f"max_memory={self.max_memory!r}: {error}")
+        if problems:
+            raise ConfigError.from_problems([f"Retry: {problem}" for problem in problems])
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds for a call wherever it runs."""
+
+    timeout: Duration | None = None
+    """It may run so long; then its worker is killed."""
+    expected_time: Duration | None = None
+    """It is expected to run so long: it is not started where less time is left."""
+    retry: Retry | None = None
+    """None: the pool's own."""
+
+
+PLAIN = Terms()
+"""Of calls about which nothing was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +325,17 @@ class Call:
     """Rows at the beginning of the payload that are not in it."""
     rows: int = 0
     """How many rows there are. 0: a single call, with a payload of another form."""
+    terms: Terms = PLAIN
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that it may run."""
+        return self.terms.timeout
+
+    @property
+    def expected_time(self) -> float | None:
+        """Seconds that it is expected to run, where the user said so."""
+        return self.terms.expected_time
 
     @property
     def items(self) -> int:
@@ -278,5 +349,6 @@ class Call:
 
     def cut(self, at: int) -> tuple[Call, Call]:
         """Return the first ``at`` rows, and the rest."""
-        rest = Call(self.id + at, self.function, self.payload, self.request, self.skip + at, self.rows - at)
-        return Call(self.id, self.function, self.payload, self.request, self.skip, at), rest
+        skip, rows = self.skip + at, self.rows - at
+        rest = Call(self.id + at, self.function, self.payload, self.request, skip, rows, self.terms)
+        return Call(self.id, self.function, self.payload, self.request, self.skip, at, self.terms), rest

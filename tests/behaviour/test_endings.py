@@ -6,16 +6,26 @@ import ctypes
 import os
 import signal
 import time
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gates import Gate, running
 from scripts import started
 from sites import PATIENCE, FakeSite, Site
 
-from jobpool import JobPoolExecutor
-from jobpool.errors import CallCrashed, CallTimedOut, JobPoolError, JobsFailed, PoolBroken, RequestRefused
+from jobpool import JobFuture, JobPoolExecutor, Retry
+from jobpool.errors import (
+    CallCrashed,
+    CallOutOfMemory,
+    CallTimedOut,
+    JobPoolError,
+    JobsFailed,
+    PoolBroken,
+    RequestRefused,
+)
 from jobpool.testing import wait_until
 
 
@@ -95,21 +105,62 @@ def how(request: pytest.FixtureRequest, site: Site) -> str:
     return str(request.param)
 
 
-def test_a_call_that_had_a_whole_walltime_is_not_run_again(fake_site: FakeSite, gate: Gate) -> None:
+def use_up(pool: JobPoolExecutor, held: Future[Any]) -> str:
+    """Wait until a call has had nearly all of its job's time, and return the job's id."""
+    running(held)
+    began = time.monotonic()
+
+    def nearly_all() -> bool:
+        (age,) = (job["age"] for job in pool.status()["jobs"] if job["state"] == "serving")
+        return time.monotonic() - began > 0.95 * age
+
+    assert wait_until(nearly_all, PATIENCE)
+    assert isinstance(held, JobFuture)
+    assert held.job is not None
+    return held.job.id
+
+
+def test_a_call_that_had_the_longest_walltime_is_not_run_again(fake_site: FakeSite, gate: Gate) -> None:
     with fake_site.pool(1, walltime="1h") as pool:
         held = pool.submit(gate.hold(), "held")
-        gate.wait_for(1)
-        running(held)
-        assert held.job is not None
-        time.sleep(1.0)  # nothing to wait for: a call that uses up its job's time
-        fake_site.end_job(held.job.id, "timeout")
+        job = use_up(pool, held)
+        fake_site.end_job(job, "timeout")
         error = held.exception(PATIENCE)
         assert isinstance(error, CallTimedOut)
         assert isinstance(error, TimeoutError)
-        assert (error.job, error.limit) == (held.job.id, "1 h")
+        assert (error.job, error.limit) == (job, "1 h")
         assert "TIMEOUT TimeLimit" in error.words
         assert "DUE TO TIME LIMIT" in error.tail
         assert error.advice
+
+
+def test_a_call_that_had_a_whole_walltime_gets_a_longer_one(fake_site: FakeSite, gate: Gate) -> None:
+    with fake_site.pool(1, walltime="1h", partition="long") as pool:
+        held = pool.submit(gate.hold(), "held")
+        fake_site.end_job(use_up(pool, held), "timeout")
+        gate.wait_for(2)
+        gate.open()
+        assert held.result(PATIENCE) == "held"
+        assert any("walltime=2 h (before: 1 h)" in text for text, _ in pool.status()["notices"])
+    asked = [word for command in fake_site.cluster.commands_of("sbatch") for word in command.stdin.splitlines()]
+    assert [line for line in asked if "--time" in line] == ["#SBATCH --time=0-01:00:00", "#SBATCH --time=0-02:00:00"]
+
+
+def test_a_call_that_its_job_had_too_little_memory_for_gets_more(fake_site: FakeSite, gate: Gate) -> None:
+    retry = Retry(memory_growth=2, max_memory="3 GiB")
+    with fake_site.pool(1, memory="1 GiB", retry=retry) as pool:
+        held, other = pool.submit(gate.hold(), "held"), pool.submit(square, 3)
+        for arrived in (1, 2, 3):
+            gate.wait_for(arrived)
+            running(held)
+            assert held.job is not None
+            fake_site.cluster.end(held.job.id, "OUT_OF_MEMORY")
+        error = held.exception(PATIENCE)
+        assert isinstance(error, CallOutOfMemory)
+        assert error.limit == "3 GiB for each worker, 3.25 GiB for the job"
+        assert other.result(PATIENCE) == 9  # in a job of the size that was asked for
+    asked = [line for command in fake_site.cluster.commands_of("sbatch") for line in command.stdin.splitlines()]
+    assert {line for line in asked if "--mem" in line} == {f"#SBATCH --mem={mib}M" for mib in (1280, 2304, 3328)}
 
 
 def test_one_lost_job_of_two_costs_the_calls_in_it_alone(batch_site: Site, gate: Gate) -> None:

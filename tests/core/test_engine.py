@@ -10,7 +10,7 @@ import pytest
 
 from jobpool.core import events as ev
 from jobpool.core.events import Action, Death, Hello, JobKey
-from jobpool.core.settings import CoreSettings, Retry
+from jobpool.core.settings import CoreSettings
 from jobpool.errors import (
     CallCrashed,
     CallOutOfMemory,
@@ -22,7 +22,7 @@ from jobpool.errors import (
     PoolBroken,
     RequestRefused,
 )
-from jobpool.model import EndingKind, JobId, Limits, Request
+from jobpool.model import EndingKind, JobId, Limits, Request, Retry
 from jobpool.testing.simulation import Simulation
 from jobpool.units import Duration
 
@@ -67,7 +67,7 @@ def test_a_hundred_submits_make_one_submission_of_twenty_jobs() -> None:
         sim.submit(1)
         sim.run(0.001)
     assert sim.settle()
-    assert sim.submits == [ev.SubmitJobs("jp-t-1", "", 20)]
+    assert sim.submits == [ev.SubmitJobs("jp-t-1", sim.settings.request, 20)]
     assert sim.most_running == 20
     assert set(sim.runs.values()) == {1}
     finish(sim)
@@ -216,7 +216,7 @@ def test_another_request_has_jobs_of_its_own() -> None:
     sim.submit(4)
     ids = sim.submit(4, request="big")
     assert sim.settle()
-    assert {(action.request, action.count) for action in sim.submits} == {("", 2), ("big", 2)}
+    assert {(action.request.cores, action.count) for action in sim.submits} == {(1, 2), (8, 2)}
     assert all(sim.results[id].ok for id in ids)
 
 
@@ -572,10 +572,10 @@ def test_without_accounting_too_a_call_that_is_too_long_is_recognised() -> None:
 
 def test_walltime_shared_with_earlier_calls_is_no_fault() -> None:
     sim = pool(max_workers=1, request=Request(walltime=Duration(100.0)))
-    ids = sim.submit(5, seconds=40.0)
+    ids = [id for function in "abcde" for id in sim.submit(1, seconds=40.0, function=function)]
     assert sim.settle(1000)
     assert sim.results.keys() == set(ids)
-    assert max(sim.runs.values()) == 2
+    assert max(sim.runs.values()) == 2  # nothing is known of a function before its first call is back
 
 
 def test_a_worker_that_dies_costs_its_call_alone() -> None:

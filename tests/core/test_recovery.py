@@ -6,9 +6,8 @@ import pytest
 
 from jobpool.core.events import Death
 from jobpool.core.recovery import NEVER, Again, GiveUp, History, Loss, Place, decide
-from jobpool.core.settings import Retry
 from jobpool.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
-from jobpool.model import Ending, EndingKind, JobId, Request
+from jobpool.model import Ending, EndingKind, JobId, Request, Retry
 from jobpool.units import Duration, Memory
 
 PLACE = Place(JobId("4711_3"), "n7", Request(memory=Memory.parse("2 GiB"), walltime=Duration.parse("1 h")))

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from jobpool import JobPoolExecutor, client, starting
+from jobpool import JobPoolExecutor, client, sendable, starting
 from jobpool.errors import NotPicklable, PoolBroken
 from jobpool.home import PoolDirectory
 from jobpool.testing import wait_until
@@ -134,7 +134,7 @@ def test_pools_leave_no_thread_no_descriptor_and_no_connection(home: object) -> 
 
 
 def test_what_is_too_large_to_travel_is_not_sent(pool: JobPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "LARGEST", 10_000)
+    monkeypatch.setattr(sendable, "LARGEST", 10_000)
     with pytest.raises(NotPicklable, match="the arguments"):
         pool.submit(len, b"x" * 20_000).result(30)
     text = "x" * 20_000

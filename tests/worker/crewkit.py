@@ -15,7 +15,7 @@ import psutil
 
 from jobpool import pickling
 from jobpool.core.events import Outcome
-from jobpool.model import Call
+from jobpool.model import PLAIN, Call, Terms
 from jobpool.worker.crew import Crew, Died, Done, InitializerError, Report, Returned, Started, WorkerSettings
 
 DEADLINE = 30.0
@@ -36,11 +36,12 @@ class Watched:
         self.reports.append(report)
         self._news.set()
 
-    def submit(self, function: Callable[..., Any], *argument_lists: tuple[Any, ...]) -> list[int]:
+    def submit(self, function: Callable[..., Any], *argument_lists: tuple[Any, ...], terms: Terms = PLAIN) -> list[int]:
         """Submit one bundle: a call for each tuple of arguments."""
         key, pickled = pickling.dumps_function(function)
         self.crew.define({key: pickled})
-        calls = [Call(next(self._ids), key, pickling.dumps_arguments(args, {})) for args in argument_lists]
+        payloads = [pickling.dumps_arguments(args, {}) for args in argument_lists]
+        calls = [Call(next(self._ids), key, payload, terms=terms) for payload in payloads]
         self.crew.submit(calls)
         return [call.id for call in calls]
 

@@ -20,6 +20,8 @@ import pytest
 from crewkit import crew, reached_soon, value
 
 from jobpool.errors import NotPicklable
+from jobpool.model import Terms
+from jobpool.units import Duration
 from jobpool.worker.crew import Started
 
 Test = Callable[..., Awaitable[None]]
@@ -470,3 +472,47 @@ async def test_random_numbers_differ_between_workers(tmp_path: Path) -> None:
         drawn = [await watched.run(draw) for _ in range(3)]
         assert len({one for one, _ in drawn}) == 3
         assert len({other for _, other in drawn}) == 3
+
+
+@in_loop
+async def test_a_call_is_killed_at_its_timeout_and_what_is_behind_it_runs(tmp_path: Path) -> None:
+    def hang() -> None:
+        print("hangs", flush=True)
+        time.sleep(600)
+
+    async with crew(tmp_path) as watched:
+        (hangs,) = watched.submit(hang, (), terms=Terms(timeout=Duration(1.0)))
+        (behind,) = watched.submit(len, ("abc",))
+        await watched.until(lambda: watched.died)
+        (died,) = watched.died
+        assert (died.call, died.death.timed_out, died.death.tail) == (hangs, True, "hangs\n")
+        assert value(await watched.outcome(behind)) == 3
+
+
+@in_loop
+async def test_a_call_that_ends_before_its_timeout_is_left_alone(tmp_path: Path) -> None:
+    terms = Terms(timeout=Duration(0.5))
+    async with crew(tmp_path) as watched:
+        pids = [watched.submit(pid, (), terms=terms)[0] for _ in range(3)]
+        first = [value(await watched.outcome(id)) for id in pids]
+        await watched.run(time.sleep, 0.7)  # their timeouts are over in it, and it has none
+        assert [*first, await watched.run(pid)] == [first[0]] * 4
+        assert not watched.died
+
+
+@in_loop
+async def test_a_call_that_runs_because_the_one_before_it_was_cancelled_has_its_timeout(tmp_path: Path) -> None:
+    def hold(path: str) -> None:
+        while Path(path).exists():
+            time.sleep(0.01)
+
+    held = tmp_path / "held"
+    held.touch()
+    async with crew(tmp_path) as watched:
+        (running,) = watched.submit(hold, (str(held),))
+        unwanted, hangs = watched.submit(time.sleep, (600,), (601,), terms=Terms(timeout=Duration(0.5)))
+        watched.crew.retract([unwanted])
+        held.unlink()
+        await watched.outcome(running)
+        await watched.until(lambda: watched.died)
+        assert watched.died[0].call == hangs

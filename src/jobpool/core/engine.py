@@ -18,7 +18,7 @@ from typing import assert_never
 from jobpool.core import asking, ending, hiring
 from jobpool.core import events as ev
 from jobpool.core.events import Action, Event
-from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Submitting, advance
+from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Submitting, advance
 from jobpool.core.recovery import Loss
 from jobpool.core.settings import CoreSettings
 from jobpool.core.state import PoolState
@@ -62,19 +62,20 @@ class Core:
         # What is due already waits for an event (an answer under way), not for time.
         return min((time for time in due if time > pool.now), default=None)
 
-    def snapshot(self) -> Snapshot:
-        """Return how the pool is."""
+    def snapshot(self, now: float | None = None) -> Snapshot:
+        """Return how the pool is at this time; None: at that of the last event."""
         pool = self._pool
+        now = pool.now if now is None else max(now, pool.now)
         jobs = [*pool.fleet.ended.values(), *pool.fleet.jobs.values()]
-        views = [self._view(job) for job in jobs]
+        views = [self._view(job, now) for job in jobs]
         running = pool.calls.running
         calls = CallCounts(waiting=len(pool.calls) - running, running=running, done=pool.done, failed=pool.failed)
-        return Snapshot(time=pool.now, jobs=tuple(views), calls=calls, notices=tuple(pool.notices), phase=self._phase())
+        return Snapshot(time=now, jobs=tuple(views), calls=calls, notices=tuple(pool.notices), phase=self._phase())
 
-    def _view(self, job: Job) -> JobView:
+    def _view(self, job: Job, now: float) -> JobView:
         pool = self._pool
         workers, busy = pool.calls.busy(job.key)
-        return describe(job, now=pool.now, workers=workers, busy=busy)
+        return describe(job, now=now, workers=workers, busy=busy)
 
     def _phase(self) -> str:
         pool = self._pool
@@ -97,18 +98,20 @@ class Core:
                 _calls_arrived(pool, event)
             case ev.CallsReturned(job=key, ids=ids):
                 pool.tell_again(pool.calls.give_back(key, ids, pool.now))
+            case ev.CallCheckpointed():
+                _call_checkpointed(pool, event)
             case ev.CallsCut(job=key, call=id, at=at):
                 pool.calls.cut(key, id, at)
             case ev.CallsCancelled(ids=ids):
-                harmless, asked = pool.calls.unwant(ids)
-                pool.cancel_calls(harmless)
-                pool.out += map(ev.TakeBack, asked)
+                pool.cancel_waiting(ids)
             case ev.WorkerDied():
                 _worker_died(pool, event)
             case ev.SlotsTaken():
                 _slots_taken(pool, event)
             case ev.AgentJoined():
                 _agent_joined(pool, event)
+            case ev.AgentLeaving(job=key, why=why, planned=planned):
+                pool.observe_key(key, Retired(pool.now, why, ours=planned))
             case ev.AgentLeft(job=key, last_word=word, pid=pid):
                 pool.observe_key(key, Left(pool.now, word, pid))
             case ev.AgentTrouble():
@@ -125,8 +128,8 @@ class Core:
                 asking.poll_failed(pool, words)
             case ev.Accounted():
                 asking.accounted(pool, event)
-            case ev.RequestAdded(key=key, request=request):
-                pool.add_request(key, request)
+            case ev.RequestAdded(key=key, request=request, max_workers=max_workers):
+                pool.add_request(key, request, max_workers)
             case ev.ScaleAsked(workers=workers):
                 hiring.scale(pool, workers)
             case ev.DaskDemand(tasks=tasks):
@@ -184,13 +187,19 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
     pool.retract(copies)
 
 
+def _call_checkpointed(pool: PoolState, event: ev.CallCheckpointed) -> None:
+    if pool.calls.go_on(event.job, event.call, event.function, event.payload, pool.now):
+        pool.tell_again((event.call,))
+        pool.prove(event.job, fruitful=True)
+
+
 def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
     found = pool.calls.dead(event.job, event.call)
     if found is not None:
-        history, items = found
+        history, items, terms = found
         pool.prove(event.job)
-        loss = Loss(cause=event.death, started=True, items=items)
-        pool.recover(pool.fleet.jobs[event.job], [(event.call, loss, history)])
+        loss = Loss(cause=event.death, started=True, items=items, timeout=terms.timeout)
+        pool.recover(pool.fleet.jobs[event.job], [(event.call, loss, history, terms)])
 
 
 # ------------------------------------------------------------------------------------------------------ agents
@@ -209,8 +218,10 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
         return
     if pool.calls.holds(job.key):
         _agent_replaced(pool, job)
+    pool.staff[job.request].joined(job, pool.now)
     pool.store(job, after)
-    pool.calls.join(job.key, job.request, workers=hello.workers, time=pool.now)
+    pool.calls.join(job.key, job.request, workers=hello.workers, time=pool.now, deadline=hello.deadline)
+    hiring.relieve(pool, job.request)
 
 
 def _agent_replaced(pool: PoolState, job: Job) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from jobpool.model import AGENT_MEMORY, Limits, NodeShape, Partition, Request
 from jobpool.units import Duration, Memory
 
-__all__ = ["Problem", "check"]
+__all__ = ["Problem", "check", "partitions_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,23 @@ def check(request: Request, limits: Limits) -> list[Problem]:
     """Return all problems of this request; none when the limits are not known."""
     if not limits.partitions:
         return []
-    known = {partition.name: partition for partition in limits.partitions}
-    if request.partition is None:
-        chosen = [partition for partition in limits.partitions if partition.default]
-    else:
-        names = [name.strip() for name in request.partition.split(",")]  # SLURM takes the first that can
-        if unknown := [name for name in names if name not in known]:
-            return [_unknown_partition(name, known) for name in unknown]
-        chosen = [known[name] for name in names]
-    found = [_check_partition(request, partition) for partition in chosen]
+    known = {partition.name for partition in limits.partitions}
+    if unknown := [name for name in _names(request) if name not in known]:
+        return [_unknown_partition(name, known) for name in unknown]
+    found = [_check_partition(request, partition) for partition in partitions_of(request, limits)]
     return min(found, key=len, default=[])
+
+
+def partitions_of(request: Request, limits: Limits) -> list[Partition]:
+    """Return the partitions where a job for this request may run, as far as they are known."""
+    if request.partition is None:
+        return [partition for partition in limits.partitions if partition.default]
+    names = _names(request)  # SLURM takes the first that can
+    return [partition for partition in limits.partitions if partition.name in names]
+
+
+def _names(request: Request) -> list[str]:
+    return [] if request.partition is None else [name.strip() for name in request.partition.split(",")]
 
 
 def _unknown_partition(name: str, known: Iterable[str]) -> Problem:

@@ -4,11 +4,17 @@
 cause                      a call that had started (one that had not runs again, and nothing is counted)
 =========================  =====================================================================================
 worker died                again up to ``crashed`` times, then CallCrashed
-worker killed for memory   CallOutOfMemory
-job killed for memory      alone in the job: CallOutOfMemory; beside others: again up to ``crashed`` times, then that
-job's walltime ended       it had nearly the whole walltime, or it is the second time: CallTimedOut; else again
+call's own timeout         CallTimedOut
+worker killed for memory   again with ``memory_growth`` times the memory, up to ``max_memory``; then CallOutOfMemory;
+                           perhaps not for its own: at first again up to ``crashed`` times
+job killed for memory      alone in the job: the same; beside others: again up to ``crashed`` times, then the same
+job's walltime ended       it had nearly all of it: again with a longer one, up to twice, if the partition has one, then
+                           CallTimedOut; it had a part: again, the second time as if it had all
 job lost in another way    again up to ``lost`` times, then JobLost
 =========================  =====================================================================================
+
+A call that needs more than its jobs have runs again in jobs of another, grown request. Where these cannot be had, it
+ends with the error that it would have ended with (``History.owed``).
 
 Of several rows of a map, nobody knows which one ran: where the table would blame one, each runs again, alone.
 """
@@ -16,16 +22,19 @@ Of several rows of a map, nobody knows which one ran: where the table would blam
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from jobpool.core.events import Death
-from jobpool.core.settings import Retry
+from jobpool.core.growth import longer, roomier
 from jobpool.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost, JobPoolError
-from jobpool.model import Ending, EndingKind, JobId, Request
-from jobpool.units import Memory
+from jobpool.model import Ending, EndingKind, JobId, Limits, Request, Retry
+from jobpool.units import Duration, Memory
 
 __all__ = ["NEVER", "Again", "GiveUp", "History", "Loss", "Place", "decide"]
+
+LONGER_TIMES = 2
+"""A call that never ends would take a walltime of every length in turn: after two it had seven times its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,12 @@ class History:
     lost: int = 0
     crashed: int = 0
     timed_out: int = 0
+    longer: int = 0
+    """Times that it got a longer walltime."""
+    checkpoints: int = 0
+    """Times that it left a checkpoint, from which it goes on. Each is progress: what was lost before counts no more."""
+    owed: JobPoolError | None = None
+    """What it ends with when there is no job for what it needs now."""
     alone: bool = False
     """Rows: one of them may be to blame, so each travels and runs alone."""
 
@@ -44,11 +59,12 @@ NEVER = History()
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where it happened, for the message."""
+    """Where it happened, and what there is elsewhere."""
 
     job: JobId | None
     node: str | None
     request: Request
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +79,8 @@ class Loss:
     """The call had nearly all of the job's walltime."""
     items: int = 1
     """Above 1: rows, of which one ran."""
+    timeout: Duration | None = None
+    """The call's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +88,8 @@ class Again:
     """The call waits again, at the head of the queue, with this history."""
 
     history: History
+    request: Request | None = None
+    """What it needs from now on. None: the same as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +106,14 @@ def decide(loss: Loss, history: History, place: Place, retry: Retry) -> Again | 
     verdict = _verdict(loss, history, place, retry)
     if loss.items == 1:
         return verdict
-    after = verdict.history if isinstance(verdict, Again) else history
+    after = verdict.history if isinstance(verdict, Again) and verdict.request is None else history
     return Again(replace(after, alone=history.alone or after.lost == history.lost))
 
 
 def _verdict(loss: Loss, history: History, place: Place, retry: Retry) -> Again | GiveUp:
     cause = loss.cause
     if isinstance(cause, Death):
-        return _after_death(cause, history, place, retry)
+        return _after_death(cause, history, place, retry, loss.timeout)
     match cause.kind:
         case EndingKind.OUT_OF_MEMORY:
             return _after_job_memory(cause, history, place, retry, alone=loss.alone)
@@ -113,9 +133,14 @@ def _verdict(loss: Loss, history: History, place: Place, retry: Retry) -> Again 
             assert_never(cause.kind)
 
 
-def _after_death(death: Death, history: History, place: Place, retry: Retry) -> Again | GiveUp:
-    if death.out_of_memory:
-        return GiveUp(_killed_for_memory(place, used=death.peak_memory, tail=death.tail))
+def _after_death(
+    death: Death, history: History, place: Place, retry: Retry, timeout: Duration | None
+) -> Again | GiveUp:
+    if death.timed_out:
+        return GiveUp(_too_long(death, place, timeout))
+    if death.out_of_memory and not (death.innocent and history.crashed < retry.crashed):
+        owed = _killed_for_memory(place, _how_memory_ended_it(death), used=death.peak_memory, tail=death.tail)
+        return _grow(owed, history, place, retry, used=death.peak_memory)
     if history.crashed < retry.crashed:
         return Again(replace(history, crashed=history.crashed + 1))
     how = _how_it_died(death)
@@ -135,17 +160,39 @@ def _after_job_memory(ending: Ending, history: History, place: Place, retry: Ret
     # The batch system does not tell which of several calls took the memory: no innocent call fails for it at once.
     if not alone and history.crashed < retry.crashed:
         return Again(replace(history, crashed=history.crashed + 1))
-    return GiveUp(_killed_for_memory(place, words=ending.words, limit=ending.limit))
+    return _grow(_killed_for_memory(place, words=ending.words, limit=ending.limit), history, place, retry)
+
+
+def _grow(error: CallOutOfMemory, history: History, place: Place, retry: Retry, used: int = 0) -> Again | GiveUp:
+    grown = roomier(place.request, used, retry, place.limits)
+    return GiveUp(error) if grown is None else Again(replace(history, owed=error), grown)
+
+
+def _too_long(death: Death, place: Place, timeout: Duration | None) -> CallTimedOut:
+    return CallTimedOut(
+        "the call ran for longer than its timeout",
+        job=place.job,
+        node=place.node,
+        limit=None if timeout is None else str(timeout),
+        tail=death.tail,
+        advice="give it a longer timeout with with_request(timeout=...), or split it into shorter calls",
+    )
 
 
 def _killed_for_memory(
-    place: Place, *, used: int = 0, words: str = "", limit: str | None = None, tail: str = ""
+    place: Place,
+    how: str = "the call was killed because its job was out of memory",
+    *,
+    used: int = 0,
+    words: str = "",
+    limit: str | None = None,
+    tail: str = "",
 ) -> CallOutOfMemory:
     memory, whole = place.request.memory, place.request.job_memory
     asked = None if memory is None else f"{memory} for each worker, {whole} for the job"
     more = Memory(max(used, memory or 0) * 3 // 2)
     return CallOutOfMemory(
-        "the call was killed because its job was out of memory",
+        how,
         job=place.job,
         node=place.node,
         words=words,
@@ -154,6 +201,14 @@ def _killed_for_memory(
         tail=tail,
         advice=f'ask for more memory, for example memory="{more}"' if more else "ask for more memory with memory=",
     )
+
+
+def _how_memory_ended_it(death: Death) -> str:
+    if death.limit is not None:
+        return "the call was stopped because it used more than its worker's memory"
+    if death.child:
+        return "the kernel killed a process that the call had started, because their job was out of memory"
+    return "the call was killed because its job was out of memory"
 
 
 def _after_walltime(ending: Ending, history: History, place: Place, *, whole: bool) -> Again | GiveUp:
@@ -169,7 +224,10 @@ def _after_walltime(ending: Ending, history: History, place: Place, *, whole: bo
         limit=str(walltime) if walltime else ending.limit,
         advice="ask for a longer walltime, or split the call into shorter ones",
     )
-    return GiveUp(error)
+    grown = longer(place.request, place.limits) if history.longer < LONGER_TIMES else None
+    if grown is None:
+        return GiveUp(error)
+    return Again(replace(history, timed_out=0, longer=history.longer + 1, owed=error), grown)
 
 
 def _after_loss(ending: Ending, history: History, place: Place, retry: Retry) -> Again | GiveUp:

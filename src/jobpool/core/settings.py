@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jobpool.model import Limits, Request
+from jobpool.model import Limits, Request, Retry
 
-__all__ = ["CoreSettings", "Retry"]
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often a call may run again after a loss."""
-
-    lost: int = 10
-    """Times that a call may lose its job without fault of its own (preemption, node failure, ...)."""
-    crashed: int = 2
-    """Times that a call's worker may die under it before the call is blamed."""
+__all__ = ["CoreSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from jobpool.core.settings import CoreSettings
 from jobpool.core.staffing import Staffing, jobs_failed
 from jobpool.core.tasks import Calls
 from jobpool.errors import JobPoolError
-from jobpool.model import Ending, EndingKind, JobId, Request
+from jobpool.model import Ending, EndingKind, JobId, Request, Terms
 
 __all__ = ["NOT_NEEDED", "OWN", "PoolState"]
 
@@ -92,6 +92,8 @@ class PoolState:
             self.inquiry.hurry(self.now)
         if not isinstance(after.state, Serving):
             self.calls.close(after.key)
+        if not after.supplies:
+            self.calls.leave(after.key)
         if isinstance(after.state, Silent) and before.connected:
             self.inquiry.hurry(self.now, at_once=True)
         if isinstance(after.state, Closing):
@@ -137,6 +139,12 @@ class PoolState:
         """Forget these calls, and stop them where they are."""
         self.retract(self.calls.cancel(ids))
 
+    def cancel_waiting(self, ids: Iterable[int]) -> None:
+        """Forget these calls, but for rows that run now: those behind them are asked back, to be forgotten then."""
+        harmless, asked = self.calls.unwant(ids)
+        self.cancel_calls(harmless)
+        self.out += map(ev.TakeBack, asked)
+
     def retract(self, at_agents: dict[JobKey, list[int]]) -> None:
         """Tell the agents to drop these calls."""
         for key, ids in at_agents.items():
@@ -156,21 +164,25 @@ class PoolState:
         for call in held:
             whole = call.share >= _WHOLE
             loss = Loss(cause=ending, started=call.started, alone=alone, whole=whole, items=call.items)
-            losses.append((call.id, loss, call.history))
+            losses.append((call.id, loss, call.history, call.terms))
         self.recover(job, losses)
         return tuple(id for call in held for id in range(call.id, call.id + call.items))
 
-    def recover(self, job: Job, losses: list[tuple[int, Loss, History]]) -> None:
+    def recover(self, job: Job, losses: list[tuple[int, Loss, History, Terms]]) -> None:
         """Run these calls again, or give them up."""
         staff = self.staff[job.request]
-        place = Place(job.id, job.node, staff.request)
+        place = Place(job.id, job.node, staff.request, self.settings.limits)
         again: list[tuple[int, History]] = []
+        moved: dict[int, str] = {}
         told: list[int] = []
-        for id, loss, history in losses:
-            verdict = GiveUp(staff.broken) if staff.broken else decide(loss, history, place, self.settings.retry)
+        for id, loss, history, terms in losses:
+            retry = terms.retry or self.settings.retry
+            verdict = GiveUp(staff.broken) if staff.broken else decide(loss, history, place, retry)
             match verdict:
-                case Again(history=history):
+                case Again(history=history, request=request):
                     again.append((id, history))
+                    if request is not None:
+                        moved[id] = self._grown(request, place)
                     if loss.started:
                         told.append(id)
                 case GiveUp(error=error):
@@ -178,8 +190,18 @@ class PoolState:
                     self.fail(range(id, id + loss.items), error, job.key)
                 case _:
                     assert_never(verdict)
-        self.calls.again(again, self.now)
+        self.calls.again(again, self.now, moved)
         self.tell_again(tuple(told))
+
+    def _grown(self, request: Request, place: Place) -> str:
+        """Return the key of a grown request, which is taken into service when it is new."""
+        key = next((key for key, staff in self.staff.items() if staff.request == request and not staff.broken), None)
+        if key is None:
+            key = f"grown {len(self.staff)}"
+            self.add_request(key, request)
+            changes = _difference(place.request, request)
+            self.notice(f"a call needed more than its job had, and runs again with {changes}")
+        return key
 
     def fail(self, ids: Iterable[int], error: JobPoolError, job: JobKey | None = None) -> None:
         """End these calls with this error."""
@@ -195,22 +217,23 @@ class PoolState:
         self.fleet.put(replace(job, proven=True, fruitful=job.fruitful or fruitful))
         self.staff[job.request].served(fruitful=fruitful)
 
-    def demand(self, key: str) -> Demand:
-        """Return what is wanted of a request."""
+    def demand(self, key: str, *, all: bool = False) -> Demand:
+        """Return what is wanted of a request, beside the calls of jobs that end; with ``all``, together with them."""
         own = key == OWN
         return Demand(
-            calls=self.calls.demand(key),
+            calls=self.calls.demand(key, all=all),
             tasks=self.tasks if own else 0,
             min_workers=self.settings.min_workers if own and not self.finishing else 0,
-            max_workers=self.settings.max_workers,
+            max_workers=self.staff[key].max_workers,
             held=self.held if own and not self.finishing else None,
         )
 
-    def add_request(self, key: str, request: Request) -> None:
+    def add_request(self, key: str, request: Request, max_workers: int | None = None) -> None:
         """Take a request into service. One that is known already is ignored."""
         if key not in self.staff:
-            self.staff[key] = Staffing(request)
-            self.calls.open_line(key, self.settings.max_workers)
+            most = self.settings.max_workers if max_workers is None else max_workers
+            self.staff[key] = Staffing(request, most)
+            self.calls.open_line(key, most)
 
     # ------------------------------------------------------------------------------------------------- giving up
 
@@ -218,12 +241,19 @@ class PoolState:
         """Ask for no more jobs for this request, and fail the calls that wait for one."""
         staff = self.staff[request]
         staff.broken = error
-        self.fail(self.calls.clear(request), error, job)
+        self.fail_waiting(request, error, job)
         for other in self.fleet.of(request):
             if not other.connected:
                 self.observe(other, Dropped(self.now, NOT_NEEDED))
         if all(other.broken for other in self.staff.values()):
             self._break(error)
+
+    def fail_waiting(self, request: str, error: JobPoolError, job: JobKey | None = None) -> None:
+        """Fail the calls that wait for a worker of this request."""
+        plain, owing = self.calls.clear(request)
+        self.fail(plain, error, job)
+        for ids, owed in owing:
+            self.fail(ids, owed, job)
 
     def break_all(self, error: JobPoolError, job: JobKey) -> None:
         """Fail everything with this error: the pool cannot go on."""
@@ -246,6 +276,11 @@ class PoolState:
         if text not in self.notices:
             self.notices.append(text)
             self.out.append(ev.Notice(text, warning))
+
+
+def _difference(before: Request, after: Request) -> str:
+    changes = (("memory", before.memory, after.memory), ("walltime", before.walltime, after.walltime))
+    return ", ".join(f"{name}={new} (before: {old or 'not set'})" for name, old, new in changes if old != new)
 
 
 def _ending(job: Job) -> Ending:

@@ -7,7 +7,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from jobpool.batch.base import BatchSystem, Doubtful, JobScript, NoAccounting, Refused, Submitted, Unanswered
 from jobpool.core import events as e
@@ -15,6 +18,7 @@ from jobpool.home import PoolDirectory
 from jobpool.model import JobId, Limits, Request
 from jobpool.server import shell
 from jobpool.server.spec import Spec
+from jobpool.units import Memory
 from jobpool.versions import python_path
 
 __all__ = ["Asking", "read_limits", "tail"]
@@ -140,8 +144,11 @@ class Asking:
 
 
 async def read_limits(system: BatchSystem) -> Limits:
-    """Read the site's limits, all commands at once."""
-    return system.parse_limits(await asyncio.gather(*map(shell.run, system.limits())))
+    """Read the site's limits, all commands at once. Of the local system, this machine's memory is what it has."""
+    limits = system.parse_limits(await asyncio.gather(*map(shell.run, system.limits())))
+    if system.name == "local":
+        return replace(limits, max_memory=Memory(psutil.virtual_memory().total))
+    return limits
 
 
 def tail(path: Path) -> str:

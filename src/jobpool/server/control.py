@@ -18,8 +18,9 @@ import json
 import logging
 import math
 import os
+import pickle
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 from jobpool.batch.base import BatchSystem
@@ -30,7 +31,7 @@ from jobpool.core.settings import CoreSettings
 from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
 from jobpool.home import PoolDirectory, process_started
 from jobpool.link import Link
-from jobpool.model import Call, JobId, Limits, Request
+from jobpool.model import PLAIN, Call, JobId, Limits, Request, Terms
 from jobpool.server import channel
 from jobpool.server.agents import Agents
 from jobpool.server.asking import Asking, tail
@@ -56,7 +57,11 @@ class Control:
     def __init__(self, directory: PoolDirectory, spec: Spec, system: BatchSystem, limits: Limits) -> None:
         self._directory, self._spec, self._system = directory, spec, system
         self._loop = asyncio.get_running_loop()
-        self._requests = {"": spec.settings.request}
+        self._limits = limits
+        self._kinds: dict[str, tuple[str, Terms]] = {"": ("", PLAIN)}
+        """By key, for each kind of calls: the key of its request, and its terms."""
+        self._requests = {(spec.settings.request, spec.settings.max_workers): ""}
+        """The keys of requests. Kinds that differ in their terms alone share jobs."""
         self._core = Core(settings=_core_settings(directory, spec, system, limits), now=self._loop.time())
         self._clients = channel.Clients()
         self._asking = Asking(directory, spec, system, self.tell)
@@ -161,7 +166,7 @@ class Control:
             case e.Fail(ids, error, job):
                 self._spawn(self._fail(ids, error, job), name="fail")
             case e.SubmitJobs(submission, request, count):
-                self._spawn(self._asking.submit(submission, self._requests[request], count))
+                self._spawn(self._asking.submit(submission, request, count))
             case e.Poll(names):
                 self._spawn(self._asking.poll(names))
             case e.Account(names):
@@ -303,16 +308,10 @@ class Control:
                 self.stop(why)
             case ("functions", functions) if number is not None:
                 self._agents.define(functions)
-            case ("calls", request, calls) if number is not None:
-                self.tell(
-                    e.CallsArrived(
-                        now,
-                        tuple(
-                            Call(channel.global_id(number, id), function, payload, request, *rows)
-                            for id, function, payload, *rows in calls
-                        ),
-                    )
-                )
+            case ("ask", reference, "kind", key, pickled):
+                link.send("answer", reference, self._add_kind(key, *pickle.loads(pickled)))
+            case ("calls", kind, calls) if number is not None:
+                self.tell(e.CallsArrived(now, tuple(self._calls(number, kind, calls))))
             case ("cancel", ids) if number is not None:
                 self.tell(e.CallsCancelled(now, tuple(channel.global_id(number, id) for id in ids)))
             case ("cancel rows", spans) if number is not None:
@@ -324,6 +323,26 @@ class Control:
                 self.tell(e.ShutdownAsked(now, cancel_waiting=cancel_waiting, kill=kill))
             case _:
                 log.error("something unknown was said: %r", message[:1])
+
+    def _add_kind(self, key: str, request: Request, max_workers: int, terms: Terms) -> Any:
+        """Take a kind of calls into service, or return the error that says why the site would refuse its jobs."""
+        try:
+            self._system.directives(request)
+            refuse_what_cannot_run(request, self._limits)
+        except JobPoolError as error:
+            return error.as_data()
+        asked = request, max_workers
+        if asked not in self._requests:
+            self._requests[asked] = f"request {len(self._requests)}"
+            self.tell(e.RequestAdded(self._loop.time(), self._requests[asked], request, max_workers))
+        self._kinds[key] = self._requests[asked], terms
+        return None
+
+    def _calls(self, number: int, kind: str, calls: Sequence[Sequence[Any]]) -> Iterator[Call]:
+        request, terms = self._kinds[kind]
+        for id, function, payload, *rows in calls:
+            skip, count = rows or (0, 0)
+            yield Call(channel.global_id(number, id), function, payload, request, skip, count, terms)
 
     def _closed(self, link: Link, error: BaseException | None) -> None:
         if link in self._agents:
@@ -340,7 +359,7 @@ class Control:
             "system": self._system.name,
             "host": os.uname().nodename,
             "pid": os.getpid(),
-            **self._core.snapshot().as_data(),
+            **self._core.snapshot(self._loop.time()).as_data(),
             "notices": [list(notice) for notice in self._notices],
         }
 
@@ -363,6 +382,7 @@ def _core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, li
         min_workers=settings.min_workers,
         idle_timeout=math.inf if settings.idle_timeout is None else float(settings.idle_timeout),
         settle=system.settle,
+        retry=spec.retry,
     )
 
 

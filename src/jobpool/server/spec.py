@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobpool.config import Settings
 from jobpool.home import PoolDirectory
+from jobpool.model import Retry
 
 __all__ = ["Spec"]
 
@@ -20,6 +21,7 @@ class Spec:
     system: str
     """Name of the batch system; never ``auto``."""
     initializer: bytes | None
+    retry: Retry = field(default_factory=Retry)
     sys_path: tuple[str, ...]
     working_directory: str
     umask: int

@@ -5,7 +5,7 @@
     submit ─► queue ─► worker 0 (Place, Channel) ◄─socket─► child process ─┐ forked by, and
     occupy ─►       └► worker 1 ...              ◄─socket─► child process ─┤ deaths told by
     retract, close                                                         │
-    report ◄─ Reporter ◄─ results, deaths ◄─ Nursery ◄─ control socket ── fork-server
+    report ◄─ Reporter ◄─ results, deaths ◄─ Births ◄─ Nursery ◄─socket─ fork-server
 
 A bundle is for one worker, in order. The agent knows which call of it runs without being told: the first one that is
 not done. So a worker's death costs that call alone; the others of the bundle go to the head of the queue again.
@@ -15,25 +15,33 @@ Which one of several rows runs stands on the worker's page. All methods belong t
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import count
 from typing import Any
 
-from jobpool.core.events import Death, Outcome
+from jobpool.core.events import Outcome
 from jobpool.model import Call, Usage
 from jobpool.units import Memory
-from jobpool.worker.binding import scrub
-from jobpool.worker.cgroup import OomCounter
-from jobpool.worker.channel import Channel
-from jobpool.worker.nursery import Exit, Nursery, describe, open_log
-from jobpool.worker.page import ORDERED, Page, make
-from jobpool.worker.place import Place, State
-from jobpool.worker.reports import CannotStart, Cut, Died, Done, InitializerError, Report, Reporter, Returned, Started
+from jobpool.worker import causes
+from jobpool.worker.births import EXIT_WITHIN, Births
+from jobpool.worker.checkpoints import SLOW, Checkpointed, Checkpoints, NoCheckpoint
+from jobpool.worker.guard import Guard
+from jobpool.worker.kills import Kills
+from jobpool.worker.nursery import Exit
+from jobpool.worker.page import ORDERED
+from jobpool.worker.place import Over, Place, State
+from jobpool.worker.reports import (
+    CannotStart,
+    Cut,
+    Died,
+    Done,
+    InitializerError,
+    Report,
+    Reporter,
+    Returned,
+    Started,
+)
 from jobpool.worker.settings import WorkerSettings
 from jobpool.worker.watch import Watch
 
@@ -50,12 +58,6 @@ __all__ = [
     "WorkerSettings",
 ]
 
-FAILED_STARTS = 3
-"""Workers or fork-servers that may die one after the other before a worker is ready; then another try mends nothing."""
-
-EXIT_WITHIN = 5.0
-"""Seconds for a worker to end by itself (``atexit``, threads that it waits for) before it is killed."""
-
 
 class Crew:
     """A job's workers. ``report`` is called in the loop's thread with all that happens to calls."""
@@ -67,9 +69,8 @@ class Crew:
         self._queue: deque[deque[Call] | asyncio.Future[None]] = deque()
         self._idle: list[Place] = []
         self._taken: list[Place] = []
-        self._places: dict[int, Place] = {}  # by token; those too whose process is on its way out
-        self._tokens = count()
-        self._failed_starts = 0
+        self._births = Births(settings, self, wanted=lambda: not self._stopping)
+        self._places = self._births.places
         self._stopping = False
         self._changed = asyncio.Event()
 
@@ -81,14 +82,12 @@ class Crew:
         self._loop = asyncio.get_running_loop()
         self._reporter = Reporter(self._report, self._loop)
         self._watch = Watch(self._loop, self._busy, self._runs_long)
-        self._oom = OomCounter()
-        self._start_nursery()
-        try:
-            for number in range(self._settings.size):
-                self._fork(number)
-        except OSError:
-            await self.close(drain=False)
-            raise
+        self._kills = Kills(self._loop, self._busy, self._has_lost_a_process)
+        self._guard = Guard(
+            self._loop, self._busy, self._kills, limit=self._settings.memory, over=self._has_too_much_memory
+        )
+        self._checkpoints = Checkpoints(self._loop, self._busy)
+        await self._births.start()
 
     @property
     def memory(self) -> dict[int, int]:
@@ -148,7 +147,7 @@ class Crew:
             head, rest = call.cut(at)
             place.calls[place.calls.index(call)] = head
             back.insert(0, rest)
-        place.skip([call.id for call in back])
+        place.skip([call.id for call in back], self._loop.time())
         self._reporter.returned(*(call.id for call in back))
         place.channel.send("retract", [(call.id, call.id + call.items) for call in back])
         if place.state is State.BUSY and not place.calls:
@@ -180,6 +179,26 @@ class Crew:
             self._free(place)
             self._dispatch()
 
+    def stop(self) -> None:
+        """Begin no more calls: those that have not begun are reported as returned."""
+        self._stop_queue()
+        for place in self._busy():
+            self._take_back_from(place)
+
+    def ask_for_checkpoints(self) -> None:
+        """Let the calls that run and can leave a checkpoint do so, from now on."""
+        self._checkpoints.ask()
+
+    async def last_checkpoints(self, seconds: float) -> None:
+        """Wait so long for the checkpoints of the calls that run, and begin no others: the job is being ended."""
+        self.stop()
+        self._checkpoints.ask()
+        await self._until(lambda: not self._checkpoints.pending, min(SLOW, seconds))
+        if self._checkpoints.pending:
+            words = f"checkpoint() has not returned within {SLOW:g} s of the signal that ends the job"
+            self._reporter.other(NoCheckpoint(f"{words}; the batch system may not wait for it any longer"))
+            await self._until(lambda: not self._checkpoints.pending, seconds - SLOW)
+
     async def close(self, *, drain: bool) -> None:
         """End all workers and whatever they started. ``drain``: calls that run may finish first.
 
@@ -187,23 +206,20 @@ class Crew:
         """
         self._stop_queue()
         if drain:
-            for place in self._busy():
-                self._take_back_from(place)
+            self.stop()
             await self._until(lambda: not self._busy())
         self._reporter.returned(*(call.id for place in self._busy() for call in place.calls))
         busy = self._busy()
         for place in list(self._places.values()):
             if place in busy:
                 place.calls.clear()
-                self._nursery.kill(place.token)
+                self._births.kill(place)
             place.channel.close()
         if drain:
             await self._until(lambda: not self._places, EXIT_WITHIN)
-        self._watch.close()
-        await self._nursery.close()
-        for place in self._places.values():
-            place.close()
-        self._places.clear()
+        for watcher in (self._watch, self._guard, self._kills, self._checkpoints):
+            watcher.close()
+        await self._births.close()
         self._reporter.flush()
 
     # ------------------------------------------------------------------------------------------------- queue
@@ -232,7 +248,8 @@ class Crew:
             place.defined.add(key)
         run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
         place.channel.send("run", run)
-        self._watch.soon()
+        self._watch_over(place)
+        self._guard.soon(place)
 
     def _first_of(self, bundle: deque[Call], most: int) -> list[Call]:
         """Take so many calls, or rows, from a bundle."""
@@ -255,20 +272,10 @@ class Crew:
         place.state = State.IDLE
         limit = self._settings.max_tasks_per_child
         if limit is not None and place.served >= limit:
-            self._let_go(place)
-            self._replace(place)
+            self._births.let_go(place)
+            self._births.replace(place)
         elif not place.taken:
             self._idle.append(place)
-
-    def _let_go(self, place: Place) -> None:
-        """Have a worker end by itself, and see that it does."""
-        place.state = State.LEAVING
-        place.close()
-        self._loop.call_later(EXIT_WITHIN, self._kill_if_there, place.token)
-
-    def _kill_if_there(self, token: int) -> None:
-        if token in self._places:
-            self._nursery.kill(token)
 
     def _stop_queue(self) -> None:
         self._stopping = True
@@ -299,7 +306,7 @@ class Crew:
         # Rows are short: the worker is asked to stop after the one that runs, and killed when that one is long.
         if place.calls and place.calls[0].id in ids and not place.calls[0].rows:
             place.killed.add(place.calls[0].id)
-            self._nursery.kill(place.token)
+            self._births.kill(place)
         place.retracted |= ids
         place.announce()
         waiting = [call for call in place.calls if call.id in ids - place.killed]
@@ -311,22 +318,32 @@ class Crew:
         self._reporter.started(current)
         if current in place.retracted and current not in place.killed:
             place.killed.add(current)
-            self._nursery.kill(place.token)
+            self._births.kill(place)
 
     # ---------------------------------------------------------------------------------------- what workers say
 
-    def _hear(self, place: Place, messages: list[Any]) -> None:
+    def hear(self, place: Place, messages: list[Any]) -> None:
+        """Take what a worker says."""
         for message in messages:
             match message:
                 case ("done", *fields):
                     self._done(place, *fields)
                 case ("skipped", ids):
                     here = [call.id for call in place.calls if call.id in ids]  # others were taken back before
-                    place.skip(here)
+                    if place.skip(here, self._loop.time()):
+                        self._watch_over(place)
                     self._reporter.returned(*here)
+                case ("checkpoint", id, payload):
+                    self._checkpointed(place, id, payload)
+                case ("no checkpoint", id, words):
+                    self._checkpoints.failed(id)
+                    self._changed.set()
+                    self._reporter.other(NoCheckpoint(words))
                 case ("ready",):
-                    self._failed_starts = 0
+                    self._births.ready()
                     self._free(place)
+                case ("grown", *fields):
+                    self._has_grown(place, *fields)
                 case ("failed", words, exception):
                     self._initializer_failed(place, words, exception)
         if place.state is State.BUSY and not place.calls:
@@ -337,69 +354,50 @@ class Crew:
         self, place: Place, id: int, rows: int, ok: bool, payload: bytes,
         wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
     ) -> None:  # fmt: skip
+        if not ok and place.told and self._kills.had_child(place):
+            death = causes.lost_a_process(place, self._settings)
+            place.finish(id, rows, self._loop.time(), log_end)
+            self._reporter.other(Died(id, death))
+            return
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, rows, self._loop.time(), log_end)
         # Not the last but one: who waits for this result to submit the next call shall do so before the worker is free.
         more = len(place.calls) > 1 or len(self._queue) > self._settings.size
         self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
         if place.calls:
-            self._watch.soon()
+            self._watch_over(place)
+
+    def _watch_over(self, place: Place) -> None:
+        """Look after a call that begins."""
+        self._watch.soon()
+        call = place.calls[0]
+        if call.timeout is not None:
+            place.alarm = self._loop.call_later(call.timeout, self._overdue, place, call.id)
+
+    def _overdue(self, place: Place, id: int) -> None:
+        if place.token in self._places and place.calls and place.calls[0].id == id:
+            place.over = Over(id, late=True)
+            self._births.kill(place)
+
+    def _checkpointed(self, place: Place, id: int, payload: bytes) -> None:
+        """Take note that a call goes on elsewhere. Its process ends by itself; what is behind it is queued again."""
+        if place.calls and place.calls[0].id == id:
+            call = place.calls.popleft()
+            if call.rows > 1:
+                self._reporter.cut(id, 1)
+                place.calls.appendleft(call.cut(1)[1])
+            place.killed.add(id)
+            self._reporter.other(Checkpointed(id, payload))
 
     def _initializer_failed(self, place: Place, words: str, exception: bytes) -> None:
         if not self._stopping:
             self._stop_queue()
-            self._reporter.other(InitializerError(_with_tail(words, place), exception))
+            self._reporter.other(InitializerError(place.with_tail(words), exception))
 
-    # --------------------------------------------------------------------------------------- births and deaths
+    # ------------------------------------------------------------------------------------------------- deaths
 
-    def _start_nursery(self) -> None:
-        settings = self._settings
-        self._nursery = Nursery(self)
-        self._nursery.start(
-            environment={**scrub(os.environ), **settings.environment},
-            working_directory=settings.working_directory,
-            sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
-            initializer=settings.initializer,
-            umask=settings.umask,
-            log=settings.log_directory / "fork-server.log",
-        )
-
-    def _fork(self, number: int) -> Place:
-        """Ask for a fresh worker. Raises ``OSError`` when it can have no log or no channel."""
-        settings, token = self._settings, next(self._tokens)
-        path = settings.log_directory / f"worker-{number}.log"
-        ours, theirs = socket.socketpair()
-        with open_log(path) as log:
-            page = make()
-            start = os.fstat(log.fileno()).st_size
-            place = Place(token=token, number=number, log=path, log_start=start, page=Page(page))
-            cpus = list(settings.cpus[number]) if settings.cpus else []
-            devices = dict(settings.devices[number]) if settings.devices else {}
-            self._nursery.fork(token, theirs, os.dup(log.fileno()), page, cpus=cpus, environment=devices)
-        place.channel = Channel(ours, lambda messages: self._hear(place, messages), lambda: self._hung_up(place))
-        self._places[token] = place
-        return place
-
-    def _hung_up(self, place: Place) -> None:
-        # The worker is dying, or a call closed or garbled the channel: either way it can do no more.
-        self._nursery.kill(place.token)
-
-    def forked(self, token: int, pid: int) -> None:
-        """Take note of a worker's process id."""
-        if place := self._places.get(token):
-            place.pid = pid
-
-    def refused(self, token: int, words: str) -> None:
-        """Take note that the system made no process for a worker."""
-        if place := self._places.pop(token, None):
-            place.close()
-            self._no_start(place, f"no process could be started: {words}")
-
-    def died(self, token: int, how: Exit) -> None:
+    def bury(self, place: Place, how: Exit) -> None:
         """Find out what a death cost, report it, and replace the worker."""
-        place = self._places.pop(token, None)
-        if place is None:
-            return
         self._changed.set()
         if place in self._idle:
             self._idle.remove(place)
@@ -407,19 +405,15 @@ class Crew:
         place.close()
         if place.state is State.LEAVING:
             return
-        self._settle(place, how)
-        if self._stopping:
-            return
-        if place.state is State.STARTING:
-            self._no_start(place, f"a worker ended with {describe(how)} before it was ready")
-        else:
-            self._replace(place)
-        self._dispatch()
-
-    def _settle(self, place: Place, how: Exit) -> None:
-        """Report what became of a dead worker's calls; those that had not started are queued again."""
         if not place.killed:
             self._blame(place, how)
+        self._settle(place)
+        if not self._stopping:
+            self._births.succeed(place, how)
+            self._dispatch()
+
+    def _settle(self, place: Place) -> None:
+        """Report what becomes of the calls of a worker that runs none any more; they are queued again."""
         # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
         unwanted = place.killed | place.retracted
         returned = [call.id for call in place.calls if call.id in unwanted or self._stopping]
@@ -429,63 +423,52 @@ class Crew:
         place.calls.clear()
 
     def _blame(self, place: Place, how: Exit) -> None:
+        over = place.over
+        if over is not None and (not place.calls or place.calls[0].id != over.call):
+            return  # killed for a call that ended just before: whatever runs now is not to blame
         culprit = place.calls.popleft() if place.calls else None
         if culprit is None and self._stopping:
             return
-        death = Death(
-            exit_code=how.exit_code,
-            signal=how.signal,
-            out_of_memory=how.signal == signal.SIGKILL and self._oom.rose(),
-            peak_memory=max(how.peak_memory, place.peak),
-            tail=place.tail(),
-        )
+        if over is None:
+            killed = how.signal == signal.SIGKILL and self._kills.was_worker()
+            death = causes.died(place, how, self._settings, killed=killed)
+        else:
+            death = causes.stopped(place, how, self._settings)
+            if remark := causes.left_behind(place):
+                self._reporter.other(remark)
         self._reporter.other(Died(culprit.id if culprit else None, death))
 
-    def _replace(self, place: Place) -> None:
-        try:
-            fresh = self._fork(place.number)
-        except OSError as reason:  # the disk with the logs is full, no descriptors are left, ...
-            self._give_up(f"a worker could not be replaced: {reason}")
-            return
-        if place.taken:  # whoever took the place still has it
+    def replaced(self, old: Place, fresh: Place) -> None:
+        """Let whoever took the place of a worker have that of its successor."""
+        if old.taken:
             fresh.taken = True
-            self._taken[self._taken.index(place)] = fresh
+            self._taken[self._taken.index(old)] = fresh
 
-    def _no_start(self, place: Place, words: str) -> None:
-        if self._may_try_again(_with_tail(words, place)):
-            self._replace(place)
-
-    def _may_try_again(self, words: str) -> bool:
-        """Count a failed start, and give up when there were too many without a success between them."""
-        self._failed_starts += 1
-        if self._failed_starts >= FAILED_STARTS:
-            self._give_up(words)
-        return not self._stopping
-
-    def _give_up(self, words: str) -> None:
+    def give_up(self, words: str) -> None:
+        """Stop: no worker can be brought up."""
         if not self._stopping:
             self._stop_queue()
             self._reporter.other(CannotStart(words))
 
-    def lost(self, words: str) -> None:
-        """Take note that the fork-server died, and all workers with it; start again."""
-        places = list(self._places.values())
-        if self._may_try_again(words):
-            try:
-                self._start_nursery()
-            except OSError as reason:
-                self._give_up(f"{words}, and a new one could not be started: {reason}")
-        for place in places:
-            if place.pid is not None:
-                with contextlib.suppress(ProcessLookupError):  # the kernel has killed it; this is for what it started
-                    os.killpg(place.pid, signal.SIGKILL)
-            if place.state is State.STARTING and not self._stopping:
-                del self._places[place.token]
-                place.close()
-                self._replace(place)
-            else:
-                self.died(place.token, Exit(signal=signal.SIGKILL))
+    # ------------------------------------------------------------------------------------------------- memory
 
+    def _has_too_much_memory(self, place: Place) -> None:
+        """Kill a worker that is above its limit, before the kernel kills for it whom it likes."""
+        place.stop_for(self._settings.memory)
+        self._births.kill(place)
 
-def _with_tail(words: str, place: Place) -> str:
-    return "\n".join(filter(None, (words, place.tail())))
+    def _has_lost_a_process(self, place: Place) -> None:
+        """Kill a worker whose call goes on, or waits for ever, without a process that the kernel killed for memory."""
+        place.stop_for(None)
+        self._births.kill(place)
+
+    def _has_grown(self, place: Place, function: str, by: int, calls: int) -> None:
+        """Replace a worker that holds too much of what its calls have left; it runs no other one."""
+        self._reporter.other(causes.grown(function, by, calls, self._settings))
+        self._settle(place)
+        if place in self._idle:
+            self._idle.remove(place)
+        self._births.let_go(place)
+        self._changed.set()
+        if not self._stopping:
+            self._births.replace(place)

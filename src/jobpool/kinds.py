@@ -1,0 +1,101 @@
+"""Kinds of calls: what a call of a pool, or of a view of it, needs, and the terms that hold for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from jobpool.config_settings import SETTINGS, did_you_mean
+from jobpool.errors import ConfigError
+from jobpool.model import PLAIN, Request, Retry, Terms
+from jobpool.units import Duration
+
+__all__ = ["Kind"]
+
+_OF_REQUEST = tuple(field.name for field in fields(Request))
+_OF_TERMS = tuple(field.name for field in fields(Terms))
+_SIZES = ("cores", "memory", "gpus")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the calls of one executor have in common."""
+
+    request: Request
+    max_workers: int
+    terms: Terms = PLAIN
+    own: bool = True
+    """It is the pool's own."""
+
+    @property
+    def key(self) -> str:
+        """What the server knows it by. The same for kinds that are alike; empty for the pool's own."""
+        if self.own:
+            return ""
+        return hashlib.sha256(repr((self.request, self.max_workers, self.terms)).encode()).hexdigest()[:16]
+
+    def changed(self, changes: Mapping[str, Any], *, system: str) -> Kind:
+        """Return this kind with changes, as ``with_request`` takes them. Raises ``ConfigError`` with all problems."""
+        problems: list[str] = []
+        read: dict[str, Any] = {}
+        for name, value in changes.items():
+            try:
+                read[name] = _read(name, value)
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError.from_problems(problems)
+        request = replace(self.request, **_only(read, _OF_REQUEST))
+        max_workers = read.get("max_workers") or self.max_workers
+        if "workers_per_job" not in read:
+            request, max_workers = self._fitted(request, max_workers, given=read, system=system)
+        request = replace(request, workers_per_job=min(request.workers_per_job, max_workers))
+        return Kind(request, max_workers, replace(self.terms, **_only(read, _OF_TERMS)), own=False)
+
+    def _fitted(
+        self, request: Request, max_workers: int, *, given: Mapping[str, Any], system: str
+    ) -> tuple[Request, int]:
+        """Choose how many workers share a job, and on this machine how many there are."""
+        if system != "local":
+            # Jobs of many workers, each of twice the size, may fit no node; one always does if any does.
+            alone = any(name in given for name in _SIZES)
+            return (replace(request, workers_per_job=1) if alone else request), max_workers
+        if "max_workers" not in given:
+            max_workers = max(1, self.max_workers * self.request.cores // request.cores)
+        return replace(request, workers_per_job=max_workers), max_workers
+
+
+def _only(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _read(name: str, value: Any) -> Any:
+    """Return the value in its type. Raises ``ValueError`` with a sentence that names it."""
+    if name not in (*_OF_REQUEST, *_OF_TERMS, "max_workers"):
+        known = (*_OF_REQUEST, *_OF_TERMS, "max_workers")
+        raise ValueError(f"with_request knows no {name}={did_you_mean(name, known) or did_you_mean(name)}")
+    try:
+        if name == "retry":
+            return _retry(value)
+        if name in _OF_TERMS:
+            return None if value is None else _positive(value)
+        setting = SETTINGS[name]
+        return None if value is None and setting.optional else setting.read(value, Path.cwd())
+    except ValueError as error:
+        raise ValueError(f"{name}={value!r} cannot be used: {error}") from None
+
+
+def _retry(value: Any) -> Retry | None:
+    if not isinstance(value, Retry | None):
+        raise ValueError("it must be a jobpool.Retry, or None")
+    return value
+
+
+def _positive(value: Any) -> Duration:
+    time = Duration.parse(value)
+    if time <= 0:
+        raise ValueError("it must be above 0")
+    return time

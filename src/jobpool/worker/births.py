@@ -1,0 +1,195 @@
+"""Workers come and go: brings them up, replaces those that are gone, and gives up when none can be brought up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Protocol
+
+from jobpool.worker.binding import scrub
+from jobpool.worker.channel import Channel
+from jobpool.worker.nursery import Exit, Nursery, describe, open_log
+from jobpool.worker.page import Page, make
+from jobpool.worker.place import Place, State
+from jobpool.worker.settings import WorkerSettings
+
+__all__ = ["EXIT_WITHIN", "Births", "Parent"]
+
+FAILED_STARTS = 3
+"""Workers or fork-servers that may die one after the other before a worker is ready; then another try mends nothing."""
+
+EXIT_WITHIN = 5.0
+"""Seconds for a worker to end by itself (``atexit``, threads that it waits for) before it is killed."""
+
+
+class Parent(Protocol):
+    """Who has the workers. All methods are called in the loop's thread."""
+
+    def hear(self, place: Place, messages: list[Any]) -> None:
+        """Take what a worker says."""
+        ...
+
+    def bury(self, place: Place, how: Exit) -> None:
+        """Take note that a worker's process is gone; call :meth:`Births.succeed` if another shall take its place."""
+        ...
+
+    def replaced(self, old: Place, fresh: Place) -> None:
+        """Take note that a fresh worker is on its way for one that is gone or leaves."""
+        ...
+
+    def give_up(self, words: str) -> None:
+        """Take note that no worker can be brought up."""
+        ...
+
+
+class Births:
+    """The processes of a crew's workers, and the fork-server that makes them."""
+
+    def __init__(self, settings: WorkerSettings, parent: Parent, *, wanted: Callable[[], bool]) -> None:
+        self._settings, self._parent = settings, parent
+        self._wanted = wanted  # False: the crew stops, and no worker is started any more
+        self._tokens = count()
+        self._failed_starts = 0
+        self.places: dict[int, Place] = {}
+        """By token; those too whose process is on its way out."""
+
+    async def start(self) -> None:
+        """Start the fork-server and ask it for all workers. Raises ``OSError``."""
+        self._start_nursery()
+        try:
+            for number in range(self._settings.size):
+                self._fork(number)
+        except OSError:
+            await self.close()
+            raise
+
+    @property
+    def server_pid(self) -> int:
+        """The fork-server's process."""
+        return self._nursery.pid
+
+    def ready(self) -> None:
+        """Take note that a worker has come up."""
+        self._failed_starts = 0
+
+    def kill(self, place: Place) -> None:
+        """Have a worker killed, with all that it started. Its death is told like any other."""
+        self._nursery.kill(place.token)
+
+    def let_go(self, place: Place) -> None:
+        """Have a worker end by itself, and see that it does."""
+        place.state = State.LEAVING
+        place.close()
+        asyncio.get_running_loop().call_later(EXIT_WITHIN, self._kill_if_there, place)
+
+    def replace(self, place: Place) -> None:
+        """Bring up a fresh worker for one that is gone or leaves."""
+        try:
+            fresh = self._fork(place.number)
+        except OSError as reason:  # the disk with the logs is full, no descriptors are left, ...
+            self._parent.give_up(f"a worker could not be replaced: {reason}")
+            return
+        self._parent.replaced(place, fresh)
+
+    def succeed(self, place: Place, how: Exit) -> None:
+        """Bring up a fresh worker for one that died, unless that mends nothing."""
+        if place.state is State.STARTING:
+            self._no_start(place, f"a worker ended with {describe(how)} before it was ready")
+        else:
+            self.replace(place)
+
+    async def close(self) -> None:
+        """Kill all workers and whatever they started, and wait until nothing of it is left."""
+        await self._nursery.close()
+        for place in self.places.values():
+            place.close()
+        self.places.clear()
+
+    # ------------------------------------------------------------------------------------------ of the fork-server
+
+    def forked(self, token: int, pid: int) -> None:
+        """Take note of a worker's process id."""
+        if place := self.places.get(token):
+            place.pid = pid
+
+    def refused(self, token: int, words: str) -> None:
+        """Take note that the system made no process for a worker."""
+        if place := self.places.pop(token, None):
+            place.close()
+            self._no_start(place, f"no process could be started: {words}")
+
+    def died(self, token: int, how: Exit) -> None:
+        """Take note of a worker's death."""
+        if place := self.places.pop(token, None):
+            self._parent.bury(place, how)
+
+    def lost(self, words: str) -> None:
+        """Take note that the fork-server died, and all workers with it; start again."""
+        places = list(self.places.values())
+        if self._may_try_again(words):
+            try:
+                self._start_nursery()
+            except OSError as reason:
+                self._parent.give_up(f"{words}, and a new one could not be started: {reason}")
+        for place in places:
+            if place.pid is not None:
+                with contextlib.suppress(ProcessLookupError):  # the kernel has killed it; this is for what it started
+                    os.killpg(place.pid, signal.SIGKILL)
+            if place.state is State.STARTING and self._wanted():
+                del self.places[place.token]
+                place.close()
+                self.replace(place)
+            else:
+                self.died(place.token, Exit(signal=signal.SIGKILL))
+
+    # ---------------------------------------------------------------------------------------------------- starting
+
+    def _start_nursery(self) -> None:
+        settings = self._settings
+        self._nursery = Nursery(self)
+        self._nursery.start(
+            environment={**scrub(os.environ), **settings.environment},
+            working_directory=settings.working_directory,
+            sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
+            initializer=settings.initializer,
+            umask=settings.umask,
+            max_memory_growth=settings.max_memory_growth,
+            log=settings.log_directory / "fork-server.log",
+        )
+
+    def _fork(self, number: int) -> Place:
+        """Ask for a fresh worker. Raises ``OSError`` when it can have no log or no channel."""
+        settings, token = self._settings, next(self._tokens)
+        path = settings.log_directory / f"worker-{number}.log"
+        ours, theirs = socket.socketpair()
+        with open_log(path) as log:
+            page = make()
+            start = os.fstat(log.fileno()).st_size
+            place = Place(token=token, number=number, log=path, log_start=start, page=Page(page))
+            cpus = list(settings.cpus[number]) if settings.cpus else []
+            devices = dict(settings.devices[number]) if settings.devices else {}
+            self._nursery.fork(token, theirs, os.dup(log.fileno()), page, cpus=cpus, environment=devices)
+        # Lost: the worker is dying, or a call closed or garbled the channel; either way it can do no more.
+        place.channel = Channel(ours, lambda messages: self._parent.hear(place, messages), lambda: self.kill(place))
+        self.places[token] = place
+        return place
+
+    def _no_start(self, place: Place, words: str) -> None:
+        if self._may_try_again(place.with_tail(words)):
+            self.replace(place)
+
+    def _may_try_again(self, words: str) -> bool:
+        """Count a failed start, and give up when there were too many without a success between them."""
+        self._failed_starts += 1
+        if self._failed_starts >= FAILED_STARTS:
+            self._parent.give_up(words)
+        return self._wanted()
+
+    def _kill_if_there(self, place: Place) -> None:
+        if place.token in self.places:
+            self.kill(place)
