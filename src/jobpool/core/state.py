@@ -116,6 +116,8 @@ class PoolState:
             self.decide_calls(after, _ending(after))
         if after.over and not before.over:
             self._mourn(after)
+        if isinstance(after.state, Ended) and after.state.ending.source == "absence" and not before.over:
+            self._suspect(after)
         unwanted = self.closing is not None or self.staff[after.request].broken is not None
         if unwanted and isinstance(after.state, Pending | Starting):
             self.observe(after, Dropped(self.now, NOT_NEEDED))
@@ -126,6 +128,12 @@ class PoolState:
         again = isinstance(before.state, Closing) and before.state.since == state.since
         if after.id is not None and (not again or before.id is None):
             self.cancels[after.id] = None
+
+    def _suspect(self, job: Job) -> None:
+        """Cancel a job that is only known not to be shown any more: the queue may be wrong, and show it again."""
+        self.fleet.ghosts[job.key.submission] = None
+        if job.id is not None:
+            self.cancels[job.id] = None
 
     def flush_cancels(self) -> None:
         """Cancel all jobs that were given up in this step, in one command."""
