@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobpool.checking import check
     from jobpool.errors import (
         BatchSystemUnavailable,
         CallCrashed,
@@ -58,6 +59,7 @@ __all__ = [
     "PoolBroken",
     "RequestRefused",
     "Retry",
+    "check",
     "register_joblib",
 ]
 
@@ -69,6 +71,7 @@ _HOMES = {
     "Memory": "jobpool.units",
     "Pool": "jobpool.pool",
     "Retry": "jobpool.model",
+    "check": "jobpool.checking",
 }
 
 

@@ -33,6 +33,8 @@ from jobpool.with_request import PoolView
 if TYPE_CHECKING:
     from distributed import Client
 
+    from jobpool.core.limits import Verdict
+
 __all__ = ["JobPoolExecutor"]
 
 
@@ -64,7 +66,8 @@ class JobPoolExecutor(Submitting):
         threads_per_core: Hardware threads of each core that a call may use. Default 1: hyper-threads stay idle.
         bind: Bind each worker to its ``"cores"`` or ``"threads"``, or not (None). Default ``"cores"``.
         scheduler: ``"auto"``, ``"local"`` or ``"slurm"``. Default ``"auto"``: the batch system that is here.
-        partition: Partition, or queue. Default: the site's.
+        partition: Partition, or queue; ``"auto"``: the one where the request fits and starts first, when the pool
+            starts. Default: the site's.
         account: Account, or project, that is charged.
         qos: Quality of service.
         reservation: Reservation.
@@ -304,6 +307,15 @@ class JobPoolExecutor(Submitting):
         """Return what goes on as plain data: jobs with their states and reasons, calls by state, notices."""
         answer: dict[str, Any] = self._connection.ask("status")
         return answer
+
+    def check(self) -> Verdict:
+        """Compare what this pool asks for with what the site allows now, and say where else it would fit.
+
+        Before there is a pool, :func:`jobpool.check` does the same.
+        """
+        from jobpool.checking import check_settings
+
+        return check_settings(self._settings)
 
     def scale(self, n: int | None) -> None:
         """Hold ``n`` workers from now on, busy or not, within ``max_workers``; None: as many as there are calls."""

@@ -181,8 +181,8 @@ class BatchSystem(Protocol):
         """Read the answer of one of them. None: done, or nothing was left to cancel."""
         ...
 
-    def limits(self) -> tuple[Command, ...]:
-        """Make the few commands that tell the site's limits."""
+    def limits(self, user: str) -> tuple[Command, ...]:
+        """Make the few commands that tell the site's limits, and what this user may have."""
         ...
 
     def parse_limits(self, done: Sequence[Completed]) -> Limits:

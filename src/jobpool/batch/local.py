@@ -115,7 +115,7 @@ class Local:
         """Read its answer."""
         return None if done.ok else Unanswered(_words(done))
 
-    def limits(self) -> tuple[Command, ...]:
+    def limits(self, user: str) -> tuple[Command, ...]:
         """Ask nothing: what was written for a cluster must run on a laptop too, its calls sharing what is there."""
         return ()
 

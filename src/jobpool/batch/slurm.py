@@ -6,7 +6,7 @@
                                 names ───────────────► squeue, one for all    ──slurm_states──► what each job does
                                 names ───────────────► sacct,  one for all    ──slurm_states──► how jobs ended
                                 names, ids ──────────► scancel
-                                         slurm_limits: scontrol, sinfo        ──► what the site allows
+                                         slurm_limits: scontrol, sinfo, ...   ──► what the site allows
 
 What is said here of SLURM's behaviour was seen on a real one; ``tests/batch/golden`` holds its words.
 """
@@ -113,9 +113,9 @@ class Slurm:
             return None
         return Unanswered(done.words or f"scancel ended with {done.returncode} and said nothing")
 
-    def limits(self) -> tuple[Command, ...]:
-        """Make the few commands that tell the site's limits."""
-        return slurm_limits.commands()
+    def limits(self, user: str) -> tuple[Command, ...]:
+        """Make the few commands that tell the site's limits, and what this user may have."""
+        return slurm_limits.commands(user)
 
     def parse_limits(self, done: Sequence[Completed]) -> Limits:
         """Read their answers."""

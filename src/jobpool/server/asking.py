@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pwd
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from jobpool.server.spec import Spec
 from jobpool.units import Memory
 from jobpool.versions import python_path
 
-__all__ = ["Asking", "read_limits", "tail"]
+__all__ = ["Asking", "read_limits", "tail", "user_name"]
 
 log = logging.getLogger("jobpool.asking")
 
@@ -171,10 +172,18 @@ class Asking:
 
 async def read_limits(system: BatchSystem) -> Limits:
     """Read the site's limits, all commands at once. Of the local system, this machine's memory is what it has."""
-    limits = system.parse_limits(await asyncio.gather(*map(shell.run, system.limits())))
+    limits = system.parse_limits(await asyncio.gather(*map(shell.run, system.limits(user_name()))))
     if system.name == "local":
         return replace(limits, max_memory=Memory(psutil.virtual_memory().total))
     return limits
+
+
+def user_name() -> str:
+    """Return the name of the user that this runs as; the number where it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def tail(path: Path) -> str:

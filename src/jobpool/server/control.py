@@ -21,6 +21,7 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from jobpool.batch.base import BatchSystem
@@ -55,6 +56,7 @@ class Control:
     """One pool's server. ``finished`` is set when all is done; ``left`` are the jobs that could not be removed."""
 
     def __init__(self, directory: PoolDirectory, spec: Spec, system: BatchSystem, limits: Limits) -> None:
+        asked, spec = spec, _with_partition(spec, limits)
         self._directory, self._spec, self._system = directory, spec, system
         self._loop = asyncio.get_running_loop()
         self._limits = limits
@@ -81,6 +83,8 @@ class Control:
         self.finished = asyncio.Event()
         self.left: tuple[JobId, ...] = ()
         self.crash: BaseException | None = None
+        if spec is not asked and (chosen := spec.settings.request.partition) is not None:
+            self._notice(f"partition='auto' took {chosen!r}, where the request fits and starts first", warning=False)
 
     # ----------------------------------------------------------------------------------------------------------- life
 
@@ -331,6 +335,7 @@ class Control:
             refuse_what_cannot_run(request, self._limits)
         except JobPoolError as error:
             return error.as_data()
+        request = core_limits.choose_partition(request, self._limits)
         asked = request, max_workers
         if asked not in self._requests:
             self._requests[asked] = f"request {len(self._requests)}"
@@ -372,6 +377,13 @@ class Control:
         link.send("answer", reference, {"port": port, "dashboard": where})
 
 
+def _with_partition(spec: Spec, limits: Limits) -> Spec:
+    """Put the best partition in the place of ``"auto"``."""
+    request = core_limits.choose_partition(spec.settings.request, limits)
+    same = request is spec.settings.request
+    return spec if same else replace(spec, settings=replace(spec.settings, request=request))
+
+
 def _core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, limits: Limits) -> CoreSettings:
     settings = spec.settings
     return CoreSettings(
@@ -402,5 +414,12 @@ def refuse_what_cannot_run(request: Request, limits: Limits) -> None:
     if problems := [str(problem) for problem in core_limits.check(request, limits)]:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise RequestRefused(
-            f"the batch system would refuse this request, or never start it:\n{listed}", problems=problems
+            f"the batch system would refuse this request, or never start it:\n{listed}",
+            problems=problems,
+            advice=_where_it_fits(request, limits),
         )
+
+
+def _where_it_fits(request: Request, limits: Limits) -> str | None:
+    names = [fit.partition for fit in core_limits.fitting(request, limits)]
+    return f"it fits, as it is, in partition {', '.join(names)} (fastest start first)" if names else None

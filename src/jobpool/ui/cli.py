@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import click
 
 from jobpool.errors import ConfigError, InitializerFailed, JobLost, JobPoolError, PoolBroken, RequestRefused
+from jobpool.ui.cli_check import check
 from jobpool.ui.cli_config import config
 from jobpool.ui.cli_demo import demo
 from jobpool.ui.cli_lab import lab
@@ -64,7 +65,7 @@ def jobpool() -> None:
     """
 
 
-for command in (config, demo, lab, list_pools, status, stop):
+for command in (check, config, demo, lab, list_pools, status, stop):
     jobpool.add_command(command)
 
 
