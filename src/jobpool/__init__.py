@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobpool.core.proposal import Proposal
     from jobpool.errors import (
         BatchSystemUnavailable,
         CallCrashed,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from jobpool.future import JobFuture
     from jobpool.model import Retry
     from jobpool.pool import Pool
+    from jobpool.profile import Profile
     from jobpool.units import Duration, Memory
 
 __all__ = [
@@ -56,6 +58,8 @@ __all__ = [
     "NotUnpicklable",
     "Pool",
     "PoolBroken",
+    "Profile",
+    "Proposal",
     "RequestRefused",
     "Retry",
     "register_joblib",
@@ -68,6 +72,8 @@ _HOMES = {
     "Duration": "jobpool.units",
     "Memory": "jobpool.units",
     "Pool": "jobpool.pool",
+    "Profile": "jobpool.profile",
+    "Proposal": "jobpool.core.proposal",
     "Retry": "jobpool.model",
 }
 
