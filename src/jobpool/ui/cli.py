@@ -17,6 +17,7 @@ import click
 from jobpool.errors import ConfigError, InitializerFailed, JobLost, JobPoolError, PoolBroken, RequestRefused
 from jobpool.ui.cli_config import config
 from jobpool.ui.cli_demo import demo
+from jobpool.ui.cli_doctor import doctor
 from jobpool.ui.cli_lab import lab
 from jobpool.ui.cli_measure import measure
 from jobpool.ui.cli_pools import list_pools, status, stop
@@ -65,7 +66,7 @@ def jobpool() -> None:
     """
 
 
-for command in (config, demo, lab, list_pools, measure, status, stop):
+for command in (config, demo, doctor, lab, list_pools, measure, status, stop):
     jobpool.add_command(command)
 
 
