@@ -81,6 +81,8 @@ class JobPoolExecutor(Submitting):
         initializer: Called as ``initializer(*initargs)`` in each fresh worker process.
         initargs: Its arguments.
         max_tasks_per_child: Calls after which a worker process is replaced by a fresh one. Default: never.
+        max_memory_growth: Memory, with a unit, by which a worker process may grow from the end of its first call on;
+            then it is replaced by a fresh one between two calls. Default: any.
         name: Name of the pool and its jobs. Default: a random one.
         log_directory: Where the jobs' logs go. Default: ``~/.jobpool/NAME/logs``.
         python: Interpreter for the jobs. Default: this one.
@@ -121,6 +123,7 @@ class JobPoolExecutor(Submitting):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | _Unset | None = UNSET,
+        max_memory_growth: str | int | _Unset | None = UNSET,
         name: str | _Unset | None = UNSET,
         log_directory: str | os.PathLike[str] | _Unset | None = UNSET,
         python: str | os.PathLike[str] | _Unset = UNSET,

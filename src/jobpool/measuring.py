@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-GENEROUS = ((4, 16 * 2**30), (2, 8 * 2**30), (1, 4 * 2**30))
+GENEROUS = ((4, 16 * 2**30), (2, 8 * 2**30), (2, 4 * 2**30), (1, 4 * 2**30))
 """Cores and bytes of the worker: the first that the site allows. More would wait longer, and few functions need it; one
 that is killed for memory runs again with twice as much."""
 
@@ -88,10 +88,7 @@ def _run(
         except Exception as error:  # noqa: BLE001 - the function's own: the other samples still tell something
             failed.append(FailedSample(sample, error))
             continue
-        usage = future.usage
-        # The agent looks from outside, also while the call keeps the GIL.
-        peak = max(result.peak, int(usage.peak_memory) if usage else 0)
-        calls.append(replace(result, sample=sample, peak=peak))
+        calls.append(replace(result, sample=sample))
         node = future.job.node if future.job else node
     raise AssertionError("unreachable")
 
@@ -136,7 +133,8 @@ def _pool(
         keywords["walltime"] = str(keywords["walltime"])
     if walltime is not None:
         keywords["walltime"] = walltime
-    alone = {"max_workers": 1, "workers_per_job": 1, "min_workers": 0, "max_tasks_per_child": None, "name": None}
+    alone: dict[str, Any] = {"max_workers": 1, "workers_per_job": 1, "min_workers": 0, "name": None}
+    alone |= {"max_tasks_per_child": None, "max_memory_growth": None}
     return JobPoolExecutor(
         **{**keywords, **alone, **request, "scheduler": settings.system},
         initializer=initializer,

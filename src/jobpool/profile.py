@@ -68,7 +68,7 @@ class Profile:
 
     @property
     def memory(self) -> Spread:
-        """Bytes at the peak of a call; pages that processes share count once."""
+        """Bytes at the peak of a call, as its limit counts: shared pages once, and mapped files not."""
         return Spread.of(call.peak for call in self.calls)
 
     @property

@@ -45,6 +45,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             failed_starts=1000,  # giving up has its own tests; here everything has to come to an end by work
         )
         self.sim = Simulation(chosen, seed=seed)
+        self.sim.checkpointing.add("g")
         self.shut = self.was_deaf = False
         self.sim.submit(8, seconds=5.0)
 
@@ -106,6 +107,10 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         faults = self.sim.faults
         self.was_deaf |= deaf and self.shut
         faults.deaf, faults.forgetful, faults.accounting, faults.jitter = deaf, forgetful, accounting, jitter
+
+    @rule(none=st.booleans())
+    def trouble_with_checkpoints(self, none: bool) -> None:
+        self.sim.faults.no_checkpoints = none
 
     @rule(script_fails=st.booleans(), never_connect=st.booleans(), most=st.sampled_from([None, 1, 3]))
     def trouble_with_jobs(self, script_fails: bool, never_connect: bool, most: int | None) -> None:

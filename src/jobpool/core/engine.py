@@ -18,7 +18,7 @@ from typing import assert_never
 from jobpool.core import asking, ending, hiring
 from jobpool.core import events as ev
 from jobpool.core.events import Action, Event
-from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Submitting, advance
+from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Submitting, advance
 from jobpool.core.recovery import Loss
 from jobpool.core.settings import CoreSettings
 from jobpool.core.state import PoolState
@@ -98,18 +98,20 @@ class Core:
                 _calls_arrived(pool, event)
             case ev.CallsReturned(job=key, ids=ids):
                 pool.tell_again(pool.calls.give_back(key, ids, pool.now))
+            case ev.CallCheckpointed():
+                _call_checkpointed(pool, event)
             case ev.CallsCut(job=key, call=id, at=at):
                 pool.calls.cut(key, id, at)
             case ev.CallsCancelled(ids=ids):
-                harmless, asked = pool.calls.unwant(ids)
-                pool.cancel_calls(harmless)
-                pool.out += map(ev.TakeBack, asked)
+                pool.cancel_waiting(ids)
             case ev.WorkerDied():
                 _worker_died(pool, event)
             case ev.SlotsTaken():
                 _slots_taken(pool, event)
             case ev.AgentJoined():
                 _agent_joined(pool, event)
+            case ev.AgentLeaving(job=key, why=why, planned=planned):
+                pool.observe_key(key, Retired(pool.now, why, ours=planned))
             case ev.AgentLeft(job=key, last_word=word, pid=pid):
                 pool.observe_key(key, Left(pool.now, word, pid))
             case ev.AgentTrouble():
@@ -185,6 +187,12 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
     pool.retract(copies)
 
 
+def _call_checkpointed(pool: PoolState, event: ev.CallCheckpointed) -> None:
+    if pool.calls.go_on(event.job, event.call, event.function, event.payload, pool.now):
+        pool.tell_again((event.call,))
+        pool.prove(event.job, fruitful=True)
+
+
 def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
     found = pool.calls.dead(event.job, event.call)
     if found is not None:
@@ -210,8 +218,10 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
         return
     if pool.calls.holds(job.key):
         _agent_replaced(pool, job)
+    pool.staff[job.request].joined(job, pool.now)
     pool.store(job, after)
-    pool.calls.join(job.key, job.request, workers=hello.workers, time=pool.now)
+    pool.calls.join(job.key, job.request, workers=hello.workers, time=pool.now, deadline=hello.deadline)
+    hiring.relieve(pool, job.request)
 
 
 def _agent_replaced(pool: PoolState, job: Job) -> None:

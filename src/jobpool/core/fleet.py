@@ -84,7 +84,7 @@ class Fleet:
         name = f"jp-{self._stem}-{self._numbered}"
         submission = self.submissions[name] = Submission(name, request, count)
         for element in range(count):
-            self.put(Job(key=JobKey(name, element), request=request, state=Submitting(now)))
+            self.put(Job(key=JobKey(name, element), request=request, state=Submitting(now), asked=now))
         return submission
 
     def put(self, job: Job) -> None:

@@ -92,6 +92,8 @@ class PoolState:
             self.inquiry.hurry(self.now)
         if not isinstance(after.state, Serving):
             self.calls.close(after.key)
+        if not after.supplies:
+            self.calls.leave(after.key)
         if isinstance(after.state, Silent) and before.connected:
             self.inquiry.hurry(self.now, at_once=True)
         if isinstance(after.state, Closing):
@@ -136,6 +138,12 @@ class PoolState:
     def cancel_calls(self, ids: Iterable[int]) -> None:
         """Forget these calls, and stop them where they are."""
         self.retract(self.calls.cancel(ids))
+
+    def cancel_waiting(self, ids: Iterable[int]) -> None:
+        """Forget these calls, but for rows that run now: those behind them are asked back, to be forgotten then."""
+        harmless, asked = self.calls.unwant(ids)
+        self.cancel_calls(harmless)
+        self.out += map(ev.TakeBack, asked)
 
     def retract(self, at_agents: dict[JobKey, list[int]]) -> None:
         """Tell the agents to drop these calls."""
@@ -209,11 +217,11 @@ class PoolState:
         self.fleet.put(replace(job, proven=True, fruitful=job.fruitful or fruitful))
         self.staff[job.request].served(fruitful=fruitful)
 
-    def demand(self, key: str) -> Demand:
-        """Return what is wanted of a request."""
+    def demand(self, key: str, *, all: bool = False) -> Demand:
+        """Return what is wanted of a request, beside the calls of jobs that end; with ``all``, together with them."""
         own = key == OWN
         return Demand(
-            calls=self.calls.demand(key),
+            calls=self.calls.demand(key, all=all),
             tasks=self.tasks if own else 0,
             min_workers=self.settings.min_workers if own and not self.finishing else 0,
             max_workers=self.staff[key].max_workers,

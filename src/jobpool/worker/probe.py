@@ -1,7 +1,7 @@
 """Measures a call from beside it, in the process that runs it: what its whole process tree uses, many times a second.
 
 A thread looks; it cannot while the call keeps the GIL in C code. Nothing is lost by that but detail: CPU time, and
-bytes read and written, are sums that the kernel keeps, and the agent looks at the memory of the tree from outside.
+bytes read and written, are sums that the kernel keeps, and it keeps the peak of this process's memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from jobpool.core.sizing import Look, Measured
 from jobpool.pickling import dumps_result
 from jobpool.worker.linux import descendants
-from jobpool.worker.meter import tree_memory
+from jobpool.worker.meter import own_memory, shared_out, tree_memory
 
 __all__ = ["measured"]
 
@@ -55,11 +55,11 @@ class _Probe:
         self._thread = threading.Thread(target=self._watch, name="jobpool-probe", daemon=True)
         self._looks: list[Look] = []
         self._every = EVERY
-        self._peak = self._threads = self._processes = 0
+        self._peak = self._threads = self._processes = self._mapped = 0
         self._own_io = 0, 0
 
     def begin(self) -> None:
-        self._before = _memory()
+        self._before = self._memory()
         self._io = _io(os.getpid())
         self._began, self._cpu = time.perf_counter(), _cpu()
         self._last = self._began, self._cpu
@@ -69,10 +69,10 @@ class _Probe:
         ended, used = time.perf_counter(), _cpu(descendants(os.getpid()))
         self._over.set()
         self._thread.join()
+        self._after_io = _io(os.getpid())
         self._look()
         self._wall, self._used = ended - self._began, used - self._cpu
-        self._after_io = _io(os.getpid())
-        self._after = _memory()
+        self._after = self._memory()
 
     def result(self) -> Measured:
         read = written = None
@@ -86,8 +86,9 @@ class _Probe:
             wall=self._wall,
             cpu=max(0.0, self._used),
             before=self._before,
-            # The kernel's own peak, of this process alone: it misses nothing between two looks.
-            peak=max(self._peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
+            # The kernel's own peak, of this process alone, misses nothing between two looks; but pages of mapped files
+            # are in it, which do not count as memory.
+            peak=max(self._peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - self._mapped),
             after=self._after,
             threads=max(1, self._threads),
             processes=max(1, self._processes),
@@ -104,11 +105,18 @@ class _Probe:
         own = _io(os.getpid(), f"task/{threading.get_native_id()}/io")
         self._own_io = own or (0, 0)  # this thread's reading of /proc is not the call's
 
+    def _memory(self) -> int:
+        """Return what the tree holds now, and take note of how much more is resident: pages of mapped files."""
+        tree = tree_memory(os.getpid())
+        own = tree.get(os.getpid(), 0)
+        self._mapped = max(self._mapped, own_memory()[0] - own)
+        return shared_out(tree) if len(tree) > 1 else own
+
     def _look(self) -> float:
         """Look once, and return the seconds that it took."""
         now = time.perf_counter()
         pids = [os.getpid(), *descendants(os.getpid())]
-        used, memory = _cpu(pids[1:]), _memory()
+        used, memory = _cpu(pids[1:]), self._memory()
         threads = sum(_threads(pid) for pid in pids) - 1  # without the one that looks
         seconds = now - self._last[0]
         if seconds > 0:
@@ -133,10 +141,6 @@ def _halved(looks: list[Look]) -> list[Look]:
         joined.append(Look(two.at, cpus, max(one.memory, two.memory), max(one.threads, two.threads)))
         begin = two.at
     return [*joined, *looks[2 * len(joined) :]]
-
-
-def _memory() -> int:
-    return tree_memory([os.getpid()]).get(os.getpid(), 0)
 
 
 def _cpu(others: list[int] | None = None) -> float:
