@@ -7,6 +7,7 @@ bytes read and written, are sums that the kernel keeps, and it keeps the peak of
 from __future__ import annotations
 
 import os
+import re
 import resource
 import threading
 import time
@@ -16,8 +17,8 @@ from typing import Any
 
 from jobpool.core.sizing import Look, Measured
 from jobpool.pickling import dumps_result
-from jobpool.worker.linux import descendants
-from jobpool.worker.meter import own_memory, shared_out, tree_memory
+from jobpool.worker.linux import descendants, read
+from jobpool.worker.meter import shared_out, tree_memory
 
 __all__ = ["measured"]
 
@@ -29,6 +30,8 @@ LOOKS = 256
 
 SHARE = 0.02
 """Share of a CPU that looking may cost: the kernel walks the page tables of a large process tree."""
+
+_MAPPED = re.compile(rb"^RssFile:\s+(\d+) kB", re.MULTILINE)
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -75,9 +78,9 @@ class _Probe:
         self._after = self._memory()
 
     def result(self) -> Measured:
-        read = written = None
+        got = put = None
         if self._io is not None and self._after_io is not None:
-            read, written = (
+            got, put = (
                 max(0, after - before - own)
                 for before, after, own in zip(self._io, self._after_io, self._own_io, strict=True)
             )
@@ -92,8 +95,8 @@ class _Probe:
             after=self._after,
             threads=max(1, self._threads),
             processes=max(1, self._processes),
-            read=read,
-            written=written,
+            read=got,
+            written=put,
             looks=tuple(self._looks),
         )
 
@@ -106,11 +109,11 @@ class _Probe:
         self._own_io = own or (0, 0)  # this thread's reading of /proc is not the call's
 
     def _memory(self) -> int:
-        """Return what the tree holds now, and take note of how much more is resident: pages of mapped files."""
+        """Return what the tree holds now, and take note of the pages of mapped files, which are resident, too."""
+        if mapped := _MAPPED.search(read("/proc/self/status")):
+            self._mapped = max(self._mapped, int(mapped[1]) * 1024)
         tree = tree_memory(os.getpid())
-        own = tree.get(os.getpid(), 0)
-        self._mapped = max(self._mapped, own_memory()[0] - own)
-        return shared_out(tree) if len(tree) > 1 else own
+        return shared_out(tree) if len(tree) > 1 else sum(tree.values())
 
     def _look(self) -> float:
         """Look once, and return the seconds that it took."""
