@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from gates import running
 from sites import PATIENCE, FakeSite, LocalSite, Site, SlurmSite, agents
@@ -151,6 +153,20 @@ def test_a_signal_to_the_agent_is_notice_enough(local_site: Site, tmp_path: Path
         assert future.result(PATIENCE) == 60
     assert len(workers(tmp_path)) == 2
     assert len(steps(tmp_path)) <= 61
+
+
+def test_a_server_that_hangs_while_a_job_takes_leave_loses_no_checkpoint(local_site: Site, tmp_path: Path) -> None:
+    with local_site.pool(1, walltime="4 s") as pool:
+        future = begun(tmp_path, pool, Steps(tmp_path, 70))
+        server = psutil.Process(json.loads((pool.log_directory.parent / "connection.json").read_text())["pid"])
+        server.suspend()
+        try:
+            assert wait_until(lambda: not agents(f"jp-{pool.name}-"), PATIENCE)
+        finally:
+            server.resume()
+        assert future.result(PATIENCE) == 70
+    assert len(workers(tmp_path)) == 2
+    assert len(steps(tmp_path)) <= 71
 
 
 class Fails(Steps):

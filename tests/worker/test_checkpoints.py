@@ -8,11 +8,11 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from crewkit import Watched, crew, reached_soon, value
+from test_crew import in_loop
 
 from jobpool import pickling, rows
 from jobpool.model import Call
@@ -20,14 +20,6 @@ from jobpool.resuming import resume
 from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
 from jobpool.worker.remaining import process_age, seconds_left
 from jobpool.worker.reports import Cut
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @functools.wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 class Counter:
