@@ -71,7 +71,7 @@ class Death:
     timed_out: bool = False
     """Its call ran for longer than its own ``timeout``, and the agent killed it."""
     peak_memory: int = 0
-    """Bytes, as the meter saw it last."""
+    """Bytes, as the meter saw it last. 0: not known."""
     tail: str = ""
     """The last lines of its stderr."""
 
