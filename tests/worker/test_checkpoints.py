@@ -316,6 +316,12 @@ def test_a_clock_after_the_end_is_not_believed() -> None:
     assert seconds_left(None, {"SLURM_JOB_END_TIME": "4600"}, now=9000.0, age=10.0) is None
 
 
+def test_a_clock_that_is_fast_costs_half_of_the_walltime_at_most() -> None:
+    said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "1240"}
+    assert seconds_left(240, said, now=1100.0, age=5.0) == 140
+    assert seconds_left(240, said, now=1200.0, age=5.0) == 235
+
+
 def test_elsewhere_the_walltime_and_the_age_tell() -> None:
     assert seconds_left(60.0, {}, now=0.0, age=2.0) == 58
     assert seconds_left(1.0, {}, now=0.0, age=2.0) == 0
