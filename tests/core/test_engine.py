@@ -787,6 +787,22 @@ def test_shutdown_with_a_controller_that_does_not_answer_names_what_is_left() ->
     assert len(actions(sim, ev.CancelJobs)) >= 2
 
 
+def test_a_job_that_the_queue_forgets_and_shows_again_is_cancelled() -> None:
+    sim = pool(max_workers=1)
+    sim.faults.never_connect = True
+    sim.submit(1)
+    sim.run(2, until=lambda: states(sim) == ["starting"])
+    forgotten = next(iter(sim.jobs))
+    job = sim.jobs.pop(forgotten)
+    sim.run(60, until=lambda: len(sim.submits) == 2)
+    order = [type(action) for action in sim.actions if isinstance(action, ev.CancelJobs | ev.SubmitJobs)]
+    assert order == [ev.SubmitJobs, ev.CancelJobs, ev.SubmitJobs]  # before its calls go elsewhere
+    sim.jobs[forgotten] = job
+    sim.faults.never_connect = False
+    assert sim.settle()
+    finish(sim)
+
+
 def test_shutdown_in_doubt_looks_the_submission_up_and_cancels_it() -> None:
     sim = pool(max_workers=2)
     sim.start_delay = 1000.0

@@ -186,6 +186,8 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
         pool.done += sum(outcome.rows or 1 for outcome in first)
         pool.out.append(ev.Resolve(event.job, first))
         pool.prove(event.job, fruitful=True)
+        if (job := pool.fleet.jobs.get(event.job)) is not None:
+            pool.nodes.served(job.node)
     pool.retract(copies)
 
 
@@ -200,8 +202,11 @@ def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
     if found is not None:
         history, items, terms = found
         pool.prove(event.job)
-        loss = Loss(cause=event.death, started=True, items=items, timeout=terms.timeout)
-        pool.recover(pool.fleet.jobs[event.job], [(event.call, loss, history, terms)])
+        death, job = event.death, pool.fleet.jobs[event.job]
+        loss = Loss(cause=death, started=True, items=items, timeout=terms.timeout)
+        pool.recover(job, [(event.call, loss, history, terms)])
+        if not (death.out_of_memory or death.timed_out):
+            pool.blame_node(job, event.call, "a worker process died")
 
 
 # ------------------------------------------------------------------------------------------------------ agents

@@ -25,11 +25,14 @@ from jobpool.core.events import Action, Event, Hello, JobKey, Outcome
 from jobpool.core.settings import CoreSettings
 from jobpool.core.walltime import Span
 from jobpool.errors import JobPoolError
-from jobpool.model import PLAIN, Call, Ending, EndingKind, JobId, JobState, Request, Terms
+from jobpool.model import PLAIN, Call, Ending, EndingKind, JobId, JobState, Request, Seen, Terms
 from jobpool.testing.simulation_agents import EventAt, Workplace
 from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, SimulatedJob, seen_of
 
 __all__ = ["BrokenPromise", "FakeClock", "Faults", "SimulatedAgent", "SimulatedJob", "Simulation"]
+
+
+NODES = ("n0", "n1", "n2", "n3")
 
 
 class BrokenPromise(AssertionError):
@@ -244,18 +247,21 @@ class Simulation(Workplace):
         if self._polling:
             raise BrokenPromise("a second poll before the answer of the first")
         self._polling = True
-        deaf = self.faults.deaf
-        seen = tuple(
-            seen_of(job)
-            for job in self.jobs.values()
-            if job.key.submission in names and not (job.ending is not None and self.faults.forgetful)
-        )
+        deaf, seen = self.faults.deaf, self._shown(names)
 
         def answer(time: float) -> Event:
             self._polling = False
             return ev.PollFailed(time, "Socket timed out") if deaf else ev.Polled(time, names, seen)
 
         self._tell(answer, 10.0 if deaf else self.command_seconds)
+
+    def _shown(self, names: tuple[str, ...]) -> tuple[Seen, ...]:
+        """Return what the queue shows of these submissions."""
+        return tuple(
+            seen_of(job)
+            for job in self.jobs.values()
+            if job.key.submission in names and not (job.ending is not None and self.faults.forgetful)
+        )
 
     def _account(self, names: tuple[str, ...]) -> None:
         endings = {
@@ -279,10 +285,11 @@ class Simulation(Workplace):
         def start() -> None:
             if job.run != run or job.state is not JobState.PENDING:
                 return
-            job.state, job.reason, job.node = JobState.RUNNING, "", f"n{job.key.element % 4}"
+            nodes = [node for node in NODES if node not in job.request.exclude]
+            job.state, job.reason, job.node = JobState.RUNNING, "", nodes[job.key.element % len(nodes)]
             if job.request.walltime is not None:
                 job.ends = self.clock.now + job.request.walltime
-            if self.faults.script_fails:
+            if self.faults.script_fails or job.node == self.faults.bad_node:
                 self.later(0.2, lambda: self.end(job, EndingKind.FAILED, "FAILED NonZeroExitCode 1:0", run=run))
             elif not self.faults.never_connect:
                 self.later(self.join_delay, join)
@@ -298,6 +305,13 @@ class Simulation(Workplace):
 
     def _join(self, job: SimulatedJob) -> None:
         agent = job.agent = SimulatedAgent(job, next(self._numbers), job.request.workers_per_job)
+        if job.ends is not None:
+            closes = Span.until(job.ends, joined=self.clock.now).closes
+            self.later(closes - self.clock.now, lambda: self.take_leave(agent))
+        self._say_hello(agent)
+
+    def _say_hello(self, agent: SimulatedAgent) -> None:
+        job = agent.job
         hello = Hello(
             job=job.key,
             id=job.id,
@@ -306,9 +320,6 @@ class Simulation(Workplace):
             pid=agent.pid,
             deadline=job.ends,
         )
-        if job.ends is not None:
-            closes = Span.until(job.ends, joined=self.clock.now).closes
-            self.later(closes - self.clock.now, lambda: self.take_leave(agent))
         self._tell_from(agent, lambda time: ev.AgentJoined(time, hello))
 
     def end(self, job: SimulatedJob, kind: EndingKind, words: str, *, run: int | None = None) -> None:

@@ -104,7 +104,8 @@ class Agent:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._job = JobKey(arguments.submission, arguments.index)
-        self._node = os.uname().nodename
+        # The batch system's own name: what its commands take, and what it says of the job.
+        self._node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
         self._scratch: Path | None = None
         self._settings: dict[str, Any] = {}
         self._host = ""
