@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from gates import running
 from sites import PATIENCE, FakeSite, LocalSite, Site, SlurmSite, agents
@@ -60,6 +62,7 @@ def local_site(home: Path) -> LocalSite:
     return LocalSite()
 
 
+@pytest.mark.slow
 def test_calls_over_several_walltimes_are_lost_and_repeated_nowhere(local_site: Site, tmp_path: Path) -> None:
     with local_site.pool(2, walltime="5 s") as pool:
         view = pool.with_request(expected_time="1 s")
@@ -82,7 +85,7 @@ def test_a_call_waits_for_a_job_that_has_its_time(local_site: Site, tmp_path: Pa
 
 
 def test_a_checkpointing_call_outlives_its_jobs(local_site: Site, tmp_path: Path) -> None:
-    with local_site.pool(1, walltime="4 s") as pool:
+    with local_site.pool(1, walltime="5 s") as pool:
         future = pool.submit(Steps(tmp_path, 120))
         assert future.result(PATIENCE) == 120
     assert len(workers(tmp_path)) >= 2
@@ -91,7 +94,7 @@ def test_a_checkpointing_call_outlives_its_jobs(local_site: Site, tmp_path: Path
 
 
 def test_items_of_a_map_leave_checkpoints_too(local_site: Site, tmp_path: Path) -> None:
-    with local_site.pool(2, walltime="4 s") as pool:
+    with local_site.pool(2, walltime="5 s") as pool:
         assert list(pool.map(Item(tmp_path), range(3), timeout=PATIENCE)) == [0, 10, 20]
     assert set(steps(tmp_path)) == {100 * item + step for item in range(3) for step in range(60)}
     assert len(workers(tmp_path)) > 2
@@ -120,6 +123,7 @@ def begun(directory: Path, pool: JobPoolExecutor, call: Steps) -> Any:
     return future
 
 
+@pytest.mark.slow
 def test_a_preempted_call_goes_on_from_its_checkpoint(
     slurm_lab: SlurmLab, enter_lab: Callable[[SlurmLab], SlurmLab], tmp_path: Path
 ) -> None:
@@ -153,6 +157,21 @@ def test_a_signal_to_the_agent_is_notice_enough(local_site: Site, tmp_path: Path
     assert len(steps(tmp_path)) <= 61
 
 
+@pytest.mark.slow
+def test_a_server_that_hangs_while_a_job_takes_leave_loses_no_checkpoint(local_site: Site, tmp_path: Path) -> None:
+    with local_site.pool(1, walltime="5 s") as pool:
+        future = begun(tmp_path, pool, Steps(tmp_path, 110))
+        server = psutil.Process(json.loads((pool.log_directory.parent / "connection.json").read_text())["pid"])
+        server.suspend()
+        try:
+            assert wait_until(lambda: not agents(f"jp-{pool.name}-"), PATIENCE)
+        finally:
+            server.resume()
+        assert future.result(PATIENCE) == 110
+    assert len(workers(tmp_path)) == 2
+    assert len(steps(tmp_path)) <= 111
+
+
 class Fails(Steps):
     def checkpoint(self) -> Any:
         raise RuntimeError("the disk is full")
@@ -176,6 +195,7 @@ class Hangs(Steps):
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_hangs_holds_up_nothing(fake_site: FakeSite, tmp_path: Path) -> None:
     with fake_site.pool(1) as pool:
         future = begun(tmp_path, pool, Hangs(tmp_path, 30))

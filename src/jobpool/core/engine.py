@@ -23,8 +23,10 @@ from jobpool.core.recovery import Loss
 from jobpool.core.settings import CoreSettings
 from jobpool.core.state import PoolState
 from jobpool.core.view import CallCounts, JobView, Snapshot, describe
+from jobpool.core.walltime import LATE
 from jobpool.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.model import Ending, EndingKind
+from jobpool.units import Duration
 
 __all__ = ["Core"]
 
@@ -218,6 +220,12 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
         pool.out.append(ev.StopAgent(hello.job, why, drain=False))
         pool.observe_key(hello.job, Accepted(pool.now, hello.id))
         return
+    if words := _too_late(pool, job, hello):
+        pool.out.append(ev.StopAgent(job.key, words, drain=False))
+        pool.observe(job, Accepted(pool.now, hello.id))
+        ending = Ending(kind=EndingKind.FAILED, words=words, node=hello.node, source="agent")
+        pool.observe_key(job.key, Dropped(pool.now, ending, ours=False))
+        return
     after = advance(job, Joined(pool.now, hello), pool.settings)
     if after is job:
         return
@@ -227,6 +235,15 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
     pool.store(job, after)
     pool.calls.join(job.key, job.request, workers=hello.workers, time=pool.now, deadline=hello.deadline)
     hiring.relieve(pool, job.request)
+
+
+def _too_late(pool: PoolState, job: Job, hello: ev.Hello) -> str:
+    """Say why a job is of no use that has too little of its walltime left; empty when it has enough."""
+    walltime = pool.staff[job.request].request.walltime
+    if walltime is None or hello.deadline is None or hello.deadline - pool.now >= LATE * walltime:
+        return ""
+    left = Duration(max(0.0, hello.deadline - pool.now))
+    return f"{left} of its walltime of {walltime} were left when its agent connected; is setup= slow, or a clock wrong?"
 
 
 def _agent_replaced(pool: PoolState, job: Job) -> None:
