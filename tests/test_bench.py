@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -110,3 +111,9 @@ def test_startup_beside_peers() -> None:
     # One turn beside other tests is no measurement of start-up: what is asserted is that there are figures to judge.
     assert figure(printed, "local, to the first result") > 0
     assert figure(printed, "SLURM, of dask-jobqueue's time") > 0
+
+
+def test_the_meter_costs_little() -> None:
+    # The part that costs most, for a second: enough to see a meter that looks without a pause, not to see 1 %.
+    printed = bench("meter_cost.py", "--part", "1 workers, near", "--seconds", "1")
+    assert json.loads(printed)["of a CPU"] < 0.05

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobpool.checking import check
+    from jobpool.core.proposal import Proposal
     from jobpool.errors import (
         BatchSystemUnavailable,
         CallCrashed,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from jobpool.future import JobFuture
     from jobpool.model import Retry
     from jobpool.pool import Pool
+    from jobpool.profile import Profile
     from jobpool.units import Duration, Memory
 
 __all__ = [
@@ -59,6 +61,8 @@ __all__ = [
     "NotUnpicklable",
     "Pool",
     "PoolBroken",
+    "Profile",
+    "Proposal",
     "RequestRefused",
     "Retry",
     "check",
@@ -75,6 +79,8 @@ _HOMES = {
     "Duration": "jobpool.units",
     "Memory": "jobpool.units",
     "Pool": "jobpool.pool",
+    "Profile": "jobpool.profile",
+    "Proposal": "jobpool.core.proposal",
     "Retry": "jobpool.model",
     "check": "jobpool.checking",
     "explain": "jobpool.explaining",

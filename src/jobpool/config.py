@@ -41,7 +41,7 @@ from jobpool.config_sources import (
 )
 from jobpool.errors import BatchSystemUnavailable, ConfigError
 from jobpool.model import Request
-from jobpool.units import Duration
+from jobpool.units import Duration, Memory
 
 if TYPE_CHECKING:
     from jobpool.batch.registry import Machine
@@ -66,6 +66,7 @@ class Settings:
     request: Request = field(default_factory=Request)
     idle_timeout: Duration | None = IDLE_TIMEOUT
     max_tasks_per_child: int | None = None
+    max_memory_growth: Memory | None = None
     name: str | None = None
     log_directory: Path | None = None
     python: str

@@ -262,6 +262,7 @@ SETTINGS: dict[str, Setting] = {
             optional=True,
         ),
         _count("max_tasks_per_child", "calls after which a worker is replaced", 1, None),
+        _text("max_memory_growth", "memory by which a worker may grow before it is replaced", _memory),
         _text("name", "name of the pool and its jobs", _name),
         _text("log_directory", "where the jobs' logs go", _directory),
         _text("python", "interpreter in the jobs", _program, sys.executable),

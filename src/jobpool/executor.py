@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from jobpool.core.limits import Verdict
     from jobpool.explaining import Explained
+    from jobpool.profile import Profile
 
 __all__ = ["JobPoolExecutor"]
 
@@ -83,6 +84,8 @@ class JobPoolExecutor(Submitting):
         initializer: Called as ``initializer(*initargs)`` in each fresh worker process.
         initargs: Its arguments.
         max_tasks_per_child: Calls after which a worker process is replaced by a fresh one. Default: never.
+        max_memory_growth: Memory, with a unit, by which a worker process may grow from the end of its first call on;
+            then it is replaced by a fresh one between two calls. Default: any.
         name: Name of the pool and its jobs. Default: a random one.
         log_directory: Where the jobs' logs go. Default: ``~/.jobpool/NAME/logs``.
         python: Interpreter for the jobs. Default: this one.
@@ -123,6 +126,7 @@ class JobPoolExecutor(Submitting):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | _Unset | None = UNSET,
+        max_memory_growth: str | int | _Unset | None = UNSET,
         name: str | _Unset | None = UNSET,
         log_directory: str | os.PathLike[str] | _Unset | None = UNSET,
         python: str | os.PathLike[str] | _Unset = UNSET,
@@ -147,6 +151,7 @@ class JobPoolExecutor(Submitting):
         prepared = None if initializer is None else dumps_initializer(initializer, initargs)
         PoolDirectory.sweep()
         self._directory = PoolDirectory.create(self._settings.name)
+        self._initializer = initializer, initargs
         self._shutdown = False
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -215,6 +220,44 @@ class JobPoolExecutor(Submitting):
             RequestRefused: The batch system would refuse such a job, or never start it.
         """
         return PoolView(self, self._kind, changes)
+
+    def measure(
+        self,
+        fn: Callable[[Any], Any],
+        samples: Iterable[Any],
+        *,
+        cores: int | None = None,
+        memory: str | int | None = None,
+        walltime: str | float | datetime.timedelta | None = None,
+        repeat: bool = True,
+    ) -> Profile:
+        """Run ``fn`` with a few real inputs and return a :class:`Profile`, which proposes what to ask for. ::
+
+            profile = pool.measure(analyse, [small, usual, large])
+            print(profile, profile.request(calls=1000), sep="\\n")
+
+        The calls run one at a time in one fresh worker, in a job of their own that ends with them.
+
+        Args:
+            fn: The function, as for ``map``.
+            samples: Its inputs, a few; the largest of all should be among them.
+            cores: Cores to try it with. Default: 4, or fewer where the site has no more; at least the pool's.
+            memory: Memory to try it with. Default: 16 GiB, or less where the site allows no more; at least the pool's.
+                A call that is killed for memory runs again with twice as much.
+            walltime: Default: the pool's.
+            repeat: Call it again with the same samples, while six calls have not been made and half a minute has not
+                gone: a leak shows from call to call. False: once with each.
+
+        Raises:
+            ConfigError: No samples, or values that cannot be used.
+            RequestRefused: The batch system would refuse such a job.
+            Exception: What ``fn`` raised, when it did so with all samples.
+        """
+        from jobpool.measuring import measure
+
+        initializer, initargs = self._initializer
+        tried: dict[str, Any] = {"cores": cores, "memory": memory, "walltime": walltime, "repeat": repeat}
+        return measure(self._settings, fn, samples, initializer=initializer, initargs=initargs, **tried)
 
     # ------------------------------------------------------------------------------------------------------------- end
 

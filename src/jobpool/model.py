@@ -337,6 +337,8 @@ class Limits:
     max_array_size: int | None = None
     """Jobs in one submit command at most. (SLURM's MaxArraySize caps the index, so this is the same number.)"""
     max_jobs: int | None = None
+    max_memory: Memory | None = None
+    """Memory of any node at most, where no partitions are known."""
     licenses: tuple[str, ...] | None = None
     """All there are, as ``name:count``. None: not known."""
     reservations: tuple[Reservation, ...] | None = None

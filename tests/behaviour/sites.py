@@ -111,13 +111,13 @@ class LocalSite(Site):
         return {}
 
     def jobs_in_queue(self, pool: str) -> list[str]:
-        return [job for job, _ in _agents(f"jp-{pool}-")]
+        return [job for job, _ in agents(f"jp-{pool}-")]
 
     def submits(self, pool: str) -> int:
-        return len({job.rpartition(".")[0] for job, _ in _agents(f"jp-{pool}-")})
+        return len({job.rpartition(".")[0] for job, _ in agents(f"jp-{pool}-")})
 
     def end_job(self, job: str, how: Ending) -> None:
-        for id, process in _agents(job):
+        for id, process in agents(job):
             if id == job:
                 process.kill()
 
@@ -201,7 +201,7 @@ class SlurmSite(Site):
         return [tuple(line.strip("|").split("|")) for line in lines]  # type: ignore[misc]
 
 
-def _agents(prefix: str) -> list[tuple[str, psutil.Process]]:
+def agents(prefix: str) -> list[tuple[str, psutil.Process]]:
     """Return the agents on this machine whose job's id begins so."""
     found = []
     for process in psutil.process_iter():

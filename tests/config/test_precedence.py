@@ -124,6 +124,7 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
         "setup": ("module load ffmpeg\n\nexport A=1", ("module load ffmpeg", "export A=1")),
         "idle_timeout": ("none", None),
         "max_tasks_per_child": ("50", 50),
+        "max_memory_growth": ("256 MiB", 256 * 2**20),
         "name": ("my-pool_1", "my-pool_1"),
         "log_directory": ("logs", site.root / "project" / "logs"),
         "python": ("/opt/python", "/opt/python"),

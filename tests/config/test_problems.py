@@ -31,6 +31,7 @@ BAD = [
     ("workers_per_job", 0, AT_LEAST_1),
     ("threads_per_core", 9, "it must be a whole number from 1 to 8"),
     ("max_tasks_per_child", 0, AT_LEAST_1),
+    ("max_memory_growth", 8, "8 B is less than 1 MiB (missing unit?); write for example '8 GiB' or '500 MB'"),
     ("memory", "8GBB", "'8GBB' has the unknown unit 'GBB'; write for example '8 GiB' or '500 MB'"),
     ("memory", "8G", "'8G' is ambiguous: write '8 GiB' (binary, as SLURM counts) or '8 GB' (decimal)"),
     ("memory", 8, "8 B is less than 1 MiB (missing unit?); write for example '8 GiB' or '500 MB'"),

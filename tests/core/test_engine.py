@@ -572,10 +572,10 @@ def test_without_accounting_too_a_call_that_is_too_long_is_recognised() -> None:
 
 def test_walltime_shared_with_earlier_calls_is_no_fault() -> None:
     sim = pool(max_workers=1, request=Request(walltime=Duration(100.0)))
-    ids = sim.submit(5, seconds=40.0)
+    ids = [id for function in "abcde" for id in sim.submit(1, seconds=40.0, function=function)]
     assert sim.settle(1000)
     assert sim.results.keys() == set(ids)
-    assert max(sim.runs.values()) == 2
+    assert max(sim.runs.values()) == 2  # nothing is known of a function before its first call is back
 
 
 def test_a_worker_that_dies_costs_its_call_alone() -> None:
@@ -785,6 +785,22 @@ def test_shutdown_with_a_controller_that_does_not_answer_names_what_is_left() ->
     assert sim.run(60, until=lambda: sim.finished is not None)
     assert sim.finished == ev.Finished((JobId("1_0"), JobId("1_1")))
     assert len(actions(sim, ev.CancelJobs)) >= 2
+
+
+def test_a_job_that_the_queue_forgets_and_shows_again_is_cancelled() -> None:
+    sim = pool(max_workers=1)
+    sim.faults.never_connect = True
+    sim.submit(1)
+    sim.run(2, until=lambda: states(sim) == ["starting"])
+    forgotten = next(iter(sim.jobs))
+    job = sim.jobs.pop(forgotten)
+    sim.run(60, until=lambda: len(sim.submits) == 2)
+    order = [type(action) for action in sim.actions if isinstance(action, ev.CancelJobs | ev.SubmitJobs)]
+    assert order == [ev.SubmitJobs, ev.CancelJobs, ev.SubmitJobs]  # before its calls go elsewhere
+    sim.jobs[forgotten] = job
+    sim.faults.never_connect = False
+    assert sim.settle()
+    finish(sim)
 
 
 def test_shutdown_in_doubt_looks_the_submission_up_and_cancels_it() -> None:

@@ -69,6 +69,14 @@ def test_the_next_walltime(request_: Request, wanted: int | None) -> None:
     assert (None if grown is None else grown.walltime) == wanted
 
 
+def test_a_machine_without_partitions_bounds_the_memory() -> None:
+    limits = Limits(max_memory=memory("6 GiB"))
+    grown = roomier(Request(memory=memory("4 GiB")), 0, Retry(memory_growth=2), limits)
+    assert grown is not None
+    assert grown.memory == memory("6 GiB")
+    assert roomier(grown, 0, Retry(memory_growth=2), limits) is None
+
+
 def test_nothing_is_guessed_where_no_limits_are_known() -> None:
     assert longer(Request(walltime=Duration(600)), Limits()) is None
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from jobpool.core import events as ev
 from jobpool.core.events import Death
 from jobpool.core.settings import CoreSettings
-from jobpool.model import EndingKind, Limits, Request
+from jobpool.model import PLAIN, EndingKind, Limits, Request, Terms
 from jobpool.testing.simulation import Faults, SimulatedAgent, SimulatedJob, Simulation
 from jobpool.units import Duration, Memory
 
@@ -45,6 +45,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             failed_starts=1000,  # giving up has its own tests; here everything has to come to an end by work
         )
         self.sim = Simulation(chosen, seed=seed)
+        self.sim.checkpointing.add("g")
         self.shut = self.was_deaf = False
         self.sim.submit(8, seconds=5.0)
 
@@ -53,9 +54,11 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         count=st.sampled_from([1, 3, 40]),
         seconds=st.sampled_from([0.0, 0.001, 0.1, 3.0, 15.0]),
         f=st.sampled_from("fg"),
+        expected=st.sampled_from([None, None, 5.0, 15.0, 1000.0]),
     )
-    def submit(self, count: int, seconds: float, f: str) -> None:
-        self.sim.submit(count, seconds=seconds, function=f)
+    def submit(self, count: int, seconds: float, f: str, expected: float | None) -> None:
+        terms = PLAIN if expected is None else Terms(expected_time=Duration(expected))
+        self.sim.submit(count, seconds=seconds, function=f, terms=terms)
 
     @precondition(lambda self: not self.shut)
     @rule(
@@ -106,6 +109,10 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         faults = self.sim.faults
         self.was_deaf |= deaf and self.shut
         faults.deaf, faults.forgetful, faults.accounting, faults.jitter = deaf, forgetful, accounting, jitter
+
+    @rule(none=st.booleans())
+    def trouble_with_checkpoints(self, none: bool) -> None:
+        self.sim.faults.no_checkpoints = none
 
     @rule(script_fails=st.booleans(), never_connect=st.booleans(), most=st.sampled_from([None, 1, 3]))
     def trouble_with_jobs(self, script_fails: bool, never_connect: bool, most: int | None) -> None:

@@ -154,3 +154,17 @@ def test_rows_that_are_to_run_alone_travel_alone() -> None:
     (bundle, *_) = calls.bundles(0.0)
     calls.again([(call.id, History(crashed=1, alone=True)) for call in bundle.calls], 1.0)
     assert {rows for _, _, _, rows in spans(calls.bundles(1.0))} == {1}
+
+
+def test_cancelled_rows_behind_one_that_runs_go_nowhere_when_their_job_is_lost() -> None:
+    sim = Simulation(CoreSettings(pool="t", max_workers=1))
+    sim.submit(1, seconds=0.001)  # so that rows are handed out together
+    assert sim.settle()
+    sim.submit(40, seconds=0.001)
+    assert sim.settle()
+    first, *behind = sim.submit_rows(3, seconds=15.0)
+    assert sim.run(60, until=lambda: first in sim.told_running)
+    sim.shut_down(cancel_waiting=True)
+    sim.end(next(iter(sim.agents)).job, EndingKind.PREEMPTED, "PREEMPTED")
+    assert sim.run(600, until=lambda: sim.finished is not None)  # and no BrokenPromise on the way
+    assert not set(behind) & set(sim.runs)

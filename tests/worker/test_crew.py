@@ -498,3 +498,21 @@ async def test_a_call_that_ends_before_its_timeout_is_left_alone(tmp_path: Path)
         await watched.run(time.sleep, 0.7)  # their timeouts are over in it, and it has none
         assert [*first, await watched.run(pid)] == [first[0]] * 4
         assert not watched.died
+
+
+@in_loop
+async def test_a_call_that_runs_because_the_one_before_it_was_cancelled_has_its_timeout(tmp_path: Path) -> None:
+    def hold(path: str) -> None:
+        while Path(path).exists():
+            time.sleep(0.01)
+
+    held = tmp_path / "held"
+    held.touch()
+    async with crew(tmp_path) as watched:
+        (running,) = watched.submit(hold, (str(held),))
+        unwanted, hangs = watched.submit(time.sleep, (600,), (601,), terms=Terms(timeout=Duration(0.5)))
+        watched.crew.retract([unwanted])
+        held.unlink()
+        await watched.outcome(running)
+        await watched.until(lambda: watched.died)
+        assert watched.died[0].call == hangs

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ import pytest
 
 from jobpool.worker.cgroup import OomCounter, find_counter
 from jobpool.worker.linux import descendants, thread_count
-from jobpool.worker.meter import CallMeter, tree_memory
+from jobpool.worker.meter import CallMeter, is_gone, own_memory, shared_out, tree_memory
 
 
 def test_the_peak_is_that_of_the_call_and_not_of_the_process() -> None:
@@ -73,10 +75,51 @@ def test_the_memory_of_a_tree_is_that_of_all_its_processes() -> None:
         assert process.stdout is not None
         process.stdout.readline()
         assert len(descendants(process.pid)) == 1
-        memory = tree_memory([process.pid, 2**22 + 1])
+        memory = tree_memory(process.pid)
         process.communicate(b"\n")
-    assert list(memory) == [process.pid]
-    assert 150_000_000 < memory[process.pid] < 220_000_000
+    own, child_memory = memory.values()
+    assert 50_000_000 < own < 80_000_000
+    assert 100_000_000 < child_memory < 130_000_000
+    assert tree_memory(process.pid) == {}
+    assert is_gone(process.pid)
+
+
+def test_pages_that_processes_share_are_counted_once() -> None:
+    program = (
+        "import os, signal\nblock = bytearray(b'x') * 100_000_000\n"
+        "if os.fork() and os.fork():\n    print('up', flush=True)\nsignal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, process_group=0) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        tree = tree_memory(process.pid)
+        together = shared_out(tree)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert len(tree) == 3
+    assert sum(tree.values()) > 300_000_000
+    assert 100_000_000 < together < 160_000_000
+
+
+def test_a_mapped_file_is_not_memory_that_is_held(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(100_000_000))
+    program = (
+        "import mmap, sys\nfile = open(sys.argv[1], 'rb')\nblock = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
+        "sum(block[::4096]); print('up', flush=True); input()"
+    )
+    argv = [sys.executable, "-c", program, str(tmp_path / "file")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert psutil.Process(process.pid).memory_info().rss > 100_000_000
+        held = sum(tree_memory(process.pid).values())
+        process.communicate(b"\n")
+    assert held < 50_000_000
+
+
+def test_ones_own_memory_is_as_others_see_it() -> None:
+    resident, held = own_memory()
+    assert abs(resident - psutil.Process().memory_info().rss) < 5_000_000
+    assert abs(held - tree_memory(os.getpid())[os.getpid()]) < 5_000_000
 
 
 MOUNTS_V1 = """\
@@ -115,9 +158,15 @@ def test_the_counter_rises_once_for_each_kill(tmp_path: Path, text: str) -> None
     file = tmp_path / "counter"
     file.write_text(text.format(3))
     counter = OomCounter(file)
-    assert not counter.rose()
-    file.write_text(text.format(4))
-    assert counter.rose()
-    assert not counter.rose()
+    assert not counter.claim()
+    file.write_text(text.format(5))
+    assert counter.open()
+    assert counter.claim()
+    assert counter.claim()
+    assert not counter.open()
+    assert not counter.claim()
+    file.write_text(text.format(6))
+    counter.forget()
+    assert not counter.claim()
     file.unlink()
-    assert not counter.rose()
+    assert not counter.open()

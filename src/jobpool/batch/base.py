@@ -165,6 +165,10 @@ class BatchSystem(Protocol):
         """Read its answer: the endings that are known. Jobs that still run are not in it."""
         ...
 
+    def read_log(self, ending: Ending, text: str) -> Ending:
+        """Return the ending with what the end of the job's log adds to it."""
+        ...
+
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make the commands that cancel all jobs of these submissions and, besides, these single jobs.
 

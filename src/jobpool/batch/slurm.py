@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from jobpool.batch import slurm_limits, slurm_script, slurm_states, slurm_submit
+from jobpool.batch import slurm_limits, slurm_log, slurm_script, slurm_states, slurm_submit
 from jobpool.batch.base import Answer, Directive, JobScript, NoAccounting, SubmitAnswer, Unanswered
 from jobpool.batch.quoting import check_name
 from jobpool.model import Command, Completed, Ending, JobId, Limits, Request
@@ -90,6 +90,10 @@ class Slurm:
     def parse_account(self, done: Completed) -> Mapping[JobId, Ending] | Unanswered | NoAccounting:
         """Read the answer of sacct."""
         return slurm_states.parse_account(done)
+
+    def read_log(self, ending: Ending, text: str) -> Ending:
+        """Return the ending with what the end of the job's log adds to it."""
+        return slurm_log.read_log(ending, text)
 
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make one scancel for all ids, and one for each name.

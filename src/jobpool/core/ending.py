@@ -16,7 +16,7 @@ def shut_down(pool: PoolState, event: ev.ShutdownAsked) -> None:
     pool.finishing = True
     pool.calls.set_ceiling(OWN, pool.demand(OWN).ceiling)
     if event.cancel_waiting:
-        pool.cancel_calls(pool.calls.not_started())
+        pool.cancel_waiting(pool.calls.to_cancel())
     if event.kill:
         ids = pool.calls.ids()
         pool.cancel_calls(ids)

@@ -18,13 +18,15 @@ from typing import assert_never
 from jobpool.core import asking, ending, hiring
 from jobpool.core import events as ev
 from jobpool.core.events import Action, Event
-from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Submitting, advance
+from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Submitting, advance
 from jobpool.core.recovery import Loss
 from jobpool.core.settings import CoreSettings
 from jobpool.core.state import PoolState
 from jobpool.core.view import CallCounts, JobView, Snapshot, describe
+from jobpool.core.walltime import LATE
 from jobpool.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.model import Ending, EndingKind
+from jobpool.units import Duration
 
 __all__ = ["Core"]
 
@@ -98,18 +100,20 @@ class Core:
                 _calls_arrived(pool, event)
             case ev.CallsReturned(job=key, ids=ids):
                 pool.tell_again(pool.calls.give_back(key, ids, pool.now))
+            case ev.CallCheckpointed():
+                _call_checkpointed(pool, event)
             case ev.CallsCut(job=key, call=id, at=at):
                 pool.calls.cut(key, id, at)
             case ev.CallsCancelled(ids=ids):
-                harmless, asked = pool.calls.unwant(ids)
-                pool.cancel_calls(harmless)
-                pool.out += map(ev.TakeBack, asked)
+                pool.cancel_waiting(ids)
             case ev.WorkerDied():
                 _worker_died(pool, event)
             case ev.SlotsTaken():
                 _slots_taken(pool, event)
             case ev.AgentJoined():
                 _agent_joined(pool, event)
+            case ev.AgentLeaving(job=key, why=why, planned=planned):
+                pool.observe_key(key, Retired(pool.now, why, ours=planned))
             case ev.AgentLeft(job=key, last_word=word, pid=pid):
                 pool.observe_key(key, Left(pool.now, word, pid))
             case ev.AgentTrouble():
@@ -182,7 +186,15 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
         pool.done += sum(outcome.rows or 1 for outcome in first)
         pool.out.append(ev.Resolve(event.job, first))
         pool.prove(event.job, fruitful=True)
+        if (job := pool.fleet.jobs.get(event.job)) is not None:
+            pool.nodes.served(job.node)
     pool.retract(copies)
+
+
+def _call_checkpointed(pool: PoolState, event: ev.CallCheckpointed) -> None:
+    if pool.calls.go_on(event.job, event.call, event.function, event.payload, pool.now):
+        pool.tell_again((event.call,))
+        pool.prove(event.job, fruitful=True)
 
 
 def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
@@ -190,8 +202,11 @@ def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
     if found is not None:
         history, items, terms = found
         pool.prove(event.job)
-        loss = Loss(cause=event.death, started=True, items=items, timeout=terms.timeout)
-        pool.recover(pool.fleet.jobs[event.job], [(event.call, loss, history, terms)])
+        death, job = event.death, pool.fleet.jobs[event.job]
+        loss = Loss(cause=death, started=True, items=items, timeout=terms.timeout)
+        pool.recover(job, [(event.call, loss, history, terms)])
+        if not (death.out_of_memory or death.timed_out):
+            pool.blame_node(job, event.call, "a worker process died")
 
 
 # ------------------------------------------------------------------------------------------------------ agents
@@ -205,13 +220,30 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
         pool.out.append(ev.StopAgent(hello.job, why, drain=False))
         pool.observe_key(hello.job, Accepted(pool.now, hello.id))
         return
+    if words := _too_late(pool, job, hello):
+        pool.out.append(ev.StopAgent(job.key, words, drain=False))
+        pool.observe(job, Accepted(pool.now, hello.id))
+        ending = Ending(kind=EndingKind.FAILED, words=words, node=hello.node, source="agent")
+        pool.observe_key(job.key, Dropped(pool.now, ending, ours=False))
+        return
     after = advance(job, Joined(pool.now, hello), pool.settings)
     if after is job:
         return
     if pool.calls.holds(job.key):
         _agent_replaced(pool, job)
+    pool.staff[job.request].joined(job, pool.now)
     pool.store(job, after)
-    pool.calls.join(job.key, job.request, workers=hello.workers, time=pool.now)
+    pool.calls.join(job.key, job.request, workers=hello.workers, time=pool.now, deadline=hello.deadline)
+    hiring.relieve(pool, job.request)
+
+
+def _too_late(pool: PoolState, job: Job, hello: ev.Hello) -> str:
+    """Say why a job is of no use that has too little of its walltime left; empty when it has enough."""
+    walltime = pool.staff[job.request].request.walltime
+    if walltime is None or hello.deadline is None or hello.deadline - pool.now >= LATE * walltime:
+        return ""
+    left = Duration(max(0.0, hello.deadline - pool.now))
+    return f"{left} of its walltime of {walltime} were left when its agent connected; is setup= slow, or a clock wrong?"
 
 
 def _agent_replaced(pool: PoolState, job: Job) -> None:

@@ -60,11 +60,18 @@ class Death:
     exit_code: int | None = None
     signal: int | None = None
     out_of_memory: bool = False
-    """The kernel's counters say that the job's cgroup killed a process for memory just then."""
+    """The kernel's counters say that the job's cgroup killed a process for memory just then; or see ``limit``."""
+    limit: int | None = None
+    """Bytes: the agent killed it itself, since its process tree held more than this limit of each worker."""
+    child: bool = False
+    """Not the worker was killed for memory, but a process that the call had started."""
+    innocent: bool = False
+    """Perhaps not the call's fault: it was below its worker's limit when the kernel killed for others in the job, or
+    would have been below it in a fresh worker, without what earlier calls had left."""
     timed_out: bool = False
     """Its call ran for longer than its own ``timeout``, and the agent killed it."""
     peak_memory: int = 0
-    """Bytes, as the meter saw it last."""
+    """Bytes, as the meter saw it last. 0: not known."""
     tail: str = ""
     """The last lines of its stderr."""
 
@@ -178,6 +185,17 @@ class AgentJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentLeaving:
+    """An agent begins no more calls and ends after those that run: its time is nearly over, or it got a signal."""
+
+    time: float
+    job: JobKey
+    why: str
+    planned: bool
+    """It is the walltime, of which nobody needs to be asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentLeft:
     """The connection to an agent ended. ``last_word``: what it said before, if anything (``SIGTERM``, ``idle``)."""
 
@@ -217,6 +235,17 @@ class CallsDone:
     time: float
     job: JobKey
     outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallCheckpointed:
+    """A call stopped and left what is to run in its place, as a function and a payload: for the same future."""
+
+    time: float
+    job: JobKey
+    call: int
+    function: str
+    payload: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,10 +315,12 @@ Event = (
     | PollFailed
     | Accounted
     | AgentJoined
+    | AgentLeaving
     | AgentLeft
     | AgentTrouble
     | CallsStarted
     | CallsDone
+    | CallCheckpointed
     | CallsReturned
     | CallsCut
     | WorkerDied

@@ -72,7 +72,8 @@ class Fleet:
         self.submissions: dict[str, Submission] = {}
         """Those with a job that did not end."""
         self.ghosts: dict[str, None] = {}
-        """Submissions that were looked up in vain: in every poll and in the last cancel, should they turn up."""
+        """Submissions that were looked up in vain, or lost a job so: in every poll and in the last cancel, should they
+        turn up."""
         self._stem = _stem(settings.pool)
         self._numbered = 0
         self._supply: Counter[str] = Counter()
@@ -84,7 +85,7 @@ class Fleet:
         name = f"jp-{self._stem}-{self._numbered}"
         submission = self.submissions[name] = Submission(name, request, count)
         for element in range(count):
-            self.put(Job(key=JobKey(name, element), request=request, state=Submitting(now)))
+            self.put(Job(key=JobKey(name, element), request=request, state=Submitting(now), asked=now))
         return submission
 
     def put(self, job: Job) -> None:
@@ -139,7 +140,7 @@ class Fleet:
     def names(self) -> tuple[str, ...]:
         """Return the submissions to ask about. One whose submit command is under way is left in peace."""
         known = [name for name, submission in self.submissions.items() if submission.answered or self.seen(submission)]
-        return (*known, *self.ghosts)
+        return tuple(dict.fromkeys((*known, *self.ghosts)))
 
     def seen(self, submission: Submission) -> bool:
         """Whether a job of it was seen, by its agent or in a poll."""

@@ -30,8 +30,9 @@ def roomier(request: Request, used: int, retry: Retry, limits: Limits) -> Reques
         return None
     asked = request.memory or 0
     wanted = math.ceil(max(asked, used) * retry.memory_growth / _GRAIN) * _GRAIN
-    if isinstance(retry.max_memory, Memory):
-        wanted = min(wanted, retry.max_memory)
+    for most in (retry.max_memory, limits.max_memory):
+        if isinstance(most, Memory):
+            wanted = min(wanted, most)
     grown = replace(request, memory=Memory(wanted), workers_per_job=1)
     for problem in check(grown, limits):
         if isinstance(problem.nearest, Memory):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
-from jobpool.core.jobs import Dropped, Pending, Retired, Silent, Starting, Waited
+from jobpool.core.jobs import Dropped, Faded, Pending, Retired, Silent, Starting, Waited
 from jobpool.core.policy import Settling
 from jobpool.core.state import NOT_NEEDED, OWN, PoolState
+from jobpool.model import Request
 
-__all__ = ["scale", "shed", "staff_up", "tick"]
+__all__ = ["relieve", "scale", "shed", "staff_up", "tick"]
+
+SPENT = 5.0
+"""Seconds that an idle job is kept whose time left is too short for all calls that wait: shorter ones may come, but
+meanwhile it has what the job in its place needs."""
 
 
 def scale(pool: PoolState, workers: int | None) -> None:
@@ -37,7 +44,13 @@ def staff_up(pool: PoolState) -> None:
             continue
         for count in staff.submissions(missing, pool.settings):
             submission = pool.fleet.submit(key, count, pool.now)
-            pool.out.append(ev.SubmitJobs(submission.name, staff.request, count))
+            pool.out.append(ev.SubmitJobs(submission.name, _elsewhere(pool, staff.request), count))
+
+
+def _elsewhere(pool: PoolState, request: Request) -> Request:
+    """Return the request, away from bad nodes."""
+    avoided = pool.nodes.avoided(pool.now)
+    return replace(request, exclude=tuple(dict.fromkeys((*request.exclude, *avoided)))) if avoided else request
 
 
 def tick(pool: PoolState) -> None:
@@ -48,6 +61,24 @@ def tick(pool: PoolState) -> None:
     if pool.closing is None:
         for key in pool.staff:
             shed(pool, key)
+            _fade(pool, key)
+            relieve(pool, key)
+        pool.calls.revive()
+
+
+def _fade(pool: PoolState, key: str) -> None:
+    """Count the jobs no more whose time is nearly over, so that others are asked for as long as these still serve."""
+    for agent in pool.calls.fading(key, pool.now, pool.staff[key].lead):
+        pool.observe_key(agent, Faded(pool.now))
+
+
+def relieve(pool: PoolState, key: str) -> None:
+    """Let go of jobs that another one has come for, and of those that are of no use while they wait for one."""
+    wanted = pool.staff[key].wanted(pool.demand(key, all=True), pool.settings)
+    for agent in pool.calls.replaced(key, wanted) if wanted else ():
+        _retire(pool, agent, "its walltime is nearly over, and another job is there")
+    for agent in pool.calls.spent(key, pool.now - SPENT):
+        _retire(pool, agent, "its walltime left is too short for the calls that wait")
 
 
 def shed(pool: PoolState, key: str) -> None:

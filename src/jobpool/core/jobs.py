@@ -18,7 +18,29 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from jobpool.core.events import Hello, JobKey
+from jobpool.core.events import JobKey
+from jobpool.core.job_states import (
+    Accepted,
+    Closing,
+    Draining,
+    Dropped,
+    Ended,
+    Faded,
+    Joined,
+    Left,
+    Missed,
+    Observation,
+    Pending,
+    Retired,
+    Serving,
+    Sighted,
+    Silent,
+    Starting,
+    State,
+    Submitting,
+    Told,
+    Waited,
+)
 from jobpool.core.settings import CoreSettings
 from jobpool.model import Ending, EndingKind, JobId, JobState, Seen
 from jobpool.units import Duration
@@ -29,6 +51,7 @@ __all__ = [
     "Draining",
     "Dropped",
     "Ended",
+    "Faded",
     "Job",
     "Joined",
     "Left",
@@ -47,163 +70,6 @@ __all__ = [
     "advance",
 ]
 
-# -------------------------------------------------------------------------------------------------- states
-
-
-@dataclass(frozen=True, slots=True)
-class Submitting:
-    """The submit command is under way, or nobody knows what came of it."""
-
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """It waits in the queue."""
-
-    since: float
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Starting:
-    """Its script runs; the agent has not connected yet."""
-
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """Its agent is connected and takes calls."""
-
-    since: float
-    pid: int
-    deadline: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draining:
-    """Its agent is connected and was told to end after its running calls."""
-
-    since: float
-    pid: int
-    deadline: float | None
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """Its agent left, and the batch system is being asked why. The calls it had are not decided yet."""
-
-    since: float
-    last_word: str = ""
-    deadline: float | None = None
-    ours: bool = False
-    """It was told to end before it left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """It was cancelled by us, and may still be in the queue. ``ending`` is what is known of the cause."""
-
-    since: float
-    """When it was cancelled last."""
-    ending: Ending
-    ours: bool
-    """It is no longer needed (true), or it came to nothing (false)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """It will not run again."""
-
-    at: float
-    ending: Ending
-    ours: bool = False
-
-
-State = Submitting | Pending | Starting | Serving | Draining | Silent | Closing | Ended
-
-# -------------------------------------------------------------------------------------------- observations
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The batch system took it under this id. None: it took it, and the id will be seen in a poll."""
-
-    time: float
-    id: JobId | None
-
-
-@dataclass(frozen=True, slots=True)
-class Sighted:
-    """A poll showed it. ``late``: the poll was asked before the last change of the job, so it tells of the past."""
-
-    time: float
-    seen: Seen
-    late: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """A poll for its submission was answered and did not show it."""
-
-    time: float
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The accounting, or the agent before it ever served, says how it ended."""
-
-    time: float
-    ending: Ending
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Its agent connected."""
-
-    time: float
-    hello: Hello
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The connection to its agent ended. ``pid`` 0: whichever agent it was."""
-
-    time: float
-    last_word: str = ""
-    pid: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Retired:
-    """We told its agent to end after the running calls."""
-
-    time: float
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """We cancel it. ``ours``: because it is not needed; else ``ending`` tells what is wrong with it."""
-
-    time: float
-    ending: Ending
-    ours: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Waited:
-    """Time passed."""
-
-    time: float
-
-
-Observation = Accepted | Sighted | Missed | Told | Joined | Left | Retired | Dropped | Waited
-
-# ------------------------------------------------------------------------------------------------- the job
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -220,6 +86,8 @@ class Job:
     """Polls in a row that did not show it."""
     evidence: Ending | None = None
     """An ending that the queue told while the agent was still connected."""
+    asked: float = 0.0
+    """When it was submitted."""
     proven: bool = False
     """A call started in it, or its agent stayed: the setup works."""
     fruitful: bool = False
@@ -244,11 +112,13 @@ class Job:
     def supplies(self) -> bool:
         """Whether it will serve, or is expected to: no other job is needed in its place."""
         match self.state:
-            case Submitting() | Pending() | Starting() | Serving():
+            case Submitting() | Pending() | Starting():
                 return True
-            case Silent(ours=ours):
+            case Serving(fading=fading):
+                return not fading
+            case Draining(ours=ours) | Silent(ours=ours):
                 return not ours
-            case Draining() | Closing() | Ended():
+            case Closing() | Ended():
                 return False
             case _:
                 assert_never(self.state)
@@ -271,6 +141,8 @@ def advance(job: Job, observation: Observation, settings: CoreSettings) -> Job:
             return _left(job, observation, settings)
         case Retired():
             return _retired(job, observation)
+        case Faded():
+            return replace(job, state=replace(job.state, fading=True)) if isinstance(job.state, Serving) else job
         case Dropped():
             return _dropped(job, observation)
         case Waited():
@@ -407,7 +279,7 @@ def _left(job: Job, observation: Left, settings: CoreSettings) -> Job:
         case Serving(since=since, pid=pid, deadline=deadline) | Draining(since=since, pid=pid, deadline=deadline):
             if observation.pid not in (0, pid):
                 return job  # the agent of an earlier run of this job
-            ours = isinstance(job.state, Draining)
+            ours = isinstance(job.state, Draining) and job.state.ours
             proven = job.proven or observation.time - since >= settings.proof
             job = replace(job, proven=proven, state=Silent(observation.time, observation.last_word, deadline, ours))
             return job if job.evidence is None else _end(job, observation.time, job.evidence)
@@ -420,7 +292,8 @@ def _left(job: Job, observation: Left, settings: CoreSettings) -> Job:
 def _retired(job: Job, observation: Retired) -> Job:
     if isinstance(job.state, Serving):
         state = job.state
-        return replace(job, state=Draining(state.since, state.pid, state.deadline, observation.why))
+        draining = Draining(state.since, state.pid, state.deadline, observation.why, observation.ours)
+        return replace(job, state=draining)
     return job
 
 

@@ -3,6 +3,7 @@
 ::
 
     Line ─┬─ queue of Entry              calls that wait, or rows of a map
+          ├─ parked: queues of Entry     those that need more time than the agents had left, by what they need
           └─ Agent ─ Bundle ─ Entry      those that were handed out; a bundle keeps one worker busy
 """
 
@@ -10,11 +11,13 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from jobpool.core.events import JobKey
 from jobpool.core.pace import STUCK
 from jobpool.core.recovery import NEVER, History
+from jobpool.core.walltime import Span
 from jobpool.model import Call
 
 __all__ = ["Agent", "Bundle", "Entry", "Line", "Stage", "holds_back"]
@@ -71,17 +74,23 @@ class Agent:
     key: JobKey
     line: Line
     workers: int
-    joined: float
+    span: Span
     slots: int = 0
     """Workers that may be used: all but those above ``max_workers``."""
     taken: int = 0
     """Workers busy with tasks of Dask graphs."""
     bundles: int = 0
+    items: int = 0
+    """Calls that it has."""
     long: int = 0
     """Bundles with a call that is long, or may be."""
     calls: dict[int, Entry] = field(default_factory=dict)
     open: bool = True
     """It takes more calls."""
+    leaving: bool = False
+    """Its job is no supply any more: what it has does not speak for another job, what waits does."""
+    spent: float | None = None
+    """Since when a worker of it has been free and none of the calls that wait fits its time."""
     idle_since: float = 0.0
 
     @property
@@ -125,9 +134,16 @@ class Line:
         """Open agents where one more bundle may wait."""
         self.loaded: dict[JobKey, Agent] = {}
         """Open agents where a bundle waits."""
+        self.parked: dict[float | str, deque[Entry]] = {}
+        """Calls of the queue that found no agent with enough time. They come first, as soon as there is one."""
+        self.spent: dict[JobKey, Agent] = {}
+        """Open agents with a free worker whose time left is too short for all calls that wait."""
+        self.leaving = 0
+        """Calls at agents of jobs that are no supply any more."""
 
     def sort(self, agent: Agent) -> None:
         """Note whether an agent has room, after anything about it changed."""
+        self.spent.pop(agent.key, None)
         for shelf, room in ((self.free, agent.usable), (self.roomy, agent.depth)):
             if agent.open and agent.bundles < room:
                 shelf[agent.key] = agent
@@ -137,6 +153,49 @@ class Line:
             self.loaded[agent.key] = agent
         else:
             self.loaded.pop(agent.key, None)
+
+    def count(self, agent: Agent, items: int) -> None:
+        """Note that an agent has so many calls more, or fewer."""
+        agent.items += items
+        self.sent += items
+        if agent.leaving:
+            self.leaving += items
+
+    def leave(self, agent: Agent) -> None:
+        """Note that an agent's job is no supply any more."""
+        if not agent.leaving:
+            agent.leaving = True
+            self.leaving += agent.items
+
+    def spend(self, agent: Agent, time: float) -> None:
+        """Note that none of the calls that wait fits the time of a free agent."""
+        self.free.pop(agent.key, None)
+        self.roomy.pop(agent.key, None)
+        self.spent[agent.key] = agent
+        if agent.spent is None:
+            agent.spent = time
+
+    def revive(self) -> None:
+        """Look at such agents again: other calls came, or less is expected of those that wait."""
+        for agent in list(self.spent.values()):
+            if not self.waiting:
+                agent.spent = None
+            self.sort(agent)
+
+    def queues(self) -> list[deque[Entry]]:
+        """Return where calls wait: first those that need much time, which waited for an agent that has it."""
+        return [*self.parked.values(), self.queue] if self.parked else [self.queue]
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all calls that wait."""
+        return (entry for queue in self.queues() for entry in queue if entry.stage is Stage.WAITING)
+
+    @staticmethod
+    def head(queue: deque[Entry]) -> Entry | None:
+        """Return the first call in a queue that really waits."""
+        while queue and queue[0].stage is not Stage.WAITING:
+            queue.popleft()
+        return queue[0] if queue else None
 
     def grant(self) -> None:
         """Share the ceiling among the agents, the first to come first. Closed agents count with what they run."""
@@ -156,8 +215,12 @@ class Line:
 
     def drop_marks(self) -> None:
         """Free the memory of cancelled calls once they are most of the queue: O(1) for each of them."""
-        if len(self.queue) > 2 * self.waiting + 1000:
-            self.queue = deque(entry for entry in self.queue if entry.stage is Stage.WAITING)
+        queues = self.queues()
+        if sum(map(len, queues)) > 2 * self.waiting + 1000:
+            for queue in queues:
+                left = [entry for entry in queue if entry.stage is Stage.WAITING]
+                queue.clear()
+                queue.extend(left)
 
 
 def holds_back(agent: Agent, time: float) -> bool:

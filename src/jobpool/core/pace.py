@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BUNDLE_BYTES", "BUNDLE_CALLS", "BUNDLE_ROWS", "BUNDLE_WORK", "SHORT", "SPLIT_WORK", "STUCK", "Pace"]
+__all__ = [
+    "BUNDLE_BYTES", "BUNDLE_CALLS", "BUNDLE_ROWS", "BUNDLE_WORK", "NEED_MARGIN", "SHORT", "SPLIT_WORK", "STUCK", "Pace",
+]  # fmt: skip
 
 BUNDLE_WORK = 0.100
 """Seconds of work in a bundle: a hundred times what its message costs at both ends. What it holds can be taken back."""
@@ -36,6 +38,10 @@ cost little."""
 _MEMORY = 200
 """Calls that the mean remembers: enough to be steady, few enough to follow a change of the inputs."""
 
+NEED_MARGIN = 1.1
+"""A call is expected to take so many times the longest of those before it: the next one may be longer still, or its
+node busier."""
+
 
 @dataclass(slots=True)
 class Pace:
@@ -45,19 +51,28 @@ class Pace:
     """Seconds per call; None: none came back yet."""
     cap: int = 1
     """Calls in a bundle at most. Doubles with each answer: the first calls may not be like the rest."""
+    longest: float = 0.0
+    """Seconds of the longest call; sinks to the mean as it becomes one of ``_MEMORY`` that were shorter."""
     _count: int = 0
 
-    def learn(self, total: float, calls: int) -> None:
-        """Add ``calls`` calls that took ``total`` seconds together."""
+    def learn(self, total: float, calls: int, longest: float | None = None) -> None:
+        """Add ``calls`` calls that took ``total`` seconds together, and one of them ``longest``."""
         self._count = min(_MEMORY, self._count + calls)
         mean = total / calls
         weight = min(1.0, calls / self._count)
         self.mean = mean if self.mean is None else self.mean + weight * (mean - self.mean)
+        faded = self.longest - (self.longest - self.mean) * min(1.0, calls / _MEMORY)
+        self.longest = max(faded, self.mean, longest or 0.0)
         self.cap = min(BUNDLE_ROWS, self.cap * (4 if total < _SURE else 2))
 
     def calls_in(self, seconds: float) -> int:
         """Return how many calls are expected to fit into this time."""
         return BUNDLE_ROWS if not self.mean else max(0, int(seconds / self.mean + 1e-9))
+
+    @property
+    def need(self) -> float:
+        """Seconds that a worker should have left for one; 0: nothing is known."""
+        return self.longest * NEED_MARGIN
 
     @property
     def short(self) -> bool:

@@ -5,7 +5,8 @@ cause                      a call that had started (one that had not runs again,
 =========================  =====================================================================================
 worker died                again up to ``crashed`` times, then CallCrashed
 call's own timeout         CallTimedOut
-worker killed for memory   again with ``memory_growth`` times the memory, up to ``max_memory``; then CallOutOfMemory
+worker killed for memory   again with ``memory_growth`` times the memory, up to ``max_memory``; then CallOutOfMemory;
+                           perhaps not for its own: at first again up to ``crashed`` times
 job killed for memory      alone in the job: the same; beside others: again up to ``crashed`` times, then the same
 job's walltime ended       it had nearly all of it: again with a longer one, up to twice, if the partition has one, then
                            CallTimedOut; it had a part: again, the second time as if it had all
@@ -45,6 +46,8 @@ class History:
     timed_out: int = 0
     longer: int = 0
     """Times that it got a longer walltime."""
+    checkpoints: int = 0
+    """Times that it left a checkpoint, from which it goes on. Each is progress: what was lost before counts no more."""
     owed: JobPoolError | None = None
     """What it ends with when there is no job for what it needs now."""
     alone: bool = False
@@ -135,8 +138,8 @@ def _after_death(
 ) -> Again | GiveUp:
     if death.timed_out:
         return GiveUp(_too_long(death, place, timeout))
-    if death.out_of_memory:
-        owed = _killed_for_memory(place, used=death.peak_memory, tail=death.tail)
+    if death.out_of_memory and not (death.innocent and history.crashed < retry.crashed):
+        owed = _killed_for_memory(place, _how_memory_ended_it(death), used=death.peak_memory, tail=death.tail)
         return _grow(owed, history, place, retry, used=death.peak_memory)
     if history.crashed < retry.crashed:
         return Again(replace(history, crashed=history.crashed + 1))
@@ -177,13 +180,19 @@ def _too_long(death: Death, place: Place, timeout: Duration | None) -> CallTimed
 
 
 def _killed_for_memory(
-    place: Place, *, used: int = 0, words: str = "", limit: str | None = None, tail: str = ""
+    place: Place,
+    how: str = "the call was killed because its job was out of memory",
+    *,
+    used: int = 0,
+    words: str = "",
+    limit: str | None = None,
+    tail: str = "",
 ) -> CallOutOfMemory:
     memory, whole = place.request.memory, place.request.job_memory
     asked = None if memory is None else f"{memory} for each worker, {whole} for the job"
     more = Memory(max(used, memory or 0) * 3 // 2)
     return CallOutOfMemory(
-        "the call was killed because its job was out of memory",
+        how,
         job=place.job,
         node=place.node,
         words=words,
@@ -192,6 +201,14 @@ def _killed_for_memory(
         tail=tail,
         advice=f'ask for more memory, for example memory="{more}"' if more else "ask for more memory with memory=",
     )
+
+
+def _how_memory_ended_it(death: Death) -> str:
+    if death.limit is not None:
+        return "the call was stopped because it used more than its worker's memory"
+    if death.child:
+        return "the kernel killed a process that the call had started, because their job was out of memory"
+    return "the call was killed because its job was out of memory"
 
 
 def _after_walltime(ending: Ending, history: History, place: Place, *, whole: bool) -> Again | GiveUp:

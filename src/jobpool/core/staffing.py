@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from jobpool.core.jobs import Job
 from jobpool.core.policy import Backoff, Demand, Settling, chunks, jobs_wanted
 from jobpool.core.settings import CoreSettings
+from jobpool.core.walltime import LEAD_EXTRA
 from jobpool.errors import JobPoolError, JobsFailed, RequestRefused
 from jobpool.model import Ending, EndingKind, Request
 
@@ -14,6 +15,9 @@ __all__ = ["Staffing", "jobs_failed", "request_refused"]
 
 _NO_FAULT = frozenset({EndingKind.PREEMPTED, EndingKind.NODE_FAILED})
 """Endings that say nothing about the setup, even if the job never served."""
+
+_FADING = 0.9
+"""What is left of the longest way through the queue with each job that was faster: half of it after seven."""
 
 
 @dataclass(slots=True)
@@ -28,6 +32,8 @@ class Staffing:
     caution: Backoff = field(default_factory=Backoff)
     """Restraint after jobs that came to nothing; a new job with a result ends it."""
     surplus_since: float | None = None
+    startup: float = 0.0
+    """Seconds from a job's submission to its first word: a maximum that fades, since queues grow and shrink."""
     failures: int = 0
     """Jobs in a row that came to nothing, without one that served between."""
     losses: int = 0
@@ -49,6 +55,16 @@ class Staffing:
         """Return the sizes of the submissions to make now."""
         self.settling = Settling()
         return chunks(min(missing, self.backoff.most or missing), settings.limits)
+
+    def joined(self, job: Job, now: float) -> None:
+        """Learn from the first word of a job's agent how long another one would take."""
+        if not (job.proven or job.connected):
+            self.startup = max(now - job.asked, _FADING * self.startup)
+
+    @property
+    def lead(self) -> float:
+        """Seconds before a job is missed when its successor should be asked for."""
+        return self.startup + LEAD_EXTRA
 
     def served(self, *, fruitful: bool = False) -> None:
         """Note that one more job works; ``fruitful``: its first call came back.

@@ -19,7 +19,20 @@ from jobpool.core import events as ev
 from jobpool.core.events import Action, JobKey
 from jobpool.core.fleet import Fleet
 from jobpool.core.inquiry import Inquiry
-from jobpool.core.jobs import Closing, Dropped, Ended, Job, Observation, Pending, Serving, Silent, Starting, advance
+from jobpool.core.jobs import (
+    Closing,
+    Dropped,
+    Ended,
+    Job,
+    Observation,
+    Pending,
+    Retired,
+    Serving,
+    Silent,
+    Starting,
+    advance,
+)
+from jobpool.core.nodes import Nodes
 from jobpool.core.policy import Demand
 from jobpool.core.recovery import Again, GiveUp, History, Loss, Place, decide
 from jobpool.core.settings import CoreSettings
@@ -48,6 +61,7 @@ class PoolState:
         self.fleet = Fleet(settings)
         self.calls = Calls()
         self.inquiry = Inquiry(settings, now)
+        self.nodes = Nodes(settings.limits)
         self.staff: dict[str, Staffing] = {}
         self.held: int | None = None
         """``scale(n)``."""
@@ -92,6 +106,8 @@ class PoolState:
             self.inquiry.hurry(self.now)
         if not isinstance(after.state, Serving):
             self.calls.close(after.key)
+        if not after.supplies:
+            self.calls.leave(after.key)
         if isinstance(after.state, Silent) and before.connected:
             self.inquiry.hurry(self.now, at_once=True)
         if isinstance(after.state, Closing):
@@ -100,6 +116,8 @@ class PoolState:
             self.decide_calls(after, _ending(after))
         if after.over and not before.over:
             self._mourn(after)
+        if isinstance(after.state, Ended) and after.state.ending.source == "absence" and not before.over:
+            self._suspect(after)
         unwanted = self.closing is not None or self.staff[after.request].broken is not None
         if unwanted and isinstance(after.state, Pending | Starting):
             self.observe(after, Dropped(self.now, NOT_NEEDED))
@@ -110,6 +128,12 @@ class PoolState:
         again = isinstance(before.state, Closing) and before.state.since == state.since
         if after.id is not None and (not again or before.id is None):
             self.cancels[after.id] = None
+
+    def _suspect(self, job: Job) -> None:
+        """Cancel a job that is only known not to be shown any more: the queue may be wrong, and show it again."""
+        self.fleet.ghosts[job.key.submission] = None
+        if job.id is not None:
+            self.cancels[job.id] = None
 
     def flush_cancels(self) -> None:
         """Cancel all jobs that were given up in this step, in one command."""
@@ -124,18 +148,43 @@ class PoolState:
             staff.served()
         if not isinstance(state, Closing | Ended) or state.ours or job.id is None:
             return
-        if self.closing is not None or staff.broken or not staff.lost(job, state.ending, self.now, self.settings):
+        if self.nodes.lost(job.node, job.key, state.ending, staff.request, self.now, proven=job.proven):
+            self._avoid(job.node, state.ending.words)
+            staff.failures = 0  # they were the node's
+        if job.node in self.nodes.avoided(self.now) or self.closing is not None or staff.broken:
+            return
+        if not staff.lost(job, state.ending, self.now, self.settings):
             return
         if any(other.connected for other in self.fleet.of(job.request)):
             self.notice(f"jobs come to nothing while others serve: {state.ending.words}", warning=True)
         else:
             self.give_up(job.request, jobs_failed(job, state.ending, staff.failures), job.key)
 
+    def blame_node(self, job: Job, call: int, words: str) -> None:
+        """Note that a call's worker died on this job's node."""
+        if self.nodes.crashed(job.node, call, self.staff[job.request].request, self.now):
+            self._avoid(job.node, words)
+
+    def _avoid(self, node: str | None, words: str) -> None:
+        """Let the jobs on a bad node end when their calls have. Later ones are asked for elsewhere."""
+        failed = f"{self.nodes.strikes(node or '')} calls or jobs in a row failed there"
+        self.notice(f"node {node} is avoided from now on: {failed}; the last one: {words}", warning=True)
+        for job in list(self.fleet.jobs.values()):
+            if job.node == node and isinstance(job.state, Serving):
+                self.observe(job, Retired(self.now, "its node fails"))
+                self.out.append(ev.StopAgent(job.key, "its node fails", drain=True))
+
     # ----------------------------------------------------------------------------------------------------- calls
 
     def cancel_calls(self, ids: Iterable[int]) -> None:
         """Forget these calls, and stop them where they are."""
         self.retract(self.calls.cancel(ids))
+
+    def cancel_waiting(self, ids: Iterable[int]) -> None:
+        """Forget these calls, but for rows that run now: those behind them are asked back, to be forgotten then."""
+        harmless, asked = self.calls.unwant(ids)
+        self.cancel_calls(harmless)
+        self.out += map(ev.TakeBack, asked)
 
     def retract(self, at_agents: dict[JobKey, list[int]]) -> None:
         """Tell the agents to drop these calls."""
@@ -209,11 +258,11 @@ class PoolState:
         self.fleet.put(replace(job, proven=True, fruitful=job.fruitful or fruitful))
         self.staff[job.request].served(fruitful=fruitful)
 
-    def demand(self, key: str) -> Demand:
-        """Return what is wanted of a request."""
+    def demand(self, key: str, *, all: bool = False) -> Demand:
+        """Return what is wanted of a request, beside the calls of jobs that end; with ``all``, together with them."""
         own = key == OWN
         return Demand(
-            calls=self.calls.demand(key),
+            calls=self.calls.demand(key, all=all),
             tasks=self.tasks if own else 0,
             min_workers=self.settings.min_workers if own and not self.finishing else 0,
             max_workers=self.staff[key].max_workers,

@@ -15,15 +15,18 @@ agents with room are kept in sets.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
 from jobpool.core.events import JobKey, Outcome, SendBundle
+from jobpool.core.fitting import Fitting
 from jobpool.core.ids import Ids
 from jobpool.core.lines import Agent, Bundle, Entry, Line, Stage, holds_back
-from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BUNDLE_WORK, SPLIT_WORK, STUCK, Pace
+from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BUNDLE_WORK, SHORT, SPLIT_WORK, STUCK, Pace
 from jobpool.core.recovery import History
+from jobpool.core.walltime import Span
 from jobpool.errors import JobPoolError
 from jobpool.model import Call, Terms
 
@@ -53,6 +56,7 @@ class Calls:
         self._lines: dict[str, Line] = {}
         self._agents: dict[JobKey, Agent] = {}
         self._paces: dict[str, Pace] = {}
+        self._fitting = Fitting(self._pace)
         self._next_look = 0.0
         self.items = 0
         """Calls that are not resolved."""
@@ -81,6 +85,7 @@ class Calls:
         line = self._lines[call.request]
         line.queue.append(entry)
         line.waiting += entry.items
+        line.revive()
         self.items += entry.items
 
     def cancel(self, ids: Iterable[int]) -> dict[JobKey, list[int]]:
@@ -114,14 +119,15 @@ class Calls:
 
         Returns their ids: those for which this says nothing of the reason, and those that end with an error they owe.
         """
-        waiting = [entry for entry in self._lines[request].queue if entry.stage is Stage.WAITING]
+        waiting = list(self._lines[request].entries())
         self.cancel([entry.call.id for entry in waiting])
         plain = [id for entry in waiting if entry.history.owed is None for id in entry.call.ids]
         return plain, [(entry.call.ids, owed) for entry in waiting if (owed := entry.history.owed) is not None]
 
-    def not_started(self) -> list[int]:
-        """Return all calls that no worker runs yet."""
-        return [id for entry in self._entries.values() if entry.stage is not Stage.RUNNING for id in entry.call.ids]
+    def to_cancel(self) -> list[int]:
+        """Return, for :meth:`unwant`, all calls but those that run: of rows that run, those behind the first."""
+        entries = self._entries.values()
+        return [id for e in entries if e.stage is not Stage.RUNNING or e.call.rows for id in e.call.ids]
 
     def __len__(self) -> int:
         return self.items
@@ -130,17 +136,17 @@ class Calls:
         """Return all calls that are not resolved."""
         return [id for entry in self._entries.values() for id in entry.call.ids]
 
-    def demand(self, request: str) -> int:
-        """Count the calls of a request that wait or are at an agent."""
+    def demand(self, request: str, *, all: bool = False) -> int:
+        """Count the calls of a request that wait, or are at an agent that stays; with ``all``, at any agent."""
         line = self._lines[request]
-        return line.waiting + line.sent
+        return line.waiting + line.sent - (0 if all else line.leaving)
 
     # --------------------------------------------------------------------------------------------------- agents
 
-    def join(self, key: JobKey, request: str, *, workers: int, time: float) -> None:
-        """Take an agent into service."""
+    def join(self, key: JobKey, request: str, *, workers: int, time: float, deadline: float | None = None) -> None:
+        """Take an agent into service. ``deadline``: when its walltime ends."""
         line = self._lines[request]
-        agent = Agent(key, line, workers, time, idle_since=time)
+        agent = Agent(key, line, workers, Span.until(deadline, joined=time), idle_since=time)
         self._agents[key] = line.agents[key] = agent
         line.grant()
 
@@ -149,6 +155,11 @@ class Calls:
         if (agent := self._agents.get(key)) is not None and agent.open:
             agent.open = False
             agent.line.grant()
+
+    def leave(self, key: JobKey) -> None:
+        """Let what this agent has not speak for more jobs: its own is no supply any more."""
+        if (agent := self._agents.get(key)) is not None:
+            agent.line.leave(agent)
 
     def take(self, key: JobKey, count: int, time: float) -> None:
         """Note how many of an agent's workers are busy with tasks of Dask graphs."""
@@ -166,7 +177,7 @@ class Calls:
         agent.line.sort(agent)
         del agent.line.agents[key]
         agent.line.grant()
-        served = time - agent.joined
+        served = time - agent.span.joined
         return [
             Held(
                 id,
@@ -197,6 +208,27 @@ class Calls:
         """Return the open agents of a request, those with the least work first."""
         open_agents = [agent for agent in self._lines[request].agents.values() if agent.open]
         return [agent.key for agent in sorted(open_agents, key=lambda agent: (agent.busy, agent.bundles))]
+
+    def fading(self, request: str, time: float, lead: float) -> list[JobKey]:
+        """Return the agents that will have too little time for calls of this request so many seconds from now."""
+        return [agent.key for agent in self._fitting.fading(self._lines[request], time, lead)]
+
+    def replaced(self, request: str, wanted: int) -> list[JobKey]:
+        """Return the open agents whose jobs are no supply any more, beyond those ``wanted`` in all."""
+        line = self._lines[request]
+        agents = [agent for agent in line.agents.values() if agent.open]
+        leaving = sorted((agent for agent in agents if agent.leaving), key=lambda agent: agent.span.closes)
+        return [agent.key for agent in leaving[: max(0, len(agents) - wanted)]]
+
+    def spent(self, request: str, since: float) -> list[JobKey]:
+        """Return the idle agents that since then have had too little time for all calls that wait."""
+        spent = self._lines[request].spent.values()
+        return [agent.key for agent in spent if not agent.busy and agent.spent is not None and agent.spent <= since]
+
+    def revive(self) -> None:
+        """Look at agents again that had too little time: less may be expected of the calls that wait."""
+        for line in self._lines.values():
+            line.revive()
 
     # ---------------------------------------------------------------------------------------------- what happens
 
@@ -236,12 +268,14 @@ class Calls:
             elif (agent := self._forget(entry, time)) is not None and agent.key != key:
                 copies.setdefault(agent.key, []).extend(range(outcome.call, outcome.call + max(1, outcome.rows)))
             first.append(outcome)
-            if outcome.usage is not None:
-                wall = walls.setdefault(entry.call.function, [0.0, 0])
-                wall[0] += outcome.usage.wall
-                wall[1] += outcome.rows or 1
-        for function, (seconds, count) in walls.items():
-            self._pace(function).learn(seconds, int(count))
+            if outcome.usage is not None and not entry.history.checkpoints:
+                seconds, count = outcome.usage.wall, outcome.rows or 1
+                wall = walls.setdefault(entry.call.function, [0.0, 0, 0.0])
+                wall[0] += seconds
+                wall[1] += count
+                wall[2] = max(wall[2], seconds / count)
+        for function, (total, calls, longest) in walls.items():
+            self._pace(function).learn(total, int(calls), longest)
         return tuple(first), copies
 
     def cut(self, key: JobKey, id: int, at: int) -> None:
@@ -251,6 +285,18 @@ class Calls:
         if agent is not None and entry is not None and 0 < at < entry.call.rows:
             entry.call, rest = entry.call.cut(at)
             agent.calls[rest.id] = self._entries[rest.id] = replace(entry, call=rest, stage=Stage.SENT)
+
+    def go_on(self, key: JobKey, id: int, function: str, payload: bytes, time: float) -> bool:
+        """Put what goes on from a call's checkpoint at the head of its line. False: the call is not at this agent."""
+        agent = self._agents.get(key)
+        entry = None if agent is None else agent.calls.get(id)
+        if entry is None or entry.call.rows > 1:  # the latter: rows are cut before one of them leaves a checkpoint
+            return False
+        entry.call = replace(entry.call, function=function, payload=payload, skip=0)
+        history = entry.history
+        entry.history = replace(history, lost=0, timed_out=0, checkpoints=history.checkpoints + 1)
+        self._queue_again(entry, time)
+        return True
 
     def give_back(self, key: JobKey, ids: Iterable[int], time: float) -> tuple[int, ...]:
         """Put calls that this agent returned at the head of their line. Returns those that were told to run."""
@@ -286,12 +332,24 @@ class Calls:
         for line in self._lines.values():
             free = sum(max(0, agent.usable - agent.bundles) for agent in line.free.values())
             while line.waiting and line.free:
+                agent = next(iter(line.free.values()))
+                if (queue := self._fitting.queue_for(line, agent, time)) is None:
+                    line.spend(agent, time)
+                    free -= agent.usable - agent.bundles
+                    continue
                 # Never more than a free worker's share: calls may wait for each other, as in a process pool.
                 most = -(-line.waiting // max(1, free))
-                sent.append(self._send(line, next(iter(line.free.values())), time, most=most))
+                sent.append(self._send(line, queue, agent, time, most))
                 free -= 1
-            while line.waiting and line.roomy and self._pace(self._first(line).call.function).short:
-                sent.append(self._send(line, next(iter(line.roomy.values())), time))
+            while line.waiting and line.roomy:
+                agent = next(iter(line.roomy.values()))
+                # It waits for what the worker has now, which is short, too.
+                if (queue := self._fitting.queue_for(line, agent, time + SHORT)) is None:
+                    del line.roomy[agent.key]
+                elif self._fitting.pace(queue[0]).short:
+                    sent.append(self._send(line, queue, agent, time, BUNDLE_ROWS))
+                else:
+                    break
         return sent
 
     @property
@@ -309,30 +367,30 @@ class Calls:
                     found += [agent.key for agent in line.agents.values() if holds_back(agent, time)]
         return found
 
-    def _send(self, line: Line, agent: Agent, time: float, most: int = BUNDLE_ROWS) -> SendBundle:
-        entries = self._take(line, most)
-        long = not all(self._pace(entry.call.function).short for entry in entries)
+    def _send(self, line: Line, queue: deque[Entry], agent: Agent, time: float, most: int) -> SendBundle:
+        entries = self._take(line, queue, agent, time, most)
+        long = not all(self._fitting.pace(entry).short for entry in entries)
         agent.bundles += 1
         line.bundles += 1
         agent.long += long
+        agent.spent = None
         bundle = Bundle(agent, sum(entry.items for entry in entries), long, time)
         for entry in entries:
             entry.stage = Stage.SENT
             entry.bundle = bundle
             agent.calls[entry.call.id] = entry
-        line.sent += bundle.left
+        line.count(agent, bundle.left)
         line.free.pop(agent.key, None)  # to the end of both shelves, if it still has room: the agents take turns
         line.roomy.pop(agent.key, None)
         line.sort(agent)
         return SendBundle(agent.key, tuple([entry.call for entry in entries]))
 
-    def _take(self, line: Line, most: int) -> list[Entry]:
+    def _take(self, line: Line, queue: deque[Entry], agent: Agent, time: float, most: int) -> list[Entry]:
         share = max(1, line.waiting // (2 * max(1, line.workers)))
         entries: list[Entry] = []
         work, size, cap, taken = 0.0, 0, most, 0
-        while line.waiting and len(entries) < BUNDLE_CALLS:
-            entry = self._first(line)
-            pace = self._pace(entry.call.function)
+        while len(entries) < BUNDLE_CALLS and (entry := line.head(queue)) is not None:
+            pace = self._fitting.pace(entry)
             size += len(entry.call.payload)
             # The smallest cap of all counts: a short call must not be sent behind one of unknown length.
             cap = min(cap, pace.cap)
@@ -341,28 +399,26 @@ class Calls:
                 taken + pace.calls_in(BUNDLE_WORK - work),
                 max(share, taken + pace.calls_in(SPLIT_WORK - work)),
             )
-            if entries and (room <= taken or size > BUNDLE_BYTES):
+            if entries and (room <= taken or size > BUNDLE_BYTES or not self._fits_behind(work, entry, agent, time)):
                 break
-            line.queue.popleft()
-            self._leave(line, entry, 1 if entry.history.alone else max(1, room - taken))
+            queue.popleft()
+            self._leave(queue, entry, 1 if entry.history.alone else max(1, room - taken))
             line.waiting -= entry.items
             work += (pace.mean or 0.0) * entry.items
             taken += entry.items
             entries.append(entry)
         return entries
 
-    def _leave(self, line: Line, entry: Entry, most: int) -> None:
+    def _fits_behind(self, work: float, entry: Entry, agent: Agent, time: float) -> bool:
+        """Whether an agent has the time for a call after so many seconds of work."""
+        return agent.span.endless or agent.span.fits(self._fitting.need(entry), time + work)
+
+    def _leave(self, queue: deque[Entry], entry: Entry, most: int) -> None:
         """Leave the rows in the queue that are more than this."""
         if entry.call.rows > most:
             entry.call, rest = entry.call.cut(most)
             left = self._entries[rest.id] = replace(entry, call=rest)
-            line.queue.appendleft(left)
-
-    @staticmethod
-    def _first(line: Line) -> Entry:
-        while line.queue[0].stage is not Stage.WAITING:
-            line.queue.popleft()
-        return line.queue[0]
+            queue.appendleft(left)
 
     def _pace(self, function: str) -> Pace:
         pace = self._paces.get(function)
@@ -395,6 +451,7 @@ class Calls:
         line = self._lines[entry.call.request]
         line.queue.appendleft(entry)
         line.waiting += entry.items
+        line.revive()
 
     def _shorten(self, entry: Entry, count: int, time: float) -> None:
         """Take rows away that came back from the agent that runs the others."""
@@ -403,7 +460,7 @@ class Calls:
         if (bundle := entry.bundle) is not None:
             bundle.left -= count
             bundle.heard = time
-            bundle.agent.line.sent -= count
+            bundle.agent.line.count(bundle.agent, -count)
             del bundle.agent.calls[entry.call.id]
         entry.call = entry.call.cut(count)[1]
         self._entries[entry.call.id] = entry
@@ -419,7 +476,7 @@ class Calls:
         if entry.stage is Stage.RUNNING:
             self.running -= 1
         del agent.calls[entry.call.id]
-        agent.line.sent -= entry.items
+        agent.line.count(agent, -entry.items)
         bundle.left -= entry.items
         if time is not None:
             bundle.heard = time

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from jobpool.core import events as e
 from jobpool.errors import PoolBroken, from_data
 from jobpool.link import Link, in_parts
 from jobpool.model import Call, JobId, Request, Usage
+from jobpool.resuming import RESUME, resume
 from jobpool.server.spec import Spec
 from jobpool.units import Memory
 from jobpool.versions import compare_versions
@@ -23,6 +25,13 @@ from jobpool.versions import compare_versions
 __all__ = ["Agents"]
 
 log = logging.getLogger("jobpool.agents")
+
+GRACE = 20.0
+"""Seconds that an agent may wait for checkpoints after SIGTERM. SLURM's KillWait is 30 s by default; where it is less,
+the agent is killed while it waits, which costs nothing that has come by then."""
+
+LOCAL_GRACE = 8.0
+"""The same in a job of this machine, which gets 10 s."""
 
 
 class Agents:
@@ -34,7 +43,7 @@ class Agents:
         self._spec, self._log_directory, self._tell, self._warn = spec, log_directory, tell, warn
         self._jobs: dict[Link, tuple[e.JobKey, Mapping[str, Any]]] = {}
         self._links: dict[e.JobKey, Link] = {}
-        self._functions: dict[str, bytes] = {}
+        self._functions: dict[str, bytes] = {RESUME: pickle.dumps(resume, 5)}
         self._knows: dict[Link, set[str]] = {}
         self._hellos: dict[e.JobKey, e.Hello] = {}
         self._last_words: dict[Link, str] = {}
@@ -71,6 +80,8 @@ class Agents:
                 "workers": request.workers_per_job,
                 "cores": request.cores,
                 "gpus": request.gpus,
+                "walltime": None if request.walltime is None else float(request.walltime),
+                "grace": LOCAL_GRACE if self._spec.system == "local" else GRACE,
                 "umask": self._spec.umask,
                 "threads_per_core": request.threads_per_core,
                 # A job of the local system owns nothing: other pools and programs run on these CPUs too.
@@ -79,6 +90,8 @@ class Agents:
                 "working_directory": self._spec.working_directory,
                 "initializer": self._spec.initializer,
                 "max_tasks_per_child": settings.max_tasks_per_child,
+                "memory": None if request.memory is None else int(request.memory),
+                "max_memory_growth": None if settings.max_memory_growth is None else int(settings.max_memory_growth),
                 "log_directory": str(self._log_directory),
             },
         )
@@ -111,6 +124,10 @@ class Agents:
                 self._tell(e.CallsStarted(now, job, tuple(ids)))
             case ("done", outcomes):
                 self._tell(e.CallsDone(now, job, tuple(_outcome(*fields) for fields in outcomes)))
+            case ("checkpoint", call, payload):
+                self._tell(e.CallCheckpointed(now, job, call, RESUME, payload))
+            case ("leaving", why, planned):
+                self._tell(e.AgentLeaving(now, job, why, planned))
             case ("cut", call, at):
                 self._tell(e.CallsCut(now, job, call, at))
             case ("returned", ids):
@@ -123,6 +140,8 @@ class Agents:
                 self._tell(e.AgentTrouble(now, job, words, None if fatal is None else from_data(fatal)))
             case ("warning", sentence):
                 self._warn_once(sentence, f"on {facts['node']} (perhaps on others too): {sentence}")
+            case ("remark", topic, sentence):
+                self._warn_once(topic, sentence)
             case ("bye", word):
                 self._last_words[link] = word
                 link.close()  # nothing comes after it: so the agent sees that its last results are here

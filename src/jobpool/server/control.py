@@ -331,8 +331,9 @@ class Control:
     def _add_kind(self, key: str, request: Request, max_workers: int, terms: Terms) -> Any:
         """Take a kind of calls into service, or return the error that says why the site would refuse its jobs."""
         try:
+            self._system.directives(request)
             refuse_what_cannot_run(request, self._limits)
-        except RequestRefused as error:
+        except JobPoolError as error:
             return error.as_data()
         request = core_limits.choose_partition(request, self._limits)
         asked = request, max_workers

@@ -127,7 +127,8 @@ class Processes:
             _JOB_MARK: f"{self.spool}:{job.raw}",
         }
         if order.walltime is not None:
-            variables["SLURM_JOB_END_TIME"] = str(int(time.time() + order.walltime))
+            variables["SLURM_JOB_START_TIME"] = str(int(time.time()))
+            variables["SLURM_JOB_END_TIME"] = str(int(time.time()) + int(order.walltime))
         if job.restarts:
             variables["SLURM_RESTART_COUNT"] = str(job.restarts)
         if job.index is not None:

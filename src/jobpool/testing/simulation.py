@@ -15,59 +15,49 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import random
-from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import assert_never
 
 from jobpool.core import events as ev
 from jobpool.core.engine import Core
-from jobpool.core.events import Action, Death, Event, Hello, JobKey, Outcome
+from jobpool.core.events import Action, Event, Hello, JobKey, Outcome
 from jobpool.core.settings import CoreSettings
+from jobpool.core.walltime import Span
 from jobpool.errors import JobPoolError
-from jobpool.model import PLAIN, Call, Ending, EndingKind, JobId, JobState, Request, Terms, Usage
+from jobpool.model import PLAIN, Call, Ending, EndingKind, JobId, JobState, Request, Seen, Terms
+from jobpool.testing.simulation_agents import EventAt, Workplace
 from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, SimulatedJob, seen_of
-from jobpool.units import Memory
 
 __all__ = ["BrokenPromise", "FakeClock", "Faults", "SimulatedAgent", "SimulatedJob", "Simulation"]
 
-EventAt = Callable[[float], Event]
-"""An event that gets its time when it is delivered."""
+
+NODES = ("n0", "n1", "n2", "n3")
 
 
 class BrokenPromise(AssertionError):
     """The core did what it must never do."""
 
 
-class Simulation:
+class Simulation(Workplace):
     """A core, and a world around it."""
 
     def __init__(self, settings: CoreSettings, *, seed: int = 0) -> None:
+        super().__init__(seed=seed)
         self.settings = settings
-        self.clock = FakeClock()
         self.core = Core(settings=settings, now=self.clock.now)
-        self.faults = Faults()
         self.start_delay = 1.0
         self.join_delay = 0.5
-        self.latency = 0.002
         self.command_seconds = 0.05
-        self.jobs: dict[JobKey, SimulatedJob] = {}
         self.submits: list[ev.SubmitJobs] = []
         self.actions: list[Action] = []
         self.results: dict[int, Outcome] = {}
         self.errors: dict[int, JobPoolError] = {}
         self.cancelled: set[int] = set()
-        self.runs: Counter[int] = Counter()
         self.told_running: set[int] = set()
         self.notices: list[str] = []
         self.broken: JobPoolError | None = None
         self.finished: ev.Finished | None = None
-        self.most_running = 0
-        self.overlaps: list[int] = []
-        """Calls that ran at two places at once."""
-        self._random = random.Random(seed)
-        self._seconds: dict[int, float] = {}
         self._rows: dict[int, list[int]] = {}
         """Row -> all calls that were submitted with it."""
         self._open: dict[int, None] = {}
@@ -135,11 +125,6 @@ class Simulation:
         """Jobs that did not end."""
         return [job for job in self.jobs.values() if job.ending is None]
 
-    @property
-    def agents(self) -> list[SimulatedAgent]:
-        """Agents that live."""
-        return [job.agent for job in self.jobs.values() if job.agent is not None]
-
     # ------------------------------------------------------------------------------------------------ the time
 
     def run(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> bool:
@@ -178,17 +163,6 @@ class Simulation:
         self.later(delay, lambda: self.feed(event(self.clock.now)))
         if self._random.random() < self.faults.twice:
             self.later(delay + self._random.random() * 3, lambda: self.feed(event(self.clock.now)))
-
-    def _tell_from(self, agent: SimulatedAgent, event: EventAt) -> None:
-        """Tell something over an agent's connection, which keeps the order."""
-        if agent.connected:
-            arrives = max(agent.last_sent, self.clock.now + self.latency + self._random.random() * self.faults.jitter)
-            agent.last_sent = arrives
-            self.later(arrives - self.clock.now, lambda: self.feed(event(self.clock.now)))
-            if not isinstance(event(0.0), ev.AgentJoined | ev.AgentLeft) and self._random.random() < self.faults.twice:
-                self.later(
-                    arrives - self.clock.now + self._random.random() * 3, lambda: self.feed(event(self.clock.now))
-                )
 
     # --------------------------------------------------------------------------------------------- the actions
 
@@ -273,18 +247,21 @@ class Simulation:
         if self._polling:
             raise BrokenPromise("a second poll before the answer of the first")
         self._polling = True
-        deaf = self.faults.deaf
-        seen = tuple(
-            seen_of(job)
-            for job in self.jobs.values()
-            if job.key.submission in names and not (job.ending is not None and self.faults.forgetful)
-        )
+        deaf, seen = self.faults.deaf, self._shown(names)
 
         def answer(time: float) -> Event:
             self._polling = False
             return ev.PollFailed(time, "Socket timed out") if deaf else ev.Polled(time, names, seen)
 
         self._tell(answer, 10.0 if deaf else self.command_seconds)
+
+    def _shown(self, names: tuple[str, ...]) -> tuple[Seen, ...]:
+        """Return what the queue shows of these submissions."""
+        return tuple(
+            seen_of(job)
+            for job in self.jobs.values()
+            if job.key.submission in names and not (job.ending is not None and self.faults.forgetful)
+        )
 
     def _account(self, names: tuple[str, ...]) -> None:
         endings = {
@@ -308,8 +285,11 @@ class Simulation:
         def start() -> None:
             if job.run != run or job.state is not JobState.PENDING:
                 return
-            job.state, job.reason, job.node = JobState.RUNNING, "", f"n{job.key.element % 4}"
-            if self.faults.script_fails:
+            nodes = [node for node in NODES if node not in job.request.exclude]
+            job.state, job.reason, job.node = JobState.RUNNING, "", nodes[job.key.element % len(nodes)]
+            if job.request.walltime is not None:
+                job.ends = self.clock.now + job.request.walltime
+            if self.faults.script_fails or job.node == self.faults.bad_node:
                 self.later(0.2, lambda: self.end(job, EndingKind.FAILED, "FAILED NonZeroExitCode 1:0", run=run))
             elif not self.faults.never_connect:
                 self.later(self.join_delay, join)
@@ -325,14 +305,20 @@ class Simulation:
 
     def _join(self, job: SimulatedJob) -> None:
         agent = job.agent = SimulatedAgent(job, next(self._numbers), job.request.workers_per_job)
-        walltime = job.request.walltime
+        if job.ends is not None:
+            closes = Span.until(job.ends, joined=self.clock.now).closes
+            self.later(closes - self.clock.now, lambda: self.take_leave(agent))
+        self._say_hello(agent)
+
+    def _say_hello(self, agent: SimulatedAgent) -> None:
+        job = agent.job
         hello = Hello(
             job=job.key,
             id=job.id,
             node=job.node or "",
             workers=agent.workers,
             pid=agent.pid,
-            deadline=None if walltime is None else self.clock.now + walltime,
+            deadline=job.ends,
         )
         self._tell_from(agent, lambda time: ev.AgentJoined(time, hello))
 
@@ -341,154 +327,14 @@ class Simulation:
         if job.ending is None and run in (None, job.run):
             job.state = JobState.ENDED
             job.ending = Ending(kind=kind, words=words, node=job.node, source="queue")
+            self._leave_checkpoints(job)
             self._end_agent(job, "SIGTERM")
 
     def requeue(self, job: SimulatedJob) -> None:
         """Put a job back into the queue, as preemption does."""
         if job.ending is None:
+            self._leave_checkpoints(job)
             self._end_agent(job, "")
             job.run += 1
             job.state, job.reason, job.node = JobState.PENDING, "BeginTime", None
             self._plan_start(job)
-
-    def _end_agent(self, job: SimulatedJob, last_word: str) -> None:
-        agent, job.agent = job.agent, None
-        if agent is not None:
-            self._stop_workers(agent)
-            self._tell_from(agent, lambda time: ev.AgentLeft(time, job.key, last_word, agent.pid))
-            agent.connected = False
-
-    # ---------------------------------------------------------------------------------------------- the agents
-
-    def _to_agent(self, key: JobKey, message: Callable[[SimulatedAgent], None]) -> None:
-        job = self.jobs.get(key)
-        if job is not None and (agent := job.agent) is not None and agent.connected:
-            self.later(self.latency, lambda: message(agent) if job.agent is agent else None)
-
-    def _take_bundle(self, agent: SimulatedAgent, calls: Iterable[Call]) -> None:
-        if agent.draining:
-            self._give_back(agent, calls)
-            return
-        agent.bundles.append(deque(calls))
-        self._work(agent)
-
-    def _work(self, agent: SimulatedAgent) -> None:
-        """Give every idle worker its next call."""
-        for worker in range(agent.workers):
-            while worker not in agent.running:
-                rest = agent.current.get(worker)
-                if (behind := agent.cut.pop(worker, None)) is not None:
-                    self._start(agent, worker, behind)
-                    continue
-                if not rest:
-                    if not agent.bundles:
-                        break
-                    rest = agent.current[worker] = agent.bundles.popleft()
-                if rest:
-                    self._start(agent, worker, rest.popleft())
-        if agent.draining and not agent.running:
-            self._leave(agent)
-
-    def _start(self, agent: SimulatedAgent, worker: int, call: Call) -> None:
-        id = call.id
-        if any(id == running.id for other in self.agents for running in other.running.values()):
-            self.overlaps.append(id)
-        if call.rows > 1:
-            call, agent.cut[worker] = call.cut(1)
-        agent.running[worker] = call
-        self.runs[id] += 1
-        self.most_running = max(self.most_running, sum(len(agent.running) for agent in self.agents))
-        self._tell_from(agent, lambda time: ev.CallsStarted(time, agent.job.key, (id,)))
-        self.later(self._seconds[id], lambda: self._finish(agent, worker, call))
-
-    def _finish(self, agent: SimulatedAgent, worker: int, call: Call) -> None:
-        if agent.running.get(worker) is not call or agent.job.agent is not agent:
-            return
-        del agent.running[worker]
-        seconds = self._seconds[call.id]
-        usage = Usage(wall=seconds, cpu=seconds, peak_memory=Memory(0), threads=1)
-        outcome = Outcome(call.id, True, b"", usage, rows=call.rows)
-        self._tell_from(agent, lambda time: ev.CallsDone(time, agent.job.key, (outcome,)))
-        self._work(agent)
-
-    def _retract(self, agent: SimulatedAgent, ids: tuple[int, ...]) -> None:
-        gone = set(ids)
-        for bundle in (*agent.bundles, *agent.current.values()):
-            if back := [call for call in bundle if call.id in gone]:
-                for call in back:
-                    bundle.remove(call)
-                self._give_back(agent, back)
-        for worker, call in list(agent.running.items()):
-            if call.id in gone:
-                del agent.running[worker]
-                agent.cut.pop(worker, None)
-        self._work(agent)
-
-    def _give_back(self, agent: SimulatedAgent, calls: Iterable[Call]) -> None:
-        if ids := tuple(call.id for call in calls):
-            self._tell_from(agent, lambda time: ev.CallsReturned(time, agent.job.key, ids))
-
-    def _take_back(self, agent: SimulatedAgent) -> None:
-        """Give back all that has not started, also the rows behind those that run."""
-        for worker, rest in list(agent.cut.items()):
-            self._tell_cut(agent, agent.running[worker].id)
-            self._give_back(agent, [rest])
-        self._give_back(agent, [call for bundle in (*agent.current.values(), *agent.bundles) for call in bundle])
-        agent.cut.clear()
-        agent.bundles.clear()
-        agent.current.clear()
-
-    def _tell_cut(self, agent: SimulatedAgent, id: int) -> None:
-        self._tell_from(agent, lambda time: ev.CallsCut(time, agent.job.key, id, 1))
-
-    def _stop(self, agent: SimulatedAgent, *, drain: bool) -> None:
-        self._take_back(agent)
-        agent.draining = True
-        if not drain:
-            self._stop_workers(agent)
-        self._work(agent)
-
-    def _leave(self, agent: SimulatedAgent) -> None:
-        if agent.job.ending is None:
-            agent.job.state = JobState.ENDED
-            agent.job.ending = Ending(kind=EndingKind.COMPLETED, words="COMPLETED", source="queue")
-            self._end_agent(agent.job, "idle")
-
-    @staticmethod
-    def _stop_workers(agent: SimulatedAgent) -> None:
-        agent.running.clear()
-        agent.cut.clear()
-        agent.current.clear()
-        agent.bundles.clear()
-
-    # --------------------------------------------------------------------------------------- faults of an agent
-
-    def kill_worker(self, agent: SimulatedAgent, death: Death) -> None:
-        """Let the worker that runs the first call die; what else it had is returned."""
-        if not agent.running:
-            return
-        worker, call = next(iter(agent.running.items()))
-        del agent.running[worker]
-        agent.cut.pop(worker, None)  # they are decided with it
-        rest = agent.current.pop(worker, deque())
-        self._tell_from(agent, lambda time: ev.WorkerDied(time, agent.job.key, call.id, death))
-        self._give_back(agent, rest)
-        self._work(agent)
-
-    def crash_agent(self, agent: SimulatedAgent) -> None:
-        """Let the agent die: its script ends with an error."""
-        self.end(agent.job, EndingKind.FAILED, "FAILED NonZeroExitCode 1:0")
-
-    def cut_off(self, agent: SimulatedAgent, *, ends_after: float | None = 5.0) -> None:
-        """Cut the agent's connection. It notices after some seconds and ends its job; None: it never does."""
-        key, pid = agent.job.key, agent.pid
-        self._tell_from(agent, lambda time: ev.AgentLeft(time, key, "", pid))
-        agent.connected = False
-        if ends_after is not None:
-            run = agent.job.run
-            self.later(ends_after, lambda: self.end(agent.job, EndingKind.COMPLETED, "COMPLETED", run=run))
-
-    def kill_agent_quietly(self, agent: SimulatedAgent) -> None:
-        """Lose an agent's job so that the queue never shows an ending (a controller that lost its state)."""
-        self.end(agent.job, EndingKind.LOST, "")
-        del self.jobs[agent.job.key]

@@ -48,10 +48,14 @@ class Faults:
     """The queue does not show ended jobs."""
     script_fails: bool = False
     """Job scripts end with code 1 before the agent connects."""
+    bad_node: str = ""
+    """Job scripts end with code 1 on this node."""
     never_connect: bool = False
     """Agents never connect, and the scripts run on."""
     twice: float = 0.0
     """Probability that an event is delivered a second time, later."""
+    no_checkpoints: bool = False
+    """Calls that could leave a checkpoint do not manage to."""
     jitter: float = 0.0
     """Seconds by which events of different sources may be late."""
 
@@ -68,6 +72,8 @@ class SimulatedJob:
     node: str | None = None
     ending: Ending | None = None
     agent: SimulatedAgent | None = None
+    ends: float | None = None
+    """When its walltime ends, since it runs."""
     puzzling: bool = False
     """The queue shows it in a state that nobody knows."""
     run: int = 0
@@ -85,6 +91,8 @@ class SimulatedAgent:
     draining: bool = False
     running: dict[int, Call] = field(default_factory=dict)
     """Worker -> call, or one of several rows."""
+    since: dict[int, float] = field(default_factory=dict)
+    """Worker -> when that began."""
     bundles: deque[deque[Call]] = field(default_factory=deque)
     """Bundles that wait."""
     current: dict[int, deque[Call]] = field(default_factory=dict)

@@ -7,8 +7,9 @@
     Scheduler ◄─ Dask Worker ─► SlotThreads                     tasks of pool.client, each in a worker's place
 
 Calls run before Dask is imported, and without it: the Worker joins when the pool's client is first used. The agent ends
-when the server says so, when the link is gone, or when the batch system sends SIGTERM. Its own shutdown has a deadline:
-closing a Dask Worker may hang (seen in 2 of 20), and a job that hangs costs until its walltime.
+when the server says so, when the link is gone, when its walltime is nearly over, or when the batch system sends
+SIGTERM. Its own shutdown has a deadline: closing a Dask Worker may hang (seen in 2 of 20), and a job that hangs costs
+until its walltime.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 from jobpool import tls
 from jobpool.core.events import JobKey, Outcome
+from jobpool.core.walltime import notice
 from jobpool.errors import InitializerFailed
 from jobpool.link import KEPT, Link, Unreachable, dial, in_parts
 from jobpool.malloc import reuse_memory
@@ -40,7 +42,20 @@ from jobpool.model import PLAIN, Call, Terms
 from jobpool.units import Duration
 from jobpool.versions import versions
 from jobpool.worker import binding
-from jobpool.worker.crew import CannotStart, Crew, Cut, Died, Done, InitializerError, Report, Returned, Started
+from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
+from jobpool.worker.crew import (
+    CannotStart,
+    Crew,
+    Cut,
+    Died,
+    Done,
+    InitializerError,
+    Report,
+    Returned,
+    Started,
+)
+from jobpool.worker.remaining import process_age, seconds_left
+from jobpool.worker.reports import Remark
 from jobpool.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -89,7 +104,8 @@ class Agent:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._job = JobKey(arguments.submission, arguments.index)
-        self._node = os.uname().nodename
+        # The batch system's own name: what its commands take, and what it says of the job.
+        self._node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
         self._scratch: Path | None = None
         self._settings: dict[str, Any] = {}
         self._host = ""
@@ -98,6 +114,7 @@ class Agent:
         self._dask: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
         self._leaving: asyncio.Task[None] | None = None
+        self._farewell: asyncio.Task[None] | None = None
         self._said_bye = False
         self._end = asyncio.Event()
         self._code = 0
@@ -157,7 +174,10 @@ class Agent:
             self._report(CannotStart(str(error)))
             self._stop(CANNOT_START)
             return
-        self._say("hello", {"workers": settings.size, "left": _seconds_left()})
+        left = seconds_left(self._settings["walltime"], os.environ, now=time.time(), age=process_age())
+        self._say("hello", {"workers": settings.size, "left": left})
+        if left is not None:
+            asyncio.get_running_loop().call_later(left - notice(left), self._take_leave)
         if note:
             self._say("warning", note)
         if self._settings["dask_port"] is not None:
@@ -183,6 +203,8 @@ class Agent:
             max_tasks_per_child=asked["max_tasks_per_child"],
             cpus=shares.cpus,
             devices=binding.share_devices(os.environ, size=size, gpus=asked["gpus"]),
+            memory=asked["memory"],
+            max_memory_growth=asked["max_memory_growth"],
             umask=asked["umask"],
         )
         return settings, shares.note
@@ -203,8 +225,28 @@ class Agent:
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
         log.warning("job=%s got %s", self._job, name)
-        self._say("bye", name)
-        self._stop(128 + number)
+        if self._farewell is None:  # SLURM says it twice, before and after the grace time of a preemption
+            self._farewell = asyncio.create_task(self._say_farewell(name, 128 + number))
+
+    async def _say_farewell(self, name: str, code: int) -> None:
+        """End for a signal; before, calls may leave their checkpoints."""
+        try:
+            if self._crew is not None and not self._end.is_set():
+                self._say("leaving", name, False)
+                await self._crew.last_checkpoints(self._settings["grace"])
+        finally:
+            self._say("bye", name)
+            self._stop(code)
+
+    def _take_leave(self) -> None:
+        """End, now that the walltime is nearly over, after the calls that run; or after their checkpoints."""
+        if self._crew is None or self._end.is_set():
+            return
+        log.info("job=%s takes leave: its walltime is nearly over", self._job)
+        self._crew.ask_for_checkpoints()
+        if self._leaving is None:
+            self._say("leaving", "walltime", True)
+            self._leaving = asyncio.create_task(self._leave("its walltime is nearly over", drain=True))
 
     def _lost(self, link: Link, error: BaseException | None) -> None:
         # Also called for attempts at addresses that did not become the link.
@@ -268,7 +310,8 @@ class Agent:
                 self._join_dask(port)
             case ("stop", why, drain):
                 log.info("job=%s stops why=%r drain=%s", self._job, why, drain)
-                self._leaving = asyncio.create_task(self._leave(why, drain=drain))
+                if self._leaving is None or not drain:
+                    self._leaving = asyncio.create_task(self._leave(why, drain=drain))
             case _:
                 log.error("job=%s heard something unknown: %r", self._job, message[:1])
 
@@ -296,6 +339,12 @@ class Agent:
                 self._say("cut", call, at)
             case Died(call, death):
                 self._say("died", call, {**asdict(death), "peak_memory": int(death.peak_memory)})
+            case Remark(topic, text):
+                self._say("remark", topic, text)
+            case Checkpointed(call, payload):
+                self._say("checkpoint", call, payload)
+            case NoCheckpoint(words):
+                self._say("warning", f"a call was asked for its checkpoint and left none: {words}")
             case CannotStart(text):
                 self._say("trouble", f"no worker can be started on {self._node}: {text}", None)
             case InitializerError(text):
@@ -324,12 +373,6 @@ def _plain(outcome: Outcome) -> tuple[Any, ...]:
     usage = outcome.usage
     plain = None if usage is None else (usage.wall, usage.cpu, int(usage.peak_memory), usage.threads)
     return outcome.call, outcome.ok, outcome.payload, plain, outcome.log, outcome.rows
-
-
-def _seconds_left() -> float | None:
-    """Return the seconds until the batch system ends the job, where it says so (SLURM since 22.05)."""
-    end = os.environ.get("SLURM_JOB_END_TIME")
-    return None if end is None else max(0.0, float(end) - time.time())
 
 
 def _delete(scratch: Path | None) -> None:

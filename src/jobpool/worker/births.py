@@ -158,6 +158,7 @@ class Births:
             sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
             initializer=settings.initializer,
             umask=settings.umask,
+            max_memory_growth=settings.max_memory_growth,
             log=settings.log_directory / "fork-server.log",
         )
 

@@ -8,30 +8,42 @@ privileges can read is a counter of its memory cgroup: ``oom_kill`` in ``memory.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+from jobpool.worker.linux import read
 
 __all__ = ["OomCounter", "find_counter"]
 
+_KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
+
 
 class OomCounter:
-    """Tells whether the kernel has killed for memory since it was asked last."""
+    """Tells of kills for memory that nothing explains yet."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = find_counter() if file is None else file
-        self._seen = self._read()
+        path = find_counter() if file is None else file
+        self._file = str(path) if path else None
+        self._explained = self._read()
 
-    def rose(self) -> bool:
-        """Return whether the count went up since the last call, or since the beginning."""
-        now = self._read()
-        before, self._seen = self._seen, now
-        return now > before
+    def open(self) -> bool:
+        """Return whether there were more kills than were claimed."""
+        return self._read() > self._explained
+
+    def claim(self) -> bool:
+        """Take one kill as explained. False: there is none."""
+        if not self.open():
+            return False
+        self._explained += 1
+        return True
+
+    def forget(self) -> None:
+        """Ask no more for what explains the kills until now."""
+        self._explained = self._read()
 
     def _read(self) -> int:
-        try:
-            lines = self._file.read_text().splitlines() if self._file else []
-        except OSError:
-            lines = []
-        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+        found = _KILLS.search(read(self._file)) if self._file else None
+        return int(found[1]) if found else 0
 
 
 def find_counter(cgroups: str | None = None, mounts: str | None = None) -> Path | None:

@@ -3,8 +3,10 @@
 It gets frames from its agent: ``("define", key, pickle)``, ``("run", ((id, key, arguments, skip, rows), ...))`` and
 ``("retract", ((first id, end), ...))``; and sends ``("ready",)`` or ``("failed", words, pickled exception)`` after the
 initializer, ``("done", id, rows, ok, payload, wall, cpu, peak, threads, log, end of log)`` after each call, or after
-some rows, and ``("skipped", (id, ...))`` for calls that were retracted before they started. End of file means: no more
-calls, exit. Before it begins a call it says so on the page that it shares with the agent, and looks for mail there.
+some rows, ``("skipped", (id, ...))`` for calls that were retracted before they started, and ``("grown", function,
+bytes, calls)`` when it holds too much memory to run another one; what is said of checkpoints stands in ``offers``. End
+of file means: no more calls, exit. Before it begins a call it says so on the page that it shares with the agent, and
+looks for mail there.
 
 A call may do what a script may. What it changes in the process and would harm the next call is put back: working
 directory, umask, signal handlers and mask, alarms, ``sys.stdout`` and ``sys.stderr``. Environment variables, imported
@@ -32,11 +34,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobpool import pickling, wire
 from jobpool.errors import NotPicklable
+from jobpool.resuming import resume
 from jobpool.rows import IMMUTABLE, Results, loads_rows
 from jobpool.worker.initial import Initial
 from jobpool.worker.linux import die_with_parent
 from jobpool.worker.meter import CallMeter
+from jobpool.worker.offers import SIGNAL, Offers, offers
 from jobpool.worker.page import BEGUN, MAIL, NOTHING, Page
+from jobpool.worker.tidy import Tidy
 
 if TYPE_CHECKING:
     from jobpool.worker.forkserver import Birth
@@ -79,7 +84,7 @@ def main(birth: Birth) -> NoReturn:
     _reseed()
     page = Page(birth.page)
     os.close(birth.page)
-    _Worker(birth.channel, birth.log, page).run(birth.setup["initializer"])
+    _Worker(birth, page).run(birth.setup["initializer"])
     _exit(0)
 
 
@@ -95,10 +100,12 @@ class _Item:
 
 
 class _Worker:
-    def __init__(self, channel: socket.socket, log: int, page: Page) -> None:
-        self._channel = channel
-        self._log = log
+    def __init__(self, birth: Birth, page: Page) -> None:
+        self._channel = birth.channel
+        self._log = birth.log
         self._page = page.words
+        self._tidy = Tidy(page.words, birth.setup["max_memory_growth"])
+        self._peak = self._served = 0
         self._mail = 0
         self._functions: dict[str, bytes | Callable[..., Any]] = {}
         self._initial = Initial()
@@ -110,19 +117,38 @@ class _Worker:
         if initializer is not None:
             self._initialize(initializer)
         self._meter = CallMeter()
+        self._offers = Offers(self._page, self._send, _flush)
         self._state = _State()
         self._send("ready")
         while True:
             while self._queue:
-                item = self._queue[0]
-                if not self._may_begin(item.id):
-                    self._receive()  # which may take it away
-                elif item.rows:
-                    self._run_rows(item)
-                else:
-                    self._queue.popleft()
-                    self._call(item.id, item.key, item.payload)
+                key = self._step()
+                if self._peak > self._tidy.above:
+                    self._tidy_up(key)
             self._receive()
+
+    def _step(self) -> str:
+        """Run the next call, or rows, or read the mail; return the function's key."""
+        item = self._queue[0]
+        if not self._may_begin(item.id):
+            self._receive()  # which may take it away
+        elif item.rows:
+            self._run_rows(item)
+        else:
+            self._queue.popleft()
+            self._call(item.id, item.key, item.payload)
+        return item.key
+
+    def _tidy_up(self, key: str) -> None:
+        """Give back what the last call has freed. When it, and those before, have kept too much, run no other one."""
+        grown = self._tidy.look(self._peak, fresh=self._meter.fresh)
+        self._peak = 0
+        if grown:
+            name = getattr(self._functions[key], "__qualname__", "a call").rpartition(">.")[2]
+            self._send("grown", name, grown, self._served)
+            while self._channel.recv(65536):
+                pass  # the agent knows already which calls have not begun
+            _exit(0)
 
     def _may_begin(self, id: int) -> bool:
         """Say that a call begins now. False: there is mail, which has to be read before."""
@@ -148,11 +174,12 @@ class _Worker:
         try:
             function = self._function(key)
             args, kwargs = pickling.loads_arguments(payload)
-            answer = True, pickling.dumps_result(function(*args, **kwargs))
+            answer = True, pickling.dumps_result(self._offers.run(id, function, args, kwargs, row=False))
         except BaseException as error:  # noqa: BLE001 - as in ProcessPoolExecutor, SystemExit is a call's exception too
             # The first entry of the traceback is this function; it says nothing to the user.
             answer = False, pickling.dumps_exception(error.with_traceback(_without_first(error)))
         usage = self._meter.stop()
+        self._peak, self._served = usage[2], self._served + 1
         _flush()
         log, log_end = self._output(log_start)
         self._state.restore()
@@ -171,6 +198,10 @@ class _Worker:
             for _ in range(item.rows):
                 results.add_exception(error)
             self._send_rows(item, item.rows, results)
+        else:
+            if function is resume or offers(function):
+                self._run_row(item, function, rows)
+                return
         page, mail, add_value, clock = self._page, self._mail, results.values.append, time.perf_counter
         id, first = item.id, item.id - item.skip
         last = sent = clock()
@@ -202,8 +233,20 @@ class _Worker:
         if not item.rows:
             self._queue.popleft()
 
+    def _run_row(self, item: _Item, function: Callable[..., Any], rows: Any) -> None:
+        """Run a row that may leave a checkpoint, and send its result, so that no other row is lost with it."""
+        results = Results()
+        try:
+            results.add(self._offers.run(item.id, function, rows[item.skip], {}, row=True))
+        except BaseException as error:  # noqa: BLE001 - as in _call
+            results.add_exception(error.with_traceback(_without_first(error)))
+        self._send_rows(item, 1, results)
+        if not item.rows:
+            self._queue.popleft()
+
     def _send_rows(self, item: _Item, count: int, results: Results) -> None:
         usage = self._meter.stop()
+        self._peak, self._served = max(self._peak, usage[2]), self._served + count
         _flush()
         self._state.restore()
         id = item.id
@@ -213,7 +256,9 @@ class _Worker:
     def _function(self, key: str) -> Callable[..., Any]:
         function = self._functions[key]
         if isinstance(function, bytes):
-            function = self._functions[key] = pickling.loads_function(function, load=self._initial.load)
+            function = pickling.loads_function(function, load=self._initial.load)
+            if not offers(function):  # one that does has a state, and each call begins with that of the submit
+                self._functions[key] = function
         return function
 
     def _output(self, start: int) -> tuple[bytes, int]:
@@ -271,7 +316,7 @@ class _State:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._mask = _signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._handlers = [(number, _signal.getsignal(number)) for number in _KEPT_SIGNALS]
+        self._handlers = [(number, _signal.getsignal(number)) for number in (*_KEPT_SIGNALS, SIGNAL)]
         self._streams = sys.stdin, sys.stdout, sys.stderr
 
     def restore(self) -> None:

@@ -20,15 +20,28 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from jobpool.core.events import Death, Outcome
+from jobpool.core.events import Outcome
 from jobpool.model import Call, Usage
 from jobpool.units import Memory
+from jobpool.worker import causes
 from jobpool.worker.births import EXIT_WITHIN, Births
-from jobpool.worker.cgroup import OomCounter
+from jobpool.worker.checkpoints import SLOW, Checkpointed, Checkpoints, NoCheckpoint
+from jobpool.worker.guard import Guard
+from jobpool.worker.kills import Kills
 from jobpool.worker.nursery import Exit
 from jobpool.worker.page import ORDERED
-from jobpool.worker.place import Place, State
-from jobpool.worker.reports import CannotStart, Cut, Died, Done, InitializerError, Report, Reporter, Returned, Started
+from jobpool.worker.place import Over, Place, State
+from jobpool.worker.reports import (
+    CannotStart,
+    Cut,
+    Died,
+    Done,
+    InitializerError,
+    Report,
+    Reporter,
+    Returned,
+    Started,
+)
 from jobpool.worker.settings import WorkerSettings
 from jobpool.worker.watch import Watch
 
@@ -69,7 +82,11 @@ class Crew:
         self._loop = asyncio.get_running_loop()
         self._reporter = Reporter(self._report, self._loop)
         self._watch = Watch(self._loop, self._busy, self._runs_long)
-        self._oom = OomCounter()
+        self._kills = Kills(self._loop, self._busy, self._has_lost_a_process)
+        self._guard = Guard(
+            self._loop, self._busy, self._kills, limit=self._settings.memory, over=self._has_too_much_memory
+        )
+        self._checkpoints = Checkpoints(self._loop, self._busy)
         await self._births.start()
 
     @property
@@ -130,7 +147,7 @@ class Crew:
             head, rest = call.cut(at)
             place.calls[place.calls.index(call)] = head
             back.insert(0, rest)
-        place.skip([call.id for call in back])
+        place.skip([call.id for call in back], self._loop.time())
         self._reporter.returned(*(call.id for call in back))
         place.channel.send("retract", [(call.id, call.id + call.items) for call in back])
         if place.state is State.BUSY and not place.calls:
@@ -162,6 +179,26 @@ class Crew:
             self._free(place)
             self._dispatch()
 
+    def stop(self) -> None:
+        """Begin no more calls: those that have not begun are reported as returned."""
+        self._stop_queue()
+        for place in self._busy():
+            self._take_back_from(place)
+
+    def ask_for_checkpoints(self) -> None:
+        """Let the calls that run and can leave a checkpoint do so, from now on."""
+        self._checkpoints.ask()
+
+    async def last_checkpoints(self, seconds: float) -> None:
+        """Wait so long for the checkpoints of the calls that run, and begin no others: the job is being ended."""
+        self.stop()
+        self._checkpoints.ask()
+        await self._until(lambda: not self._checkpoints.pending, min(SLOW, seconds))
+        if self._checkpoints.pending:
+            words = f"checkpoint() has not returned within {SLOW:g} s of the signal that ends the job"
+            self._reporter.other(NoCheckpoint(f"{words}; the batch system may not wait for it any longer"))
+            await self._until(lambda: not self._checkpoints.pending, seconds - SLOW)
+
     async def close(self, *, drain: bool) -> None:
         """End all workers and whatever they started. ``drain``: calls that run may finish first.
 
@@ -169,8 +206,7 @@ class Crew:
         """
         self._stop_queue()
         if drain:
-            for place in self._busy():
-                self._take_back_from(place)
+            self.stop()
             await self._until(lambda: not self._busy())
         self._reporter.returned(*(call.id for place in self._busy() for call in place.calls))
         busy = self._busy()
@@ -181,7 +217,8 @@ class Crew:
             place.channel.close()
         if drain:
             await self._until(lambda: not self._places, EXIT_WITHIN)
-        self._watch.close()
+        for watcher in (self._watch, self._guard, self._kills, self._checkpoints):
+            watcher.close()
         await self._births.close()
         self._reporter.flush()
 
@@ -212,6 +249,7 @@ class Crew:
         run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
         place.channel.send("run", run)
         self._watch_over(place)
+        self._guard.soon(place)
 
     def _first_of(self, bundle: deque[Call], most: int) -> list[Call]:
         """Take so many calls, or rows, from a bundle."""
@@ -292,11 +330,20 @@ class Crew:
                     self._done(place, *fields)
                 case ("skipped", ids):
                     here = [call.id for call in place.calls if call.id in ids]  # others were taken back before
-                    place.skip(here)
+                    if place.skip(here, self._loop.time()):
+                        self._watch_over(place)
                     self._reporter.returned(*here)
+                case ("checkpoint", id, payload):
+                    self._checkpointed(place, id, payload)
+                case ("no checkpoint", id, words):
+                    self._checkpoints.failed(id)
+                    self._changed.set()
+                    self._reporter.other(NoCheckpoint(words))
                 case ("ready",):
                     self._births.ready()
                     self._free(place)
+                case ("grown", *fields):
+                    self._has_grown(place, *fields)
                 case ("failed", words, exception):
                     self._initializer_failed(place, words, exception)
         if place.state is State.BUSY and not place.calls:
@@ -307,11 +354,16 @@ class Crew:
         self, place: Place, id: int, rows: int, ok: bool, payload: bytes,
         wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
     ) -> None:  # fmt: skip
+        child = not ok and place.told and self._kills.had_child(place)
+        death = causes.lost_a_process(place, self._settings) if child else None
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, rows, self._loop.time(), log_end)
         # Not the last but one: who waits for this result to submit the next call shall do so before the worker is free.
         more = len(place.calls) > 1 or len(self._queue) > self._settings.size
-        self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
+        if death is not None:
+            self._reporter.other(Died(id, death))
+        else:
+            self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
         if place.calls:
             self._watch_over(place)
 
@@ -324,8 +376,18 @@ class Crew:
 
     def _overdue(self, place: Place, id: int) -> None:
         if place.token in self._places and place.calls and place.calls[0].id == id:
-            place.overdue = id
+            place.over = Over(id, late=True)
             self._births.kill(place)
+
+    def _checkpointed(self, place: Place, id: int, payload: bytes) -> None:
+        """Take note that a call goes on elsewhere. Its process ends by itself; what is behind it is queued again."""
+        if place.calls and place.calls[0].id == id:
+            call = place.calls.popleft()
+            if call.rows > 1:
+                self._reporter.cut(id, 1)
+                place.calls.appendleft(call.cut(1)[1])
+            place.killed.add(id)
+            self._reporter.other(Checkpointed(id, payload))
 
     def _initializer_failed(self, place: Place, words: str, exception: bytes) -> None:
         if not self._stopping:
@@ -343,17 +405,16 @@ class Crew:
         place.close()
         if place.state is State.LEAVING:
             return
-        self._settle(place, how)
+        # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
+        if not (place.killed or place.was_stopped_for_another):
+            self._blame(place, how)
+        self._settle(place)
         if not self._stopping:
             self._births.succeed(place, how)
             self._dispatch()
 
-    def _settle(self, place: Place, how: Exit) -> None:
-        """Report what became of a dead worker's calls; those that had not started are queued again."""
-        # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
-        ours = place.killed or place.overdue not in (None, place.calls[0].id if place.calls else None)
-        if not ours:
-            self._blame(place, how)
+    def _settle(self, place: Place) -> None:
+        """Report what becomes of the calls of a worker that runs none any more; they are queued again."""
         unwanted = place.killed | place.retracted
         returned = [call.id for call in place.calls if call.id in unwanted or self._stopping]
         self._reporter.returned(*returned)
@@ -365,14 +426,13 @@ class Crew:
         culprit = place.calls.popleft() if place.calls else None
         if culprit is None and self._stopping:
             return
-        death = Death(
-            exit_code=how.exit_code,
-            signal=how.signal,
-            timed_out=culprit is not None and culprit.id == place.overdue,
-            out_of_memory=how.signal == signal.SIGKILL and self._oom.rose(),
-            peak_memory=max(how.peak_memory, place.peak),
-            tail=place.tail(),
-        )
+        if place.over is None:
+            killed = how.signal == signal.SIGKILL and self._kills.was_worker()
+            death = causes.died(place, how, self._settings, killed=killed)
+        else:
+            death = causes.stopped(place, how, self._settings)
+            if remark := causes.left_behind(place):
+                self._reporter.other(remark)
         self._reporter.other(Died(culprit.id if culprit else None, death))
 
     def replaced(self, old: Place, fresh: Place) -> None:
@@ -386,3 +446,26 @@ class Crew:
         if not self._stopping:
             self._stop_queue()
             self._reporter.other(CannotStart(words))
+
+    # ------------------------------------------------------------------------------------------------- memory
+
+    def _has_too_much_memory(self, place: Place) -> None:
+        """Kill a worker that is above its limit, before the kernel kills for it whom it likes."""
+        place.stop_for(self._settings.memory)
+        self._births.kill(place)
+
+    def _has_lost_a_process(self, place: Place) -> None:
+        """Kill a worker whose call goes on, or waits for ever, without a process that the kernel killed for memory."""
+        place.stop_for(None)
+        self._births.kill(place)
+
+    def _has_grown(self, place: Place, function: str, by: int, calls: int) -> None:
+        """Replace a worker that holds too much of what its calls have left; it runs no other one."""
+        self._reporter.other(causes.grown(function, by, calls, self._settings))
+        self._settle(place)
+        if place in self._idle:
+            self._idle.remove(place)
+        self._births.let_go(place)
+        self._changed.set()
+        if not self._stopping:
+            self._births.replace(place)

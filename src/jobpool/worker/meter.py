@@ -8,17 +8,20 @@ sets the peak of the resident memory back to what it is now (proc(5), value 5; i
 from __future__ import annotations
 
 import os
+import re
 import resource
 import time
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Mapping
 
-from jobpool.worker.linux import descendants
+from jobpool.worker.linux import descendants, read
 
-__all__ = ["CallMeter", "tree_memory"]
+__all__ = ["CallMeter", "is_gone", "own_memory", "shared_out", "tree_memory"]
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _RESET_PEAK = b"5"
+_HELD = re.compile(rb"^Rss(Anon|Shmem):\s+(\d+) kB", re.MULTILINE)
+_RESIDENT = re.compile(rb"^VmRSS:\s+(\d+) kB", re.MULTILINE)
+_SHARES = re.compile(rb"^Pss(|_Anon|_Shmem):\s+(\d+) kB", re.MULTILINE)
 
 
 class CallMeter:
@@ -40,6 +43,11 @@ class CallMeter:
         self._cpu = _cpu()
         self._wall = time.perf_counter()
 
+    @property
+    def fresh(self) -> bool:
+        """Whether peaks are those of calls; else of the process's life, where the kernel cannot set them back."""
+        return self._peak is not None
+
     def stop(self) -> tuple[float, float, int, int]:
         """End it and return (wall seconds, CPU seconds, peak memory in bytes, threads)."""
         wall = time.perf_counter() - self._wall
@@ -50,39 +58,55 @@ class CallMeter:
         return wall, cpu, own.ru_maxrss * 1024, threads
 
 
-def tree_memory(roots: Collection[int]) -> dict[int, int]:
-    """Return the memory in bytes that each process in ``roots`` uses now, with all its descendants.
+def tree_memory(root: int) -> dict[int, int]:
+    """Return the memory in bytes that a process and each of its descendants holds now, by process id.
 
-    Resident memory of a process alone; where there are several, each page is counted in shares (PSS): a pool of ten
-    processes that a call forks does not use ten times the call's memory. Costs two small reads for each process, about
-    30 us; PSS walks page tables, about 10 ms for a GiB.
+    That is what cannot be had back without ending them: anonymous and shared memory, not the pages of mapped files,
+    which the kernel drops when it needs room. Empty when the root is gone. Costs about 30 us for each process.
     """
-    found = {}
-    for root in roots:
-        resident = {pid: memory for pid in (root, *descendants(root)) if (memory := _resident(pid)) is not None}
-        if len(resident) > 1:
-            found[root] = sum(_shared_memory(pid, memory) for pid, memory in resident.items())
-        elif root in resident:
-            found[root] = resident[root]
-    return found
+    if (own := _held(root)) is None:
+        return {}
+    return {root: own} | {pid: memory for pid in descendants(root) if (memory := _held(pid)) is not None}
 
 
-def _resident(pid: int) -> int | None:
-    """Return the resident memory of a process in bytes; None when it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
-    except OSError:
-        return None
+def shared_out(tree: Mapping[int, int]) -> int:
+    """Return what the processes of a tree hold together, each page counted once: PSS.
+
+    A call that forks a pool of ten processes does not use ten times its memory. PSS walks page tables, about 10 ms for
+    a GiB.
+    """
+    return sum(_share(pid, held) for pid, held in tree.items())
 
 
-def _shared_memory(pid: int, resident: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # ended just now, another user's (setuid), or a kernel before 4.14
-    return resident
+def is_gone(pid: int) -> bool:
+    """Say whether a process has ended, be it waited for or not."""
+    return _held(pid) is None
+
+
+def own_memory() -> tuple[int, int]:
+    """Return the resident bytes of this process, and those of them that are its own: anonymous memory."""
+    _, resident, shared, *_ = read("/proc/self/statm").split()
+    return int(resident) * _PAGE, (int(resident) - int(shared)) * _PAGE
+
+
+def _held(pid: int) -> int | None:
+    """Return None when the process is gone, or a zombie."""
+    text = read(f"/proc/{pid}/status")
+    found = dict(_HELD.findall(text))
+    if b"Anon" in found:
+        return (int(found[b"Anon"]) + int(found.get(b"Shmem", 0))) * 1024
+    resident = _RESIDENT.search(text)  # before Linux 4.5 there is nothing finer
+    return int(resident[1]) * 1024 if resident else None
+
+
+def _share(pid: int, held: int) -> int:
+    text = read(f"/proc/{pid}/smaps_rollup")
+    found = dict(_SHARES.findall(text))
+    if b"_Anon" in found:
+        return (int(found[b"_Anon"]) + int(found.get(b"_Shmem", 0))) * 1024
+    if b"" in found:  # before Linux 5.9 mapped files are in it
+        return min(held, int(found[b""]) * 1024)
+    return held  # ended just now, another user's (setuid), or a kernel before 4.14
 
 
 def _cpu() -> float:

@@ -73,6 +73,7 @@ class Nursery:
         sys_path: Sequence[str],
         initializer: bytes | None,
         umask: int,
+        max_memory_growth: int | None,
         log: Path,
     ) -> None:
         """Start the process. Orders may be given at once; they are carried out when it is up.
@@ -84,6 +85,7 @@ class Nursery:
             "sys_path": list(sys_path),
             "initializer": initializer,
             "umask": umask,
+            "max_memory_growth": max_memory_growth,
             "flags": list(FLAGS),
         }
         with contextlib.ExitStack() as undo:

@@ -18,10 +18,15 @@ from __future__ import annotations
 import mmap
 import os
 
-__all__ = ["BEGUN", "MAIL", "NOTHING", "ORDERED", "Page", "make"]
+__all__ = ["BASE", "BEGUN", "IDLE", "MAIL", "NOTHING", "ORDERED", "Page", "make"]
 
 BEGUN, MAIL = 0, 1
 """Places of the two words: the id of the call that was begun last; messages that were announced."""
+
+BASE, IDLE = 2, 3
+"""Places of two more: bytes that the worker held after its first call, and those that it held when it looked last."""
+
+# Place 4 is that of ``offers``: it belongs to checkpoints alone.
 
 NOTHING = 2**64 - 1
 """Stands for the call's id when the worker reads its mail."""

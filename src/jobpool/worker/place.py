@@ -5,15 +5,15 @@ from __future__ import annotations
 import enum
 from asyncio import TimerHandle
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobpool.model import Call
 from jobpool.worker.channel import Channel
-from jobpool.worker.page import BEGUN, MAIL, Page
+from jobpool.worker.page import BASE, BEGUN, IDLE, MAIL, Page
 
-__all__ = ["TAIL", "Place", "State"]
+__all__ = ["TAIL", "Over", "Place", "Sight", "State"]
 
 TAIL = 4096
 """Bytes of a dead worker's output that travel with the news: some 40 lines."""
@@ -30,6 +30,37 @@ class State(enum.Enum):
     """It has calls."""
     LEAVING = "leaving"
     """It has run all it may and ends; another has its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Why a worker is killed by its agent."""
+
+    call: int
+    limit: int | None = None
+    """Bytes of the limit that it is above. None: the kernel has killed a process of the call."""
+    left: int = 0
+    """Bytes that earlier calls have left in it."""
+    late: bool = False
+    """Not for memory: the call has run for longer than it may."""
+
+
+@dataclass(slots=True)
+class Sight:
+    """What was last seen of a worker's process tree, whichever call it ran."""
+
+    due: float = 0.0
+    """When to look next, on the loop's clock."""
+    at: float = 0.0
+    """When it was looked at."""
+    memory: int = 0
+    """Bytes that it held."""
+    growth: float = 0.0
+    """Bytes a second that it grew by."""
+    tree: Mapping[int, int] = field(default_factory=dict)
+    """The bytes of each process."""
+    shared: int = 0
+    """Bytes that are counted more than once in these."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -53,8 +84,6 @@ class Place:
     defined: set[str] = field(default_factory=set)
     retracted: set[int] = field(default_factory=set)
     killed: set[int] = field(default_factory=set)
-    overdue: int | None = None
-    """The call for whose timeout the process was killed."""
     alarm: TimerHandle | None = None
     """Rings when the current call has run for as long as it may."""
     served: int = 0
@@ -65,6 +94,9 @@ class Place:
     memory: int = 0
     """Bytes of the process tree when it was last looked at during the current call; 0: not yet."""
     peak: int = 0
+    sight: Sight = field(default_factory=Sight)
+    over: Over | None = None
+    """Why it is being killed."""
 
     def begin(self, calls: Collection[Call], now: float) -> None:
         """Take a bundle."""
@@ -85,10 +117,15 @@ class Place:
         self.log_start = log_end
         self._next(now)
 
-    def skip(self, ids: Collection[int]) -> None:
-        """Take note that calls were retracted in time."""
+    def skip(self, ids: Collection[int], now: float) -> bool:
+        """Take note that calls were retracted in time. Returns whether another call runs for that."""
+        first = self.calls[0].id if self.calls else None
         self.calls = deque(call for call in self.calls if call.id not in ids)
         self.retracted.difference_update(ids)
+        if first not in ids:
+            return False
+        self._next(now)
+        return bool(self.calls)
 
     def close(self) -> None:
         """Let go of what is shared with the process, which ends then if it has not."""
@@ -112,9 +149,22 @@ class Place:
                 return (call, at) if at < call.items else None, calls[place + 1 :]
         return None, calls
 
-    def note_memory(self, memory: int) -> None:
-        """Take note of what the process tree uses now."""
+    def note_memory(self, tree: Mapping[int, int], memory: int, now: float) -> None:
+        """Take note of what the process tree holds now, in all and each process of it."""
         self.memory, self.peak = memory, max(memory, self.peak)
+        seen = self.sight
+        if seen.at:
+            seen.growth = (memory - seen.memory) / max(now - seen.at, 0.001)
+        seen.at, seen.memory, seen.tree = now, memory, tree
+
+    @property
+    def was_stopped_for_another(self) -> bool:
+        """Whether it is killed for a call that ended just before: what runs now is not to blame."""
+        return self.over is not None and (not self.calls or self.calls[0].id != self.over.call)
+
+    def stop_for(self, limit: int | None) -> None:
+        """Take note that it is killed for memory, in the call that runs now."""
+        self.over = Over(self.calls[0].id, limit, self.page.words[IDLE] - self.page.words[BASE])
 
     def tail(self) -> str:
         """Return the last lines of what the process has written since the current call began."""
@@ -140,3 +190,4 @@ class Place:
     def _next(self, now: float) -> None:
         self._stop_alarm()
         self.since, self.told, self.memory, self.peak = now, False, 0, 0
+        self.sight.tree = {}  # what ends from now on was not of this call

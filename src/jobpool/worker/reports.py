@@ -7,8 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobpool.core.events import Death, Outcome
+from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
 
-__all__ = ["CannotStart", "Cut", "Died", "Done", "InitializerError", "Report", "Reporter", "Returned", "Started"]
+__all__ = [
+    "CannotStart",
+    "Cut",
+    "Died",
+    "Done",
+    "InitializerError",
+    "Remark",
+    "Report",
+    "Reporter",
+    "Returned",
+    "Started",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +77,15 @@ class CannotStart:
     text: str
 
 
-Report = Started | Done | Returned | Cut | Died | InitializerError | CannotStart
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something the user should know, once for each topic, on whichever node it happens first."""
+
+    topic: str
+    text: str
+
+
+Report = Started | Done | Returned | Cut | Died | Checkpointed | NoCheckpoint | Remark | InitializerError | CannotStart
 
 
 HOLD = 0.050

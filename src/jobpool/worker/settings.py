@@ -28,5 +28,9 @@ class WorkerSettings:
     """The CPUs of each worker. None: wherever the agent may run."""
     devices: tuple[Mapping[str, str], ...] | None = None
     """Variables that name the GPUs of each worker. None: those of the job."""
+    memory: int | None = None
+    """Bytes that the process tree of a worker may hold. None: no limit of ours."""
+    max_memory_growth: int | None = None
+    """Bytes that a worker may hold more than after its first call. None: any."""
     umask: int = 0o077
     """The client's: files that a call writes have the modes that they would have in the user's own process."""

@@ -1,0 +1,84 @@
+"""What a worker died of, or a call lost a process of, and in what words leaks are told."""
+
+from __future__ import annotations
+
+from jobpool.core.events import Death
+from jobpool.units import Memory
+from jobpool.worker.nursery import Exit
+from jobpool.worker.place import Place
+from jobpool.worker.reports import Remark
+from jobpool.worker.settings import WorkerSettings
+
+__all__ = ["died", "grown", "left_behind", "lost_a_process", "stopped"]
+
+
+def died(place: Place, how: Exit, settings: WorkerSettings, *, killed: bool) -> Death:
+    """Describe a death that was not our doing. ``killed``: by the kernel, for memory."""
+    peak = max(how.peak_memory, place.peak)
+    return Death(
+        exit_code=how.exit_code,
+        signal=how.signal,
+        out_of_memory=killed,
+        innocent=killed and _paid_for_others(peak, settings),
+        peak_memory=peak,
+        tail=place.tail(),
+    )
+
+
+def stopped(place: Place, how: Exit, settings: WorkerSettings) -> Death:
+    """Describe the death of a worker that was stopped, for memory or because its call ran for too long."""
+    over = place.over
+    if over is not None and over.late:
+        return Death(signal=how.signal, timed_out=True, peak_memory=place.peak, tail=place.tail())
+    if over is None or over.limit is None:
+        return lost_a_process(place, settings)
+    return Death(
+        signal=how.signal,
+        out_of_memory=True,
+        limit=over.limit,
+        innocent=place.peak - over.left <= over.limit,
+        peak_memory=place.peak,
+        tail=place.tail(),
+    )
+
+
+def lost_a_process(place: Place, settings: WorkerSettings) -> Death:
+    """Describe what became of a call of which the kernel has killed a process for memory."""
+    return Death(
+        out_of_memory=True,
+        child=True,
+        innocent=_paid_for_others(place.peak, settings),
+        peak_memory=0,  # it was larger than whatever was seen before
+        tail=place.tail(),
+    )
+
+
+def left_behind(place: Place) -> Remark | None:
+    """Say that a worker reached its limit by what earlier calls have left, if it was so."""
+    over = place.over
+    if over is None or over.limit is None or place.peak - over.left > over.limit:
+        return None
+    return Remark(
+        "calls leave memory behind",
+        f"calls leave memory behind: a worker held {Memory(over.left)} of {_calls(place.served)} when the next one "
+        f"reached memory={Memory(over.limit)}; max_memory_growth= replaces such workers in time",
+    )
+
+
+def grown(function: str, by: int, calls: int, settings: WorkerSettings) -> Remark:
+    """Say that a worker was replaced for what its calls have left."""
+    limit = Memory(settings.max_memory_growth or 0)
+    return Remark(
+        f"leak of {function}",
+        f"{function}() leaks: the worker grew by {Memory(by)} in {_calls(calls)}; it was replaced "
+        f"(max_memory_growth={limit})",
+    )
+
+
+def _paid_for_others(peak: int, settings: WorkerSettings) -> bool:
+    """Say whether the kernel may have killed for others in the job: there are others, and this one had its share."""
+    return settings.memory is not None and settings.size > 1 and peak < settings.memory
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count} calls"

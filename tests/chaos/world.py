@@ -1,0 +1,138 @@
+"""A simulated cluster worse than most: its queue shows the past, its cancels get lost, its hosts vanish."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from jobpool.core import events as ev
+from jobpool.core.settings import CoreSettings
+from jobpool.model import Call, EndingKind, Request, Seen, Terms
+from jobpool.testing.simulation import SimulatedAgent, SimulatedJob, Simulation
+from jobpool.testing.simulation_agents import EventAt
+
+__all__ = ["World"]
+
+HOLD = 0.050
+"""Seconds that an agent keeps results to tell several at once, as the real one does."""
+
+SHORT = 0.020
+"""Seconds below which a call is never told as started, as with the real agent."""
+
+
+class World(Simulation):
+    """A simulation with more faults, whose agents report as the real ones do; it knows which calls took effect."""
+
+    def __init__(self, settings: CoreSettings, *, seed: int) -> None:
+        super().__init__(settings, seed=seed)
+        self.effects: Counter[int] = Counter()
+        """How often each call ran to its end."""
+        self.unseen = 0.0
+        """Probability that a poll does not show a job."""
+        self.past = False
+        """Polls show what the one before the last fault showed."""
+        self.lost_cancels = 0.0
+        """Probability that a cancel command does nothing."""
+        self.most: Counter[Request] = Counter()
+        """How many calls ran at once at most in the jobs of each request."""
+        self.terms: dict[int, Terms] = {}
+        self._before: dict[tuple[str, int], Seen] = {}
+        self._held: dict[SimulatedAgent, list[ev.Outcome]] = {}
+        self._same_call: set[tuple[int, int]] = set()
+        """Agent's pid, row: it followed the row before it in one call, so both may be told as one outcome."""
+
+    def heal(self) -> None:
+        """Let the batch system be as it should be."""
+        self.unseen = self.lost_cancels = 0.0
+        self.past, self.command_seconds = False, 0.05
+        for job in self.jobs.values():
+            job.puzzling = False
+
+    def _submit(self, ids: list[int], seconds: float, calls: list[Call]) -> None:
+        self.terms.update(dict.fromkeys(ids, calls[0].terms))
+        super()._submit(ids, seconds, calls)
+
+    # ---------------------------------------------------------------------------------------- the batch system
+
+    def _shown(self, names: tuple[str, ...]) -> tuple[Seen, ...]:
+        seen = super()._shown(names)
+        if self.past:
+            return tuple(old for each in seen if (old := self._before.get((each.name, each.index))) is not None)
+        self._before.update({(each.name, each.index): each for each in seen})
+        return tuple(each for each in seen if self._random.random() >= self.unseen)
+
+    def _cancel_jobs(self, action: ev.CancelJobs) -> None:
+        if self._random.random() >= self.lost_cancels:
+            super()._cancel_jobs(action)
+
+    # ---------------------------------------------------------------------------------------------- the agents
+
+    def _start(self, agent: SimulatedAgent, worker: int, call: Call) -> None:
+        super()._start(agent, worker, call)
+        request = agent.job.request
+        running = sum(len(other.running) for other in self.agents if other.job.request == request)
+        self.most[request] = max(self.most[request], running)
+
+    def _finish(self, agent: SimulatedAgent, worker: int, call: Call) -> None:
+        if agent.running.get(worker) is call and agent.job.agent is agent:
+            self.effects[call.id] += 1
+            if (behind := agent.cut.get(worker)) is not None:
+                self._same_call.add((agent.pid, behind.id))
+        super()._finish(agent, worker, call)
+
+    def _tell_from(self, agent: SimulatedAgent, event: EventAt) -> None:
+        match event(0.0):
+            case ev.CallsStarted(ids=(id,)) if self._seconds[id] < SHORT:
+                return
+            case ev.CallsDone(outcomes=outcomes):
+                if agent not in self._held:
+                    self._held[agent] = []
+                    self.later(HOLD, lambda: self._tell_results(agent))
+                self._held[agent] += outcomes
+            case _:
+                self._tell_results(agent)
+                super()._tell_from(agent, event)
+
+    def _tell_results(self, agent: SimulatedAgent) -> None:
+        told: list[ev.Outcome] = []
+        for outcome in self._held.pop(agent, ()):
+            last = told[-1] if told else None
+            follows = last is not None and last.call + last.rows == outcome.call
+            if last is not None and follows and (agent.pid, outcome.call) in self._same_call:
+                told[-1] = replace(last, rows=last.rows + outcome.rows)
+            else:
+                told.append(outcome)
+        if told:
+            outcomes = tuple(told)
+            super()._tell_from(agent, lambda time: ev.CallsDone(time, agent.job.key, outcomes))
+
+    def _end_agent(self, job: SimulatedJob, last_word: str) -> None:
+        if job.agent is not None and last_word != "idle" and self._random.random() < 0.5:
+            self._held.pop(job.agent, None)  # by SIGKILL: what it held is lost
+        super()._end_agent(job, last_word)
+
+    # ----------------------------------------------------------------------------------------------- more faults
+
+    def vanish(self, agent: SimulatedAgent, kind: EndingKind | None, *, noticed_after: float) -> None:
+        """Lose an agent's host without a word: the connection ends later than its job. No kind: that is requeued."""
+        job, pid = agent.job, agent.pid
+        self._held.pop(agent, None)
+        agent.connected = False
+        if kind is None:
+            self.requeue(job)
+        else:
+            self.end(job, kind, kind.name)
+        noticed_after = max(noticed_after, agent.last_sent - self.clock.now)  # what it said before is on its way
+        self.later(noticed_after, lambda: self.feed(ev.AgentLeft(self.clock.now, job.key, "", pid)))
+
+    def cut_off_for(self, agent: SimulatedAgent, seconds: float) -> None:
+        """Cut an agent's connection, and let it come back with what it has."""
+        self._held.pop(agent, None)
+        self.cut_off(agent, ends_after=None)
+
+        def come_back() -> None:
+            if agent.job.agent is agent and not agent.connected:
+                agent.connected = True
+                self._say_hello(agent)
+
+        self.later(seconds, come_back)
