@@ -226,6 +226,8 @@ class Partition:
     """The QoS whose limits hold for every job in it."""
     needs_reservation: bool = False
     root_only: bool = False
+    node_names: str = ""
+    """In the batch system's short form (``n[1-40]``)."""
     nodes: tuple[NodeShape, ...] = ()
     idle_cpus: int | None = None
     usable_cpus: int | None = None
@@ -324,6 +326,8 @@ class Reservation:
     groups: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
     partition: str | None = None
+    node_names: str = ""
+    """In the batch system's short form. Empty: not chosen yet, or not known."""
     starts_in: Duration | None = None
     """Time until it begins; 0 when it has begun, None when that is not known."""
     ends_in: Duration | None = None

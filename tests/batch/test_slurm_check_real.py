@@ -77,6 +77,7 @@ DOES_NOT = [
     Case({"licenses": ("nosuch",)}, "licenses", "Invalid license specification"),
     Case({"reservation": "nosuch"}, "reservation", _RESERVATION),
     Case({"account": "lab", "reservation": "check-second"}, "reservation", "Access denied"),
+    Case({"partition": "gpu", "reservation": "check-mine"}, "reservation", _CONFIGURATION),
     Case({"partition": "check-reserved"}, "reservation", "Access/permission denied"),
     Case({"account": "nosuch"}, "account", "Invalid account"),
     Case({"qos": "nosuch"}, "qos", "Invalid qos"),

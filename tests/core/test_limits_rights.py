@@ -6,7 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from jobpool.core.hostlist import expand
 from jobpool.core.limits import Verdict, check, choose_partition, judge
 from jobpool.core.limits_nodes import cores_given, cpus_taken
 from jobpool.errors import RequestRefused
@@ -219,6 +222,41 @@ def test_auto_without_partitions() -> None:
     # This machine has none, and says so.
     assert check(asked, Limits()) == []
     assert choose_partition(asked, Limits()).partition is None
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a", {"a"}),
+        ("a1,b2", {"a1", "b2"}),
+        ("n[1-3,7],gpu1", {"n1", "n2", "n3", "n7", "gpu1"}),
+        ("n[08-10]-ib", {"n08-ib", "n09-ib", "n10-ib"}),
+        ("r[1-2]n[1-2]", {"r1n1", "r1n2", "r2n1", "r2n2"}),
+        ("n[1-9999][1-9999]", {"n[1-9999][1-9999]"}),  # more than any cluster has
+        ("", set()),
+    ],
+)
+def test_names_of_nodes(text: str, names: set[str]) -> None:
+    assert expand(text) == names
+
+
+@given(st.text(alphabet="n[],-019", max_size=12))
+def test_any_text_for_names_ends(text: str) -> None:
+    expand(text)
+
+
+def test_a_reservation_and_a_partition_need_a_node_in_common() -> None:
+    limits = replace(
+        site(node_names="n[1-4]"),
+        reservations=(Reservation(name="course", node_names="n[4-6]"), Reservation(name="far", node_names="n9")),
+    )
+    assert check(replace(OK, reservation="course", exclude=("n[1-3]",)), limits) == []
+    (far,) = check(replace(OK, reservation="far"), limits)
+    assert far.text == "reservation 'far' has no node of partition 'plain': n9"
+    (excluded,) = check(replace(OK, reservation="course", exclude=("n4",)), limits)
+    assert excluded.setting == "exclude"
+    (everything,) = check(replace(OK, exclude=("n[1-2]", "n3,n4")), limits)
+    assert everything.setting == "exclude"
 
 
 def test_what_is_unknown_is_said() -> None:

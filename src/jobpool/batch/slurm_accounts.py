@@ -73,6 +73,7 @@ def parse_reservations(text: str, config: str) -> tuple[Reservation, ...]:
             groups=names(fields.get("Groups", "")),
             accounts=names(fields.get("Accounts", "")),
             partition=word(fields.get("PartitionName", "")),
+            node_names=word(fields.get("Nodes", "")) or "",
             starts_in=ahead(fields, "StartTime"),
             ends_in=ahead(fields, "EndTime"),
         )

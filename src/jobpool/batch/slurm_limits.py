@@ -136,6 +136,7 @@ def _partition(
         qos=word(fields.get("QoS", "")),
         needs_reservation=fields.get("ReqResv") == "YES",
         root_only=fields.get("RootOnly") == "YES",
+        node_names=word(fields.get("Nodes", "")) or "",
         nodes=shapes.get(name, ()),
         idle_cpus=idle,
         usable_cpus=in_use,

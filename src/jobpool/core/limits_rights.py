@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from jobpool.core.hostlist import expand
 from jobpool.core.limits_nodes import cpus_taken
 from jobpool.core.limits_problem import Problem
 from jobpool.model import (
@@ -34,7 +35,7 @@ def check_site(request: Request, limits: Limits) -> list[Problem]:
 
 def check_rights(request: Request, partition: Partition, limits: Limits) -> list[Problem]:
     """Return what this user may not have in this partition."""
-    problems = list(_check_entry(request, partition, limits.user))
+    problems = [*_check_entry(request, partition, limits.user), *_check_names(request, partition, limits)]
     accounting = limits.accounting
     if accounting is None:
         if request.account is not None:
@@ -147,6 +148,22 @@ def _check_entry(request: Request, partition: Partition, user: User | None) -> I
     if partition.allow_groups and not {*partition.allow_groups} & {*user.groups}:
         allowed, yours = ", ".join(partition.allow_groups), ", ".join(user.groups)
         yield Problem("partition", f"partition {name!r} is for the group(s) {allowed}; you are in: {yours}")
+
+
+def _check_names(request: Request, partition: Partition, limits: Limits) -> Iterator[Problem]:
+    """Ask whether a node is left: of the partition, of the reservation, without those that are excluded."""
+    if not partition.node_names or not (request.exclude or request.reservation):
+        return
+    nodes = expand(partition.node_names)
+    for found in limits.reservations or ():
+        if found.name == request.reservation and found.node_names:
+            nodes &= expand(found.node_names)
+            if not nodes:
+                text = f"reservation {found.name!r} has no node of partition {partition.name!r}: {found.node_names}"
+                yield Problem("reservation", text)
+                return
+    if request.exclude and not nodes - expand(",".join(request.exclude)):
+        yield Problem("exclude", f"all nodes of partition {partition.name!r} that could be used are excluded")
 
 
 def _check_lists(setting: str, value: str, partition: Partition) -> Iterator[Problem]:
