@@ -108,6 +108,11 @@ def test_where_jobs_are_not_kept_apart_a_call_may_run_anywhere() -> None:
     assert any("not known whether" in note for note in on(NODE, confined=None).notes)
 
 
+def test_without_threads_per_core_a_job_has_half_of_the_cores() -> None:
+    (there,) = on(NODE, cores=4, job_skip=("--threads-per-core",)).nodes
+    assert (there.job.cores, there.job.cpus, there.call.cpus, there.call.bound) == (2, 4, 4, False)
+
+
 def test_memory_and_deadline_of_a_call() -> None:
     (asked,) = on(NODE, memory=Memory(8 * GIB), walltime=Duration(600), workers_per_job=2).nodes
     assert (asked.call.memory, asked.call.deadline) == (Memory(8 * GIB), Duration(600))

@@ -82,7 +82,9 @@ def with_qos(**limits: Any) -> Accounting:
         (site(qos="long", accounting=with_qos(max_time=Duration(60))), {"qos": "long"}),
         (site(), {"walltime": Duration(9999), "job_skip": ("--time",)}),
         (site(), {"walltime": Duration(9999), "job_extra": ("--time=10",)}),
+        (site(), {"walltime": Duration(9999), "job_extra": ("-t 10",)}),
         (site(), {"partition": "no", "job_extra": ("#SBATCH --partition=plain",)}),
+        (site(), {"partition": "no", "job_extra": ('-p "plain"',)}),
     ],
 )
 def test_what_is_allowed(limits: Limits, changes: dict[str, Any]) -> None:

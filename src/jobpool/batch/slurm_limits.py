@@ -38,7 +38,7 @@ def commands(user: str) -> tuple[Command, ...]:
         Command(("scontrol", "--all", "--oneliner", "show", "partition")),
         Command(("sinfo", "--all", "--noheader", "--exact", f"--format={_NODE_FORMAT}")),
         Command(("scontrol", "--oneliner", "show", "licenses")),
-        Command(("squeue", "--all", "--noheader", "--states=PENDING", "--Format=Partition: ")),
+        Command(("squeue", "--all", "--noheader", "--states=PENDING", "--Format=Partition: "), timeout=20.0),
         *slurm_accounts.commands(user),
     )
 

@@ -49,9 +49,10 @@ class Grant:
 
 def wish_of(request: Request) -> Wish:
     """Say what a request's directives ask for."""
+    skipped = any("--threads-per-core".startswith(beginning) for beginning in request.job_skip)
     return Wish(
         cpus_per_task=request.job_cores * request.threads_per_core,
-        threads=request.threads_per_core,
+        threads=None if skipped else request.threads_per_core,
         memory=request.job_memory,
     )
 

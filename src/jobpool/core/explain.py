@@ -110,7 +110,8 @@ def _call(request: Request, limits: Limits, partition: Partition, shape: NodeSha
     everything = shape.cores * shape.threads_per_core
     # Jobs that are not kept apart would all bind to the same first cores; so nobody is bound there.
     together = limits.confined is False and job.cores < shape.cores
-    bound = request.bind is not None and not together
+    # Nor where the job has fewer cores than its workers ask for.
+    bound = request.bind is not None and not together and job.cores >= request.job_cores
     if together:
         cores, cpus = shape.cores, everything
     elif not bound:

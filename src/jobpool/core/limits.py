@@ -8,6 +8,7 @@ Whether one node can hold a job is in ``limits_nodes``; who may use what, and ho
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -164,7 +165,7 @@ def as_written(request: Request) -> Request:
         for field, option in _OPTIONS.items()
         if any(option.startswith(beginning) for beginning in request.job_skip)
     }
-    stated = dict(line.strip().removeprefix("#SBATCH").strip().partition("=")[::2] for line in request.job_extra)
+    stated = dict(map(_stated, request.job_extra))
     own = {field: stated[option] for field, option in _OPTIONS.items() if field in _TEXTS and option in stated}
     # Amounts of one's own in whatever form: SLURM reads them, and nothing is compared.
     other = {field: None for field, option in _OPTIONS.items() if field not in _TEXTS and option in stated}
@@ -172,6 +173,15 @@ def as_written(request: Request) -> Request:
     return replace(request, **changes) if changes else request
 
 
+def _stated(line: str) -> tuple[str, str]:
+    """Read ``--time=5``, ``--time 5``, ``-t 5`` or ``-t5`` as the long name and the value."""
+    match = re.match(r"(?:#SBATCH)?\s*(--[a-z-]+|-[A-Za-z])[=\s]*(.*)", line.strip())
+    if match is None:
+        return "", ""
+    return _SHORT.get(match[1], match[1]), match[2].strip().strip("\"'")
+
+
+_SHORT = {"-p": "--partition", "-A": "--account", "-q": "--qos", "-t": "--time", "-C": "--constraint"}
 _TEXTS = ("partition", "account", "qos", "reservation")
 _OPTIONS = {"memory": "--mem", "walltime": "--time", "constraint": "--constraint"}
 _OPTIONS |= {name: f"--{name}" for name in _TEXTS}
