@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jobpool.batch.base import Doubtful, NoAccounting, Refused, Submitted, Unanswered
 from jobpool.batch.reasons import explain_reason
 from jobpool.batch.slurm import Slurm
+from jobpool.batch.slurm_accounts import parse_accounting
 from jobpool.batch.slurm_fields import time as _time
 from jobpool.batch.slurm_limits import _gpus
 from jobpool.batch.slurm_states import _expand
@@ -377,6 +378,13 @@ def test_what_the_user_may_have() -> None:
     assert qos["tres"].together == Amounts(cpus=4, memory=Memory(2 * 2**30))
     assert (qos["tres"].per_node, qos["tres"].at_least) == (Amounts(cpus=2), Amounts(cpus=2))
     assert [quota.name for quota in accounting.qos if quota.over_partition] == ["zero"]
+
+
+def test_accounts_of_another_cluster_in_the_same_database_do_not_count() -> None:
+    config = {"ClusterName": "here", "AccountingStorageEnforce": "associations"}
+    rows = "here|a|a||normal|||||||\nelsewhere|b|b||normal|||||||\n"
+    found = parse_accounting("", rows, config)
+    assert ([account.name for account in found.accounts], found.default_account) == (["a"], "a")
 
 
 def test_reservations_and_how_full_it_is() -> None:

@@ -13,16 +13,13 @@ from jobpool.units import Duration, Memory
 __all__ = ["commands", "parse_accounting", "parse_reservations", "parse_user"]
 
 _QOS = (
-    *("Name", "Flags", "MaxWall", "MaxJobsPU", "MaxSubmitPU", "MaxTRES", "MaxTRESPerNode", "MinTRES", "MaxTRESPU"),
-    *("GrpTRES",),
-)
+    "Name", "Flags", "MaxWall", "MaxJobsPU", "MaxSubmitPU", "MaxTRES", "MaxTRESPerNode", "MinTRES", "MaxTRESPU",
+    "GrpTRES",
+)  # fmt: skip
 _USER = (
-    *("DefaultAccount", "Account", "Partition", "QOS", "DefaultQOS", "MaxWall", "MaxJobs", "MaxSubmit", "MaxTRES"),
-    *(
-        "MaxTRESPerNode",
-        "GrpTRES",
-    ),
-)
+    "Cluster", "DefaultAccount", "Account", "Partition", "QOS", "DefaultQOS", "MaxWall", "MaxJobs", "MaxSubmit",
+    "MaxTRES", "MaxTRESPerNode", "GrpTRES",
+)  # fmt: skip
 
 _PATIENCE = 10.0
 """Seconds. A database that hangs must not hold up a pool: what it would say is then unknown."""
@@ -85,7 +82,9 @@ def parse_reservations(text: str, config: str) -> tuple[Reservation, ...]:
 def parse_accounting(qos: str, user: str, config: Fields) -> Accounting:
     """Read the user's accounts and all QoS."""
     enforced = config.get("AccountingStorageEnforce", "").split(",")
-    rows = list(_rows(user, _USER))
+    # One database may serve several clusters, with other accounts on each.
+    here = config.get("ClusterName", "").lower()
+    rows = [row for row in _rows(user, _USER) if row["Cluster"].lower() == here]
     return Accounting(
         default_account=next((row["DefaultAccount"] for row in rows if row["DefaultAccount"]), None),
         accounts=tuple(

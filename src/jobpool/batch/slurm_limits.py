@@ -21,14 +21,9 @@ _NODE_FORMAT = "%R|%D|%X|%Y|%Z|%m|%G|%f|%C"
 allocated/idle/other/total."""
 
 _SUBJECTS = (
-    *("configuration", "partitions", "nodes", "licences", "waiting jobs"),
-    *(
-        "groups",
-        "reservations",
-        "limits of QoS",
-        "accounts",
-    ),
-)
+    "configuration", "partitions", "nodes", "licences", "waiting jobs", "groups", "reservations", "limits of QoS",
+    "accounts",
+)  # fmt: skip
 
 
 def commands(user: str) -> tuple[Command, ...]:
