@@ -387,6 +387,12 @@ def test_accounts_of_another_cluster_in_the_same_database_do_not_count() -> None
     assert ([account.name for account in found.accounts], found.default_account) == (["a"], "a")
 
 
+def test_a_plugin_of_the_site_is_named_as_unknown() -> None:
+    config = Completed(COMMAND, 0, "AccountingStorageType = accounting_storage/none\nJobSubmitPlugins = lua\n")
+    (unknown,) = slurm.parse_limits([config, *[Completed(COMMAND, 0)] * 8]).unknown
+    assert unknown == "rules for submitting: the site's own plugin (lua) may refuse or change jobs"
+
+
 def test_reservations_and_how_full_it_is() -> None:
     limits = accounted()
     assert limits.reservations is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jobpool.batch import slurm_accounts
 from jobpool.batch.slurm_fields import Fields, count, fields_of, mebibytes, names, pairs_of_lines, time, word
@@ -69,11 +69,17 @@ def parse(done: Sequence[Completed]) -> Limits:
             if accounted and {"limits of QoS", "accounts"} <= texts.keys()
             else None
         ),
-        unknown=tuple(
-            f"{subject}: {answers[subject].words or f'the command ended with {answers[subject].returncode}'}"
-            for subject in missing
-        ),
+        unknown=(*(f"{subject}: {_why_not(answers[subject])}" for subject in missing), *_rules_of_plugins(config)),
     )
+
+
+def _why_not(done: Completed) -> str:
+    return done.words or f"the command ended with {done.returncode}"
+
+
+def _rules_of_plugins(config: Fields) -> Iterator[str]:
+    if plugins := word(config.get("JobSubmitPlugins", "")):
+        yield f"rules for submitting: the site's own plugin ({plugins}) may refuse or change jobs"
 
 
 def _licenses(text: str) -> tuple[str, ...]:
