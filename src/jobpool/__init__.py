@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         RequestRefused,
     )
     from jobpool.executor import JobPoolExecutor
+    from jobpool.explaining import explain
+    from jobpool.explaining_scripts import explain_cluster, explain_script
     from jobpool.future import JobFuture
     from jobpool.model import Retry
     from jobpool.pool import Pool
@@ -64,6 +66,9 @@ __all__ = [
     "RequestRefused",
     "Retry",
     "check",
+    "explain",
+    "explain_cluster",
+    "explain_script",
     "register_joblib",
 ]
 
@@ -78,6 +83,9 @@ _HOMES = {
     "Proposal": "jobpool.core.proposal",
     "Retry": "jobpool.model",
     "check": "jobpool.checking",
+    "explain": "jobpool.explaining",
+    "explain_cluster": "jobpool.explaining_scripts",
+    "explain_script": "jobpool.explaining_scripts",
 }
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from jobpool.core.limits import Verdict
+    from jobpool.explaining import Explained
     from jobpool.profile import Profile
 
 __all__ = ["JobPoolExecutor"]
@@ -356,6 +357,15 @@ class JobPoolExecutor(Submitting):
         from jobpool.checking import check_settings
 
         return check_settings(self._settings)
+
+    def explain(self) -> Explained:
+        """Say what this pool's request becomes: directives with reasons, what a node gives, what a call sees there.
+
+        Before there is a pool, :func:`jobpool.explain` does the same.
+        """
+        from jobpool.explaining import explain_settings
+
+        return explain_settings(self._settings)
 
     def scale(self, n: int | None) -> None:
         """Hold ``n`` workers from now on, busy or not, within ``max_workers``; None: as many as there are calls."""

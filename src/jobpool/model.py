@@ -344,6 +344,8 @@ class Limits:
     reservations: tuple[Reservation, ...] | None = None
     """None: not known."""
     user: User | None = None
+    confined: bool | None = None
+    """Whether jobs are kept to their cores, and cannot run on others. None: not known."""
     accounting: Accounting | None = None
     """None: there is none, or it could not be read."""
     unknown: tuple[str, ...] = ()

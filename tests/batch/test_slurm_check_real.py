@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from batch_steps import job_script, look, run
 from jobpool.batch.base import Refused, Submitted
 from jobpool.batch.slurm import Slurm
 from jobpool.core.limits import check
+from jobpool.explaining_scripts import explain_script
 from jobpool.model import JobState, Limits, Request
 from jobpool.server.asking import user_name
 from jobpool.testing import SlurmLab
@@ -52,6 +54,7 @@ FITS = [
     Case({"partition": "check-grp", "cores": 4}),
     Case({"partition": "long,short", "walltime": Duration(7200)}),
     Case({"qos": "maxwall", "walltime": Duration(1800)}),
+    Case({"qos": "maxwall", "walltime": None, "partition": "preempt"}),
     Case({"qos": "grpcpus", "cores": 4}),
     Case({"licenses": ("matlab:4",)}),
     Case({"account": "second", "reservation": "check-second"}),
@@ -78,6 +81,7 @@ DOES_NOT = [
     Case({"account": "nosuch"}, "account", "Invalid account"),
     Case({"qos": "nosuch"}, "qos", "Invalid qos"),
     Case({"qos": "maxwall", "walltime": Duration(1860)}, "walltime", "QOSMaxWallDurationPerJobLimit"),
+    Case({"qos": "maxwall", "walltime": None}, "walltime", "QOSMaxWallDurationPerJobLimit"),
     Case({"walltime": Duration(3660)}, "walltime", reason="PartitionTimeLimit"),
     Case({"cores": 200}, "cores", reason="PartitionConfig"),
     Case({"partition": "check-nodes"}, "partition", reason="PartitionNodeLimit"),
@@ -186,3 +190,33 @@ def test_the_nearest_that_is_proposed_is_accepted(limits: Limits, tmp_path: Path
         nearer = Case({**case.keywords, **changes})
         assert check(request(nearer), limits) == [], nearer.keywords
         assert submit(tmp_path, nearer)[1] == "", nearer.keywords
+
+
+@pytest.mark.parametrize(
+    "directives",
+    [
+        "-c 3",
+        "-n 3",
+        "-n 2 -c 3",
+        "-N 1 -n 5 -c 3",
+        "-c 4 --hint=nomultithread",
+        "-c 3 --mem-per-cpu=500",
+        "--exclusive",
+        "-p check-cpu --mem=9G",
+        "-p check-cpu --threads-per-core=1 --mem-per-cpu=9000",
+    ],
+)
+def test_a_script_gets_what_was_explained(limits: Limits, limited_lab: SlurmLab, directives: str) -> None:
+    text = f"#!/bin/sh\n#SBATCH {directives}\n#SBATCH -o /dev/null -t 5\ntrue\n"
+    (node,) = explain_script(text, limits=limits).nodes
+    id = limited_lab.run("sbatch", "--parsable", input=text).stdout.strip()
+    deadline = time.monotonic() + PATIENCE
+    while "JobState=PENDING" in (told := limited_lab.run("scontrol", "-o", "show", "job", id).stdout):
+        assert time.monotonic() < deadline, told
+        time.sleep(0.2)
+    given = re.search(r"TRES=cpu=(\d+),mem=([\d.]+)([MG])", told)
+    assert given is not None, told
+    assert int(given[1]) == node.job.cpus
+    assert node.job.memory is not None
+    mebibytes = float(given[2]) * {"M": 1, "G": 1024}[given[3]]
+    assert mebibytes == pytest.approx(node.job.memory / MIB, rel=0.01)  # it prints two digits

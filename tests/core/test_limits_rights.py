@@ -73,6 +73,7 @@ def with_qos(**limits: Any) -> Accounting:
         (site(allow_accounts=("lab",), accounting=ACCOUNTING), {}),
         (site(accounting=replace(ACCOUNTING, enforces_limits=False, qos=(Quota(name="normal", max_jobs=0),))), {}),
         (site(accounting=with_qos(max_time=Duration(600), of_all=Amounts(cpus=4))), {}),
+        (site(accounting=with_qos(max_time=Duration(300))), {"walltime": None}),  # SLURM takes the 5 minutes
         (site(accounting=with_qos(max_jobs=1)), {}),  # held back, not refused
         (site(max_cpus_per_node=2), {}),
         (site(qos="long", accounting=with_qos(max_time=Duration(60))), {"qos": "long"}),
@@ -108,6 +109,8 @@ def test_what_is_allowed(limits: Limits, changes: dict[str, Any]) -> None:
         (site(ACCOUNTING), {"account": "other"}, "account", None, "yours are: lab"),
         (site(replace(ACCOUNTING, accounts=())), {}, "account", None, "no account here"),
         (site(with_qos(max_time=Duration(300))), {}, "walltime", Duration(300), "QoS 'normal' allows; at most 5 min"),
+        (site(with_qos(max_time=Duration(300)), default_time=Duration(3600)), {"walltime": None}, "walltime",
+         Duration(300), "the partition's default of 1 h is longer than QoS 'normal' allows"),
         (site(with_qos(per_job=Amounts(cpus=2))), {}, "cores", 1, "takes 4 CPUs, and QoS 'normal' allows 2 CPUs"),
         (site(with_qos(of_all=Amounts(cpus=2))), {}, "cores", 1, "together"),
         (site(with_qos(per_node=Amounts(memory=Memory(GIB)))), {}, "memory", Memory(768 * MIB), "1 GiB memory on a"),

@@ -24,7 +24,7 @@ _USER = (
     ),
 )
 
-_PATIENCE = 15.0
+_PATIENCE = 10.0
 """Seconds. A database that hangs must not hold up a pool: what it would say is then unknown."""
 
 

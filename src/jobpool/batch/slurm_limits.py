@@ -67,6 +67,7 @@ def parse(done: Sequence[Completed]) -> Limits:
         reservations=(
             slurm_accounts.parse_reservations(texts["reservations"], config_text) if "reservations" in texts else None
         ),
+        confined=_confined(config),
         user=slurm_accounts.parse_user(texts.get("groups", ""), config),
         accounting=(
             slurm_accounts.parse_accounting(texts["limits of QoS"], texts["accounts"], config)
@@ -169,6 +170,13 @@ def _shapes(text: str) -> tuple[Mapping[str, tuple[NodeShape, ...]], Mapping[str
 def _gpus(gres: str) -> int:
     """Add up ``gpu:a100:4(S:0-1),gpu:2,shard:8``."""
     return sum(int(count) for count in re.findall(r"(?:^|,)gpu(?::[^:,()]*[^\d:,()][^:,()]*)?:(\d{1,6})", gres))
+
+
+def _confined(config: Fields) -> bool | None:
+    plugins = config.get("TaskPlugin", "").split(",")
+    if plugins == [""]:
+        return None
+    return "task/affinity" in plugins or ("task/cgroup" in plugins and config.get("ConstrainCores") == "yes")
 
 
 def _max_array(config: Fields) -> int | None:

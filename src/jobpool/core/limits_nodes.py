@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from jobpool.core.allocation import raised
 from jobpool.core.limits_problem import Problem
 from jobpool.model import AGENT_MEMORY, NodeShape, Partition, Request
 from jobpool.units import Memory
@@ -18,12 +19,8 @@ def cpus_asked(request: Request) -> int:
 
 
 def cores_given(request: Request, partition: Partition) -> int:
-    """Physical cores that SLURM gives one job. They are more than asked for where memory is limited per CPU.
-
-    SLURM divides the job's memory by the limit, and adds CPUs in steps of the task's, as long as they are not more.
-    """
-    asked = cpus_asked(request)
-    given = max(asked, _cpus_for_memory(request, partition) // asked * asked)
+    """Physical cores that SLURM gives one job: more than asked for where memory is limited per CPU."""
+    given = raised(cpus_asked(request), request.job_memory, partition.max_memory_per_cpu)
     return -(-given // request.threads_per_core)
 
 
@@ -61,11 +58,6 @@ def memory_notes(request: Request, partition: Partition) -> Iterator[str]:
 
 def _with_threads(request: Request, partition: Partition) -> list[NodeShape]:
     return [shape for shape in partition.nodes if shape.threads_per_core >= request.threads_per_core]
-
-
-def _cpus_for_memory(request: Request, partition: Partition) -> int:
-    memory, limit = request.job_memory, partition.max_memory_per_cpu
-    return 0 if memory is None or limit is None else -(-memory.mebibytes // limit.mebibytes)
 
 
 def _check_counts(request: Request, partition: Partition) -> Iterator[Problem]:

@@ -198,8 +198,11 @@ def _quotas(request: Request, partition: Partition, accounting: Accounting) -> l
 
 def _check_quotas(request: Request, partition: Partition, quotas: list[Quota]) -> Iterator[Problem]:
     longest, name = _strongest([quota.max_time for quota in quotas], quotas)
-    if longest is not None and request.walltime is not None and request.walltime > longest:
-        text = f"walltime {request.walltime} is longer than {name} allows; at most {Duration(longest)}"
+    # Where the partition has no default either, SLURM takes the quota's limit.
+    asked = request.walltime or partition.default_time
+    if longest is not None and asked is not None and asked > longest:
+        whose = "walltime" if request.walltime else "walltime is not given, and the partition's default of"
+        text = f"{whose} {asked} is longer than {name} allows; at most {Duration(longest)}"
         yield Problem("walltime", text, Duration(longest))
     for counts in ([quota.max_jobs for quota in quotas], [quota.max_submit for quota in quotas]):
         most, name = _strongest(counts, quotas)

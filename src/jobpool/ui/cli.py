@@ -19,6 +19,7 @@ from jobpool.ui.cli_check import check
 from jobpool.ui.cli_config import config
 from jobpool.ui.cli_demo import demo
 from jobpool.ui.cli_doctor import doctor
+from jobpool.ui.cli_explain import explain
 from jobpool.ui.cli_lab import lab
 from jobpool.ui.cli_measure import measure
 from jobpool.ui.cli_pools import list_pools, status, stop
@@ -67,7 +68,7 @@ def jobpool() -> None:
     """
 
 
-for command in (check, config, demo, doctor, lab, list_pools, measure, status, stop):
+for command in (check, config, demo, doctor, explain, lab, list_pools, measure, status, stop):
     jobpool.add_command(command)
 
 
