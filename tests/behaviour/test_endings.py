@@ -98,6 +98,21 @@ def test_calls_of_a_job_that_ends_run_again(site: Site, gate: Gate, how: str) ->
         assert [future.result(PATIENCE) for future in waiting] == [number**2 for number in range(5)]
 
 
+def test_calls_of_a_fork_server_that_is_killed_run_again(site: Site, gate: Gate) -> None:
+    def parent() -> int:
+        return os.getppid()
+
+    with site.pool(1) as pool:
+        server = pool.submit(parent).result(PATIENCE)
+        held = pool.submit(gate.hold(), "held")
+        gate.wait_for(1)
+        os.kill(server, signal.SIGKILL)
+        gate.wait_for(2)
+        gate.open()
+        assert held.result(PATIENCE) == "held"
+        assert pool.submit(parent).result(PATIENCE) != server
+
+
 @pytest.fixture(params=["cancelled", "timeout", "preempted", "node failed", "killed"])
 def how(request: pytest.FixtureRequest, site: Site) -> str:
     if request.param not in site.endings:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from gates import Gate, running
 from sites import PATIENCE, SlurmSite
@@ -122,6 +123,38 @@ def test_a_node_whose_daemon_stopped_is_no_reason_to_run_a_call_twice(site: Slur
         finally:
             site.lab.slurmd(node).start()
             assert wait_until(lambda: "down" not in site.lab.node_states()[node].lower(), PATIENCE)
+
+
+@pytest.mark.slow
+def test_the_first_run_of_a_job_ends_when_its_second_begins(site: SlurmSite, gate: Gate) -> None:
+    """A node that does not answer: SLURM requeues its job, whose processes live on."""
+    with site.pool(1) as pool:
+        held = pool.submit(gate.hold(), "held")
+        gate.wait_for(1)
+        running(held)
+        (first,) = agents_of(pool)
+        (node,) = (node for _, name, node in site._rows() if name.startswith(f"jp-{pool.name}-"))
+        site.lab.slurmd(node).freeze()
+        try:
+            site.lab.node_down(node)
+            gate.wait_for(2)
+            assert wait_until(lambda: agents_of(pool) and first not in agents_of(pool), PATIENCE), "both work"
+            gate.open()
+            assert held.result(PATIENCE) == "held"
+            assert gate.arrived() == 2
+        finally:
+            site.lab.slurmd(node).thaw()
+            site.lab.node_up(node)
+
+
+def agents_of(pool: JobPoolExecutor) -> list[int]:
+    """Return the process ids of a pool's agents that live."""
+    agents = psutil.process_iter(["cmdline"])
+    return [
+        agent.pid
+        for agent in agents
+        if {"jobpool.worker", str(pool._directory.path)} <= set(agent.info["cmdline"] or ())
+    ]
 
 
 @pytest.mark.slow

@@ -44,6 +44,8 @@ class Agents:
         self._jobs: dict[Link, tuple[e.JobKey, Mapping[str, Any]]] = {}
         self._links: dict[e.JobKey, Link] = {}
         self._functions: dict[str, bytes] = {RESUME: pickle.dumps(resume, 5)}
+        self._replaced: set[Link] = set()
+        """Those of jobs that have another agent now: a node whose daemon was cut off lets a job's first run go on."""
         self._knows: dict[Link, set[str]] = {}
         self._hellos: dict[e.JobKey, e.Hello] = {}
         self._last_words: dict[Link, str] = {}
@@ -104,6 +106,11 @@ class Agents:
     def receive(self, link: Link, message: Any) -> None:
         """Turn what an agent says into an event."""
         (job, facts), now = self._jobs[link], self._now()
+        if link in self._replaced:
+            # Its calls are in other hands, perhaps under the same numbers in those of its job's new agent.
+            if message[0] == "bye":
+                link.close()
+            return
         match message:
             case ("hello", {"workers": workers, "left": left}):
                 deadline = None if left is None else now + left
@@ -115,6 +122,7 @@ class Agents:
                     pid=facts["pid"],
                     deadline=deadline,
                 )
+                self._replace(job)
                 self._hellos[job] = hello
                 self._links[job], self._knows[link] = link, set()
                 if self._dask_port is not None and not facts["told_dask"]:
@@ -148,13 +156,24 @@ class Agents:
             case _:
                 log.error("job=%s said something unknown: %r", job, message[:1])
 
+    def _replace(self, job: e.JobKey) -> None:
+        """Stop the agent that this job had before, if it lives: before its calls run elsewhere."""
+        if (before := self._links.get(job)) is not None:
+            log.warning("job=%s has a new agent, and the one before lives", job)
+            self._replaced.add(before)
+            before.send("stop", "its job was requeued, and runs elsewhere", False)
+
     def left(self, link: Link) -> None:
         """Tell that the connection to an agent ended."""
         job, facts = self._jobs.pop(link)
         self._knows.pop(link, None)
-        if self._links.get(job) is link:  # not so when the requeued job's new agent is here already
+        word = self._last_words.pop(link, "")
+        if link in self._replaced:
+            self._replaced.discard(link)
+            return
+        if self._links.get(job) is link:
             del self._links[job]
-        self._tell(e.AgentLeft(self._now(), job, self._last_words.pop(link, ""), facts["pid"]))
+        self._tell(e.AgentLeft(self._now(), job, word, facts["pid"]))
 
     def hello(self, job: e.JobKey) -> e.Hello | None:
         """Return what the agent of this job said of itself, also after it left."""

@@ -75,8 +75,8 @@ END_WITHIN = 5.0
 FAREWELL = 60.0
 """Seconds that the last results may take to the server."""
 
-UNREACHABLE, UNWANTED, LOST_SERVER, CANNOT_START = 75, 76, 77, 78
-"""Exit codes (75 is sysexits.h's EX_TEMPFAIL); the words are in the job's log."""
+BROKEN, UNREACHABLE, UNWANTED, LOST_SERVER, CANNOT_START = 70, 75, 76, 77, 78
+"""Exit codes (70 and 75 are sysexits.h's EX_SOFTWARE and EX_TEMPFAIL); the words are in the job's log."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -327,6 +327,14 @@ class Agent:
             self._stop(0)
 
     def _report(self, report: Report) -> None:
+        try:
+            self._tell(report)
+        except Exception:
+            # A call of which the server does not hear would never end; when the job does, it runs elsewhere.
+            log.exception("job=%s cannot tell %s and ends", self._job, type(report).__name__)
+            self._stop(BROKEN)
+
+    def _tell(self, report: Report) -> None:
         match report:
             case Started(ids):
                 self._say("started", list(ids))

@@ -27,6 +27,10 @@ EXIT_WITHIN = 5.0
 """Seconds for a worker to end by itself (``atexit``, threads that it waits for) before it is killed."""
 
 
+KILLED = Exit(signal=int(signal.SIGKILL))
+"""How workers die with their fork-server. A plain number: an enum's member cannot be sent to the server."""
+
+
 class Parent(Protocol):
     """Who has the workers. All methods are called in the loop's thread."""
 
@@ -145,7 +149,7 @@ class Births:
                 place.close()
                 self.replace(place)
             else:
-                self.died(place.token, Exit(signal=signal.SIGKILL))
+                self.died(place.token, KILLED)
 
     # ---------------------------------------------------------------------------------------------------- starting
 
