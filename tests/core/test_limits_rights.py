@@ -179,7 +179,7 @@ def test_a_reservation_says_when_it_begins_and_ends() -> None:
 
 BUSY = replace(PLAIN, name="busy", default=False, max_time=None, idle_cpus=0, waiting=50)
 FREE = replace(BUSY, name="free", idle_cpus=100, waiting=3)
-SCAVENGED = replace(FREE, name="scavenged", tier=0, waiting=3)
+SCAVENGED = replace(FREE, name="scavenged", tier=0, waiting=0)
 OFF = replace(FREE, name="off", up=False)
 CLOSED = replace(FREE, name="closed", allow_groups=("chem",))
 MANY = Limits(partitions=(PLAIN, BUSY, SCAVENGED, FREE, OFF, CLOSED), user=ANN)
@@ -190,7 +190,7 @@ def test_partitions_that_would_do_are_told_fastest_start_first() -> None:
     verdict = judge(LONG, MANY)
     assert not verdict.ok
     assert [(fit.partition, fit.room, fit.waiting) for fit in verdict.fits] == [
-        ("free", True, 3), ("scavenged", True, 3), ("busy", False, 50),
+        ("free", True, 3), ("scavenged", True, 0), ("busy", False, 50),
     ]  # fmt: skip
     assert "free: 100 CPUs idle, 3 jobs waiting" in str(verdict)
 

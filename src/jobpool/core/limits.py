@@ -238,11 +238,14 @@ def _has_room(request: Request, partition: Partition) -> bool:
     return partition.idle_cpus is not None and partition.idle_cpus >= cpus_taken(request, partition)
 
 
-def _slowness(request: Request, partition: Partition) -> tuple[bool, bool, float, int, int]:
-    """Order partitions: room now, no GPUs left unused, few waiting jobs for their size, a high tier, many idle CPUs."""
+def _slowness(request: Request, partition: Partition) -> tuple[bool, bool, int, float, int]:
+    """Order partitions: room now, no GPUs left unused, a high tier, few waiting jobs for their size, many idle CPUs.
+
+    The tier comes early, since jobs of a lower one may be preempted by those of a higher.
+    """
     wasteful = not request.gpus and any(shape.gpus for shape in partition.nodes)
     per_cpu = (partition.waiting or 0) / max(1, partition.usable_cpus or 1)
-    return not _has_room(request, partition), wasteful, per_cpu, -partition.tier, -(partition.idle_cpus or 0)
+    return not _has_room(request, partition), wasteful, -partition.tier, per_cpu, -(partition.idle_cpus or 0)
 
 
 def _notes(request: Request, partition: Partition, limits: Limits, max_workers: int) -> Iterable[str]:
