@@ -119,7 +119,8 @@ class LocalSite(Site):
     def end_job(self, job: str, how: Ending) -> None:
         for id, process in agents(job):
             if id == job:
-                process.kill()
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 class FakeSite(Site):
@@ -154,7 +155,8 @@ class FakeSite(Site):
                 self.cluster.end(job, "NODE_FAIL")
             case "killed":
                 for process in self.cluster.processes_of(job):
-                    process.kill()
+                    with suppress(psutil.NoSuchProcess):  # it ended with the one before it
+                        process.kill()
 
 
 class SlurmSite(Site):
