@@ -71,14 +71,13 @@ def _run(
 ) -> tuple[list[Measured], list[FailedSample], str]:
     run = functools.partial(measured, function)
     calls: list[Measured] = []
-    failed: list[FailedSample] = []
+    failed: dict[int, FailedSample] = {}
     node = ""
     for number in itertools.count():
-        again = number >= len(inputs)
-        if again and not (repeat and len(calls) < ENOUGH and _little_time(calls)):
-            return calls, failed, node
         sample = number % len(inputs)
-        if again and sample in {entry.sample for entry in failed}:
+        if number >= len(inputs) and not (repeat and len(calls) < ENOUGH and _little_time(calls)):
+            break
+        if sample in failed:
             continue
         future = pool.submit(run, inputs[sample])
         try:
@@ -86,11 +85,11 @@ def _run(
         except PoolBroken:
             raise
         except Exception as error:  # noqa: BLE001 - the function's own: the other samples still tell something
-            failed.append(FailedSample(sample, error))
+            failed[sample] = FailedSample(sample, error)
             continue
         calls.append(replace(result, sample=sample))
         node = future.job.node if future.job else node
-    raise AssertionError("unreachable")
+    return calls, list(failed.values()), node
 
 
 def _little_time(calls: Sequence[Measured]) -> bool:

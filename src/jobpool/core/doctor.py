@@ -226,7 +226,7 @@ def _threads(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[
     told = there.environment.get("OMP_NUM_THREADS", "")
     if told != str(site.request.threads):
         text = f"a call may run {site.request.threads} thread(s), and OMP_NUM_THREADS is {told or 'not set'}"
-        yield Finding("threads", Level.PROBLEM, text, "take it out of setup= and environment=")
+        yield Finding("threads", Level.WARNING, text, "take it out of environment=, unless you mean it")
     else:
         yield _ok("threads", f"libraries are told to start {told}")
 

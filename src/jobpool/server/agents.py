@@ -95,6 +95,7 @@ class Agents:
                 "memory": None if request.memory is None else int(request.memory),
                 "max_memory_growth": None if settings.max_memory_growth is None else int(settings.max_memory_growth),
                 "log_directory": str(self._log_directory),
+                "environment": dict(settings.environment),
             },
         )
 

@@ -19,7 +19,7 @@ import psutil
 from jobpool.core.facts import Folder, Side
 from jobpool.units import Memory
 from jobpool.worker.binding import thread_siblings
-from jobpool.worker.cgroup import find_counter
+from jobpool.worker.cgroup import memory_limit
 
 __all__ = ["collect"]
 
@@ -30,9 +30,6 @@ _TOLD = re.compile(
     r"(?i:https?_proxy|no_proxy|ftp_proxy|all_proxy)|SLURM_.*|SBATCH_.*|PMI_.*|PMIX_.*|OMPI_.*|OMP_NUM_THREADS"
     r"|LD_PRELOAD|PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|TMPDIR"
 )
-
-_NO_LIMIT = 2**60
-"""Bytes from which a limit of a cgroup (v1) means that there is none."""
 
 
 def collect(home: str, project: str, marks: Mapping[str, str]) -> Side:
@@ -54,7 +51,7 @@ def collect(home: str, project: str, marks: Mapping[str, str]) -> Side:
         cores=len({tuple(siblings.get(cpu, (cpu,))) for cpu in allowed}),
         threads_per_core=max((len(cpus) for cpus in siblings.values()), default=1),
         memory=Memory(psutil.virtual_memory().total),
-        memory_limit=_memory_limit(),
+        memory_limit=None if (limit := memory_limit()) is None else Memory(limit),
         limits={name: _limit(name) for name in ("AS", "CPU", "NOFILE", "NPROC", "STACK", "MEMLOCK")},
         environment=dict(_variables()),
         home=_folder(home, marks.get(home)),
@@ -99,23 +96,6 @@ def _kind(path: str) -> str:
         if inside and len(part.mountpoint) >= len(best):  # a later mount on the same place hides the earlier one
             best, kind = part.mountpoint, part.fstype
     return kind
-
-
-def _memory_limit() -> Memory | None:
-    """Return the smallest limit of this process's memory cgroup and those above it."""
-    counter = find_counter()
-    if counter is None:
-        return None
-    name = "memory.max" if counter.name == "memory.events" else "memory.limit_in_bytes"
-    found = []
-    for folder in (counter.parent, *counter.parent.parents):
-        try:
-            text = (folder / name).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit() and int(text) < _NO_LIMIT:
-            found.append(int(text))
-    return Memory(min(found)) if found else None
 
 
 def _seconds_to_read(folder: Path) -> float:
