@@ -26,6 +26,7 @@ from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
 from jobpool.submitting import Submitting
+from jobpool.ui.status import asked_status
 from jobpool.ui.waiting import WaitingLine
 from jobpool.versions import versions
 from jobpool.with_request import PoolView
@@ -297,10 +298,20 @@ class JobPoolExecutor(Submitting):
         """What the pool is configured with, and where each value came from."""
         return self._settings
 
-    def status(self) -> dict[str, Any]:
-        """Return what goes on as plain data: jobs with their states and reasons, calls by state, notices."""
-        answer: dict[str, Any] = self._connection.ask("status")
-        return answer
+    def status(self, *, start: bool = False) -> dict[str, Any]:
+        """Return what goes on as plain data: jobs with their states and reasons, calls by state and function, notices.
+
+        Also what was asked and used, how many calls end in a second, and about how many seconds are left. Sizes are in
+        bytes, times in seconds.
+
+        Args:
+            start: Ask the batch system, with one command, when the pending jobs may start: ``"starts"`` of each job
+                is then a time as ``time.time()`` tells it, or None where there is no estimate.
+
+        Raises:
+            JobPoolError: With ``start``: the batch system does not say.
+        """
+        return asked_status(self._connection.ask, start=start)
 
     def scale(self, n: int | None) -> None:
         """Hold ``n`` workers from now on, busy or not, within ``max_workers``; None: as many as there are calls."""

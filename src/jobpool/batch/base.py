@@ -165,6 +165,14 @@ class BatchSystem(Protocol):
         """Read its answer: the endings that are known. Jobs that still run are not in it."""
         ...
 
+    def starts(self, names: Sequence[str]) -> Command | None:
+        """Make one command that tells when the pending jobs of these submissions may start. None: there is none."""
+        ...
+
+    def parse_starts(self, done: Completed) -> Mapping[JobId, float] | Unanswered:
+        """Read its answer: seconds since the epoch, of the jobs for which there is an estimate."""
+        ...
+
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make the commands that cancel all jobs of these submissions and, besides, these single jobs.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from jobpool.core.events import JobKey
 from jobpool.core.pace import STUCK
 from jobpool.core.recovery import NEVER, History
+from jobpool.core.tally import Tally
 from jobpool.model import Call
 
 __all__ = ["Agent", "Bundle", "Entry", "Line", "Stage", "holds_back"]
@@ -38,6 +39,7 @@ class Entry:
     """A call, or rows, with what happened to it."""
 
     call: Call
+    tally: Tally
     stage: Stage = Stage.WAITING
     history: History = NEVER
     bundle: Bundle | None = None

@@ -15,6 +15,7 @@ agents with room are kept in sets.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -24,6 +25,7 @@ from jobpool.core.ids import Ids
 from jobpool.core.lines import Agent, Bundle, Entry, Line, Stage, holds_back
 from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BUNDLE_WORK, SPLIT_WORK, STUCK, Pace
 from jobpool.core.recovery import History
+from jobpool.core.tally import Sum, Tallies, Tally
 from jobpool.errors import JobPoolError
 from jobpool.model import Call, Terms
 
@@ -54,6 +56,9 @@ class Calls:
         self._agents: dict[JobKey, Agent] = {}
         self._paces: dict[str, Pace] = {}
         self._next_look = 0.0
+        self.tallies = Tallies()
+        self.finished: list[Sum] = []
+        """What the last outcomes were, added up by function."""
         self.items = 0
         """Calls that are not resolved."""
         self.running = 0
@@ -77,19 +82,27 @@ class Calls:
 
     def add(self, call: Call) -> None:
         """Queue a call with a new id."""
-        entry = self._entries[call.id] = Entry(call)
+        tally = self.tallies.of(call.function, call.request)
+        entry = self._entries[call.id] = Entry(call, tally)
+        tally.open += entry.items
         line = self._lines[call.request]
         line.queue.append(entry)
         line.waiting += entry.items
         self.items += entry.items
 
-    def cancel(self, ids: Iterable[int]) -> dict[JobKey, list[int]]:
-        """Forget these calls, and rows that begin with one of them. Returns the calls that an agent has to drop."""
+    def cancel(self, ids: Iterable[int], *, failed: bool = False) -> dict[JobKey, list[int]]:
+        """Forget these calls, and rows that begin with one of them. Returns the calls that an agent has to drop.
+
+        ``failed``: they are given up, and not just unwanted.
+        """
         at_agents: dict[JobKey, list[int]] = {}
         for id in ids:
             if (entry := self._entries.get(id)) is None:
                 self._known.add(id)  # should it still be on its way, it is not let in
-            elif (agent := self._forget(entry)) is not None:
+                continue
+            if failed:
+                entry.tally.failed += entry.items
+            if (agent := self._forget(entry)) is not None:
                 at_agents.setdefault(agent.key, []).extend(entry.call.ids)
         return at_agents
 
@@ -115,7 +128,7 @@ class Calls:
         Returns their ids: those for which this says nothing of the reason, and those that end with an error they owe.
         """
         waiting = [entry for entry in self._lines[request].queue if entry.stage is Stage.WAITING]
-        self.cancel([entry.call.id for entry in waiting])
+        self.cancel([entry.call.id for entry in waiting], failed=True)
         plain = [id for entry in waiting if entry.history.owed is None for id in entry.call.ids]
         return plain, [(entry.call.ids, owed) for entry in waiting if (owed := entry.history.owed) is not None]
 
@@ -188,6 +201,16 @@ class Calls:
         agent = self._agents.get(key)
         return (0, 0) if agent is None else (agent.workers, agent.busy)
 
+    def load(self, request: str) -> tuple[int, int, int]:
+        """Return how many workers a request has, how many of them are busy, and how many calls wait for one."""
+        line = self._lines[request]
+        return line.workers, min(line.bundles, line.workers), line.waiting
+
+    def running_by(self) -> Counter[Tally]:
+        """Count the calls that run, by function and request. Costs as much as there are calls at agents."""
+        entries = (entry for agent in self._agents.values() for entry in agent.calls.values())
+        return Counter(entry.tally for entry in entries if entry.stage is Stage.RUNNING)
+
     def idle(self, request: str, since: float) -> list[JobKey]:
         """Return the open agents of a request that had nothing to do since then, the longest idle first."""
         idle = [a for a in self._lines[request].agents.values() if a.open and not a.busy and a.idle_since <= since]
@@ -224,7 +247,7 @@ class Calls:
         """
         first: list[Outcome] = []
         copies: dict[JobKey, list[int]] = {}
-        walls: dict[str, list[float]] = {}
+        sums: dict[str, Sum] = {}
         for outcome in outcomes:
             entry = self._entries.get(outcome.call)
             if entry is None or outcome.rows > entry.call.rows:
@@ -236,12 +259,14 @@ class Calls:
             elif (agent := self._forget(entry, time)) is not None and agent.key != key:
                 copies.setdefault(agent.key, []).extend(range(outcome.call, outcome.call + max(1, outcome.rows)))
             first.append(outcome)
-            if outcome.usage is not None:
-                wall = walls.setdefault(entry.call.function, [0.0, 0])
-                wall[0] += outcome.usage.wall
-                wall[1] += outcome.rows or 1
-        for function, (seconds, count) in walls.items():
-            self._pace(function).learn(seconds, int(count))
+            if (total := sums.get(entry.call.function)) is None:
+                total = sums[entry.call.function] = Sum(entry.tally)
+            total.add(outcome)
+        self.finished = list(sums.values())
+        for function, total in sums.items():
+            total.close()
+            if total.count:
+                self._pace(function).learn(total.wall, total.count)
         return tuple(first), copies
 
     def cut(self, key: JobKey, id: int, at: int) -> None:
@@ -269,7 +294,7 @@ class Calls:
             if (entry := self._entries.get(id)) is not None and entry.stage is not Stage.WAITING:
                 entry.history = history
                 if moved and id in moved:
-                    entry.call = replace(entry.call, request=moved[id])
+                    self._move(entry, moved[id])
                 self._queue_again(entry, time)
 
     def dead(self, key: JobKey, id: int) -> tuple[History, int, Terms] | None:
@@ -376,6 +401,7 @@ class Calls:
         """Remove a call from wherever it is. Returns the agent that had it."""
         del self._entries[entry.call.id]
         self.items -= entry.items
+        entry.tally.open -= entry.items
         agent = None
         if entry.stage is Stage.WAITING:
             line = self._lines[entry.call.request]
@@ -396,10 +422,18 @@ class Calls:
         line.queue.appendleft(entry)
         line.waiting += entry.items
 
+    def _move(self, entry: Entry, request: str) -> None:
+        """Let a call need another request from now on."""
+        entry.call = replace(entry.call, request=request)
+        entry.tally.open -= entry.items
+        entry.tally = self.tallies.of(entry.call.function, request)
+        entry.tally.open += entry.items
+
     def _shorten(self, entry: Entry, count: int, time: float) -> None:
         """Take rows away that came back from the agent that runs the others."""
         del self._entries[entry.call.id]
         self.items -= count
+        entry.tally.open -= count
         if (bundle := entry.bundle) is not None:
             bundle.left -= count
             bundle.heard = time

@@ -301,6 +301,8 @@ class Control:
                     link.send("broken", self._broken.as_data())
             case ("ask", reference, "status"):
                 link.send("answer", reference, self._status())
+            case ("ask", reference, "starts"):
+                self._spawn(self._answer_starts(link, reference))
             case ("ask", reference, "dask", dashboard):
                 self._spawn(self._answer_dask(link, reference, dashboard=dashboard))
             case ("ask", reference, "stop", why):
@@ -353,14 +355,27 @@ class Control:
         return self._asking.request_of(job) or self._spec.settings.request
 
     def _status(self) -> dict[str, Any]:
+        snapshot = self._core.snapshot(self._loop.time()).as_data()
+        for job in snapshot["jobs"]:
+            path = self._asking.log_path(e.JobKey(*job["key"]))
+            job["log"] = None if path is None else str(path)
         return {
             "name": self._directory.name,
             "system": self._system.name,
             "host": os.uname().nodename,
             "pid": os.getpid(),
-            **self._core.snapshot(self._loop.time()).as_data(),
+            "logs": str(self._asking.log_directory),
+            **snapshot,
             "notices": [list(notice) for notice in self._notices],
         }
+
+    async def _answer_starts(self, link: Link, reference: int) -> None:
+        try:
+            link.send(
+                "answer", reference, {"starts": {str(id): at for id, at in (await self._asking.starts()).items()}}
+            )
+        except JobPoolError as error:
+            link.send("answer", reference, {"error": error.as_data()})
 
     async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:
         if self._dask is None:

@@ -18,7 +18,8 @@ from jobpool.errors import ConfigError, InitializerFailed, JobLost, JobPoolError
 from jobpool.ui.cli_config import config
 from jobpool.ui.cli_demo import demo
 from jobpool.ui.cli_lab import lab
-from jobpool.ui.cli_pools import list_pools, status, stop
+from jobpool.ui.cli_pools import list_pools, stop
+from jobpool.ui.cli_status import status
 
 __all__ = ["ExitCode", "exit_code", "jobpool", "main"]
 

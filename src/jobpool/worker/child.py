@@ -3,7 +3,8 @@
 It gets frames from its agent: ``("define", key, pickle)``, ``("run", ((id, key, arguments, skip, rows), ...))`` and
 ``("retract", ((first id, end), ...))``; and sends ``("ready",)`` or ``("failed", words, pickled exception)`` after the
 initializer, ``("done", id, rows, ok, payload, wall, cpu, peak, threads, log, end of log)`` after each call, or after
-some rows, and ``("skipped", (id, ...))`` for calls that were retracted before they started. End of file means: no more
+some rows, where calls raised also how many and the first exception in words, and
+``("skipped", (id, ...))`` for calls that were retracted before they started. End of file means: no more
 calls, exit. Before it begins a call it says so on the page that it shares with the agent, and looks for mail there.
 
 A call may do what a script may. What it changes in the process and would harm the next call is put back: working
@@ -149,17 +150,20 @@ class _Worker:
             function = self._function(key)
             args, kwargs = pickling.loads_arguments(payload)
             answer = True, pickling.dumps_result(function(*args, **kwargs))
+            blame: tuple[int, str] | tuple[()] = ()
         except BaseException as error:  # noqa: BLE001 - as in ProcessPoolExecutor, SystemExit is a call's exception too
             # The first entry of the traceback is this function; it says nothing to the user.
             answer = False, pickling.dumps_exception(error.with_traceback(_without_first(error)))
+            blame = 1, pickling.describe(error)
         usage = self._meter.stop()
         _flush()
         log, log_end = self._output(log_start)
         self._state.restore()
         try:
-            self._send("done", id, 0, *answer, *usage, log, log_end)
+            self._send("done", id, 0, *answer, *usage, log, log_end, *blame)
         except wire.WireError as error:
-            self._send("done", id, 0, False, pickling.dumps_exception(NotPicklable(str(error))), *usage, log, log_end)
+            answer = False, pickling.dumps_exception(NotPicklable(str(error)))
+            self._send("done", id, 0, *answer, *usage, log, log_end, 1, str(error))
 
     def _run_rows(self, item: _Item) -> None:
         """Run rows one by one, at half a microsecond for each, until they are done or there is mail."""
@@ -208,7 +212,7 @@ class _Worker:
         self._state.restore()
         id = item.id
         item.id, item.skip, item.rows = id + count, item.skip + count, item.rows - count
-        self._send("done", id, count, True, results.take(), *usage, b"", os.fstat(self._log).st_size)
+        self._send("done", id, count, True, results.take(), *usage, b"", os.fstat(self._log).st_size, *results.blame())
 
     def _function(self, key: str) -> Callable[..., Any]:
         function = self._functions[key]

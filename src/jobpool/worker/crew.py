@@ -306,12 +306,13 @@ class Crew:
     def _done(
         self, place: Place, id: int, rows: int, ok: bool, payload: bytes,
         wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
+        failures: int = 0, words: str = "",
     ) -> None:  # fmt: skip
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, rows, self._loop.time(), log_end)
         # Not the last but one: who waits for this result to submit the next call shall do so before the worker is free.
         more = len(place.calls) > 1 or len(self._queue) > self._settings.size
-        self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
+        self._reporter.done(Outcome(id, ok, payload, usage, log, rows, failures, words), more=more)
         if place.calls:
             self._watch_over(place)
 
