@@ -18,6 +18,7 @@ from jobpool.errors import ConfigError, InitializerFailed, JobLost, JobPoolError
 from jobpool.ui.cli_config import config
 from jobpool.ui.cli_demo import demo
 from jobpool.ui.cli_lab import lab
+from jobpool.ui.cli_logs import logs
 from jobpool.ui.cli_pools import list_pools, stop
 from jobpool.ui.cli_status import status
 
@@ -65,7 +66,7 @@ def jobpool() -> None:
     """
 
 
-for command in (config, demo, lab, list_pools, status, stop):
+for command in (config, demo, lab, list_pools, logs, status, stop):
     jobpool.add_command(command)
 
 
