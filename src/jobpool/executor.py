@@ -313,6 +313,20 @@ class JobPoolExecutor(Submitting):
         """
         return asked_status(self._connection.ask, start=start)
 
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write what happened in this run into one HTML file, also after its end, and return the file's path.
+
+        It needs no network: jobs and calls over time, asked against used, the slowest and the failed calls, and advice.
+
+        Raises:
+            JobPoolError: The pool died before it wrote down what happened.
+            OSError: The file cannot be written.
+        """
+        from jobpool.ui.report import read_record, write_report
+
+        ended = self._connection.ended.is_set()
+        return write_report(read_record(self._directory.path) if ended else self._connection.ask("record"), Path(path))
+
     def scale(self, n: int | None) -> None:
         """Hold ``n`` workers from now on, busy or not, within ``max_workers``; None: as many as there are calls."""
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):

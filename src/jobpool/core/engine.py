@@ -87,7 +87,13 @@ class Core:
         pool = self._pool
         requests = {key: staff.request for key, staff in pool.staff.items()}
         data = pool.record.as_data(requests, list(pool.calls.tallies), max(now, pool.now))
-        return {**data, "done": pool.done, "unresolved": len(pool.calls), "notices": list(pool.notices)}
+        return {
+            **data,
+            "done": pool.done,
+            "failed_calls": pool.failed,
+            "unresolved": len(pool.calls),
+            "notices": list(pool.notices),
+        }
 
     def _view(self, job: Job, now: float) -> JobView:
         pool = self._pool

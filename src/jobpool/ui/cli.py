@@ -20,6 +20,7 @@ from jobpool.ui.cli_demo import demo
 from jobpool.ui.cli_lab import lab
 from jobpool.ui.cli_logs import logs
 from jobpool.ui.cli_pools import list_pools, stop
+from jobpool.ui.cli_report import report
 from jobpool.ui.cli_status import status
 
 __all__ = ["ExitCode", "exit_code", "jobpool", "main"]
@@ -66,7 +67,7 @@ def jobpool() -> None:
     """
 
 
-for command in (config, demo, lab, list_pools, logs, status, stop):
+for command in (config, demo, lab, list_pools, logs, report, status, stop):
     jobpool.add_command(command)
 
 
