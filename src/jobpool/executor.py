@@ -26,6 +26,7 @@ from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
 from jobpool.submitting import Submitting
+from jobpool.ui.status import asked_status
 from jobpool.ui.waiting import WaitingLine
 from jobpool.versions import versions
 from jobpool.with_request import PoolView
@@ -344,10 +345,34 @@ class JobPoolExecutor(Submitting):
         """What the pool is configured with, and where each value came from."""
         return self._settings
 
-    def status(self) -> dict[str, Any]:
-        """Return what goes on as plain data: jobs with their states and reasons, calls by state, notices."""
-        answer: dict[str, Any] = self._connection.ask("status")
-        return answer
+    def status(self, *, start: bool = False) -> dict[str, Any]:
+        """Return what goes on as plain data: jobs with their states and reasons, calls by state and function, notices.
+
+        Also what was asked and used, how many calls end in a second, and about how many seconds are left. Sizes are in
+        bytes, times in seconds.
+
+        Args:
+            start: Ask the batch system, with one command, when the pending jobs may start: ``"starts"`` of each job
+                is then a time as ``time.time()`` tells it, or None where there is no estimate.
+
+        Raises:
+            JobPoolError: With ``start``: the batch system does not say.
+        """
+        return asked_status(self._connection.ask, start=start)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write what happened in this run into one HTML file, also after its end, and return the file's path.
+
+        It needs no network: jobs and calls over time, asked against used, the slowest and the failed calls, and advice.
+
+        Raises:
+            JobPoolError: The pool died before it wrote down what happened.
+            OSError: The file cannot be written.
+        """
+        from jobpool.ui.report import read_record, write_report
+
+        ended = self._connection.ended.is_set()
+        return write_report(read_record(self._directory.path) if ended else self._connection.ask("record"), Path(path))
 
     def check(self) -> Verdict:
         """Compare what this pool asks for with what the site allows now, and say where else it would fit.

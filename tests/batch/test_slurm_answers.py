@@ -35,6 +35,18 @@ slurm = Slurm()
 COMMAND = Command(("slurm",))
 
 
+# Starts
+
+
+def test_planned_starts_are_read_and_jobs_without_one_left_out() -> None:
+    said = "12_0|2026-11-24T10:32:44|\n12_1|N/A|\n13|2026-11-25T00:00:00|\ngarbage\n14|2026-99-99T00:00:00|\n"
+    found = slurm.parse_starts(Completed(COMMAND, 0, said))
+    assert isinstance(found, dict)
+    assert list(found) == ["12_0", "13"]
+    assert found[JobId("13")] - found[JobId("12_0")] == 13 * 3600 + 27 * 60 + 16
+    assert slurm.parse_starts(Completed(COMMAND, 1, "", "slurm_load_jobs error")) == Unanswered("slurm_load_jobs error")
+
+
 # Submitting
 
 ACCEPTED = {

@@ -167,6 +167,13 @@ class BatchSystem(Protocol):
 
     def read_log(self, ending: Ending, text: str) -> Ending:
         """Return the ending with what the end of the job's log adds to it."""
+
+    def starts(self, names: Sequence[str]) -> Command | None:
+        """Make one command that tells when the pending jobs of these submissions may start. None: there is none."""
+        ...
+
+    def parse_starts(self, done: Completed) -> Mapping[JobId, float] | Unanswered:
+        """Read its answer: seconds since the epoch, of the jobs for which there is an estimate."""
         ...
 
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:

@@ -106,6 +106,14 @@ class Local:
         """Return the ending as it is: nobody writes into a local job's log but the job."""
         return ending
 
+    def starts(self, names: Sequence[str]) -> None:
+        """Return None: nothing waits."""
+        return
+
+    def parse_starts(self, done: Completed) -> Mapping[JobId, float]:
+        """Return nothing, since nothing was asked."""
+        return {}
+
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make one command that cancels all: SIGTERM, and SIGKILL ten seconds later."""
         targets = (*map(check_name, names), *ids)

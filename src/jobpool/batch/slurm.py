@@ -95,6 +95,19 @@ class Slurm:
         """Return the ending with what the end of the job's log adds to it."""
         return slurm_log.read_log(ending, text)
 
+    def starts(self, names: Sequence[str]) -> Command:
+        """Make one squeue for the start times that the scheduler has planned; it plans some jobs ahead, not all."""
+        return Command(
+            (
+                "squeue", "--me", "--all", "--array", "--states=PENDING", "--noheader",
+                f"--name={_joined(names)}", f"--Format={slurm_states.STARTS_FORMAT}",
+            )
+        )  # fmt: skip
+
+    def parse_starts(self, done: Completed) -> Mapping[JobId, float] | Unanswered:
+        """Read the answer of squeue."""
+        return slurm_states.parse_starts(done)
+
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make one scancel for all ids, and one for each name.
 

@@ -13,9 +13,9 @@ The order of the last line matters: a job that may still live is cancelled befor
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
-from jobpool.core import asking, ending, hiring
+from jobpool.core import asking, ending, figures, hiring
 from jobpool.core import events as ev
 from jobpool.core.events import Action, Event
 from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Submitting, advance
@@ -72,7 +72,30 @@ class Core:
         views = [self._view(job, now) for job in jobs]
         running = pool.calls.running
         calls = CallCounts(waiting=len(pool.calls) - running, running=running, done=pool.done, failed=pool.failed)
-        return Snapshot(time=now, jobs=tuple(views), calls=calls, notices=tuple(pool.notices), phase=self._phase())
+        return Snapshot(
+            time=now,
+            jobs=tuple(views),
+            calls=calls,
+            functions=figures.functions(pool),
+            requests=figures.requests(pool, now),
+            rate=pool.record.recent.rate(now),
+            left=figures.time_left(pool, now),
+            notices=tuple(pool.notices),
+            phase=self._phase(),
+        )
+
+    def record(self, now: float) -> dict[str, Any]:
+        """Return what happened so far, as plain values, for the report. Times are seconds since the beginning."""
+        pool = self._pool
+        requests = {key: staff.request for key, staff in pool.staff.items()}
+        data = pool.record.as_data(requests, list(pool.calls.tallies), max(now, pool.now))
+        return {
+            **data,
+            "done": pool.done,
+            "failed_calls": pool.failed,
+            "unresolved": len(pool.calls),
+            "notices": list(pool.notices),
+        }
 
     def _view(self, job: Job, now: float) -> JobView:
         pool = self._pool
@@ -183,7 +206,10 @@ def _calls_started(pool: PoolState, event: ev.CallsStarted) -> None:
 def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
     first, copies = pool.calls.finish(event.job, event.outcomes, pool.now)
     if first:
-        pool.done += sum(outcome.rows or 1 for outcome in first)
+        failures = sum(total.failures for total in pool.calls.finished)
+        pool.done += sum(total.calls for total in pool.calls.finished) - failures
+        pool.failed += failures
+        pool.record.calls(event.job, pool.calls.finished, pool.now)
         pool.out.append(ev.Resolve(event.job, first))
         pool.prove(event.job, fruitful=True)
         if (job := pool.fleet.jobs.get(event.job)) is not None:

@@ -55,6 +55,7 @@ def _elsewhere(pool: PoolState, request: Request) -> Request:
 
 def tick(pool: PoolState) -> None:
     """See to what only time tells: agents that do not come, or do not come back, and jobs without work."""
+    pool.look()
     for job in list(pool.fleet.jobs.values()):
         if isinstance(job.state, Silent | Starting):
             pool.observe(job, Waited(pool.now))

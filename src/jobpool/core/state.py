@@ -34,6 +34,7 @@ from jobpool.core.jobs import (
 )
 from jobpool.core.nodes import Nodes
 from jobpool.core.policy import Demand
+from jobpool.core.record import Record
 from jobpool.core.recovery import Again, GiveUp, History, Loss, Place, decide
 from jobpool.core.settings import CoreSettings
 from jobpool.core.staffing import Staffing, jobs_failed
@@ -69,6 +70,7 @@ class PoolState:
         """Tasks of Dask graphs that want a worker."""
         self.accounting = True
         """Whether the batch system has any, as far as is known."""
+        self.record = Record(now)
         self.finishing = False
         """The pool ends when its calls have."""
         self.closing: float | None = None
@@ -102,6 +104,7 @@ class PoolState:
     def store(self, before: Job, after: Job) -> None:
         """Keep a job's change, and do what follows from it."""
         self.fleet.put(after)
+        self.record.job(before, after, self.now)
         if type(before.state) is not type(after.state):
             self.inquiry.hurry(self.now)
         if not isinstance(after.state, Serving):
@@ -226,8 +229,9 @@ class PoolState:
                         moved[id] = self._grown(request, place)
                     if loss.started:
                         told.append(id)
+                        self.record.again[_cause(loss.cause)] += 1
                 case GiveUp(error=error):
-                    self.calls.cancel([id])
+                    self.calls.cancel([id], failed=True)
                     self.fail(range(id, id + loss.items), error, job.key)
                 case _:
                     assert_never(verdict)
@@ -248,6 +252,7 @@ class PoolState:
         """End these calls with this error."""
         if ids := tuple(ids):
             self.failed += len(ids)
+            self.record.gave_up(str(error).partition("\n")[0][:300], len(ids), self.now)
             self.out.append(ev.Fail(ids, error, job))
 
     def prove(self, key: JobKey, *, fruitful: bool = False) -> None:
@@ -268,6 +273,16 @@ class PoolState:
             max_workers=self.staff[key].max_workers,
             held=self.held if own and not self.finishing else None,
         )
+
+    def look(self) -> None:
+        """Note how many workers are there and busy."""
+        step = self.record.series.at(self.now)
+        step.looks += 1
+        for request in self.staff:
+            workers, busy, waiting = self.calls.load(request)
+            step.workers += workers
+            step.busy += busy
+            step.waiting += waiting
 
     def add_request(self, key: str, request: Request, max_workers: int | None = None) -> None:
         """Take a request into service. One that is known already is ignored."""
@@ -301,7 +316,7 @@ class PoolState:
         for staff in self.staff.values():
             staff.broken = staff.broken or error
         ids = self.calls.ids()
-        self.calls.cancel(ids)
+        self.calls.cancel(ids, failed=True)
         self.fail(ids, error, job)
         for other in list(self.fleet.jobs.values()):
             self.observe(other, Dropped(self.now, NOT_NEEDED))
@@ -322,6 +337,15 @@ class PoolState:
 def _difference(before: Request, after: Request) -> str:
     changes = (("memory", before.memory, after.memory), ("walltime", before.walltime, after.walltime))
     return ", ".join(f"{name}={new} (before: {old or 'not set'})" for name, old, new in changes if old != new)
+
+
+def _cause(cause: Ending | ev.Death) -> str:
+    """Say in a word or two what a call was lost by."""
+    if isinstance(cause, Ending):
+        return f"its job: {cause.kind.value}"
+    if cause.timed_out:
+        return "its own timeout"
+    return "its worker: out of memory" if cause.out_of_memory else "its worker: crashed"
 
 
 def _ending(job: Job) -> Ending:

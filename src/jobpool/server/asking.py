@@ -15,6 +15,7 @@ import psutil
 
 from jobpool.batch.base import BatchSystem, Doubtful, JobScript, NoAccounting, Refused, Submitted, Unanswered
 from jobpool.core import events as e
+from jobpool.errors import JobPoolError
 from jobpool.home import PoolDirectory
 from jobpool.model import Ending, JobId, Limits, Request
 from jobpool.server import shell
@@ -144,6 +145,17 @@ class Asking:
         for done in await asyncio.gather(*map(shell.run, self._system.cancel(names, ids))):
             if (answer := self._system.parse_cancel(done)) is not None:
                 log.warning("cancel=%s unanswered said=%r", done.command.argv, answer.words[:200])
+
+    async def starts(self) -> dict[JobId, float]:
+        """Ask when the pending jobs may start: seconds since the epoch, of those for which there is an estimate.
+
+        Raises ``JobPoolError`` when the batch system does not say.
+        """
+        command = self._system.starts(list(self._scripts)) if self._scripts else None
+        answer = {} if command is None else self._system.parse_starts(await shell.run(command))
+        if isinstance(answer, Unanswered):
+            raise JobPoolError(f"the batch system does not say when the jobs may start: {answer.words}")
+        return dict(answer)
 
     def joined(self, job: e.JobKey, id: JobId) -> None:
         """Note a job's id as its agent knows it: it may be here before the submit command's answer."""

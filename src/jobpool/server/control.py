@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import pickle
+import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from jobpool.batch.base import BatchSystem
 from jobpool.core import events as e
 from jobpool.core import limits as core_limits
+from jobpool.core.advice import advise
 from jobpool.core.engine import Core
 from jobpool.core.settings import CoreSettings
 from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
@@ -47,6 +49,9 @@ log = logging.getLogger("jobpool.control")
 
 LONELY = 30.0
 """Seconds that a new server waits for its first client, which connects at once or has died."""
+
+WORTH_A_WORD = 60.0
+"""Seconds that a pool must have lived for advice at its end: what is over in a moment needs none."""
 
 GRAPH_CHECK = 0.25
 """Seconds between two looks at Dask's own queue; a look counts, it does not walk the tasks."""
@@ -106,8 +111,10 @@ class Control:
             self._door.close()
 
     async def say_bye(self) -> None:
-        """Tell the clients that this is the end, and which jobs are left."""
-        await self._clients.say_bye([str(id) for id in self.left])
+        """Tell the clients that this is the end, which jobs are left, and what the run taught."""
+        record = self.record()
+        lessons = advise(record) if record["seconds"] >= WORTH_A_WORD else []
+        await self._clients.say_bye([str(id) for id in self.left], lessons[:3])
 
     def _addresses(self) -> list[str]:
         if self._system.name == "local":
@@ -305,6 +312,10 @@ class Control:
                     link.send("broken", self._broken.as_data())
             case ("ask", reference, "status"):
                 link.send("answer", reference, self._status())
+            case ("ask", reference, "record"):
+                link.send("answer", reference, self.record())
+            case ("ask", reference, "starts"):
+                self._spawn(self._answer_starts(link, reference))
             case ("ask", reference, "dask", dashboard):
                 self._spawn(self._answer_dask(link, reference, dashboard=dashboard))
             case ("ask", reference, "stop", why):
@@ -358,15 +369,34 @@ class Control:
     def _request_of(self, job: e.JobKey) -> Request:
         return self._asking.request_of(job) or self._spec.settings.request
 
+    def record(self) -> dict[str, Any]:
+        """Return what happened so far, for the report."""
+        record = self._core.record(self._loop.time())
+        about = {"name": self._directory.name, "system": self._system.name, "host": os.uname().nodename}
+        return {**about, "ended_at": time.time(), "logs": str(self._asking.log_directory), **record}
+
     def _status(self) -> dict[str, Any]:
+        snapshot = self._core.snapshot(self._loop.time()).as_data()
+        for job in snapshot["jobs"]:
+            path = self._asking.log_path(e.JobKey(*job["key"]))
+            job["log"] = None if path is None else str(path)
         return {
             "name": self._directory.name,
             "system": self._system.name,
             "host": os.uname().nodename,
             "pid": os.getpid(),
-            **self._core.snapshot(self._loop.time()).as_data(),
+            "logs": str(self._asking.log_directory),
+            **snapshot,
             "notices": [list(notice) for notice in self._notices],
         }
+
+    async def _answer_starts(self, link: Link, reference: int) -> None:
+        try:
+            link.send(
+                "answer", reference, {"starts": {str(id): at for id, at in (await self._asking.starts()).items()}}
+            )
+        except JobPoolError as error:
+            link.send("answer", reference, {"error": error.as_data()})
 
     async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:
         if self._dask is None:

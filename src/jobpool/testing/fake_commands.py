@@ -50,10 +50,9 @@ def _squeue(site: Site, queue: JobQueue, asked: Asked) -> str:
     for name, _, _ in fields:
         if name not in _QUEUE_FIELDS:
             raise CommandRefused(f"Invalid job format specification: {name}")
-    everything = options.get("states") == "all"
+    everything, pending = options.get("states") == "all", options.get("states") == "PENDING"
     shown = [job for job in _chosen(queue, options) if everything or not isinstance(job.phase, Ended)]
-    if options.get("states") == "PENDING":
-        shown = [job for job in shown if isinstance(job.phase, Pending)]
+    shown = [job for job in shown if not pending or isinstance(job.phase, Pending)]
     rows = ["".join(_QUEUE_FIELDS[name](job) + ends for name, _, ends in fields) for job in _folded(shown)]
     head = [] if "noheader" in options else ["".join(name.upper() + ends for name, _, ends in fields)]
     return "".join(f"{row}\n" for row in [*head, *rows])
@@ -70,6 +69,7 @@ _QUEUE_FIELDS: Mapping[str, Callable[[FakeJob], str]] = {
     "UserName": lambda job: "you",
     "State": lambda job: job.word,
     "exit_code": lambda job: str(job.phase.status) if isinstance(job.phase, Ended) else "0",
+    "StartTime": lambda job: "N/A",
     "BatchHost": lambda job: job.node or "n/a",
     "TimeLimit": lambda job: _queue_time(job.order.walltime),
     "MinMemory": lambda job: f"{job.order.memory.mebibytes}M",

@@ -21,8 +21,11 @@ from jobpool.ui.cli_demo import demo
 from jobpool.ui.cli_doctor import doctor
 from jobpool.ui.cli_explain import explain
 from jobpool.ui.cli_lab import lab
+from jobpool.ui.cli_logs import logs
 from jobpool.ui.cli_measure import measure
-from jobpool.ui.cli_pools import list_pools, status, stop
+from jobpool.ui.cli_pools import list_pools, stop
+from jobpool.ui.cli_report import report
+from jobpool.ui.cli_status import status
 
 __all__ = ["ExitCode", "exit_code", "jobpool", "main"]
 
@@ -68,7 +71,7 @@ def jobpool() -> None:
     """
 
 
-for command in (check, config, demo, doctor, explain, lab, list_pools, measure, status, stop):
+for command in (check, config, demo, doctor, explain, lab, list_pools, logs, measure, report, status, stop):
     jobpool.add_command(command)
 
 

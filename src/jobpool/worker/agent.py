@@ -382,7 +382,8 @@ def _call(id: int, function: str, payload: bytes, skip: int = 0, rows: int = 0, 
 def _plain(outcome: Outcome) -> tuple[Any, ...]:
     usage = outcome.usage
     plain = None if usage is None else (usage.wall, usage.cpu, int(usage.peak_memory), usage.threads)
-    return outcome.call, outcome.ok, outcome.payload, plain, outcome.log, outcome.rows
+    fields = outcome.call, outcome.ok, outcome.payload, plain, outcome.log, outcome.rows
+    return (*fields, outcome.failures, outcome.words) if outcome.failures else fields
 
 
 def _delete(scratch: Path | None) -> None:

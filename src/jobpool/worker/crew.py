@@ -353,6 +353,7 @@ class Crew:
     def _done(
         self, place: Place, id: int, rows: int, ok: bool, payload: bytes,
         wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
+        failures: int = 0, words: str = "",
     ) -> None:  # fmt: skip
         child = not ok and place.told and self._kills.had_child(place)
         death = causes.lost_a_process(place, self._settings) if child else None
@@ -363,7 +364,7 @@ class Crew:
         if death is not None:
             self._reporter.other(Died(id, death))
         else:
-            self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
+            self._reporter.done(Outcome(id, ok, payload, usage, log, rows, failures, words), more=more)
         if place.calls:
             self._watch_over(place)
 
