@@ -22,6 +22,7 @@ from jobpool.ui.cli_logs import logs
 from jobpool.ui.cli_pools import list_pools, stop
 from jobpool.ui.cli_report import report
 from jobpool.ui.cli_status import status
+from jobpool.ui.cli_top import top
 
 __all__ = ["ExitCode", "exit_code", "jobpool", "main"]
 
@@ -67,7 +68,7 @@ def jobpool() -> None:
     """
 
 
-for command in (config, demo, lab, list_pools, logs, report, status, stop):
+for command in (config, demo, lab, list_pools, logs, report, status, stop, top):
     jobpool.add_command(command)
 
 
