@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from jobpool.rows import Raised
 
-__all__ = ["Batch", "call_each", "chunks", "each_of", "in_order", "refill", "shortest", "with_progress"]
+__all__ = ["Batch", "call_each", "chunks", "each_of", "in_order", "refill", "shortest"]
 
 T = TypeVar("T")
 
@@ -170,16 +170,3 @@ def each_of(chunks: Iterator[list[T]]) -> Iterator[T]:
         chunk.reverse()
         while chunk:
             yield chunk.pop()
-
-
-def with_progress(results: Iterator[T], total: int | None) -> Iterator[T]:
-    """Yield the results under a progress bar: a widget in a notebook, text elsewhere."""
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, unit="call") as bar:
-
-        def shown(result: T) -> T:
-            bar.update()
-            return result
-
-        yield from map(shown, results)  # tqdm's own iterator holds each result until the next

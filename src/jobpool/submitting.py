@@ -19,6 +19,7 @@ from jobpool.errors import NotPicklable
 from jobpool.future import JobFuture
 from jobpool.kinds import Kind
 from jobpool.pickling import detached, dumps_arguments, dumps_function
+from jobpool.ui.progress import with_progress
 
 __all__ = ["Submitting"]
 
@@ -74,7 +75,7 @@ class Submitting(Executor, abc.ABC):
             timeout: Seconds from this call until a result must be there, else the iterator raises ``TimeoutError``.
             chunksize: Items that make one call. Default: each item is a call; short calls travel bundled anyway.
             buffersize: Items that are submitted ahead of the results taken. Default: all at once.
-            progress: Show a progress bar (tqdm).
+            progress: Tell on stderr how far it is: by a bar, or in a file by a line now and then.
 
         Raises:
             ValueError: ``chunksize`` or ``buffersize`` below 1.
@@ -100,7 +101,7 @@ class Submitting(Executor, abc.ABC):
             chunks = ((chunk,) for chunk in mapping.chunks(items, chunksize))
             chunked = self._results_of_rows(functools.partial(mapping.call_each, fn), chunks, ahead, end, most=1)
             results = mapping.each_of(chunked)
-        return mapping.with_progress(results, total) if progress else results
+        return with_progress(results, total) if progress else results
 
     def _results_of_rows(
         self,

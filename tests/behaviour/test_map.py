@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import signal
+import sys
 import time
 import weakref
 from collections.abc import Iterator
@@ -214,7 +215,10 @@ def test_cancel_futures_cancels_the_items_that_do_not_run(site: Site, gate: Gate
     assert gate.arrived() == 1
 
 
-def test_the_progress_bar_counts_the_calls(pool: JobPoolExecutor, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_bar_counts_the_calls(
+    pool: JobPoolExecutor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert list(pool.map(double, range(10), progress=True)) == [2 * number for number in range(10)]
     said = capsys.readouterr().err
     assert "10/10" in said

@@ -312,6 +312,8 @@ class Control:
                     link.send("broken", self._broken.as_data())
             case ("ask", reference, "status"):
                 link.send("answer", reference, self._status())
+            case ("ask", reference, "cancel job", id):
+                self._spawn(self._answer_cancel(link, reference, JobId(id)))
             case ("ask", reference, "record"):
                 link.send("answer", reference, self.record())
             case ("ask", reference, "starts"):
@@ -389,6 +391,13 @@ class Control:
             **snapshot,
             "notices": [list(notice) for notice in self._notices],
         }
+
+    async def _answer_cancel(self, link: Link, reference: int, id: JobId) -> None:
+        """Cancel one job of this pool, as its user would by the batch system's own command: its calls run again."""
+        known = any(job.id == id for job in self._core.snapshot().jobs)
+        if known:
+            await self._asking.cancel((), (id,))
+        link.send("answer", reference, known)
 
     async def _answer_starts(self, link: Link, reference: int) -> None:
         try:

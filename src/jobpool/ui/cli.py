@@ -26,6 +26,7 @@ from jobpool.ui.cli_measure import measure
 from jobpool.ui.cli_pools import list_pools, stop
 from jobpool.ui.cli_report import report
 from jobpool.ui.cli_status import status
+from jobpool.ui.cli_top import top
 
 __all__ = ["ExitCode", "exit_code", "jobpool", "main"]
 
@@ -71,7 +72,21 @@ def jobpool() -> None:
     """
 
 
-for command in (check, config, demo, doctor, explain, lab, list_pools, logs, measure, report, status, stop):
+for command in (
+    check,
+    config,
+    demo,
+    doctor,
+    explain,
+    lab,
+    list_pools,
+    logs,
+    measure,
+    report,
+    status,
+    stop,
+    top,
+):
     jobpool.add_command(command)
 
 

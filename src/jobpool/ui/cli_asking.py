@@ -42,3 +42,4 @@ async def ask(directory: PoolDirectory, *question: Any) -> Any:
         raise PoolBroken(f"the pool {directory.name!r} ended just now") from error
     finally:
         link.close()
+        await asyncio.wait([link.closed], timeout=1)  # else the loop ends with a socket open

@@ -1,0 +1,25 @@
+"""``jobpool top``: a pool, live."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["top"]
+
+
+@click.command()
+@click.argument("name")
+def top(name: str) -> None:
+    """Show the pool NAME live: jobs, calls, and the log of the job under the cursor.
+
+    Keys: arrows choose a job, / filters, e shows ended jobs, c cancels a job after a question, q quits.
+    """
+    from functools import partial
+
+    from jobpool.home import PoolDirectory
+    from jobpool.ui.cli_asking import ask_now
+    from jobpool.ui.top import Top
+
+    ask = partial(ask_now, PoolDirectory.open(name))
+    ask("status")  # a pool that does not run is said so before the screen is taken
+    Top(ask, name=name).run()

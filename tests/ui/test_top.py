@@ -1,0 +1,81 @@
+"""``jobpool top`` as a user drives it, by Textual's own pilot, on a pool that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Static
+
+from jobpool import JobPoolExecutor
+from jobpool.home import PoolDirectory
+from jobpool.testing import wait_until
+from jobpool.ui.cli_asking import ask_now
+from jobpool.ui.top import Confirm, Top
+
+PATIENCE = 60.0
+
+
+def hold(file: str) -> str:
+    while not Path(file).exists():
+        time.sleep(0.02)
+    return "held"
+
+
+async def until(pilot: Pilot[None], seen: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not seen():
+        assert time.monotonic() < end, head(pilot)
+        await pilot.pause(0.05)
+
+
+def rows(pilot: Pilot[None], table: str) -> list[list[str]]:
+    shown: DataTable[Any] = pilot.app.screen_stack[0].query_one(table, DataTable)
+    return [[str(cell) for cell in shown.get_row_at(row)] for row in range(shown.row_count)]
+
+
+def head(pilot: Pilot[None]) -> str:
+    return str(pilot.app.screen_stack[0].query_one("#head", Static).render())
+
+
+def test_a_pool_is_watched_filtered_and_a_job_of_it_cancelled(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with JobPoolExecutor(2, scheduler="local", workers_per_job=1, name="mine") as pool:
+        futures = [pool.submit(hold, str(go)) for _ in range(2)]
+        assert wait_until(lambda: all(future.running() for future in futures), PATIENCE)
+        app = Top(partial(ask_now, PoolDirectory.open("mine")), name="mine")
+
+        async def drive() -> None:
+            async with app.run_test(size=(140, 40)) as pilot:
+                await until(pilot, lambda: len(rows(pilot, "#jobs")) == 2)
+                assert "2 running" in head(pilot)
+                assert rows(pilot, "#functions") == [["hold", "0", "2", "0", "0"]]
+                assert "begins" in str(app.query_one("#log", Static).render())
+                first = rows(pilot, "#jobs")[0][0]
+
+                await pilot.press("slash", *"nothing-like-it")
+                await until(pilot, lambda: rows(pilot, "#jobs") == [])
+                await pilot.press("escape")
+                await until(pilot, lambda: len(rows(pilot, "#jobs")) == 2)
+
+                await pilot.press("c")
+                await until(pilot, lambda: isinstance(app.screen, Confirm))
+                await pilot.pause(1.5)  # it goes on behind the question
+                await pilot.press("n")
+                await until(pilot, lambda: not isinstance(app.screen, Confirm))
+                await pilot.press("c", "y")
+                await until(pilot, lambda: not isinstance(app.screen, Confirm))
+                await until(pilot, lambda: first not in [row[0] for row in rows(pilot, "#jobs")])
+                await pilot.press("e")
+                await until(pilot, lambda: [first, "ended"] in [row[:2] for row in rows(pilot, "#jobs")])
+                go.touch()
+                await until(pilot, lambda: "2 done" in head(pilot))
+                await pilot.press("q")
+
+        asyncio.run(drive())
+        assert [future.result(timeout=PATIENCE) for future in futures] == ["held", "held"]
