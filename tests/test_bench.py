@@ -103,6 +103,12 @@ def test_a_hundred_calls_are_one_sbatch() -> None:
     assert printed.count("kept") == 8
 
 
+def test_thread_counts_are_compared() -> None:
+    printed = bench("threads.py", "--quick", "--size", "50", "--frames", "2")
+    for part in ("of its cores (jobpool)", "one (dask-jobqueue)", "of the machine"):
+        assert has_figures(printed, part)
+
+
 @pytest.mark.usefixtures("slurm_lab")
 def test_startup_beside_peers() -> None:
     printed = bench("startup.py", "--repeats", "1", "--jobs", "4")

@@ -15,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobpool.checking import check
+    from jobpool.core.proposal import Proposal
     from jobpool.errors import (
         BatchSystemUnavailable,
         CallCrashed,
@@ -32,9 +34,12 @@ if TYPE_CHECKING:
         RequestRefused,
     )
     from jobpool.executor import JobPoolExecutor
+    from jobpool.explaining import explain
+    from jobpool.explaining_scripts import explain_cluster, explain_script
     from jobpool.future import JobFuture
     from jobpool.model import Retry
     from jobpool.pool import Pool
+    from jobpool.profile import Profile
     from jobpool.units import Duration, Memory
 
 __all__ = [
@@ -56,8 +61,14 @@ __all__ = [
     "NotUnpicklable",
     "Pool",
     "PoolBroken",
+    "Profile",
+    "Proposal",
     "RequestRefused",
     "Retry",
+    "check",
+    "explain",
+    "explain_cluster",
+    "explain_script",
     "register_joblib",
 ]
 
@@ -68,7 +79,13 @@ _HOMES = {
     "Duration": "jobpool.units",
     "Memory": "jobpool.units",
     "Pool": "jobpool.pool",
+    "Profile": "jobpool.profile",
+    "Proposal": "jobpool.core.proposal",
     "Retry": "jobpool.model",
+    "check": "jobpool.checking",
+    "explain": "jobpool.explaining",
+    "explain_cluster": "jobpool.explaining_scripts",
+    "explain_script": "jobpool.explaining_scripts",
 }
 
 

@@ -384,8 +384,10 @@ class Connection:
                 self._waiting_line.show(snapshot)
             case ("notice", text, warning):
                 self._waiting_line.say(text, warning=warning)
-            case ("bye", left):
+            case ("bye", left, lessons):
                 self.left, self._said_bye = tuple(left), True
+                for sentence in lessons:
+                    self._waiting_line.say(sentence, warning=False)
                 link.close()
             case _:
                 log.error("the server said something unknown: %r", message[:1])

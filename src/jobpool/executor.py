@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -26,12 +26,17 @@ from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
 from jobpool.submitting import Submitting
+from jobpool.ui.status import asked_status
 from jobpool.ui.waiting import WaitingLine
 from jobpool.versions import versions
 from jobpool.with_request import PoolView
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from jobpool.core.limits import Verdict
+    from jobpool.explaining import Explained
+    from jobpool.profile import Profile
 
 __all__ = ["JobPoolExecutor"]
 
@@ -64,7 +69,8 @@ class JobPoolExecutor(Submitting):
         threads_per_core: Hardware threads of each core that a call may use. Default 1: hyper-threads stay idle.
         bind: Bind each worker to its ``"cores"`` or ``"threads"``, or not (None). Default ``"cores"``.
         scheduler: ``"auto"``, ``"local"`` or ``"slurm"``. Default ``"auto"``: the batch system that is here.
-        partition: Partition, or queue. Default: the site's.
+        partition: Partition, or queue; ``"auto"``: the one where the request fits and starts first, when the pool
+            starts. Default: the site's.
         account: Account, or project, that is charged.
         qos: Quality of service.
         reservation: Reservation.
@@ -146,6 +152,7 @@ class JobPoolExecutor(Submitting):
         prepared = None if initializer is None else dumps_initializer(initializer, initargs)
         PoolDirectory.sweep()
         self._directory = PoolDirectory.create(self._settings.name)
+        self._initializer = initializer, initargs
         self._shutdown = False
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -214,6 +221,44 @@ class JobPoolExecutor(Submitting):
             RequestRefused: The batch system would refuse such a job, or never start it.
         """
         return PoolView(self, self._kind, changes)
+
+    def measure(
+        self,
+        fn: Callable[[Any], Any],
+        samples: Iterable[Any],
+        *,
+        cores: int | None = None,
+        memory: str | int | None = None,
+        walltime: str | float | datetime.timedelta | None = None,
+        repeat: bool = True,
+    ) -> Profile:
+        """Run ``fn`` with a few real inputs and return a :class:`Profile`, which proposes what to ask for. ::
+
+            profile = pool.measure(analyse, [small, usual, large])
+            print(profile, profile.request(calls=1000), sep="\\n")
+
+        The calls run one at a time in one fresh worker, in a job of their own that ends with them.
+
+        Args:
+            fn: The function, as for ``map``.
+            samples: Its inputs, a few; the largest of all should be among them.
+            cores: Cores to try it with. Default: 4, or fewer where the site has no more; at least the pool's.
+            memory: Memory to try it with. Default: 16 GiB, or less where the site allows no more; at least the pool's.
+                A call that is killed for memory runs again with twice as much.
+            walltime: Default: the pool's.
+            repeat: Call it again with the same samples, while six calls have not been made and half a minute has not
+                gone: a leak shows from call to call. False: once with each.
+
+        Raises:
+            ConfigError: No samples, or values that cannot be used.
+            RequestRefused: The batch system would refuse such a job.
+            Exception: What ``fn`` raised, when it did so with all samples.
+        """
+        from jobpool.measuring import measure
+
+        initializer, initargs = self._initializer
+        tried: dict[str, Any] = {"cores": cores, "memory": memory, "walltime": walltime, "repeat": repeat}
+        return measure(self._settings, fn, samples, initializer=initializer, initargs=initargs, **tried)
 
     # ------------------------------------------------------------------------------------------------------------- end
 
@@ -300,10 +345,52 @@ class JobPoolExecutor(Submitting):
         """What the pool is configured with, and where each value came from."""
         return self._settings
 
-    def status(self) -> dict[str, Any]:
-        """Return what goes on as plain data: jobs with their states and reasons, calls by state, notices."""
-        answer: dict[str, Any] = self._connection.ask("status")
-        return answer
+    def status(self, *, start: bool = False) -> dict[str, Any]:
+        """Return what goes on as plain data: jobs with their states and reasons, calls by state and function, notices.
+
+        Also what was asked and used, how many calls end in a second, and about how many seconds are left. Sizes are in
+        bytes, times in seconds.
+
+        Args:
+            start: Ask the batch system, with one command, when the pending jobs may start: ``"starts"`` of each job
+                is then a time as ``time.time()`` tells it, or None where there is no estimate.
+
+        Raises:
+            JobPoolError: With ``start``: the batch system does not say.
+        """
+        return asked_status(self._connection.ask, start=start)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write what happened in this run into one HTML file, also after its end, and return the file's path.
+
+        It needs no network: jobs and calls over time, asked against used, the slowest and the failed calls, and advice.
+
+        Raises:
+            JobPoolError: The pool died before it wrote down what happened.
+            OSError: The file cannot be written.
+        """
+        from jobpool.ui.report import read_record, write_report
+
+        ended = self._connection.ended.is_set()
+        return write_report(read_record(self._directory.path) if ended else self._connection.ask("record"), Path(path))
+
+    def check(self) -> Verdict:
+        """Compare what this pool asks for with what the site allows now, and say where else it would fit.
+
+        Before there is a pool, :func:`jobpool.check` does the same.
+        """
+        from jobpool.checking import check_settings
+
+        return check_settings(self._settings)
+
+    def explain(self) -> Explained:
+        """Say what this pool's request becomes: directives with reasons, what a node gives, what a call sees there.
+
+        Before there is a pool, :func:`jobpool.explain` does the same.
+        """
+        from jobpool.explaining import explain_settings
+
+        return explain_settings(self._settings)
 
     def scale(self, n: int | None) -> None:
         """Hold ``n`` workers from now on, busy or not, within ``max_workers``; None: as many as there are calls."""

@@ -34,6 +34,7 @@ from jobpool.returning import loads_home
 from jobpool.unchanged import LARGEST, Look, global_names, holds, look
 
 __all__ = [
+    "describe",
     "detached",
     "dumps_arguments",
     "dumps_exception",
@@ -55,7 +56,7 @@ _RemoteTraceback: Callable[[str], Exception] = vars(process)["_RemoteTraceback"]
 
 
 def dumps_function(function: Callable[..., Any]) -> tuple[str, bytes]:
-    """Pickle a function (any callable) and return its key, a hash of the pickle, and the pickle.
+    """Pickle a function (any callable) and return its key, a hash of the pickle with its name, and the pickle.
 
     Global variables that a function by value uses travel with the value that they have now.
     Raises ``NotPicklable`` that names the variable which cannot travel.
@@ -70,7 +71,8 @@ def dumps_function(function: Callable[..., Any]) -> tuple[str, bytes]:
         data = _by_value(function)
     except Exception as reason:  # a user's __reduce__ may raise anything
         raise _function_error(function, reason) from reason
-    key = hashlib.blake2b(data, digest_size=16).hexdigest()
+    # The name is for people alone; calls that do the same are told apart by the hash.
+    key = f"{hashlib.blake2b(data, digest_size=16).hexdigest()}:{_shown_name(function)}"
     if noted is not None and isinstance(function, FunctionType) and len(data) <= LARGEST:
         if len(_pickled) >= _PICKLED:
             _pickled.clear()
@@ -395,6 +397,12 @@ def _loading_error(what: str, reason: BaseException) -> NotUnpicklable:
     )
 
 
+def describe(error: BaseException) -> str:
+    """Return type and text of an exception in one line of at most 300 characters, for lists."""
+    lines = [line for line in _describe(error).splitlines() if line[:1].strip()]
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def _describe(error: BaseException) -> str:
     """Return type and text of an exception, even of one whose ``__str__`` fails."""
     return "".join(traceback.format_exception_only(error)).strip()
@@ -402,6 +410,16 @@ def _describe(error: BaseException) -> str:
 
 def _words(reason: BaseException) -> str:
     return f"{type(reason).__name__}: {reason}"
+
+
+def _shown_name(function: object) -> str:
+    """Return the name under which the calls of a function are counted: its own, and not that of what is around it."""
+    while isinstance(function, functools.partial):
+        # What map and Pool make of chunks is one of ours, and has the user's function as its first argument.
+        ours = str(getattr(function.func, "__module__", "")).startswith("jobpool.")
+        function = function.args[0] if ours and function.args else function.func
+    name = getattr(function, "__qualname__", None)
+    return (name if isinstance(name, str) else type(function).__qualname__).replace("<locals>.", "")[-100:]
 
 
 def _label(function: object) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.pickling import (
+    describe,
     detached,
     dumps_arguments,
     dumps_exception,
@@ -103,6 +104,7 @@ class Results:
         """Where results of ``IMMUTABLE`` types are appended."""
         self.size = 0
         """Bytes of what was pickled already."""
+        self._failures, self._words = 0, ""
 
     def add(self, value: object) -> None:
         """Add any other result, as it is now. Raises ``NotPicklable``."""
@@ -111,6 +113,14 @@ class Results:
     def add_exception(self, error: BaseException) -> None:
         """Add the exception that a call raised."""
         self._add(_EXCEPTION, dumps_exception(error))
+        self._words = self._words or describe(error)
+        self._failures += 1
+
+    def blame(self) -> tuple[int, str] | tuple[()]:
+        """Return how many exceptions were added since the last time, and the first of them in words, if there were."""
+        told = (self._failures, self._words) if self._failures else ()
+        self._failures, self._words = 0, ""
+        return told
 
     def _add(self, kind: int, data: bytes) -> None:
         self._pack_values()

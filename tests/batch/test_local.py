@@ -230,7 +230,7 @@ def test_many_old_submissions_are_cheap_to_poll(local: Local, tmp_path: Path) ->
 
 
 def test_nothing_is_limited(local: Local) -> None:
-    assert local.limits() == ()
+    assert local.limits("you") == ()
     assert local.parse_limits([]) == Limits()
 
 

@@ -12,13 +12,39 @@ from hypothesis import strategies as st
 from jobpool.batch.base import Doubtful, NoAccounting, Refused, Submitted, Unanswered
 from jobpool.batch.reasons import explain_reason
 from jobpool.batch.slurm import Slurm
-from jobpool.batch.slurm_limits import _gpus, _time
+from jobpool.batch.slurm_accounts import parse_accounting
+from jobpool.batch.slurm_fields import time as _time
+from jobpool.batch.slurm_limits import _gpus
 from jobpool.batch.slurm_states import _expand
-from jobpool.model import Command, Completed, Ending, EndingKind, JobId, JobState, Limits, Partition, Seen
+from jobpool.model import (
+    Amounts,
+    Command,
+    Completed,
+    Ending,
+    EndingKind,
+    JobId,
+    JobState,
+    Limits,
+    Partition,
+    Seen,
+    User,
+)
 from jobpool.units import Duration, Memory
 
 slurm = Slurm()
 COMMAND = Command(("slurm",))
+
+
+# Starts
+
+
+def test_planned_starts_are_read_and_jobs_without_one_left_out() -> None:
+    said = "12_0|2026-11-24T10:32:44|\n12_1|N/A|\n13|2026-11-25T00:00:00|\ngarbage\n14|2026-99-99T00:00:00|\n"
+    found = slurm.parse_starts(Completed(COMMAND, 0, said))
+    assert isinstance(found, dict)
+    assert list(found) == ["12_0", "13"]
+    assert found[JobId("13")] - found[JobId("12_0")] == 13 * 3600 + 27 * 60 + 16
+    assert slurm.parse_starts(Completed(COMMAND, 1, "", "slurm_load_jobs error")) == Unanswered("slurm_load_jobs error")
 
 
 # Submitting
@@ -340,6 +366,68 @@ def test_limits_of_partitions() -> None:
     assert partition("gpu").max_memory_per_node == Memory(100000 * 2**20)
 
 
+def accounted() -> Limits:
+    return slurm.parse_limits([completed(answer) for answer in answers("limits_accounting")["cluster with accounting"]])
+
+
+def test_what_the_user_may_have() -> None:
+    limits = accounted()
+    assert limits.unknown == ()
+    assert limits.user == User(name="root", groups=("root",), privileged=True)
+    accounting = limits.accounting
+    assert accounting is not None
+    assert (accounting.enforces_accounts, accounting.enforces_limits, accounting.enforces_qos) == (True, True, True)
+    assert (accounting.default_account, [account.name for account in accounting.accounts]) == (
+        "root", ["lab", "second", "root"],
+    )  # fmt: skip
+    lab = accounting.accounts[0]
+    assert (lab.default_qos, "maxwall" in lab.qos, "tres" in lab.qos) == ("normal", True, False)
+    assert (lab.quota.max_time, lab.quota.max_jobs, lab.quota.max_submit) == (Duration(1200), 3, 5)
+    assert lab.quota.per_job == Amounts(cpus=8, memory=Memory(4 * 2**30), gpus=2)
+    assert lab.quota.of_all == Amounts(cpus=16)
+    qos = {quota.name: quota for quota in accounting.qos}
+    assert (qos["maxwall"].max_time, qos["maxjobs"].max_jobs, qos["maxsubmit"].max_submit) == (Duration(1800), 2, 3)
+    assert qos["tres"].together == Amounts(cpus=4, memory=Memory(2 * 2**30))
+    assert (qos["tres"].per_node, qos["tres"].at_least) == (Amounts(cpus=2), Amounts(cpus=2))
+    assert [quota.name for quota in accounting.qos if quota.over_partition] == ["zero"]
+
+
+def test_accounts_of_another_cluster_in_the_same_database_do_not_count() -> None:
+    config = {"ClusterName": "here", "AccountingStorageEnforce": "associations"}
+    rows = "here|a|a||normal|||||||\nelsewhere|b|b||normal|||||||\n"
+    found = parse_accounting("", rows, config)
+    assert ([account.name for account in found.accounts], found.default_account) == (["a"], "a")
+
+
+def test_a_plugin_of_the_site_is_named_as_unknown() -> None:
+    config = Completed(COMMAND, 0, "AccountingStorageType = accounting_storage/none\nJobSubmitPlugins = lua\n")
+    (unknown,) = slurm.parse_limits([config, *[Completed(COMMAND, 0)] * 8]).unknown
+    assert unknown == "rules for submitting: the site's own plugin (lua) may refuse or change jobs"
+
+
+def test_reservations_and_how_full_it_is() -> None:
+    limits = accounted()
+    assert limits.reservations is not None
+    mine, later, theirs = limits.reservations
+    assert (mine.name, mine.users, mine.starts_in) == ("mine", ("root",), 0)
+    assert later.starts_in is not None
+    assert later.ends_in == later.starts_in + 3600
+    assert (theirs.users, theirs.accounts) == ((), ("second",))
+    found = {each.name: each for each in limits.partitions}
+    # An array, as well as a job that waits in two partitions, is one waiting job in each.
+    assert (found["long"].waiting, found["short"].waiting, found["gpu"].waiting) == (2, 1, 0)
+    assert (found["short"].idle_cpus, found["short"].usable_cpus) == (124, 128)
+    assert (found["exq"].qos, found["resv"].needs_reservation, found["minn"].min_nodes) == ("grpcpus", True, 2)
+    assert (found["maxcpu"].max_cpus_per_node, found["qosp"].allow_qos) == (8, ("maxwall",))
+
+
+def test_without_accounting_nothing_of_it_is_unknown() -> None:
+    config = Completed(COMMAND, 0, "AccountingStorageType = accounting_storage/none\n")
+    failed = Completed(COMMAND, 1, "", "You are not running a supported accounting_storage plugin")
+    limits = slurm.parse_limits([config, *[Completed(COMMAND, 0)] * 6, failed, failed])
+    assert (limits.accounting, limits.unknown) == (None, ())
+
+
 def test_shapes_of_nodes() -> None:
     plain, fast = partition("short").nodes
     assert (plain.count, plain.cores, plain.threads_per_core, plain.memory) == (2, 16, 2, Memory(64000 * 2**20))
@@ -361,8 +449,12 @@ def test_limits_of_the_whole_cluster_hold_where_a_partition_has_none() -> None:
 
 def test_what_cannot_be_read_is_said() -> None:
     done = golden("squeue_failures", "controller stopped")
-    limits = slurm.parse_limits([done] * 4)
-    assert [line.partition(":")[0] for line in limits.unknown] == ["configuration", "partitions", "nodes", "licences"]
+    limits = slurm.parse_limits([done] * 9)
+    assert [line.partition(":")[0] for line in limits.unknown] == [
+        "configuration", "partitions", "nodes", "licences", "waiting jobs", "groups", "reservations", "limits of QoS",
+        "accounts",
+    ]  # fmt: skip
+    assert (limits.licenses, limits.reservations, limits.user, limits.accounting) == (None, None, None, None)
     assert all("Unable to contact" in line for line in limits.unknown)
 
 

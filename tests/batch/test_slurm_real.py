@@ -50,7 +50,7 @@ def bash(text: str) -> list[str]:
 
 
 def shape(partition: str = "short") -> NodeShape:
-    limits = slurm.parse_limits([run(command) for command in slurm.limits()])
+    limits = slurm.parse_limits([run(command) for command in slurm.limits("root")])
     assert limits.unknown == ()
     return next(found.nodes[0] for found in limits.partitions if found.name == partition)
 
@@ -220,7 +220,7 @@ def test_refusals(lab: SlurmLab, tmp_path: Path, asked: dict[str, Any], words: s
 
 
 def test_an_array_beyond_the_sites_limit_is_refused(lab: SlurmLab, tmp_path: Path, name: str) -> None:
-    limits = slurm.parse_limits([run(command) for command in slurm.limits()])
+    limits = slurm.parse_limits([run(command) for command in slurm.limits("root")])
     assert limits.max_array_size is not None
     assert "Invalid job array specification" in refused(tmp_path, request(), limits.max_array_size + 1).words
     ids = submit(

@@ -111,15 +111,16 @@ class LocalSite(Site):
         return {}
 
     def jobs_in_queue(self, pool: str) -> list[str]:
-        return [job for job, _ in _agents(f"jp-{pool}-")]
+        return [job for job, _ in agents(f"jp-{pool}-")]
 
     def submits(self, pool: str) -> int:
-        return len({job.rpartition(".")[0] for job, _ in _agents(f"jp-{pool}-")})
+        return len({job.rpartition(".")[0] for job, _ in agents(f"jp-{pool}-")})
 
     def end_job(self, job: str, how: Ending) -> None:
-        for id, process in _agents(job):
+        for id, process in agents(job):
             if id == job:
-                process.kill()
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 class FakeSite(Site):
@@ -154,7 +155,8 @@ class FakeSite(Site):
                 self.cluster.end(job, "NODE_FAIL")
             case "killed":
                 for process in self.cluster.processes_of(job):
-                    process.kill()
+                    with suppress(psutil.NoSuchProcess):  # it ended with the one before it
+                        process.kill()
 
 
 class SlurmSite(Site):
@@ -201,7 +203,7 @@ class SlurmSite(Site):
         return [tuple(line.strip("|").split("|")) for line in lines]  # type: ignore[misc]
 
 
-def _agents(prefix: str) -> list[tuple[str, psutil.Process]]:
+def agents(prefix: str) -> list[tuple[str, psutil.Process]]:
     """Return the agents on this machine whose job's id begins so."""
     found = []
     for process in psutil.process_iter():

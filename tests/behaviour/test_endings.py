@@ -349,3 +349,19 @@ def test_a_job_that_waits_says_why(fake_site: FakeSite, tmp_path: Path) -> None:
         script.process.wait(PATIENCE)
         assert script.stdout == "3\n"
         script.nothing_left()
+
+
+def test_a_job_killed_for_memory_is_known_by_its_log_where_slurm_says_failed(fake_site: FakeSite, gate: Gate) -> None:
+    with fake_site.pool(1, retry=Retry(crashed=0)) as pool:
+        held = pool.submit(gate.hold(), "held")
+        gate.wait_for(1)
+        running(held)
+        assert held.job is not None
+        with Path(held.job.log).open("a") as log:  # what slurmstepd writes when the step has ended
+            log.write("slurmstepd: error: StepId=1.batch exceeded memory limit (639320064 > 209715200), being killed\n")
+        fake_site.cluster.end(held.job.id, "FAILED", exit_code=9)
+        error = held.exception(PATIENCE)
+        assert isinstance(error, CallOutOfMemory)
+        assert error.limit == "200 MiB"
+        assert "FAILED" in error.words
+        assert "exceeded memory limit" in error.words

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from jobpool.core import events as ev
 from jobpool.core.events import Death
 from jobpool.core.settings import CoreSettings
-from jobpool.model import EndingKind, Limits, Request
+from jobpool.model import PLAIN, EndingKind, Limits, Request, Terms
 from jobpool.testing.simulation import Faults, SimulatedAgent, SimulatedJob, Simulation
 from jobpool.units import Duration, Memory
 
@@ -54,9 +54,11 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         count=st.sampled_from([1, 3, 40]),
         seconds=st.sampled_from([0.0, 0.001, 0.1, 3.0, 15.0]),
         f=st.sampled_from("fg"),
+        expected=st.sampled_from([None, None, 5.0, 15.0, 1000.0]),
     )
-    def submit(self, count: int, seconds: float, f: str) -> None:
-        self.sim.submit(count, seconds=seconds, function=f)
+    def submit(self, count: int, seconds: float, f: str, expected: float | None) -> None:
+        terms = PLAIN if expected is None else Terms(expected_time=Duration(expected))
+        self.sim.submit(count, seconds=seconds, function=f, terms=terms)
 
     @precondition(lambda self: not self.shut)
     @rule(

@@ -79,6 +79,30 @@ def test_a_worker_killed_for_memory_gives_up_at_once_with_figures() -> None:
     assert 'memory="3.75 GiB"' in str(error)
 
 
+@pytest.mark.parametrize(
+    ("death", "words"),
+    [
+        (Death(out_of_memory=True, limit=2**31), "it used more than its worker's memory"),
+        (Death(out_of_memory=True, child=True), "the kernel killed a process that the call had started"),
+    ],
+)
+def test_who_killed_what_for_memory_is_told(death: Death, words: str) -> None:
+    given_up = verdict(death)
+    assert isinstance(given_up, GiveUp)
+    assert isinstance(given_up.error, CallOutOfMemory)
+    assert words in str(given_up.error)
+    assert given_up.error.used is None  # not known
+    assert given_up.error.advice.endswith('memory="3 GiB"')
+
+
+def test_a_call_that_perhaps_paid_for_others_memory_runs_again_like_one_that_crashed() -> None:
+    paid = Death(signal=9, out_of_memory=True, innocent=True)
+    assert verdict(paid) == Again(History(crashed=1))
+    given_up = verdict(paid, History(crashed=2))
+    assert isinstance(given_up, GiveUp)
+    assert isinstance(given_up.error, CallOutOfMemory)
+
+
 def test_a_job_killed_for_memory_blames_the_call_that_was_alone() -> None:
     oom = ended(EndingKind.OUT_OF_MEMORY)
     assert isinstance(verdict(oom), GiveUp)

@@ -14,7 +14,7 @@ from jobpool.core.events import Hello, JobKey, Outcome, SendBundle
 from jobpool.core.settings import CoreSettings
 from jobpool.core.tasks import Calls
 from jobpool.core.walltime import FRESH, LEAD_SHARE, Span, notice
-from jobpool.errors import CallTimedOut, JobLost
+from jobpool.errors import CallTimedOut, JobLost, JobsFailed
 from jobpool.model import Call, EndingKind, JobId, Request, Terms, Usage
 from jobpool.testing.simulation import Simulation
 from jobpool.units import Duration, Memory
@@ -357,6 +357,16 @@ def test_no_known_call_is_cut_off_whatever_the_mixture(
     assert set(sim.runs.values()) == {1}
     assert sim.most_running <= workers
     assert not sim.overlaps
+
+
+def test_jobs_that_begin_to_serve_when_they_are_over_are_not_asked_for_again_and_again() -> None:
+    sim = pool(100.0, max_workers=1)
+    sim.join_delay = 95.0
+    (id,) = sim.submit(1, seconds=1.0)
+    assert sim.settle(4000)
+    assert isinstance(sim.errors[id], JobsFailed)
+    assert "walltime" in sim.errors[id].words
+    assert len(sim.jobs) == 3
 
 
 def test_a_hello_after_the_deadline_is_survived() -> None:

@@ -16,6 +16,7 @@ from jobpool.batch.base import Doubtful, JobScript, NoAccounting, Refused, Submi
 from jobpool.batch.slurm import Slurm
 from jobpool.model import Command, Completed, Ending, EndingKind, JobId, JobState, Request, Seen
 from jobpool.testing import FakeCluster, SlurmLab, wait_until
+from jobpool.testing.lab_machine import user_name
 from jobpool.units import Duration, Memory
 
 SLURM = Slurm()
@@ -161,7 +162,7 @@ def test_unknown_names_and_ids_are_no_failure(run: Run) -> None:
 
 
 def test_the_limits_agree(run: Run) -> None:
-    limits = SLURM.parse_limits([run(command) for command in SLURM.limits()])
+    limits = SLURM.parse_limits([run(command) for command in SLURM.limits(user_name())])
     assert limits.unknown == ()
     assert limits.max_array_size == 1001
     partitions = {partition.name: partition for partition in limits.partitions}

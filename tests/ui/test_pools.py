@@ -50,6 +50,9 @@ def test_a_running_pool_is_listed_shown_and_stopped(lab: SlurmLab) -> None:
         assert shown["calls"] == {"waiting": 0, "running": 1, "done": 1, "failed": 0}
         assert running.job is not None
         assert running.job.id in [job["id"] for job in shown["jobs"] if job["state"] == "serving"]
+        (slept,) = [entry for entry in shown["functions"] if entry["name"] == "sleep"]
+        assert (slept["waiting"], slept["running"], slept["seconds"]) == (0, 1, None)
+        assert [entry["busy"] for entry in shown["requests"]] == [1]
         assert "1 running" in jobpool("status", "mine")
 
         jobpool("stop", "mine")
@@ -67,6 +70,10 @@ def test_a_pending_job_is_shown_with_its_reason_in_words(lab: SlurmLab) -> None:
         text = jobpool("status", "mine")
         assert "pending" in text
         assert "BeginTime: " in text
+        assert "may start" not in text
+        (job,) = json.loads(jobpool("status", "mine", "--json", "--start"))["jobs"]
+        assert 3000 < job["starts"] - time.time() < 4000
+        assert "may start" in jobpool("status", "mine", "--start")
         assert future.cancel()
 
 

@@ -22,6 +22,7 @@ from jobpool.worker.binding import (
     share_out,
     thread_environment,
     thread_siblings,
+    too_little_memory,
 )
 
 
@@ -116,6 +117,18 @@ def test_thread_counts() -> None:
     environment = thread_environment(6)
     assert environment["OMP_NUM_THREADS"] == environment["OPENCV_FOR_THREADS_NUM"] == "6"
     assert set(environment.values()) == {"6"}
+
+
+def test_what_the_user_sets_for_the_jobs_wins() -> None:
+    environment = thread_environment(6, {"OPENBLAS_NUM_THREADS": "1", "LANG": "C"})
+    assert environment["OPENBLAS_NUM_THREADS"] == "1"
+    assert environment["OMP_NUM_THREADS"] == "6"
+    assert "LANG" not in environment
+
+
+def test_less_memory_than_the_workers_may_hold_is_told() -> None:
+    assert too_little_memory(None, 2**30) == too_little_memory(2**30, None) == too_little_memory(2**30, 2**30) == ""
+    assert "may hold 2 GiB together, and the job no more than 1 GiB" in too_little_memory(2**31, 2**30)
 
 
 def test_opencv_reads_its_variable() -> None:

@@ -8,11 +8,11 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from crewkit import Watched, crew, reached_soon, value
+from test_crew import in_loop
 
 from jobpool import pickling, rows
 from jobpool.model import Call
@@ -20,14 +20,6 @@ from jobpool.resuming import resume
 from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
 from jobpool.worker.remaining import process_age, seconds_left
 from jobpool.worker.reports import Cut
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @functools.wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 class Counter:
@@ -322,6 +314,12 @@ def test_a_clock_after_the_end_is_not_believed() -> None:
     said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
     assert seconds_left(None, said, now=9000.0, age=10.0) == 3590
     assert seconds_left(None, {"SLURM_JOB_END_TIME": "4600"}, now=9000.0, age=10.0) is None
+
+
+def test_a_clock_that_is_fast_costs_half_of_the_walltime_at_most() -> None:
+    said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "1240"}
+    assert seconds_left(240, said, now=1100.0, age=5.0) == 140
+    assert seconds_left(240, said, now=1200.0, age=5.0) == 235
 
 
 def test_elsewhere_the_walltime_and_the_age_tell() -> None:

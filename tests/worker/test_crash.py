@@ -279,7 +279,7 @@ async def test_memory_of_the_whole_tree_of_a_long_call(tmp_path: Path) -> None:
 
 
 OOM_AGENT = """
-    import asyncio, json, os, sys
+    import asyncio, json, multiprocessing, os, subprocess, sys
     from pathlib import Path
     Path({procs!r}).write_text(str(os.getpid()))
     sys.path[:0] = {path!r}
@@ -291,6 +291,13 @@ OOM_AGENT = """
         print("allocating", flush=True)
         return len(bytearray(b"x") * 400_000_000)
 
+    def in_a_pool():
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            pool.map(exec, ["bytearray(b'x') * 400_000_000"])  # waits for ever when the process is gone
+
+    def in_a_program():
+        subprocess.run([sys.executable, "-c", "bytearray(b'x') * 400_000_000"], check=True)
+
     async def main():
         async with crew(Path({directory!r})) as watched:
             first, = watched.submit(too_much, ())
@@ -298,8 +305,13 @@ OOM_AGENT = """
             second, = watched.submit(kill_itself, ())
             await watched.until(lambda: len(watched.died) == 2)
             assert await watched.run(square, 3) == 9
+            watched.submit(in_a_pool, ())
+            await watched.until(lambda: len(watched.died) == 3)
+            watched.submit(in_a_program, ())
+            await watched.until(lambda: len(watched.died) == 4)
+            assert await watched.run(square, 3) == 9
             print(json.dumps([[died.call, died.death.signal, died.death.out_of_memory, died.death.peak_memory,
-                               died.death.tail] for died in watched.died]))
+                               died.death.tail, died.death.child] for died in watched.died]))
 
     asyncio.run(main())
 """
@@ -316,11 +328,14 @@ def test_a_call_killed_by_the_kernel_for_memory_is_told_from_one_that_was_not(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    killed, other = json.loads(done.stdout)
+    killed, other, in_a_pool, in_a_program = json.loads(done.stdout)
     assert killed[1:3] == [signal.SIGKILL, True]
     assert 100_000_000 < killed[3] < 300_000_000
     assert killed[4] == "allocating\n"
     assert other[1:3] == [signal.SIGKILL, False]
+    # Not the worker was killed, but what its call had started: one call would wait for ever, the other one fails.
+    for death in (in_a_pool, in_a_program):
+        assert (death[2], death[5]) == (True, True)
 
 
 @pytest.fixture

@@ -165,6 +165,17 @@ class BatchSystem(Protocol):
         """Read its answer: the endings that are known. Jobs that still run are not in it."""
         ...
 
+    def read_log(self, ending: Ending, text: str) -> Ending:
+        """Return the ending with what the end of the job's log adds to it."""
+
+    def starts(self, names: Sequence[str]) -> Command | None:
+        """Make one command that tells when the pending jobs of these submissions may start. None: there is none."""
+        ...
+
+    def parse_starts(self, done: Completed) -> Mapping[JobId, float] | Unanswered:
+        """Read its answer: seconds since the epoch, of the jobs for which there is an estimate."""
+        ...
+
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make the commands that cancel all jobs of these submissions and, besides, these single jobs.
 
@@ -177,8 +188,8 @@ class BatchSystem(Protocol):
         """Read the answer of one of them. None: done, or nothing was left to cancel."""
         ...
 
-    def limits(self) -> tuple[Command, ...]:
-        """Make the few commands that tell the site's limits."""
+    def limits(self, user: str) -> tuple[Command, ...]:
+        """Make the few commands that tell the site's limits, and what this user may have."""
         ...
 
     def parse_limits(self, done: Sequence[Completed]) -> Limits:

@@ -102,6 +102,18 @@ class Local:
         """Return nothing, since nothing was asked."""
         return {}
 
+    def read_log(self, ending: Ending, text: str) -> Ending:
+        """Return the ending as it is: nobody writes into a local job's log but the job."""
+        return ending
+
+    def starts(self, names: Sequence[str]) -> None:
+        """Return None: nothing waits."""
+        return
+
+    def parse_starts(self, done: Completed) -> Mapping[JobId, float]:
+        """Return nothing, since nothing was asked."""
+        return {}
+
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make one command that cancels all: SIGTERM, and SIGKILL ten seconds later."""
         targets = (*map(check_name, names), *ids)
@@ -111,7 +123,7 @@ class Local:
         """Read its answer."""
         return None if done.ok else Unanswered(_words(done))
 
-    def limits(self) -> tuple[Command, ...]:
+    def limits(self, user: str) -> tuple[Command, ...]:
         """Ask nothing: what was written for a cluster must run on a laptop too, its calls sharing what is there."""
         return ()
 

@@ -6,7 +6,7 @@
                                 names ───────────────► squeue, one for all    ──slurm_states──► what each job does
                                 names ───────────────► sacct,  one for all    ──slurm_states──► how jobs ended
                                 names, ids ──────────► scancel
-                                         slurm_limits: scontrol, sinfo        ──► what the site allows
+                                         slurm_limits: scontrol, sinfo, ...   ──► what the site allows
 
 What is said here of SLURM's behaviour was seen on a real one; ``tests/batch/golden`` holds its words.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from jobpool.batch import slurm_limits, slurm_script, slurm_states, slurm_submit
+from jobpool.batch import slurm_limits, slurm_log, slurm_script, slurm_states, slurm_submit
 from jobpool.batch.base import Answer, Directive, JobScript, NoAccounting, SubmitAnswer, Unanswered
 from jobpool.batch.quoting import check_name
 from jobpool.model import Command, Completed, Ending, JobId, Limits, Request
@@ -91,6 +91,23 @@ class Slurm:
         """Read the answer of sacct."""
         return slurm_states.parse_account(done)
 
+    def read_log(self, ending: Ending, text: str) -> Ending:
+        """Return the ending with what the end of the job's log adds to it."""
+        return slurm_log.read_log(ending, text)
+
+    def starts(self, names: Sequence[str]) -> Command:
+        """Make one squeue for the start times that the scheduler has planned; it plans some jobs ahead, not all."""
+        return Command(
+            (
+                "squeue", "--me", "--all", "--array", "--states=PENDING", "--noheader",
+                f"--name={_joined(names)}", f"--Format={slurm_states.STARTS_FORMAT}",
+            )
+        )  # fmt: skip
+
+    def parse_starts(self, done: Completed) -> Mapping[JobId, float] | Unanswered:
+        """Read the answer of squeue."""
+        return slurm_states.parse_starts(done)
+
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make one scancel for all ids, and one for each name.
 
@@ -109,9 +126,9 @@ class Slurm:
             return None
         return Unanswered(done.words or f"scancel ended with {done.returncode} and said nothing")
 
-    def limits(self) -> tuple[Command, ...]:
-        """Make the few commands that tell the site's limits."""
-        return slurm_limits.commands()
+    def limits(self, user: str) -> tuple[Command, ...]:
+        """Make the few commands that tell the site's limits, and what this user may have."""
+        return slurm_limits.commands(user)
 
     def parse_limits(self, done: Sequence[Completed]) -> Limits:
         """Read their answers."""

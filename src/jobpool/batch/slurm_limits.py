@@ -1,114 +1,172 @@
-"""What a SLURM site allows: partitions, the shapes of their nodes, sizes of arrays, licences."""
+"""What a SLURM site allows: partitions, the shapes of their nodes, sizes of arrays, licences, and how full it is.
+
+Who may use what, and how much of it, is in ``slurm_accounts``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
+from jobpool.batch import slurm_accounts
+from jobpool.batch.slurm_fields import Fields, count, fields_of, mebibytes, names, pairs_of_lines, time, word
 from jobpool.model import Command, Completed, Limits, NodeShape, Partition
-from jobpool.units import Duration, Memory
+from jobpool.units import Memory
 
 __all__ = ["commands", "parse"]
 
-_NODE_FORMAT = "%R|%D|%X|%Y|%Z|%m|%G|%f"
-"""For sinfo: partition, number of nodes, sockets, cores per socket, threads per core, MiB, GPUs, features."""
+_NODE_FORMAT = "%R|%D|%X|%Y|%Z|%m|%G|%f|%C"
+"""For sinfo: partition, number of nodes, sockets, cores per socket, threads per core, MiB, GPUs, features, and CPUs as
+allocated/idle/other/total."""
 
-_SUBJECTS = ("configuration", "partitions", "nodes", "licences")
+_SUBJECTS = (
+    "configuration", "partitions", "nodes", "licences", "waiting jobs", "groups", "reservations", "limits of QoS",
+    "accounts",
+)  # fmt: skip
 
-_UNLIMITED = frozenset({"", "UNLIMITED", "INFINITE", "NONE", "N/A", "(null)", "Unknown"})
 
-Fields = Mapping[str, str]
-
-
-def commands() -> tuple[Command, ...]:
+def commands(user: str) -> tuple[Command, ...]:
     """Make the commands. Their answers are small on any site: sinfo counts nodes that are exactly alike in one line."""
     return (
         Command(("scontrol", "show", "config")),
         Command(("scontrol", "--all", "--oneliner", "show", "partition")),
         Command(("sinfo", "--all", "--noheader", "--exact", f"--format={_NODE_FORMAT}")),
         Command(("scontrol", "--oneliner", "show", "licenses")),
+        Command(("squeue", "--all", "--noheader", "--states=PENDING", "--Format=Partition: "), timeout=20.0),
+        *slurm_accounts.commands(user),
     )
 
 
 def parse(done: Sequence[Completed]) -> Limits:
     """Read their answers."""
-    texts = [answer.stdout if answer.ok else "" for answer in done]
-    unknown = tuple(
-        f"{subject}: {answer.words or f'the command ended with {answer.returncode}'}"
-        for subject, answer in zip(_SUBJECTS, done, strict=False)
-        if not answer.ok
-    )
-    config_text, partition_text, node_text, license_text, *_ = (*texts, "", "", "", "")
-    config = _config(config_text)
-    shapes = _shapes(node_text)
-    partitions = [_fields(line) for line in partition_text.splitlines()]
+    answers = dict(zip(_SUBJECTS, done, strict=False))
+    texts = {subject: answer.stdout for subject, answer in answers.items() if answer.ok}
+    config_text = texts.get("configuration", "")
+    config = pairs_of_lines(config_text)
+    # A cluster that never had accounting is not one whose accounting cannot be read.
+    accounted = config.get("AccountingStorageType", "accounting_storage/none") != "accounting_storage/none"
+    missing = [subject for subject in answers if subject not in texts]
+    if not accounted and config:
+        missing = [subject for subject in missing if subject not in ("limits of QoS", "accounts")]
+    shapes, usable = _shapes(texts.get("nodes", ""))
+    waiting = _waiting(texts["waiting jobs"]) if "waiting jobs" in texts else None
+    partitions = [fields_of(line) for line in texts.get("partitions", "").splitlines()]
     return Limits(
-        partitions=tuple(_partition(fields, config, shapes) for fields in partitions if fields.get("PartitionName")),
-        max_array_size=_max_array(config),
-        max_jobs=_count(config.get("MaxJobCount", "")),
-        licenses=tuple(
-            f"{fields['LicenseName']}:{fields.get('Total', '')}".rstrip(":")
-            for fields in map(_fields, license_text.splitlines())
-            if fields.get("LicenseName")
+        partitions=tuple(
+            _partition(fields, config, shapes, usable, waiting) for fields in partitions if fields.get("PartitionName")
         ),
-        unknown=unknown,
+        max_array_size=_max_array(config),
+        max_jobs=count(config.get("MaxJobCount", "")),
+        licenses=_licenses(texts["licences"]) if "licences" in texts else None,
+        reservations=(
+            slurm_accounts.parse_reservations(texts["reservations"], config_text) if "reservations" in texts else None
+        ),
+        confined=_confined(config),
+        user=slurm_accounts.parse_user(texts.get("groups", ""), config),
+        accounting=(
+            slurm_accounts.parse_accounting(texts["limits of QoS"], texts["accounts"], config)
+            if accounted and {"limits of QoS", "accounts"} <= texts.keys()
+            else None
+        ),
+        unknown=(*(f"{subject}: {_why_not(answers[subject])}" for subject in missing), *_rules_of_plugins(config)),
     )
 
 
-def _config(text: str) -> Fields:
-    pairs = (line.partition("=") for line in text.splitlines())
-    return {name.strip(): value.strip() for name, equals, value in pairs if equals}
+def _why_not(done: Completed) -> str:
+    return done.words or f"the command ended with {done.returncode}"
 
 
-def _fields(line: str) -> Fields:
-    """Split ``A=1 B=x=y`` of ``scontrol --oneliner``."""
-    pairs = (word.partition("=") for word in line.split())
-    return {name: value for name, equals, value in pairs if equals}
+def _rules_of_plugins(config: Fields) -> Iterator[str]:
+    if plugins := word(config.get("JobSubmitPlugins", "")):
+        yield f"rules for submitting: the site's own plugin ({plugins}) may refuse or change jobs"
 
 
-def _partition(fields: Fields, config: Fields, shapes: Mapping[str, tuple[NodeShape, ...]]) -> Partition:
-    def memory(name: str) -> Memory | None:
+def _licenses(text: str) -> tuple[str, ...]:
+    return tuple(
+        f"{fields['LicenseName']}:{fields.get('Total', '')}".rstrip(":")
+        for fields in map(fields_of, text.splitlines())
+        if fields.get("LicenseName")
+    )
+
+
+def _waiting(text: str) -> Counter[str]:
+    """Count jobs in each partition; one that waits in several is in each of them."""
+    return Counter(name for line in text.splitlines() for name in line.strip().split(",") if name)
+
+
+def _partition(
+    fields: Fields,
+    config: Fields,
+    shapes: Mapping[str, tuple[NodeShape, ...]],
+    usable: Mapping[str, tuple[int, int]],
+    waiting: Counter[str] | None,
+) -> Partition:
+    def per_cpu(name: str) -> Memory | None:
         # A partition without the limit has the cluster's.
-        per_cpu, per_node = f"{name}PerCPU", f"{name}PerNode"
-        return _mebibytes(fields.get(per_cpu, "")) or (
-            None if _mebibytes(fields.get(per_node, "")) else _mebibytes(config.get(per_cpu, ""))
+        own, other = f"{name}PerCPU", f"{name}PerNode"
+        return mebibytes(fields.get(own, "")) or (
+            None if mebibytes(fields.get(other, "")) else mebibytes(config.get(own, ""))
         )
 
+    def per_node(name: str) -> Memory | None:
+        key = f"{name}PerNode"
+        return mebibytes(fields.get(key, "")) or mebibytes(config.get(key, ""))
+
     name = fields["PartitionName"]
+    idle, in_use = usable.get(name, (None, None))
     return Partition(
         name=name,
         default=fields.get("Default") == "YES",
         up=fields.get("State", "UP") == "UP",
-        max_time=_time(fields.get("MaxTime", "")),
-        default_time=_time(fields.get("DefaultTime", "")),
-        max_nodes=_count(fields.get("MaxNodes", "")),
-        max_memory_per_cpu=memory("MaxMem"),
-        default_memory_per_cpu=memory("DefMem"),
-        max_memory_per_node=_mebibytes(fields.get("MaxMemPerNode", "")) or _mebibytes(config.get("MaxMemPerNode", "")),
-        allow_groups=_names(fields.get("AllowGroups", "ALL")),
-        allow_accounts=_names(fields.get("AllowAccounts", "ALL")),
-        allow_qos=_names(fields.get("AllowQos", "ALL")),
+        tier=count(fields.get("PriorityTier", "")) or 1,
+        max_time=time(fields.get("MaxTime", "")),
+        default_time=time(fields.get("DefaultTime", "")),
+        min_nodes=count(fields.get("MinNodes", "")),
+        max_nodes=count(fields.get("MaxNodes", "")),
+        max_cpus_per_node=count(fields.get("MaxCPUsPerNode", "")),
+        max_memory_per_cpu=per_cpu("MaxMem"),
+        default_memory_per_cpu=per_cpu("DefMem"),
+        max_memory_per_node=per_node("MaxMem"),
+        default_memory_per_node=per_node("DefMem"),
+        allow_groups=names(fields.get("AllowGroups", "ALL")),
+        allow_accounts=names(fields.get("AllowAccounts", "ALL")),
+        deny_accounts=names(fields.get("DenyAccounts", "")),
+        allow_qos=names(fields.get("AllowQos", "ALL")),
+        deny_qos=names(fields.get("DenyQos", "")),
+        qos=word(fields.get("QoS", "")),
+        needs_reservation=fields.get("ReqResv") == "YES",
+        root_only=fields.get("RootOnly") == "YES",
+        node_names=word(fields.get("Nodes", "")) or "",
         nodes=shapes.get(name, ()),
+        idle_cpus=idle,
+        usable_cpus=in_use,
+        waiting=None if waiting is None else waiting[name],
     )
 
 
-def _shapes(text: str) -> Mapping[str, tuple[NodeShape, ...]]:
+def _shapes(text: str) -> tuple[Mapping[str, tuple[NodeShape, ...]], Mapping[str, tuple[int, int]]]:
+    """Return, by partition, the shapes of its nodes, and its CPUs that are idle and that are in service."""
     shapes: dict[str, tuple[NodeShape, ...]] = {}
+    usable: dict[str, tuple[int, int]] = {}
     for line in text.splitlines():
-        partition, *numbers, gpus, features = (line.split("|") + [""] * 8)[:8]
-        if not all(_count(number) is not None for number in numbers):
+        partition, *numbers, gpus, features, cpus = (line.split("|") + [""] * 9)[:9]
+        if not all(count(number) is not None for number in numbers):
             continue
-        count, sockets, cores, threads, memory = (int(number) for number in numbers)
+        number, sockets, cores, threads, memory = (int(text) for text in numbers)
         shape = NodeShape(
-            count=count,
+            count=number,
             cores=sockets * cores,
             threads_per_core=threads,
             memory=Memory(memory * 2**20),
             gpus=_gpus(gpus),
-            features=() if features in _UNLIMITED else tuple(features.split(",")),
+            features=names(features),
         )
         shapes[partition] = (*shapes.get(partition, ()), shape)
-    return shapes
+        if match := re.fullmatch(r"(\d{1,9})/(\d{1,9})/\d+/\d+", cpus):
+            idle, all_usable = usable.get(partition, (0, 0))
+            usable[partition] = idle + int(match[2]), all_usable + int(match[1]) + int(match[2])
+    return shapes, usable
 
 
 def _gpus(gres: str) -> int:
@@ -116,31 +174,15 @@ def _gpus(gres: str) -> int:
     return sum(int(count) for count in re.findall(r"(?:^|,)gpu(?::[^:,()]*[^\d:,()][^:,()]*)?:(\d{1,6})", gres))
 
 
+def _confined(config: Fields) -> bool | None:
+    plugins = config.get("TaskPlugin", "").split(",")
+    if plugins == [""]:
+        return None
+    return "task/affinity" in plugins or ("task/cgroup" in plugins and config.get("ConstrainCores") == "yes")
+
+
 def _max_array(config: Fields) -> int | None:
     # The scheduler may allow fewer elements than the index could count.
     fewer = re.search(r"\bmax_array_tasks=(\d{1,9})\b", config.get("SchedulerParameters", ""))
-    sizes = [_count(config.get("MaxArraySize", "")), int(fewer[1]) if fewer else None]
+    sizes = [count(config.get("MaxArraySize", "")), int(fewer[1]) if fewer else None]
     return min((size for size in sizes if size is not None), default=None)
-
-
-def _time(text: str) -> Duration | None:
-    """Read ``1-00:00:00``, ``10:00`` or a number of minutes."""
-    match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d\d)", text)
-    if match:
-        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-        return Duration(days * 86400 + hours * 3600 + minutes * 60 + seconds)
-    minutes_only = _count(text)
-    return None if minutes_only is None else Duration(minutes_only * 60)
-
-
-def _mebibytes(text: str) -> Memory | None:
-    count = _count(text)
-    return Memory(count * 2**20) if count else None
-
-
-def _count(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return () if text in _UNLIMITED or text == "ALL" else tuple(text.split(","))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 
 from jobpool.batch.base import Answer, NoAccounting, Unanswered
 from jobpool.model import Completed, Ending, EndingKind, JobId, JobState, Seen
 
-__all__ = ["ACCOUNT_FORMAT", "POLL_FORMAT", "parse_account", "parse_poll"]
+__all__ = ["ACCOUNT_FORMAT", "POLL_FORMAT", "STARTS_FORMAT", "parse_account", "parse_poll", "parse_starts"]
 
 _POLL_FIELDS = (
     "JobArrayID", "ArrayTaskID", "Name", "State", "exit_code", "BatchHost", "TimeLimit", "MinMemory", "Reason",
@@ -16,6 +18,9 @@ _POLL_FIELDS = (
 POLL_FORMAT = ",".join(f"{field}:|" for field in _POLL_FIELDS)
 """For ``squeue -O``. With a suffix and no width SLURM prints a field whole. (``-o`` has no exit code, and ``--json``
 ignores filters.) The reason is last: it may be any text."""
+
+STARTS_FORMAT = "JobArrayID:|,StartTime:|"
+"""For ``squeue -O``."""
 
 _ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Timelimit", "ReqMem")
 ACCOUNT_FORMAT = ",".join(_ACCOUNT_FIELDS)
@@ -70,6 +75,19 @@ def parse_poll(done: Completed) -> Answer | Unanswered:
     # Where nothing else is left of the array, the row cannot be told from a single job's: then it is read as index 0,
     # cancelled, which is true of that index too.
     return tuple(_seen(row) for row in rows if row[1].isdecimal() or row[2] not in arrays)
+
+
+def parse_starts(done: Completed) -> dict[JobId, float] | Unanswered:
+    """Read the answer of squeue: ``1343_7|2026-11-24T10:32:44|``, in the local time of this host, or ``N/A``."""
+    if not done.ok:
+        return Unanswered(done.words or f"squeue ended with {done.returncode} and said nothing")
+    starts: dict[JobId, float] = {}
+    for line in done.stdout.splitlines():
+        row = _cells(line.removesuffix("|"), 2)
+        if row is not None and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", row[1]):
+            with suppress(ValueError, OverflowError):  # SLURM's year 2106 stands for never
+                starts[JobId(row[0])] = datetime.fromisoformat(row[1]).timestamp()
+    return starts
 
 
 def parse_account(done: Completed) -> dict[JobId, Ending] | Unanswered | NoAccounting:

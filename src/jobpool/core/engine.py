@@ -13,9 +13,9 @@ The order of the last line matters: a job that may still live is cancelled befor
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
-from jobpool.core import asking, ending, hiring
+from jobpool.core import asking, ending, figures, hiring
 from jobpool.core import events as ev
 from jobpool.core.events import Action, Event
 from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Submitting, advance
@@ -23,8 +23,10 @@ from jobpool.core.recovery import Loss
 from jobpool.core.settings import CoreSettings
 from jobpool.core.state import PoolState
 from jobpool.core.view import CallCounts, JobView, Snapshot, describe
+from jobpool.core.walltime import LATE
 from jobpool.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.model import Ending, EndingKind
+from jobpool.units import Duration
 
 __all__ = ["Core"]
 
@@ -70,7 +72,30 @@ class Core:
         views = [self._view(job, now) for job in jobs]
         running = pool.calls.running
         calls = CallCounts(waiting=len(pool.calls) - running, running=running, done=pool.done, failed=pool.failed)
-        return Snapshot(time=now, jobs=tuple(views), calls=calls, notices=tuple(pool.notices), phase=self._phase())
+        return Snapshot(
+            time=now,
+            jobs=tuple(views),
+            calls=calls,
+            functions=figures.functions(pool),
+            requests=figures.requests(pool, now),
+            rate=pool.record.recent.rate(now),
+            left=figures.time_left(pool, now),
+            notices=tuple(pool.notices),
+            phase=self._phase(),
+        )
+
+    def record(self, now: float) -> dict[str, Any]:
+        """Return what happened so far, as plain values, for the report. Times are seconds since the beginning."""
+        pool = self._pool
+        requests = {key: staff.request for key, staff in pool.staff.items()}
+        data = pool.record.as_data(requests, list(pool.calls.tallies), max(now, pool.now))
+        return {
+            **data,
+            "done": pool.done,
+            "failed_calls": pool.failed,
+            "unresolved": len(pool.calls),
+            "notices": list(pool.notices),
+        }
 
     def _view(self, job: Job, now: float) -> JobView:
         pool = self._pool
@@ -181,9 +206,14 @@ def _calls_started(pool: PoolState, event: ev.CallsStarted) -> None:
 def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
     first, copies = pool.calls.finish(event.job, event.outcomes, pool.now)
     if first:
-        pool.done += sum(outcome.rows or 1 for outcome in first)
+        failures = sum(total.failures for total in pool.calls.finished)
+        pool.done += sum(total.calls for total in pool.calls.finished) - failures
+        pool.failed += failures
+        pool.record.calls(event.job, pool.calls.finished, pool.now)
         pool.out.append(ev.Resolve(event.job, first))
         pool.prove(event.job, fruitful=True)
+        if (job := pool.fleet.jobs.get(event.job)) is not None:
+            pool.nodes.served(job.node)
     pool.retract(copies)
 
 
@@ -198,8 +228,11 @@ def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
     if found is not None:
         history, items, terms = found
         pool.prove(event.job)
-        loss = Loss(cause=event.death, started=True, items=items, timeout=terms.timeout)
-        pool.recover(pool.fleet.jobs[event.job], [(event.call, loss, history, terms)])
+        death, job = event.death, pool.fleet.jobs[event.job]
+        loss = Loss(cause=death, started=True, items=items, timeout=terms.timeout)
+        pool.recover(job, [(event.call, loss, history, terms)])
+        if not (death.out_of_memory or death.timed_out):
+            pool.blame_node(job, event.call, "a worker process died")
 
 
 # ------------------------------------------------------------------------------------------------------ agents
@@ -213,6 +246,12 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
         pool.out.append(ev.StopAgent(hello.job, why, drain=False))
         pool.observe_key(hello.job, Accepted(pool.now, hello.id))
         return
+    if words := _too_late(pool, job, hello):
+        pool.out.append(ev.StopAgent(job.key, words, drain=False))
+        pool.observe(job, Accepted(pool.now, hello.id))
+        ending = Ending(kind=EndingKind.FAILED, words=words, node=hello.node, source="agent")
+        pool.observe_key(job.key, Dropped(pool.now, ending, ours=False))
+        return
     after = advance(job, Joined(pool.now, hello), pool.settings)
     if after is job:
         return
@@ -222,6 +261,15 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
     pool.store(job, after)
     pool.calls.join(job.key, job.request, workers=hello.workers, time=pool.now, deadline=hello.deadline)
     hiring.relieve(pool, job.request)
+
+
+def _too_late(pool: PoolState, job: Job, hello: ev.Hello) -> str:
+    """Say why a job is of no use that has too little of its walltime left; empty when it has enough."""
+    walltime = pool.staff[job.request].request.walltime
+    if walltime is None or hello.deadline is None or hello.deadline - pool.now >= LATE * walltime:
+        return ""
+    left = Duration(max(0.0, hello.deadline - pool.now))
+    return f"{left} of its walltime of {walltime} were left when its agent connected; is setup= slow, or a clock wrong?"
 
 
 def _agent_replaced(pool: PoolState, job: Job) -> None:

@@ -51,6 +51,10 @@ class Outcome:
     """The last 64 KiB of what the call wrote to stdout and stderr."""
     rows: int = 0
     """How many rows, from ``call`` on, it is of; the others of that call run on. 0: it is of a single call."""
+    failures: int = 0
+    """How many of the calls raised."""
+    words: str = ""
+    """What the first of them raised, in one line: the server opens no payload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ class Death:
     timed_out: bool = False
     """Its call ran for longer than its own ``timeout``, and the agent killed it."""
     peak_memory: int = 0
-    """Bytes, as the meter saw it last."""
+    """Bytes, as the meter saw it last. 0: not known."""
     tail: str = ""
     """The last lines of its stderr."""
 

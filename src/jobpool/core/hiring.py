@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.jobs import Dropped, Faded, Pending, Retired, Silent, Starting, Waited
 from jobpool.core.policy import Settling
 from jobpool.core.state import NOT_NEEDED, OWN, PoolState
+from jobpool.model import Request
 
 __all__ = ["relieve", "scale", "shed", "staff_up", "tick"]
 
@@ -41,11 +44,18 @@ def staff_up(pool: PoolState) -> None:
             continue
         for count in staff.submissions(missing, pool.settings):
             submission = pool.fleet.submit(key, count, pool.now)
-            pool.out.append(ev.SubmitJobs(submission.name, staff.request, count))
+            pool.out.append(ev.SubmitJobs(submission.name, _elsewhere(pool, staff.request), count))
+
+
+def _elsewhere(pool: PoolState, request: Request) -> Request:
+    """Return the request, away from bad nodes."""
+    avoided = pool.nodes.avoided(pool.now)
+    return replace(request, exclude=tuple(dict.fromkeys((*request.exclude, *avoided)))) if avoided else request
 
 
 def tick(pool: PoolState) -> None:
     """See to what only time tells: agents that do not come, or do not come back, and jobs without work."""
+    pool.look()
     for job in list(pool.fleet.jobs.values()):
         if isinstance(job.state, Silent | Starting):
             pool.observe(job, Waited(pool.now))

@@ -2,43 +2,152 @@
 
 SLURM takes a job that asks for more time than its partition gives, and lets it wait for ever. So what the limits say is
 told here, in sentences with the nearest value that fits. What the limits do not say is not guessed.
+
+Whether one node can hold a job is in ``limits_nodes``; who may use what, and how much of it, in ``limits_rights``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from jobpool.model import AGENT_MEMORY, Limits, NodeShape, Partition, Request
-from jobpool.units import Duration, Memory
+from jobpool.core.limits_nodes import check_nodes, cpus_taken, memory_notes
+from jobpool.core.limits_problem import Problem
+from jobpool.core.limits_rights import check_rights, check_site, job_times, jobs_at_once, reservation_notes
+from jobpool.model import Limits, Partition, Request
 
-__all__ = ["Problem", "check", "partitions_of"]
+__all__ = ["AUTO", "Fit", "Problem", "Verdict", "check", "choose_partition", "fitting", "judge", "partitions_of"]
+
+AUTO = "auto"
+"""The word for ``partition=`` that means: the one where the request fits and starts first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that the site does not allow."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A partition where the request as it is would fit."""
 
-    setting: str
-    """The keyword to change: ``walltime``, ``memory``, ..."""
-    text: str
-    """A sentence that says what is wrong and what would fit."""
-    nearest: int | Duration | Memory | None = None
-    """The nearest value of this setting that fits, where there is one."""
+    partition: str
+    room: bool
+    """Whether as many CPUs as one job needs are idle in it now."""
+    idle_cpus: int | None
+    waiting: int | None
+    """Jobs that wait in it now, as far as they may be seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came of the comparison."""
+
+    partition: str | None
+    """Where the jobs would run: as asked, the site's default, or the best one for ``"auto"``. None: not known."""
+    problems: tuple[Problem, ...] = ()
+    """Why the request would be refused, or never start. Empty: nothing that is known speaks against it."""
+    fits: tuple[Fit, ...] = ()
+    """The partitions where it would fit, fastest start first."""
+    notes: tuple[str, ...] = ()
+    """What the request costs or how it is held back, without being refused."""
+    unknown: tuple[str, ...] = ()
+    """What could not be read, each with the batch system's words; nothing of it was compared."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing that is known speaks against the request."""
+        return not self.problems
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data: sizes in bytes, times in seconds."""
+        return {
+            "ok": self.ok,
+            "partition": self.partition,
+            "problems": [
+                {"setting": each.setting, "text": each.text, "nearest": each.nearest} for each in self.problems
+            ],
+            "fits": [
+                {"partition": fit.partition, "room": fit.room, "idle_cpus": fit.idle_cpus, "waiting": fit.waiting}
+                for fit in self.fits
+            ],
+            "notes": list(self.notes),
+            "unknown": list(self.unknown),
+        }
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        if not self.ok:
+            return "The batch system would refuse this request, or never start it:"
+        return "The request fits" + (f" in partition {self.partition!r}." if self.partition else ".")
 
     def __str__(self) -> str:
-        return self.text
+        lines = [self.headline, *(f"  - {problem}" for problem in self.problems)]
+        if self.fits:
+            lines.append("Where it fits as it is, fastest start first:")
+            lines += [f"  {_told(fit)}" for fit in self.fits]
+        lines += [f"Note: {note}" for note in self.notes]
+        lines += [f"Not known: {text}" for text in self.unknown]
+        return "\n".join(lines)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the sentences, and not the fields, as the result of a notebook's cell."""
+        printer.text(str(self))
+
+
+def _told(fit: Fit) -> str:
+    idle = "idle CPUs not known" if fit.idle_cpus is None else f"{fit.idle_cpus} CPUs idle"
+    waiting = "" if fit.waiting is None else f", {fit.waiting} jobs waiting"
+    return f"{fit.partition}: {idle}{waiting}"
 
 
 def check(request: Request, limits: Limits) -> list[Problem]:
     """Return all problems of this request; none when the limits are not known."""
+    if request.partition == AUTO:
+        return _nowhere(request, limits)
+    request = as_written(request)
+    site = check_site(request, limits)
     if not limits.partitions:
-        return []
+        return site
     known = {partition.name for partition in limits.partitions}
     if unknown := [name for name in _names(request) if name not in known]:
-        return [_unknown_partition(name, known) for name in unknown]
-    found = [_check_partition(request, partition) for partition in partitions_of(request, limits)]
-    return min(found, key=len, default=[])
+        return site + [_unknown_partition(name, known) for name in unknown]
+    found = [_check_partition(request, partition, limits) for partition in partitions_of(request, limits)]
+    return site + min(found, key=len, default=[])
+
+
+def judge(request: Request, limits: Limits, *, max_workers: int = 1) -> Verdict:
+    """Compare the request with the limits: problems, where else it would fit, and what is worth knowing."""
+    problems = check(request, limits)
+    fits = fitting(request, limits)
+    request = as_written(request)
+    if request.partition == AUTO:
+        places = [partition for partition in limits.partitions if fits and partition.name == fits[0].partition]
+    else:
+        places = partitions_of(request, limits)
+    chosen = places[0] if places else None
+    return Verdict(
+        partition=None if chosen is None else ",".join(place.name for place in places),
+        problems=tuple(problems),
+        fits=tuple(fits),
+        notes=() if chosen is None or problems else tuple(_notes(request, chosen, limits, max_workers)),
+        unknown=limits.unknown,
+    )
+
+
+def fitting(request: Request, limits: Limits) -> list[Fit]:
+    """Return the partitions where the request as it is would fit, fastest start first."""
+    request = as_written(request)
+    if check_site(request, limits):
+        return []
+    places = [place for place in limits.partitions if not _check_partition(request, place, limits)]
+    return [_fit(request, place) for place in sorted(places, key=lambda place: _slowness(request, place))]
+
+
+def choose_partition(request: Request, limits: Limits) -> Request:
+    """Put the best partition in the place of ``"auto"``; call it when :func:`check` finds no problem."""
+    if request.partition != AUTO:
+        return request
+    fits = fitting(request, limits)
+    return replace(request, partition=fits[0].partition if fits else None)
 
 
 def partitions_of(request: Request, limits: Limits) -> list[Partition]:
@@ -49,6 +158,36 @@ def partitions_of(request: Request, limits: Limits) -> list[Partition]:
     return [partition for partition in limits.partitions if partition.name in names]
 
 
+def as_written(request: Request) -> Request:
+    """Return the request as its directives say it: some are left out, and one's own ones win."""
+    skipped = {
+        field: None
+        for field, option in _OPTIONS.items()
+        if any(option.startswith(beginning) for beginning in request.job_skip)
+    }
+    stated = dict(map(_stated, request.job_extra))
+    own = {field: stated[option] for field, option in _OPTIONS.items() if field in _TEXTS and option in stated}
+    # Amounts of one's own in whatever form: SLURM reads them, and nothing is compared.
+    other = {field: None for field, option in _OPTIONS.items() if field not in _TEXTS and option in stated}
+    changes: dict[str, Any] = {**skipped, **other, **own}
+    return replace(request, **changes) if changes else request
+
+
+def _stated(line: str) -> tuple[str, str]:
+    """Read ``--time=5``, ``--time 5``, ``-t 5`` or ``-t5`` as the long name and the value."""
+    match = re.match(r"(?:#SBATCH)?\s*(--[a-z-]+|-[A-Za-z])[=\s]*(.*)", line.strip())
+    if match is None:
+        return "", ""
+    return _SHORT.get(match[1], match[1]), match[2].strip().strip("\"'")
+
+
+_SHORT = {"-p": "--partition", "-A": "--account", "-q": "--qos", "-t": "--time", "-C": "--constraint"}
+_TEXTS = ("partition", "account", "qos", "reservation")
+_OPTIONS = {"memory": "--mem", "walltime": "--time", "constraint": "--constraint"}
+_OPTIONS |= {name: f"--{name}" for name in _TEXTS}
+"""Settings that may be left open, and their directives."""
+
+
 def _names(request: Request) -> list[str]:
     return [] if request.partition is None else [name.strip() for name in request.partition.split(",")]
 
@@ -57,7 +196,23 @@ def _unknown_partition(name: str, known: Iterable[str]) -> Problem:
     return Problem("partition", f"there is no partition {name!r}; there are: {', '.join(sorted(known))}")
 
 
-def _check_partition(request: Request, partition: Partition) -> list[Problem]:
+def _nowhere(request: Request, limits: Limits) -> list[Problem]:
+    """Say why no partition would do."""
+    if not limits.partitions:
+        why = "; ".join(limits.unknown)
+        return [Problem("partition", f"partition='auto': the partitions could not be read ({why})")] if why else []
+    if fitting(request, limits):
+        return []
+    site = check_site(as_written(request), limits)
+    found = {place.name: _check_partition(as_written(request), place, limits) for place in limits.partitions}
+    nearest = min(found, key=lambda name: len(found[name]))
+    return site or [
+        Problem(each.setting, f"it fits no partition; in the nearest: {each.text}", each.nearest)
+        for each in found[nearest]
+    ]
+
+
+def _check_partition(request: Request, partition: Partition, limits: Limits) -> list[Problem]:
     problems = []
     if not partition.up:
         problems.append(Problem("partition", f"partition {partition.name!r} is down: jobs in it do not start"))
@@ -67,56 +222,42 @@ def _check_partition(request: Request, partition: Partition) -> list[Problem]:
             f"at most {partition.max_time}"
         )
         problems.append(Problem("walltime", text, partition.max_time))
-    return problems + _check_nodes(request, partition)
+    return [*problems, *check_nodes(request, partition), *check_rights(request, partition, limits)]
 
 
-def _check_nodes(request: Request, partition: Partition) -> list[Problem]:
-    if not partition.nodes:
-        return []
-    where = f"any node of partition {partition.name!r}"
-    problems = []
-    if request.job_cores > (most := max(shape.cores for shape in partition.nodes)):
-        text = f"a job of {request.job_cores} cores{_shared(request)} is larger than {where}; at most {most} cores"
-        problems.append(Problem("cores", text, most // request.workers_per_job))
-    if request.job_gpus > (most := max(shape.gpus for shape in partition.nodes)):
-        has = f"at most {most} GPUs" if most else "they have none"
-        text = f"a job of {request.job_gpus} GPUs{_shared(request)} is larger than {where}; {has}"
-        problems.append(Problem("gpus", text, most // request.workers_per_job))
-    problems += _check_memory(request, partition, where)
-    return problems or _check_together(request, partition)
-
-
-def _check_memory(request: Request, partition: Partition, where: str) -> list[Problem]:
-    most = max(shape.memory for shape in partition.nodes)
-    if partition.max_memory_per_node is not None:
-        most = min(most, partition.max_memory_per_node)
-    needed = request.job_memory
-    if needed is None or needed <= most:
-        return []
-    # Rounded down to MiB, the grain of the batch systems, so that the proposal fits after rounding up.
-    nearest = Memory(max(0, (most - AGENT_MEMORY) // request.workers_per_job) // 2**20 * 2**20)
-    text = (
-        f"a job of {needed} memory ({request.workers_per_job} x {request.memory}, and {AGENT_MEMORY} for the agent) "
-        f"is larger than {where} gives; at most {most}, which leaves {nearest} for each worker"
+def _fit(request: Request, partition: Partition) -> Fit:
+    return Fit(
+        partition=partition.name,
+        room=_has_room(request, partition),
+        idle_cpus=partition.idle_cpus,
+        waiting=partition.waiting,
     )
-    return [Problem("memory", text, nearest)]
 
 
-def _check_together(request: Request, partition: Partition) -> list[Problem]:
-    """Each number fits some node; ask whether one node has them all."""
-    memory = request.job_memory or 0
-    needs: tuple[tuple[str, Callable[[NodeShape], bool]], ...] = (
-        (f"{request.job_cores} cores", lambda shape: shape.cores >= request.job_cores),
-        (f"{Memory(memory)} memory", lambda shape: shape.memory >= memory),
-        (f"{request.job_gpus} GPUs", lambda shape: shape.gpus >= request.job_gpus),
-    )
-    if any(all(fits(shape) for _, fits in needs) for shape in partition.nodes):
-        return []
-    asked = ", ".join(what for what, _ in needs)
-    have = "; ".join(f"{shape.cores} cores, {shape.memory}, {shape.gpus} GPUs" for shape in partition.nodes)
-    text = f"no node of partition {partition.name!r} has {asked} together; there are nodes with {have}"
-    return [Problem("cores", text)]
+def _has_room(request: Request, partition: Partition) -> bool:
+    return partition.idle_cpus is not None and partition.idle_cpus >= cpus_taken(request, partition)
 
 
-def _shared(request: Request) -> str:
-    return "" if request.workers_per_job == 1 else f" ({request.workers_per_job} workers)"
+def _slowness(request: Request, partition: Partition) -> tuple[bool, bool, int, float, int]:
+    """Order partitions: room now, no GPUs left unused, a high tier, few waiting jobs for their size, many idle CPUs.
+
+    The tier comes early, since jobs of a lower one may be preempted by those of a higher.
+    """
+    wasteful = not request.gpus and any(shape.gpus for shape in partition.nodes)
+    per_cpu = (partition.waiting or 0) / max(1, partition.usable_cpus or 1)
+    return not _has_room(request, partition), wasteful, -partition.tier, per_cpu, -(partition.idle_cpus or 0)
+
+
+def _notes(request: Request, partition: Partition, limits: Limits, max_workers: int) -> Iterable[str]:
+    yield from memory_notes(request, partition)
+    yield from job_times(request, partition, limits)
+    yield from reservation_notes(request, limits)
+    jobs = -(-max_workers // request.workers_per_job)
+    most, why = jobs_at_once(request, partition, limits)
+    if most is not None and most < jobs:
+        yield (
+            f"{why}: {most} of these jobs run at once, so {most * request.workers_per_job} of {max_workers} workers; "
+            "the others wait"
+        )
+    if partition.usable_cpus == 0:
+        yield f"all nodes of partition {partition.name!r} are down or drained now: its jobs wait until they are back"

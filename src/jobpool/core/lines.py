@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from jobpool.core.events import JobKey
 from jobpool.core.pace import STUCK
 from jobpool.core.recovery import NEVER, History
+from jobpool.core.tally import Tally
 from jobpool.core.walltime import Span
 from jobpool.model import Call
 
@@ -41,6 +42,7 @@ class Entry:
     """A call, or rows, with what happened to it."""
 
     call: Call
+    tally: Tally
     stage: Stage = Stage.WAITING
     history: History = NEVER
     bundle: Bundle | None = None

@@ -19,8 +19,22 @@ from jobpool.core import events as ev
 from jobpool.core.events import Action, JobKey
 from jobpool.core.fleet import Fleet
 from jobpool.core.inquiry import Inquiry
-from jobpool.core.jobs import Closing, Dropped, Ended, Job, Observation, Pending, Serving, Silent, Starting, advance
+from jobpool.core.jobs import (
+    Closing,
+    Dropped,
+    Ended,
+    Job,
+    Observation,
+    Pending,
+    Retired,
+    Serving,
+    Silent,
+    Starting,
+    advance,
+)
+from jobpool.core.nodes import Nodes
 from jobpool.core.policy import Demand
+from jobpool.core.record import Record
 from jobpool.core.recovery import Again, GiveUp, History, Loss, Place, decide
 from jobpool.core.settings import CoreSettings
 from jobpool.core.staffing import Staffing, jobs_failed
@@ -48,6 +62,7 @@ class PoolState:
         self.fleet = Fleet(settings)
         self.calls = Calls()
         self.inquiry = Inquiry(settings, now)
+        self.nodes = Nodes(settings.limits)
         self.staff: dict[str, Staffing] = {}
         self.held: int | None = None
         """``scale(n)``."""
@@ -55,6 +70,7 @@ class PoolState:
         """Tasks of Dask graphs that want a worker."""
         self.accounting = True
         """Whether the batch system has any, as far as is known."""
+        self.record = Record(now)
         self.finishing = False
         """The pool ends when its calls have."""
         self.closing: float | None = None
@@ -88,6 +104,7 @@ class PoolState:
     def store(self, before: Job, after: Job) -> None:
         """Keep a job's change, and do what follows from it."""
         self.fleet.put(after)
+        self.record.job(before, after, self.now)
         if type(before.state) is not type(after.state):
             self.inquiry.hurry(self.now)
         if not isinstance(after.state, Serving):
@@ -134,12 +151,31 @@ class PoolState:
             staff.served()
         if not isinstance(state, Closing | Ended) or state.ours or job.id is None:
             return
-        if self.closing is not None or staff.broken or not staff.lost(job, state.ending, self.now, self.settings):
+        if self.nodes.lost(job.node, job.key, state.ending, staff.request, self.now, proven=job.proven):
+            self._avoid(job.node, state.ending.words)
+            staff.failures = 0  # they were the node's
+        if job.node in self.nodes.avoided(self.now) or self.closing is not None or staff.broken:
+            return
+        if not staff.lost(job, state.ending, self.now, self.settings):
             return
         if any(other.connected for other in self.fleet.of(job.request)):
             self.notice(f"jobs come to nothing while others serve: {state.ending.words}", warning=True)
         else:
             self.give_up(job.request, jobs_failed(job, state.ending, staff.failures), job.key)
+
+    def blame_node(self, job: Job, call: int, words: str) -> None:
+        """Note that a call's worker died on this job's node."""
+        if self.nodes.crashed(job.node, call, self.staff[job.request].request, self.now):
+            self._avoid(job.node, words)
+
+    def _avoid(self, node: str | None, words: str) -> None:
+        """Let the jobs on a bad node end when their calls have. Later ones are asked for elsewhere."""
+        failed = f"{self.nodes.strikes(node or '')} calls or jobs in a row failed there"
+        self.notice(f"node {node} is avoided from now on: {failed}; the last one: {words}", warning=True)
+        for job in list(self.fleet.jobs.values()):
+            if job.node == node and isinstance(job.state, Serving):
+                self.observe(job, Retired(self.now, "its node fails"))
+                self.out.append(ev.StopAgent(job.key, "its node fails", drain=True))
 
     # ----------------------------------------------------------------------------------------------------- calls
 
@@ -193,8 +229,9 @@ class PoolState:
                         moved[id] = self._grown(request, place)
                     if loss.started:
                         told.append(id)
+                        self.record.again[_cause(loss.cause)] += 1
                 case GiveUp(error=error):
-                    self.calls.cancel([id])
+                    self.calls.cancel([id], failed=True)
                     self.fail(range(id, id + loss.items), error, job.key)
                 case _:
                     assert_never(verdict)
@@ -215,6 +252,7 @@ class PoolState:
         """End these calls with this error."""
         if ids := tuple(ids):
             self.failed += len(ids)
+            self.record.gave_up(str(error).partition("\n")[0][:300], len(ids), self.now)
             self.out.append(ev.Fail(ids, error, job))
 
     def prove(self, key: JobKey, *, fruitful: bool = False) -> None:
@@ -235,6 +273,16 @@ class PoolState:
             max_workers=self.staff[key].max_workers,
             held=self.held if own and not self.finishing else None,
         )
+
+    def look(self) -> None:
+        """Note how many workers are there and busy."""
+        step = self.record.series.at(self.now)
+        step.looks += 1
+        for request in self.staff:
+            workers, busy, waiting = self.calls.load(request)
+            step.workers += workers
+            step.busy += busy
+            step.waiting += waiting
 
     def add_request(self, key: str, request: Request, max_workers: int | None = None) -> None:
         """Take a request into service. One that is known already is ignored."""
@@ -268,7 +316,7 @@ class PoolState:
         for staff in self.staff.values():
             staff.broken = staff.broken or error
         ids = self.calls.ids()
-        self.calls.cancel(ids)
+        self.calls.cancel(ids, failed=True)
         self.fail(ids, error, job)
         for other in list(self.fleet.jobs.values()):
             self.observe(other, Dropped(self.now, NOT_NEEDED))
@@ -289,6 +337,15 @@ class PoolState:
 def _difference(before: Request, after: Request) -> str:
     changes = (("memory", before.memory, after.memory), ("walltime", before.walltime, after.walltime))
     return ", ".join(f"{name}={new} (before: {old or 'not set'})" for name, old, new in changes if old != new)
+
+
+def _cause(cause: Ending | ev.Death) -> str:
+    """Say in a word or two what a call was lost by."""
+    if isinstance(cause, Ending):
+        return f"its job: {cause.kind.value}"
+    if cause.timed_out:
+        return "its own timeout"
+    return "its worker: out of memory" if cause.out_of_memory else "its worker: crashed"
 
 
 def _ending(job: Job) -> Ending:

@@ -26,6 +26,8 @@ from jobpool.core.ids import Ids
 from jobpool.core.lines import Agent, Bundle, Entry, Line, Stage, holds_back
 from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BUNDLE_WORK, SHORT, SPLIT_WORK, STUCK, Pace
 from jobpool.core.recovery import History
+from jobpool.core.roster import Roster
+from jobpool.core.tally import Sum, Tallies
 from jobpool.core.walltime import Span
 from jobpool.errors import JobPoolError
 from jobpool.model import Call, Terms
@@ -47,17 +49,18 @@ class Held:
     terms: Terms
 
 
-class Calls:
+class Calls(Roster):
     """All calls that are not resolved yet."""
 
     def __init__(self) -> None:
         self._entries: dict[int, Entry] = {}
         self._known = Ids()
-        self._lines: dict[str, Line] = {}
-        self._agents: dict[JobKey, Agent] = {}
         self._paces: dict[str, Pace] = {}
-        self._fitting = Fitting(self._pace)
+        super().__init__(Fitting(self._pace))
         self._next_look = 0.0
+        self.tallies = Tallies()
+        self.finished: list[Sum] = []
+        """What the last outcomes were, added up by function."""
         self.items = 0
         """Calls that are not resolved."""
         self.running = 0
@@ -81,20 +84,28 @@ class Calls:
 
     def add(self, call: Call) -> None:
         """Queue a call with a new id."""
-        entry = self._entries[call.id] = Entry(call)
+        tally = self.tallies.of(call.function, call.request)
+        entry = self._entries[call.id] = Entry(call, tally)
+        tally.open += entry.items
         line = self._lines[call.request]
         line.queue.append(entry)
         line.waiting += entry.items
         line.revive()
         self.items += entry.items
 
-    def cancel(self, ids: Iterable[int]) -> dict[JobKey, list[int]]:
-        """Forget these calls, and rows that begin with one of them. Returns the calls that an agent has to drop."""
+    def cancel(self, ids: Iterable[int], *, failed: bool = False) -> dict[JobKey, list[int]]:
+        """Forget these calls, and rows that begin with one of them. Returns the calls that an agent has to drop.
+
+        ``failed``: they are given up, and not just unwanted.
+        """
         at_agents: dict[JobKey, list[int]] = {}
         for id in ids:
             if (entry := self._entries.get(id)) is None:
                 self._known.add(id)  # should it still be on its way, it is not let in
-            elif (agent := self._forget(entry)) is not None:
+                continue
+            if failed:
+                entry.tally.failed += entry.items
+            if (agent := self._forget(entry)) is not None:
                 at_agents.setdefault(agent.key, []).extend(entry.call.ids)
         return at_agents
 
@@ -120,7 +131,7 @@ class Calls:
         Returns their ids: those for which this says nothing of the reason, and those that end with an error they owe.
         """
         waiting = list(self._lines[request].entries())
-        self.cancel([entry.call.id for entry in waiting])
+        self.cancel([entry.call.id for entry in waiting], failed=True)
         plain = [id for entry in waiting if entry.history.owed is None for id in entry.call.ids]
         return plain, [(entry.call.ids, owed) for entry in waiting if (owed := entry.history.owed) is not None]
 
@@ -190,46 +201,6 @@ class Calls:
             for id, entry in sorted(agent.calls.items(), key=itemgetter(0))
         ]
 
-    def holds(self, key: JobKey) -> bool:
-        """Whether an agent of this job is in service, or its calls are undecided."""
-        return key in self._agents
-
-    def busy(self, key: JobKey) -> tuple[int, int]:
-        """Return an agent's workers, and how many of them are busy."""
-        agent = self._agents.get(key)
-        return (0, 0) if agent is None else (agent.workers, agent.busy)
-
-    def idle(self, request: str, since: float) -> list[JobKey]:
-        """Return the open agents of a request that had nothing to do since then, the longest idle first."""
-        idle = [a for a in self._lines[request].agents.values() if a.open and not a.busy and a.idle_since <= since]
-        return [agent.key for agent in sorted(idle, key=lambda agent: agent.idle_since)]
-
-    def least_busy(self, request: str) -> list[JobKey]:
-        """Return the open agents of a request, those with the least work first."""
-        open_agents = [agent for agent in self._lines[request].agents.values() if agent.open]
-        return [agent.key for agent in sorted(open_agents, key=lambda agent: (agent.busy, agent.bundles))]
-
-    def fading(self, request: str, time: float, lead: float) -> list[JobKey]:
-        """Return the agents that will have too little time for calls of this request so many seconds from now."""
-        return [agent.key for agent in self._fitting.fading(self._lines[request], time, lead)]
-
-    def replaced(self, request: str, wanted: int) -> list[JobKey]:
-        """Return the open agents whose jobs are no supply any more, beyond those ``wanted`` in all."""
-        line = self._lines[request]
-        agents = [agent for agent in line.agents.values() if agent.open]
-        leaving = sorted((agent for agent in agents if agent.leaving), key=lambda agent: agent.span.closes)
-        return [agent.key for agent in leaving[: max(0, len(agents) - wanted)]]
-
-    def spent(self, request: str, since: float) -> list[JobKey]:
-        """Return the idle agents that since then have had too little time for all calls that wait."""
-        spent = self._lines[request].spent.values()
-        return [agent.key for agent in spent if not agent.busy and agent.spent is not None and agent.spent <= since]
-
-    def revive(self) -> None:
-        """Look at agents again that had too little time: less may be expected of the calls that wait."""
-        for line in self._lines.values():
-            line.revive()
-
     # ---------------------------------------------------------------------------------------------- what happens
 
     def start(self, key: JobKey, ids: Iterable[int], time: float) -> tuple[int, ...]:
@@ -256,6 +227,7 @@ class Calls:
         """
         first: list[Outcome] = []
         copies: dict[JobKey, list[int]] = {}
+        sums: dict[str, Sum] = {}
         walls: dict[str, list[float]] = {}
         for outcome in outcomes:
             entry = self._entries.get(outcome.call)
@@ -268,14 +240,20 @@ class Calls:
             elif (agent := self._forget(entry, time)) is not None and agent.key != key:
                 copies.setdefault(agent.key, []).extend(range(outcome.call, outcome.call + max(1, outcome.rows)))
             first.append(outcome)
+            if (total := sums.get(entry.call.function)) is None:
+                total = sums[entry.call.function] = Sum(entry.tally)
+            total.add(outcome)
             if outcome.usage is not None and not entry.history.checkpoints:
                 seconds, count = outcome.usage.wall, outcome.rows or 1
                 wall = walls.setdefault(entry.call.function, [0.0, 0, 0.0])
                 wall[0] += seconds
                 wall[1] += count
                 wall[2] = max(wall[2], seconds / count)
-        for function, (total, calls, longest) in walls.items():
-            self._pace(function).learn(total, int(calls), longest)
+        for total in sums.values():
+            total.close()
+        self.finished = list(sums.values())
+        for function, (seconds, calls, longest) in walls.items():
+            self._pace(function).learn(seconds, int(calls), longest)
         return tuple(first), copies
 
     def cut(self, key: JobKey, id: int, at: int) -> None:
@@ -315,7 +293,7 @@ class Calls:
             if (entry := self._entries.get(id)) is not None and entry.stage is not Stage.WAITING:
                 entry.history = history
                 if moved and id in moved:
-                    entry.call = replace(entry.call, request=moved[id])
+                    self._move(entry, moved[id])
                 self._queue_again(entry, time)
 
     def dead(self, key: JobKey, id: int) -> tuple[History, int, Terms] | None:
@@ -432,6 +410,7 @@ class Calls:
         """Remove a call from wherever it is. Returns the agent that had it."""
         del self._entries[entry.call.id]
         self.items -= entry.items
+        entry.tally.open -= entry.items
         agent = None
         if entry.stage is Stage.WAITING:
             line = self._lines[entry.call.request]
@@ -453,10 +432,18 @@ class Calls:
         line.waiting += entry.items
         line.revive()
 
+    def _move(self, entry: Entry, request: str) -> None:
+        """Let a call need another request from now on."""
+        entry.call = replace(entry.call, request=request)
+        entry.tally.open -= entry.items
+        entry.tally = self.tallies.of(entry.call.function, request)
+        entry.tally.open += entry.items
+
     def _shorten(self, entry: Entry, count: int, time: float) -> None:
         """Take rows away that came back from the agent that runs the others."""
         del self._entries[entry.call.id]
         self.items -= count
+        entry.tally.open -= count
         if (bundle := entry.bundle) is not None:
             bundle.left -= count
             bundle.heard = time

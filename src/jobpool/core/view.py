@@ -9,7 +9,7 @@ from jobpool.core.events import JobKey
 from jobpool.core.jobs import Closing, Draining, Ended, Job, Pending, Serving, Silent, Starting, Submitting
 from jobpool.model import JobId
 
-__all__ = ["CallCounts", "JobView", "Snapshot", "describe"]
+__all__ = ["CallCounts", "FunctionView", "JobView", "RequestView", "Snapshot", "describe"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +32,51 @@ class JobView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallCounts:
-    """Calls by what they do. Waiting includes those that are at an agent and did not start."""
+    """Calls by what they do. Waiting includes those that are at an agent and did not start; failed ones raised, or were
+    given up."""
 
     waiting: int
     running: int
     done: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionView:
+    """The calls of one function for one request, and what they used. None: no call came back yet."""
+
+    name: str
+    request: str
+    waiting: int
+    running: int
+    done: int
+    failed: int
+    seconds: float | None
+    """Of a call, on average."""
+    cpus: float | None
+    """That a call kept busy, on average."""
+    memory: float | None
+    """Bytes that 99 % of the calls did not exceed."""
+    largest_memory: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestView:
+    """What is asked for one kind of worker, and what its calls used of it."""
+
+    key: str
+    workers: int
+    """Connected ones that calls may have."""
+    busy: int
+    cores: int
+    memory: int | None
+    """Bytes that were asked for each worker."""
+    cpus: float | None
+    used_memory: float | None
+    """Bytes that 99 % of the calls did not exceed."""
+    largest_memory: float | None
+    core_hours: float
+    """Of all its jobs, from their start on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +86,12 @@ class Snapshot:
     time: float
     jobs: tuple[JobView, ...]
     calls: CallCounts
+    functions: tuple[FunctionView, ...]
+    requests: tuple[RequestView, ...]
+    rate: float | None
+    """Calls that ended in a second, in the last three minutes."""
+    left: float | None
+    """Seconds until all calls have ended, with the workers that are there. None: nobody can tell."""
     notices: tuple[str, ...]
     """The last sentences for users, oldest first."""
     phase: str
@@ -56,7 +101,8 @@ class Snapshot:
         """Return the same as dicts, lists and plain values."""
         data = asdict(self)
         data["jobs"] = [{**job, "key": list(job["key"])} for job in data["jobs"]]
-        data["notices"] = list(self.notices)
+        for name in ("notices", "functions", "requests"):
+            data[name] = list(data[name])
         return data
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["FRESH", "LEAD_EXTRA", "LEAD_SHARE", "NOTICE", "NOTICE_SHARE", "Span", "notice"]
+__all__ = ["FRESH", "LATE", "LEAD_EXTRA", "LEAD_SHARE", "NOTICE", "NOTICE_SHARE", "Span", "notice"]
 
 NOTICE = 60.0
 """Seconds before the deadline when an agent takes its leave: a checkpoint of some GB gets through in them, and SLURM's
@@ -25,6 +25,10 @@ NOTICE_SHARE = 0.1
 FRESH = 0.1
 """Part of its time that an agent may have used up when it takes a call that no whole walltime is expected to be enough
 for. Such a call gets its chance, but not what somebody else has left over."""
+
+LATE = 0.1
+"""Part of its walltime that a job should have left when its agent connects. One with less would be gone before it had
+served, and the next one too: what its script does before takes too long, or a clock is wrong."""
 
 LEAD_SHARE = 0.25
 """Part of a walltime that a job is replaced ahead of its end at most: where jobs wait in the queue for longer, the new

@@ -95,6 +95,7 @@ class Agents:
                 "memory": None if request.memory is None else int(request.memory),
                 "max_memory_growth": None if settings.max_memory_growth is None else int(settings.max_memory_growth),
                 "log_directory": str(self._log_directory),
+                "environment": dict(settings.environment),
             },
         )
 
@@ -227,9 +228,10 @@ def _plain(call: Call) -> tuple[Any, ...]:
 
 
 def _outcome(
-    call: int, ok: bool, payload: bytes, usage: tuple[float, float, int, int] | None, log: bytes, rows: int
-) -> e.Outcome:
+    call: int, ok: bool, payload: bytes, usage: tuple[float, float, int, int] | None, log: bytes, rows: int,
+    failures: int = 0, words: str = "",
+) -> e.Outcome:  # fmt: skip
     plain = (
         None if usage is None else Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
     )
-    return e.Outcome(call, ok, payload, plain, log, rows)
+    return e.Outcome(call, ok, payload, plain, log, rows, failures, words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pwd
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,14 +15,15 @@ import psutil
 
 from jobpool.batch.base import BatchSystem, Doubtful, JobScript, NoAccounting, Refused, Submitted, Unanswered
 from jobpool.core import events as e
+from jobpool.errors import JobPoolError
 from jobpool.home import PoolDirectory
-from jobpool.model import JobId, Limits, Request
+from jobpool.model import Ending, JobId, Limits, Request
 from jobpool.server import shell
 from jobpool.server.spec import Spec
 from jobpool.units import Memory
 from jobpool.versions import python_path
 
-__all__ = ["Asking", "read_limits", "tail"]
+__all__ = ["Asking", "read_limits", "tail", "user_name"]
 
 log = logging.getLogger("jobpool.asking")
 
@@ -38,6 +40,8 @@ class Asking:
         self._directory, self._spec, self._system, self._tell = directory, spec, system, tell
         self._scripts: dict[str, JobScript] = {}
         self._ids: dict[e.JobKey, JobId] = {}
+        self._served: set[e.JobKey] = set()
+        self._read: dict[tuple[e.JobKey, Ending], Ending] = {}
         self.log_directory = spec.settings.log_directory or directory.logs
         self.door: tuple[list[str], int] = ([], 0)
 
@@ -100,6 +104,12 @@ class Asking:
             self._tell(e.PollFailed(self._now(), answer.words))
             return
         self._ids.update({e.JobKey(seen.name, seen.index): seen.id for seen in answer})
+        jobs = [(e.JobKey(seen.name, seen.index), seen.ending) for seen in answer]
+        endings = await self._with_logs([(job, ending) for job, ending in jobs if ending is not None])
+        answer = tuple(
+            seen if ending is None else replace(seen, ending=endings[job])
+            for seen, (job, ending) in zip(answer, jobs, strict=True)
+        )
         self._tell(e.Polled(self._now(), tuple(names), answer))
 
     async def account(self, names: Sequence[str]) -> None:
@@ -113,7 +123,22 @@ class Asking:
                 log.warning("accounting unanswered said=%r", words[:200])
                 self._tell(e.Accounted(self._now(), tuple(names), {}))
             case endings:
-                self._tell(e.Accounted(self._now(), tuple(names), dict(endings)))
+                jobs = {id: job for job, id in self._ids.items() if id in endings}
+                read = await self._with_logs([(job, endings[id]) for id, job in jobs.items()])
+                told = {id: read[jobs[id]] if id in jobs else ending for id, ending in endings.items()}
+                self._tell(e.Accounted(self._now(), tuple(names), told))
+
+    async def _with_logs(self, endings: Sequence[tuple[e.JobKey, Ending]]) -> dict[e.JobKey, Ending]:
+        """Return the endings with what the jobs' logs add; each log is read once, if an agent has written to it."""
+        new = [(job, ending) for job, ending in endings if job in self._served and (job, ending) not in self._read]
+        if new:
+            read = await asyncio.to_thread(lambda: [self._with_log(job, ending) for job, ending in new])
+            self._read.update(zip(new, read, strict=True))
+        return {job: self._read.get((job, ending), ending) for job, ending in endings}
+
+    def _with_log(self, job: e.JobKey, ending: Ending) -> Ending:
+        path = self.log_path(job)
+        return ending if path is None else self._system.read_log(ending, tail(path))
 
     async def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> None:
         """Cancel jobs. Whether it worked is seen by the next poll."""
@@ -121,9 +146,23 @@ class Asking:
             if (answer := self._system.parse_cancel(done)) is not None:
                 log.warning("cancel=%s unanswered said=%r", done.command.argv, answer.words[:200])
 
+    async def starts(self) -> dict[JobId, float]:
+        """Ask when the pending jobs may start: seconds since the epoch, of those for which there is an estimate.
+
+        Raises ``JobPoolError`` when the batch system does not say.
+        """
+        command = self._system.starts(list(self._scripts)) if self._scripts else None
+        answer = {} if command is None else self._system.parse_starts(await shell.run(command))
+        if isinstance(answer, Unanswered):
+            raise JobPoolError(f"the batch system does not say when the jobs may start: {answer.words}")
+        return dict(answer)
+
     def joined(self, job: e.JobKey, id: JobId) -> None:
         """Note a job's id as its agent knows it: it may be here before the submit command's answer."""
         self._ids.setdefault(job, id)
+        if job in self._served:  # requeued, or cut off a while: its log goes on
+            self._read = {(one, ending): read for (one, ending), read in self._read.items() if one != job}
+        self._served.add(job)
 
     def request_of(self, job: e.JobKey) -> Request | None:
         """Return the request that a job was submitted for."""
@@ -145,10 +184,18 @@ class Asking:
 
 async def read_limits(system: BatchSystem) -> Limits:
     """Read the site's limits, all commands at once. Of the local system, this machine's memory is what it has."""
-    limits = system.parse_limits(await asyncio.gather(*map(shell.run, system.limits())))
+    limits = system.parse_limits(await asyncio.gather(*map(shell.run, system.limits(user_name()))))
     if system.name == "local":
         return replace(limits, max_memory=Memory(psutil.virtual_memory().total))
     return limits
+
+
+def user_name() -> str:
+    """Return the name of the user that this runs as; the number where it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def tail(path: Path) -> str:

@@ -19,13 +19,16 @@ import logging
 import math
 import os
 import pickle
+import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from jobpool.batch.base import BatchSystem
 from jobpool.core import events as e
 from jobpool.core import limits as core_limits
+from jobpool.core.advice import advise
 from jobpool.core.engine import Core
 from jobpool.core.settings import CoreSettings
 from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
@@ -47,6 +50,9 @@ log = logging.getLogger("jobpool.control")
 LONELY = 30.0
 """Seconds that a new server waits for its first client, which connects at once or has died."""
 
+WORTH_A_WORD = 60.0
+"""Seconds that a pool must have lived for advice at its end: what is over in a moment needs none."""
+
 GRAPH_CHECK = 0.25
 """Seconds between two looks at Dask's own queue; a look counts, it does not walk the tasks."""
 
@@ -55,6 +61,7 @@ class Control:
     """One pool's server. ``finished`` is set when all is done; ``left`` are the jobs that could not be removed."""
 
     def __init__(self, directory: PoolDirectory, spec: Spec, system: BatchSystem, limits: Limits) -> None:
+        asked, spec = spec, _with_partition(spec, limits)
         self._directory, self._spec, self._system = directory, spec, system
         self._loop = asyncio.get_running_loop()
         self._limits = limits
@@ -81,6 +88,8 @@ class Control:
         self.finished = asyncio.Event()
         self.left: tuple[JobId, ...] = ()
         self.crash: BaseException | None = None
+        if spec is not asked and (chosen := spec.settings.request.partition) is not None:
+            self._notice(f"partition='auto' took {chosen!r}, where the request fits and starts first", warning=False)
 
     # ----------------------------------------------------------------------------------------------------------- life
 
@@ -102,8 +111,10 @@ class Control:
             self._door.close()
 
     async def say_bye(self) -> None:
-        """Tell the clients that this is the end, and which jobs are left."""
-        await self._clients.say_bye([str(id) for id in self.left])
+        """Tell the clients that this is the end, which jobs are left, and what the run taught."""
+        record = self.record()
+        lessons = advise(record) if record["seconds"] >= WORTH_A_WORD else []
+        await self._clients.say_bye([str(id) for id in self.left], lessons[:3])
 
     def _addresses(self) -> list[str]:
         if self._system.name == "local":
@@ -301,6 +312,10 @@ class Control:
                     link.send("broken", self._broken.as_data())
             case ("ask", reference, "status"):
                 link.send("answer", reference, self._status())
+            case ("ask", reference, "record"):
+                link.send("answer", reference, self.record())
+            case ("ask", reference, "starts"):
+                self._spawn(self._answer_starts(link, reference))
             case ("ask", reference, "dask", dashboard):
                 self._spawn(self._answer_dask(link, reference, dashboard=dashboard))
             case ("ask", reference, "stop", why):
@@ -331,6 +346,7 @@ class Control:
             refuse_what_cannot_run(request, self._limits)
         except JobPoolError as error:
             return error.as_data()
+        request = core_limits.choose_partition(request, self._limits)
         asked = request, max_workers
         if asked not in self._requests:
             self._requests[asked] = f"request {len(self._requests)}"
@@ -353,15 +369,34 @@ class Control:
     def _request_of(self, job: e.JobKey) -> Request:
         return self._asking.request_of(job) or self._spec.settings.request
 
+    def record(self) -> dict[str, Any]:
+        """Return what happened so far, for the report."""
+        record = self._core.record(self._loop.time())
+        about = {"name": self._directory.name, "system": self._system.name, "host": os.uname().nodename}
+        return {**about, "ended_at": time.time(), "logs": str(self._asking.log_directory), **record}
+
     def _status(self) -> dict[str, Any]:
+        snapshot = self._core.snapshot(self._loop.time()).as_data()
+        for job in snapshot["jobs"]:
+            path = self._asking.log_path(e.JobKey(*job["key"]))
+            job["log"] = None if path is None else str(path)
         return {
             "name": self._directory.name,
             "system": self._system.name,
             "host": os.uname().nodename,
             "pid": os.getpid(),
-            **self._core.snapshot(self._loop.time()).as_data(),
+            "logs": str(self._asking.log_directory),
+            **snapshot,
             "notices": [list(notice) for notice in self._notices],
         }
+
+    async def _answer_starts(self, link: Link, reference: int) -> None:
+        try:
+            link.send(
+                "answer", reference, {"starts": {str(id): at for id, at in (await self._asking.starts()).items()}}
+            )
+        except JobPoolError as error:
+            link.send("answer", reference, {"error": error.as_data()})
 
     async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:
         if self._dask is None:
@@ -370,6 +405,13 @@ class Control:
         assert self._scheduler is not None
         where = self._scheduler.dashboard() if dashboard else None
         link.send("answer", reference, {"port": port, "dashboard": where})
+
+
+def _with_partition(spec: Spec, limits: Limits) -> Spec:
+    """Put the best partition in the place of ``"auto"``."""
+    request = core_limits.choose_partition(spec.settings.request, limits)
+    same = request is spec.settings.request
+    return spec if same else replace(spec, settings=replace(spec.settings, request=request))
 
 
 def _core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, limits: Limits) -> CoreSettings:
@@ -402,5 +444,12 @@ def refuse_what_cannot_run(request: Request, limits: Limits) -> None:
     if problems := [str(problem) for problem in core_limits.check(request, limits)]:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise RequestRefused(
-            f"the batch system would refuse this request, or never start it:\n{listed}", problems=problems
+            f"the batch system would refuse this request, or never start it:\n{listed}",
+            problems=problems,
+            advice=_where_it_fits(request, limits),
         )
+
+
+def _where_it_fits(request: Request, limits: Limits) -> str | None:
+    names = [fit.partition for fit in core_limits.fitting(request, limits)]
+    return f"it fits, as it is, in partition {', '.join(names)} (fastest start first)" if names else None

@@ -50,8 +50,9 @@ def _squeue(site: Site, queue: JobQueue, asked: Asked) -> str:
     for name, _, _ in fields:
         if name not in _QUEUE_FIELDS:
             raise CommandRefused(f"Invalid job format specification: {name}")
-    everything = options.get("states") == "all"
+    everything, pending = options.get("states") == "all", options.get("states") == "PENDING"
     shown = [job for job in _chosen(queue, options) if everything or not isinstance(job.phase, Ended)]
+    shown = [job for job in shown if not pending or isinstance(job.phase, Pending)]
     rows = ["".join(_QUEUE_FIELDS[name](job) + ends for name, _, ends in fields) for job in _folded(shown)]
     head = [] if "noheader" in options else ["".join(name.upper() + ends for name, _, ends in fields)]
     return "".join(f"{row}\n" for row in [*head, *rows])
@@ -68,6 +69,7 @@ _QUEUE_FIELDS: Mapping[str, Callable[[FakeJob], str]] = {
     "UserName": lambda job: "you",
     "State": lambda job: job.word,
     "exit_code": lambda job: str(job.phase.status) if isinstance(job.phase, Ended) else "0",
+    "StartTime": lambda job: "N/A",
     "BatchHost": lambda job: job.node or "n/a",
     "TimeLimit": lambda job: _queue_time(job.order.walltime),
     "MinMemory": lambda job: f"{job.order.memory.mebibytes}M",
@@ -174,6 +176,8 @@ def _scontrol(site: Site, queue: JobQueue, asked: Asked) -> str:
             return "".join(f"{_partition_line(partition)}\n" for partition in site.partitions)
         case ["show", "license" | "licenses"]:
             return "".join(f"{_license_line(text)}\n" for text in site.licenses)
+        case ["show", "reservation" | "reservations"]:
+            return "No reservations in the system\n"
         case ["requeue", id]:
             queue.end(_one(queue, id), "CANCELLED", requeue=True)
             return ""
@@ -190,6 +194,7 @@ def _one(queue: JobQueue, id: str) -> FakeJob:
 
 def _config(site: Site) -> str:
     values = {
+        "AccountingStorageEnforce": "none",
         "AccountingStorageType": "accounting_storage/slurmdbd" if site.accounting else "accounting_storage/none",
         "ClusterName": "fake",
         "EnforcePartLimits": "NO",
@@ -238,7 +243,17 @@ def _sinfo(site: Site, queue: JobQueue, asked: Asked) -> str:
     return "".join(f"{row}\n" for row in [*head, *rows])
 
 
+def _sacctmgr(site: Site, queue: JobQueue, asked: Asked) -> str | Answer:
+    # It knows accounting, but neither accounts nor QoS: nothing of them is enforced.
+    return (
+        ""
+        if site.accounting
+        else Answer(stderr="You are not running a supported accounting_storage plugin\n", returncode=1)
+    )
+
+
 def _filled(form: str, partition: Partition, node: NodeShape) -> str:
+    cpus = node.count * node.cores * node.threads_per_core
     values = {
         "R": partition.name,
         "D": str(node.count),
@@ -248,6 +263,7 @@ def _filled(form: str, partition: Partition, node: NodeShape) -> str:
         "m": str(node.memory.mebibytes),
         "G": f"gpu:a100:{node.gpus}" if node.gpus else "(null)",
         "f": ",".join(node.features) or "(null)",
+        "C": f"0/{cpus}/0/{cpus}",
     }
     return re.sub(r"%([A-Za-z])", lambda match: values.get(match[1], ""), form)
 
@@ -289,7 +305,9 @@ _COMMANDS: Mapping[str, Callable[[Site, JobQueue, Asked], str | Answer]] = {
     "scancel": _scancel,
     "scontrol": _scontrol,
     "sinfo": _sinfo,
+    "sacctmgr": _sacctmgr,
+    "id": lambda site, queue, asked: f"uid=1001({asked.arguments[-1]}) gid=1001(users) groups=1001(users)\n",
 }
 
-PROGRAMS = tuple(_COMMANDS)
-"""The commands that are there."""
+PROGRAMS = tuple(program for program in _COMMANDS if program != "id")
+"""The commands that are there. A machine has its own ``id``."""

@@ -32,6 +32,9 @@ from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, 
 __all__ = ["BrokenPromise", "FakeClock", "Faults", "SimulatedAgent", "SimulatedJob", "Simulation"]
 
 
+NODES = ("n0", "n1", "n2", "n3")
+
+
 class BrokenPromise(AssertionError):
     """The core did what it must never do."""
 
@@ -282,10 +285,11 @@ class Simulation(Workplace):
         def start() -> None:
             if job.run != run or job.state is not JobState.PENDING:
                 return
-            job.state, job.reason, job.node = JobState.RUNNING, "", f"n{job.key.element % 4}"
+            nodes = [node for node in NODES if node not in job.request.exclude]
+            job.state, job.reason, job.node = JobState.RUNNING, "", nodes[job.key.element % len(nodes)]
             if job.request.walltime is not None:
                 job.ends = self.clock.now + job.request.walltime
-            if self.faults.script_fails:
+            if self.faults.script_fails or job.node == self.faults.bad_node:
                 self.later(0.2, lambda: self.end(job, EndingKind.FAILED, "FAILED NonZeroExitCode 1:0", run=run))
             elif not self.faults.never_connect:
                 self.later(self.join_delay, join)

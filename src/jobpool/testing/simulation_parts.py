@@ -48,6 +48,8 @@ class Faults:
     """The queue does not show ended jobs."""
     script_fails: bool = False
     """Job scripts end with code 1 before the agent connects."""
+    bad_node: str = ""
+    """Job scripts end with code 1 on this node."""
     never_connect: bool = False
     """Agents never connect, and the scripts run on."""
     twice: float = 0.0

@@ -15,10 +15,17 @@ from collections.abc import Sequence
 import click
 
 from jobpool.errors import ConfigError, InitializerFailed, JobLost, JobPoolError, PoolBroken, RequestRefused
+from jobpool.ui.cli_check import check
 from jobpool.ui.cli_config import config
 from jobpool.ui.cli_demo import demo
+from jobpool.ui.cli_doctor import doctor
+from jobpool.ui.cli_explain import explain
 from jobpool.ui.cli_lab import lab
-from jobpool.ui.cli_pools import list_pools, status, stop
+from jobpool.ui.cli_logs import logs
+from jobpool.ui.cli_measure import measure
+from jobpool.ui.cli_pools import list_pools, stop
+from jobpool.ui.cli_report import report
+from jobpool.ui.cli_status import status
 
 __all__ = ["ExitCode", "exit_code", "jobpool", "main"]
 
@@ -64,7 +71,7 @@ def jobpool() -> None:
     """
 
 
-for command in (config, demo, lab, list_pools, status, stop):
+for command in (check, config, demo, doctor, explain, lab, list_pools, logs, measure, report, status, stop):
     jobpool.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""``jobpool list | status | stop``: the pools of this user."""
+"""``jobpool list | stop``: the pools of this user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from jobpool.home import PoolDirectory
 
-__all__ = ["list_pools", "status", "stop"]
+__all__ = ["list_pools", "stop"]
 
 STOP_PATIENCE = 60.0
 """Seconds to wait for a server to end its jobs and itself, before it is ended and its jobs are cancelled from here."""
@@ -50,42 +50,6 @@ def _row(directory: PoolDirectory) -> dict[str, Any]:
 @click.command()
 @click.argument("name")
 @_as_json
-def status(name: str, as_json: bool) -> None:
-    """Show the jobs and calls of the pool NAME."""
-    from jobpool.home import PoolDirectory
-    from jobpool.ui.view import show_json
-
-    answer = asyncio.run(_ask(PoolDirectory.open(name), "status"))
-    if as_json:
-        show_json(answer)
-    else:
-        _show(answer)
-
-
-def _show(answer: dict[str, Any]) -> None:
-    from jobpool.batch.reasons import explain_reason
-    from jobpool.ui.view import show_table
-    from jobpool.units import Duration
-
-    calls = answer["calls"]
-    counts = ", ".join(f"{calls[state]} {state}" for state in ("waiting", "running", "done", "failed"))
-    click.echo(f"{answer['name']} on {answer['system']} ({answer['phase']}); calls: {counts}")
-    rows = []
-    for job in answer["jobs"]:
-        reason = job["reason"]
-        if job["state"] == "pending" and reason:
-            reason = f"{reason}: {explain_reason(reason)}"
-        workers = f"{job['busy']} of {job['workers']} busy" if job["workers"] else ""
-        rows.append((job["id"] or "", job["state"], job["node"] or "", workers, str(Duration(int(job["age"]))), reason))
-    if rows:
-        show_table(("job", "state", "node", "workers", "for", "reason"), rows)
-    for text, warning in answer["notices"]:
-        click.echo(f"{'warning: ' if warning else ''}{text}")
-
-
-@click.command()
-@click.argument("name")
-@_as_json
 def stop(name: str, as_json: bool) -> None:
     """End the pool NAME: its calls, its jobs, its server. Works on a pool whose server is dead, too."""
     from jobpool.errors import JobPoolError
@@ -104,36 +68,10 @@ def stop(name: str, as_json: bool) -> None:
         show_note(f"the pool {name} has ended; nothing of it is in the queue")
 
 
-async def _ask(directory: PoolDirectory, *question: Any) -> Any:
-    from jobpool import tls
-    from jobpool.errors import PoolBroken
-    from jobpool.link import Link, LinkClosed, dial
-
-    connection = directory.connection()
-    try:
-        if connection is None or not directory.alive():
-            raise FileNotFoundError
-        context = tls.client_context(directory.path)
-    except FileNotFoundError:  # no keys: it ended just now
-        left = bool(directory.lines("submissions"))
-        raise PoolBroken(
-            f"the pool {directory.name!r} is not running",
-            log=str(directory.server_log),
-            advice=f"jobs of it may be left; remove them with: jobpool stop {directory.name}" if left else None,
-        ) from None
-    addresses = ["127.0.0.1", *connection["addresses"]]
-    _, link = await dial(addresses, connection["port"], context, lambda: Link(lambda link, message: None))
-    try:
-        return await link.ask(*question)
-    except LinkClosed as error:
-        raise PoolBroken(f"the pool {directory.name!r} ended just now") from error
-    finally:
-        link.close()
-
-
 async def _stop(directory: PoolDirectory) -> list[str]:
     from jobpool.errors import JobPoolError
     from jobpool.server.reap import end_server, reap
+    from jobpool.ui.cli_asking import ask
 
     loop = asyncio.get_running_loop()
     end = loop.time() + STOP_PATIENCE
@@ -142,7 +80,7 @@ async def _stop(directory: PoolDirectory) -> list[str]:
         if not asked and directory.connection() is not None:  # else it is being started
             asked = True
             try:
-                await _ask(directory, "stop", "jobpool stop")
+                await ask(directory, "stop", "jobpool stop")
             except JobPoolError:
                 end_server(directory)
         await asyncio.sleep(0.1)

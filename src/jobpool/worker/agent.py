@@ -42,6 +42,7 @@ from jobpool.model import PLAIN, Call, Terms
 from jobpool.units import Duration
 from jobpool.versions import versions
 from jobpool.worker import binding
+from jobpool.worker.cgroup import memory_limit
 from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
 from jobpool.worker.crew import (
     CannotStart,
@@ -104,7 +105,8 @@ class Agent:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._job = JobKey(arguments.submission, arguments.index)
-        self._node = os.uname().nodename
+        # The batch system's own name: what its commands take, and what it says of the job.
+        self._node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
         self._scratch: Path | None = None
         self._settings: dict[str, Any] = {}
         self._host = ""
@@ -166,7 +168,7 @@ class Agent:
     async def _serve(self) -> None:
         """Start the workers and tell the server that calls may come."""
         try:
-            settings, note = self._worker_settings()
+            settings, notes = self._worker_settings()
             crew = self._crew = Crew(settings, self._report)
             await crew.start()
         except OSError as error:
@@ -177,20 +179,20 @@ class Agent:
         self._say("hello", {"workers": settings.size, "left": left})
         if left is not None:
             asyncio.get_running_loop().call_later(left - notice(left), self._take_leave)
-        if note:
+        for note in notes:
             self._say("warning", note)
         if self._settings["dask_port"] is not None:
             self._join_dask(self._settings["dask_port"])
 
-    def _worker_settings(self) -> tuple[WorkerSettings, str]:
-        """Return what the workers are like, and a sentence where something could not be had."""
+    def _worker_settings(self) -> tuple[WorkerSettings, list[str]]:
+        """Return what the workers are like, and a sentence for each thing that could not be had."""
         asked, size = self._settings, self._settings["workers"]
         shares = binding.share_out(
             size=size, cores=asked["cores"], threads_per_core=asked["threads_per_core"], bind=asked["bind"]
         )
         logs = Path(asked["log_directory"]) / f"{self._job.submission}-{self._job.element}"
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        environment = binding.thread_environment(asked["cores"] * asked["threads_per_core"])
+        environment = binding.thread_environment(asked["cores"] * asked["threads_per_core"], asked["environment"])
         os.environ.update(environment)  # for tasks of pool.client, which run in this process
         settings = WorkerSettings(
             size=size,
@@ -206,7 +208,8 @@ class Agent:
             max_memory_growth=asked["max_memory_growth"],
             umask=asked["umask"],
         )
-        return settings, shares.note
+        memory = None if asked["memory"] is None else asked["memory"] * size
+        return settings, [note for note in (shares.note, binding.too_little_memory(memory, memory_limit())) if note]
 
     async def _close(self) -> None:
         if self._dask is not None:
@@ -379,7 +382,8 @@ def _call(id: int, function: str, payload: bytes, skip: int = 0, rows: int = 0, 
 def _plain(outcome: Outcome) -> tuple[Any, ...]:
     usage = outcome.usage
     plain = None if usage is None else (usage.wall, usage.cpu, int(usage.peak_memory), usage.threads)
-    return outcome.call, outcome.ok, outcome.payload, plain, outcome.log, outcome.rows
+    fields = outcome.call, outcome.ok, outcome.payload, plain, outcome.log, outcome.rows
+    return (*fields, outcome.failures, outcome.words) if outcome.failures else fields
 
 
 def _delete(scratch: Path | None) -> None:

@@ -13,8 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobpool.model import Bind
+from jobpool.units import Memory
 
-__all__ = ["Shares", "partition", "scrub", "share_devices", "share_out", "thread_environment", "thread_siblings"]
+__all__ = [
+    "Shares",
+    "partition",
+    "scrub",
+    "share_devices",
+    "share_out",
+    "thread_environment",
+    "thread_siblings",
+    "too_little_memory",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,16 @@ def _parse_list(text: str) -> tuple[int, ...]:
     return tuple(cpus)
 
 
+def too_little_memory(asked: int | None, limit: int | None) -> str:
+    """Say so when the workers of a job may hold more together than the job may; in bytes. Empty: all is well."""
+    if asked is None or limit is None or limit >= asked:
+        return ""
+    return (
+        f"the workers may hold {Memory(asked)} together, and the job no more than {Memory(limit)}: calls may be killed "
+        "before they reach their own limit (look at job_extra and job_skip)"
+    )
+
+
 THREAD_VARIABLES = {
     "OMP_NUM_THREADS": "OpenMP (its specification, 6.2): GCC's and LLVM's runtimes, PyTorch, scikit-learn, FAISS",
     "OPENBLAS_NUM_THREADS": "OpenBLAS: numpy and scipy from PyPI",
@@ -102,13 +122,20 @@ THREAD_VARIABLES = {
     "RAYON_NUM_THREADS": "Rayon: Rust libraries, such as Hugging Face's tokenizers",
     "POLARS_MAX_THREADS": "Polars",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "ITK, SimpleITK",
+    "PYTHON_CPU_COUNT": "Python from 3.13 on: os.cpu_count(), and so the size of a pool in a call",
+    "LOKY_MAX_CPU_COUNT": "loky: what joblib's n_jobs=-1 means in a call",
 }
 """Variables by which libraries are told how many threads to use, each documented by its library."""
 
 
-def thread_environment(threads: int) -> dict[str, str]:
-    """Return the variables that make libraries start ``threads`` threads and not one for each CPU of the machine."""
-    return dict.fromkeys(THREAD_VARIABLES, str(threads))
+def thread_environment(threads: int, given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that make libraries start ``threads`` threads and not one for each CPU of the machine.
+
+    ``given`` are variables that the user set for the jobs (``environment=``), and who knows better; not what the jobs
+    happen to inherit, such as an ``OMP_NUM_THREADS=1`` of a login shell.
+    """
+    own = {name: value for name, value in (given or {}).items() if name in THREAD_VARIABLES}
+    return {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **own}
 
 
 _STEP_VARIABLES = re.compile(

@@ -48,7 +48,7 @@ def lost_a_process(place: Place, settings: WorkerSettings) -> Death:
         out_of_memory=True,
         child=True,
         innocent=_paid_for_others(place.peak, settings),
-        peak_memory=place.peak,
+        peak_memory=0,  # it was larger than whatever was seen before
         tail=place.tail(),
     )
 

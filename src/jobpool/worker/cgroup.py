@@ -13,7 +13,10 @@ from pathlib import Path
 
 from jobpool.worker.linux import read
 
-__all__ = ["OomCounter", "find_counter"]
+__all__ = ["OomCounter", "find_counter", "memory_limit"]
+
+_NO_LIMIT = 2**60
+"""Bytes from which a limit of a cgroup (v1) means that there is none."""
 
 _KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
 
@@ -59,6 +62,23 @@ def find_counter(cgroups: str | None = None, mounts: str | None = None) -> Path 
     if "memory" in paths:
         return _below(mounts, "cgroup", "memory", paths["memory"], "memory.oom_control")
     return _below(mounts, "cgroup2", "", paths[""], "memory.events") if "" in paths else None
+
+
+def memory_limit(counter: Path | None = None) -> int | None:
+    """Return the smallest limit, in bytes, of this process's memory cgroup and those above it. None: there is none."""
+    counter = counter or find_counter()
+    if counter is None:
+        return None
+    name = "memory.max" if counter.name == "memory.events" else "memory.limit_in_bytes"
+    found = []
+    for folder in counter.parents:
+        try:
+            text = (folder / name).read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit() and int(text) < _NO_LIMIT:
+            found.append(int(text))
+    return min(found, default=None)
 
 
 def _below(mounts: str, kind: str, option: str, path: str, file: str) -> Path | None:

@@ -3,10 +3,10 @@
 It gets frames from its agent: ``("define", key, pickle)``, ``("run", ((id, key, arguments, skip, rows), ...))`` and
 ``("retract", ((first id, end), ...))``; and sends ``("ready",)`` or ``("failed", words, pickled exception)`` after the
 initializer, ``("done", id, rows, ok, payload, wall, cpu, peak, threads, log, end of log)`` after each call, or after
-some rows, ``("skipped", (id, ...))`` for calls that were retracted before they started, and ``("grown", function,
-bytes, calls)`` when it holds too much memory to run another one; what is said of checkpoints stands in ``offers``. End
-of file means: no more calls, exit. Before it begins a call it says so on the page that it shares with the agent, and
-looks for mail there.
+some rows, where calls raised also how many and the first exception in words, ``("skipped", (id, ...))`` for calls that
+were retracted before they started, and ``("grown", function, bytes, calls)`` when it holds too much memory to run
+another one; what is said of checkpoints stands in ``offers``. End of file means: no more calls, exit. Before it begins
+a call it says so on the page that it shares with the agent, and looks for mail there.
 
 A call may do what a script may. What it changes in the process and would harm the next call is put back: working
 directory, umask, signal handlers and mask, alarms, ``sys.stdout`` and ``sys.stderr``. Environment variables, imported
@@ -175,18 +175,21 @@ class _Worker:
             function = self._function(key)
             args, kwargs = pickling.loads_arguments(payload)
             answer = True, pickling.dumps_result(self._offers.run(id, function, args, kwargs, row=False))
+            blame: tuple[int, str] | tuple[()] = ()
         except BaseException as error:  # noqa: BLE001 - as in ProcessPoolExecutor, SystemExit is a call's exception too
             # The first entry of the traceback is this function; it says nothing to the user.
             answer = False, pickling.dumps_exception(error.with_traceback(_without_first(error)))
+            blame = 1, pickling.describe(error)
         usage = self._meter.stop()
         self._peak, self._served = usage[2], self._served + 1
         _flush()
         log, log_end = self._output(log_start)
         self._state.restore()
         try:
-            self._send("done", id, 0, *answer, *usage, log, log_end)
+            self._send("done", id, 0, *answer, *usage, log, log_end, *blame)
         except wire.WireError as error:
-            self._send("done", id, 0, False, pickling.dumps_exception(NotPicklable(str(error))), *usage, log, log_end)
+            answer = False, pickling.dumps_exception(NotPicklable(str(error)))
+            self._send("done", id, 0, *answer, *usage, log, log_end, 1, str(error))
 
     def _run_rows(self, item: _Item) -> None:
         """Run rows one by one, at half a microsecond for each, until they are done or there is mail."""
@@ -251,7 +254,7 @@ class _Worker:
         self._state.restore()
         id = item.id
         item.id, item.skip, item.rows = id + count, item.skip + count, item.rows - count
-        self._send("done", id, count, True, results.take(), *usage, b"", os.fstat(self._log).st_size)
+        self._send("done", id, count, True, results.take(), *usage, b"", os.fstat(self._log).st_size, *results.blame())
 
     def _function(self, key: str) -> Callable[..., Any]:
         function = self._functions[key]

@@ -353,17 +353,18 @@ class Crew:
     def _done(
         self, place: Place, id: int, rows: int, ok: bool, payload: bytes,
         wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
+        failures: int = 0, words: str = "",
     ) -> None:  # fmt: skip
-        if not ok and place.told and self._kills.had_child(place):
-            death = causes.lost_a_process(place, self._settings)
-            place.finish(id, rows, self._loop.time(), log_end)
-            self._reporter.other(Died(id, death))
-            return
+        child = not ok and place.told and self._kills.had_child(place)
+        death = causes.lost_a_process(place, self._settings) if child else None
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, rows, self._loop.time(), log_end)
         # Not the last but one: who waits for this result to submit the next call shall do so before the worker is free.
         more = len(place.calls) > 1 or len(self._queue) > self._settings.size
-        self._reporter.done(Outcome(id, ok, payload, usage, log, rows), more=more)
+        if death is not None:
+            self._reporter.other(Died(id, death))
+        else:
+            self._reporter.done(Outcome(id, ok, payload, usage, log, rows, failures, words), more=more)
         if place.calls:
             self._watch_over(place)
 
@@ -405,7 +406,8 @@ class Crew:
         place.close()
         if place.state is State.LEAVING:
             return
-        if not place.killed:
+        # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
+        if not (place.killed or place.was_stopped_for_another):
             self._blame(place, how)
         self._settle(place)
         if not self._stopping:
@@ -414,7 +416,6 @@ class Crew:
 
     def _settle(self, place: Place) -> None:
         """Report what becomes of the calls of a worker that runs none any more; they are queued again."""
-        # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
         unwanted = place.killed | place.retracted
         returned = [call.id for call in place.calls if call.id in unwanted or self._stopping]
         self._reporter.returned(*returned)
@@ -423,13 +424,10 @@ class Crew:
         place.calls.clear()
 
     def _blame(self, place: Place, how: Exit) -> None:
-        over = place.over
-        if over is not None and (not place.calls or place.calls[0].id != over.call):
-            return  # killed for a call that ended just before: whatever runs now is not to blame
         culprit = place.calls.popleft() if place.calls else None
         if culprit is None and self._stopping:
             return
-        if over is None:
+        if place.over is None:
             killed = how.signal == signal.SIGKILL and self._kills.was_worker()
             death = causes.died(place, how, self._settings, killed=killed)
         else:

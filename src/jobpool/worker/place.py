@@ -157,6 +157,11 @@ class Place:
             seen.growth = (memory - seen.memory) / max(now - seen.at, 0.001)
         seen.at, seen.memory, seen.tree = now, memory, tree
 
+    @property
+    def was_stopped_for_another(self) -> bool:
+        """Whether it is killed for a call that ended just before: what runs now is not to blame."""
+        return self.over is not None and (not self.calls or self.calls[0].id != self.over.call)
+
     def stop_for(self, limit: int | None) -> None:
         """Take note that it is killed for memory, in the call that runs now."""
         self.over = Over(self.calls[0].id, limit, self.page.words[IDLE] - self.page.words[BASE])

@@ -1,0 +1,48 @@
+"""What SLURM writes into a job's log about its end, and its states do not say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from jobpool.model import Ending, EndingKind
+from jobpool.units import Memory
+
+__all__ = ["read_log"]
+
+# slurmstepd at the end of a step ("oom-kill event(s) in step 7.batch" before 20.11): whoever was killed, and whenever.
+_KILLED = re.compile(r"Detected \d+ oom[-_]kill events?(?:\(s\))? in .*")
+# The polled limit (JobAcctGatherParams=OverMemoryKill), whose job is FAILED or CANCELLED.
+_EXCEEDED = re.compile(r"exceeded (?:job )?memory limit(?: \((\d+) > (\d+)\))?, being killed", re.IGNORECASE)
+
+_RUN = re.compile(r"^.* jobpool\.agent job=.* begins$", re.MULTILINE)
+"""The agent's first line. A job that was requeued writes to the log of its run before."""
+
+_SIGKILL = 9
+
+
+def read_log(ending: Ending, text: str) -> Ending:
+    """Return the ending as the end of the job's log shows it: killed for memory, whatever SLURM calls it.
+
+    A kill for memory is no proof that the job ended by it: an agent outlives its workers. So where SLURM has another
+    cause (walltime, preemption, a node, scancel) that one holds, and so does an exit code of the agent's own.
+    """
+    run = text[list(_RUN.finditer(text))[-1].end() :] if _RUN.search(text) else text
+    exceeded = _EXCEEDED.search(run)
+    if exceeded and ending.kind in (EndingKind.FAILED, EndingKind.COMPLETED, EndingKind.CANCELLED):
+        limit = str(Memory(int(exceeded[2]))) if exceeded[2] else ending.limit
+        return _out_of_memory(ending, exceeded[0], limit)
+    if (killed := _KILLED.search(run)) and _was_killed(ending):
+        return _out_of_memory(ending, killed[0], ending.limit)
+    return ending
+
+
+def _was_killed(ending: Ending) -> bool:
+    if ending.kind is EndingKind.FAILED:
+        return ending.signal == _SIGKILL or ending.exit_code == 128 + _SIGKILL
+    return ending.kind is EndingKind.COMPLETED
+
+
+def _out_of_memory(ending: Ending, words: str, limit: str | None) -> Ending:
+    words = f"{ending.words}; its log: {words.strip()}"
+    return replace(ending, kind=EndingKind.OUT_OF_MEMORY, words=words, limit=limit)

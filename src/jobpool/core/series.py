@@ -1,0 +1,100 @@
+"""How a run went over time, in as many steps as fit on a screen, however long it takes."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Recent", "Series"]
+
+STEPS = 300
+"""Steps that are kept at most. Then two become one each: a run of a week has steps of about an hour."""
+
+WINDOW = 180.0
+"""Seconds that "lately" is: long enough for calls of a minute, short enough to notice that jobs came or went."""
+
+GRAIN = 5.0
+"""Seconds that are counted together for the rate."""
+
+
+@dataclass(slots=True)
+class Step:
+    """Some seconds of a run."""
+
+    done: int = 0
+    failed: int = 0
+    looks: int = 0
+    """How often the next three were added up."""
+    busy: int = 0
+    workers: int = 0
+    waiting: int = 0
+
+    def add(self, other: Step) -> None:
+        """Take in what the next step has."""
+        self.done += other.done
+        self.failed += other.failed
+        self.looks += other.looks
+        self.busy += other.busy
+        self.workers += other.workers
+        self.waiting += other.waiting
+
+
+class Series:
+    """The steps of a run, all of one width."""
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self._steps: list[Step] = []
+        self.width = 1.0
+        """Seconds of one step."""
+
+    def at(self, time: float) -> Step:
+        """Return the step that this time belongs to."""
+        place = int((time - self._began) / self.width)
+        while place >= STEPS:
+            self._halve()
+            place = int((time - self._began) / self.width)
+        while len(self._steps) <= place:
+            self._steps.append(Step())
+        return self._steps[place]
+
+    def _halve(self) -> None:
+        for first, second in zip(self._steps[::2], self._steps[1::2], strict=False):
+            first.add(second)
+        self._steps = self._steps[::2]
+        self.width *= 2
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        return {"width": self.width, "steps": [asdict(step) for step in self._steps]}
+
+
+class Recent:
+    """How many calls ended lately."""
+
+    def __init__(self) -> None:
+        self._counts: deque[list[float]] = deque()
+        self._first: float | None = None
+
+    def add(self, count: int, time: float) -> None:
+        """Count calls that ended now."""
+        grain = time // GRAIN
+        if self._first is None:
+            self._first = time
+        if self._counts and self._counts[-1][0] == grain:
+            self._counts[-1][1] += count
+        else:
+            self._counts.append([grain, count])
+            self._drop(time)
+
+    def rate(self, time: float) -> float | None:
+        """Return the calls that ended in a second lately. None: too few seconds have passed since the first one."""
+        self._drop(time)
+        if self._first is None or time - self._first < 1.0:
+            return None
+        return sum(count for _, count in self._counts) / min(time - self._first, WINDOW)
+
+    def _drop(self, time: float) -> None:
+        while self._counts and self._counts[0][0] * GRAIN < time - WINDOW:
+            self._counts.popleft()

@@ -1,0 +1,119 @@
+"""``jobpool doctor``: asks the site, runs one short job, and has both judged."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from jobpool.batch import slurm_limits, slurm_site
+from jobpool.batch.reasons import explain_reason
+from jobpool.config import Settings
+from jobpool.core.doctor import Finding, Level, examine, examine_here, examine_site
+from jobpool.core.facts import Meeting, Side, Site
+from jobpool.errors import JobPoolError
+from jobpool.future import JobFuture
+from jobpool.server.asking import user_name
+from jobpool.server.shell import run_now
+from jobpool.units import Duration
+from jobpool.worker.facts import collect
+
+__all__ = ["doctor"]
+
+PATIENCE = Duration(300)
+"""Five minutes for the job to start; what is known without it is told anyhow."""
+
+ON_ITS_WAY = 1.0
+"""Seconds that the call's look at its clock may be older than its answer."""
+
+_ANSWERS = re.compile(r"server=(\S+) port=\d+ answers")
+
+
+def doctor(settings: Settings, *, with_job: bool = True, patience: float = PATIENCE) -> list[Finding]:
+    """Look for the known pitfalls. Does not raise for what it finds."""
+    home, project = os.path.expanduser("~"), os.getcwd()  # noqa: PTH109, PTH111 - as text: they travel
+    here, site = collect(home, project, {}), _site(settings)
+    findings = [*examine_site(site), *examine_here(here)]
+    if with_job:
+        with _marked(home, project) as marks:
+            findings += _job(settings, here, site, functools.partial(collect, home, project, marks), patience)
+    return sorted(findings, key=lambda finding: -finding.level)
+
+
+@contextlib.contextmanager
+def _marked(*folders: str) -> Iterator[Mapping[str, str]]:
+    """Put a file into each folder that can be written, for the other side to find."""
+    with contextlib.ExitStack() as files:
+        marks = {}
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                file = files.enter_context(tempfile.NamedTemporaryFile(prefix=".jobpool-doctor-", dir=folder))
+                marks[folder] = os.path.basename(file.name)  # noqa: PTH119 - as text
+        yield marks
+
+
+def _site(settings: Settings) -> Site:
+    if settings.system != "slurm":
+        return Site(system=settings.system, request=settings.request)
+    config, accounting, own_jobs = slurm_site.parse([run_now(command) for command in slurm_site.commands()])
+    return Site(
+        system=settings.system,
+        limits=slurm_limits.parse([run_now(command) for command in slurm_limits.commands(user_name())]),
+        request=settings.request,
+        config=config,
+        accounting=accounting,
+        own_jobs=own_jobs,
+    )
+
+
+def _job(settings: Settings, here: Side, site: Site, call: Callable[[], Side], patience: float) -> list[Finding]:
+    """Run one call in a job like the user's own, and compare what it sees with what is seen here."""
+    from jobpool.executor import JobPoolExecutor
+
+    keywords = settings.values() | {"max_workers": 1, "workers_per_job": 1, "min_workers": 0, "name": None}
+    keywords |= {"walltime": "5 min", "scheduler": settings.system}
+    try:
+        with JobPoolExecutor(**keywords) as pool:
+            asked = time.time()
+            future = pool.submit(call)
+            try:
+                there = future.result(patience)
+            except TimeoutError:
+                waits = _waits(pool.status()["jobs"], patience)
+                pool.terminate_workers()
+                return [waits]
+            answered = time.time()
+            log = _log(future)
+    except JobPoolError as error:
+        cure = error.details.pop("advice", "")  # which stands in a place of its own
+        return [Finding("job", Level.PROBLEM, str(error), cure)]
+    wall = future.usage.wall if future.usage else 0.0
+    meeting = Meeting(
+        waited=max(0.0, answered - asked - wall),
+        offset=there.time - answered,
+        uncertain=ON_ITS_WAY,
+        address=match[1] if (match := _ANSWERS.search(log)) else "",
+        job=f"job {future.job.id} on {future.job.node}" if future.job else "",
+    )
+    return examine(here, there, replace(site, request=pool.settings.request), meeting)
+
+
+def _waits(jobs: Sequence[Mapping[str, Any]], patience: float) -> Finding:
+    reason = next((str(job["reason"]) for job in jobs if job["reason"]), "")
+    text = f"the job did not start within {Duration(patience)}"
+    if reason:
+        text += f": {reason}. {explain_reason(reason)}"
+    return Finding("job", Level.WARNING, text, "try again with --wait, or another partition")
+
+
+def _log(future: JobFuture[Any]) -> str:
+    try:
+        return future.job.log.read_text(errors="replace") if future.job and future.job.log else ""
+    except OSError:  # it may come later, over a network file system
+        return ""

@@ -1,0 +1,142 @@
+"""``pool.measure``: a few real inputs, one at a time, in one fresh worker that has more than it should need."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from jobpool.config import Settings, local_cores
+from jobpool.core.sizing import Measured
+from jobpool.errors import ConfigError, PoolBroken, RequestRefused
+from jobpool.model import Retry
+from jobpool.profile import FailedSample, Profile
+from jobpool.units import Memory
+from jobpool.worker.probe import measured
+
+if TYPE_CHECKING:
+    from jobpool.executor import JobPoolExecutor
+
+__all__ = ["measure"]
+
+GENEROUS = ((4, 16 * 2**30), (2, 8 * 2**30), (2, 4 * 2**30), (1, 4 * 2**30))
+"""Cores and bytes of the worker: the first that the site allows. More would wait longer, and few functions need it; one
+that is killed for memory runs again with twice as much."""
+
+ENOUGH = 6
+"""Calls. With fewer samples, some run more than once: a leak shows in steps from call to call."""
+
+REPEAT_FOR = 30.0
+"""Seconds that calls may take together and still run again."""
+
+
+def measure(
+    settings: Settings,
+    function: Callable[[Any], Any],
+    samples: Iterable[Any],
+    *,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    cores: int | None = None,
+    memory: str | int | None = None,
+    walltime: Any = None,
+    repeat: bool = True,
+) -> Profile:
+    """Run ``function`` with each sample in a pool of its own, which ends with it: ``pool.measure``."""
+    inputs = list(samples)
+    if not inputs:
+        raise ConfigError("measure: there are no samples", advice="give a few real inputs, small and large ones")
+    wishes = {name: value for name, value in (("cores", cores), ("memory", memory)) if value is not None}
+    made = functools.partial(_pool, settings, initializer=initializer, initargs=initargs, walltime=walltime)
+    with _first_allowed(made, settings, wishes) as pool:
+        calls, failed, node = _run(pool, function, inputs, repeat=repeat)
+        tried = pool.settings.request
+    if not calls:
+        raise failed[0].error
+    return Profile(
+        function=getattr(function, "__qualname__", repr(function)),
+        calls=tuple(calls),
+        failed=tuple(failed),
+        node=node,
+        tried=tried,
+        now=settings.request,
+        max_workers=settings.max_workers,
+    )
+
+
+def _run(
+    pool: JobPoolExecutor, function: Callable[[Any], Any], inputs: Sequence[Any], *, repeat: bool
+) -> tuple[list[Measured], list[FailedSample], str]:
+    run = functools.partial(measured, function)
+    calls: list[Measured] = []
+    failed: dict[int, FailedSample] = {}
+    node = ""
+    for number in itertools.count():
+        sample = number % len(inputs)
+        if number >= len(inputs) and not (repeat and len(calls) < ENOUGH and _little_time(calls)):
+            break
+        if sample in failed:
+            continue
+        future = pool.submit(run, inputs[sample])
+        try:
+            result = future.result()
+        except PoolBroken:
+            raise
+        except Exception as error:  # noqa: BLE001 - the function's own: the other samples still tell something
+            failed[sample] = FailedSample(sample, error)
+            continue
+        calls.append(replace(result, sample=sample))
+        node = future.job.node if future.job else node
+    return calls, list(failed.values()), node
+
+
+def _little_time(calls: Sequence[Measured]) -> bool:
+    return bool(calls) and sum(call.wall for call in calls) * (1 + 1 / len(calls)) < REPEAT_FOR
+
+
+def _first_allowed(make: Callable[..., JobPoolExecutor], settings: Settings, wishes: dict[str, Any]) -> JobPoolExecutor:
+    """Make the pool with the most generous request that the site allows."""
+    attempts = list(_attempts(settings, wishes))
+    for attempt in attempts[:-1]:
+        try:
+            return make(attempt)
+        except RequestRefused:
+            continue
+    return make(attempts[-1])
+
+
+def _attempts(settings: Settings, wishes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    now = settings.request
+    if settings.system == "local":  # there memory need not be asked for
+        yield {"cores": max(now.cores, min(GENEROUS[0][0], local_cores())), "memory": None, **wishes}
+        return
+    for cores, memory in GENEROUS:
+        yield {"cores": max(cores, now.cores), "memory": Memory(max(memory, now.memory or 0)), **wishes}
+    yield {"cores": now.cores, "memory": now.memory, **wishes}
+
+
+def _pool(
+    settings: Settings,
+    request: dict[str, Any],
+    *,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    walltime: Any,
+) -> JobPoolExecutor:
+    from jobpool.executor import JobPoolExecutor
+
+    keywords = settings.values()
+    if keywords["walltime"] is not None:
+        keywords["walltime"] = str(keywords["walltime"])
+    if walltime is not None:
+        keywords["walltime"] = walltime
+    alone: dict[str, Any] = {"max_workers": 1, "workers_per_job": 1, "min_workers": 0, "name": None}
+    alone |= {"max_tasks_per_child": None, "max_memory_growth": None}
+    return JobPoolExecutor(
+        **{**keywords, **alone, **request, "scheduler": settings.system},
+        initializer=initializer,
+        initargs=initargs,
+        retry=Retry(crashed=0, memory_growth=2),
+    )

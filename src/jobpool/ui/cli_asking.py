@@ -1,0 +1,44 @@
+"""How the command line asks the server of a pool."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobpool.home import PoolDirectory
+
+__all__ = ["ask", "ask_now"]
+
+
+def ask_now(directory: PoolDirectory, *question: Any) -> Any:
+    """Ask one question and return the answer. Raises ``PoolBroken`` when the pool does not run."""
+    return asyncio.run(ask(directory, *question))
+
+
+async def ask(directory: PoolDirectory, *question: Any) -> Any:
+    """Ask one question and return the answer. Raises ``PoolBroken`` when the pool does not run."""
+    from jobpool import tls
+    from jobpool.errors import PoolBroken
+    from jobpool.link import Link, LinkClosed, dial
+
+    connection = directory.connection()
+    try:
+        if connection is None or not directory.alive():
+            raise FileNotFoundError
+        context = tls.client_context(directory.path)
+    except FileNotFoundError:  # no keys: it ended just now
+        left = bool(directory.lines("submissions"))
+        raise PoolBroken(
+            f"the pool {directory.name!r} is not running",
+            log=str(directory.server_log),
+            advice=f"jobs of it may be left; remove them with: jobpool stop {directory.name}" if left else None,
+        ) from None
+    addresses = ["127.0.0.1", *connection["addresses"]]
+    _, link = await dial(addresses, connection["port"], context, lambda: Link(lambda link, message: None))
+    try:
+        return await link.ask(*question)
+    except LinkClosed as error:
+        raise PoolBroken(f"the pool {directory.name!r} ended just now") from error
+    finally:
+        link.close()

@@ -1,0 +1,62 @@
+"""``jobpool doctor``: the known pitfalls, looked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobpool.core.doctor import Finding
+
+__all__ = ["doctor"]
+
+
+@click.command()
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--no-job", is_flag=True, help="Look only at what can be seen from here.")
+@click.option("--wait", default="5 min", show_default=True, help="How long to wait for the job.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(context: click.Context, settings: tuple[str, ...], no_job: bool, wait: str, as_json: bool) -> None:
+    """Look for known pitfalls, here and in one short job, each with its evidence and cure.
+
+    KEY=VALUE stands for a keyword of JobPoolExecutor: the job is one of a pool with these. The exit code is 1 when
+    there is a problem, and 0 when there are warnings at most.
+
+    \b
+    jobpool doctor partition=long memory="8 GiB"
+    """
+    from jobpool import config
+    from jobpool.core.doctor import Level, worst
+    from jobpool.doctoring import doctor as run
+    from jobpool.errors import ConfigError
+    from jobpool.ui.view import show_json
+    from jobpool.units import Duration
+
+    try:
+        patience = Duration.parse(wait)
+    except ValueError as error:
+        raise ConfigError(f"--wait: {error}") from error
+    resolved = config.resolve(config.keywords_from_text(settings))
+    config.require(resolved.system)
+    findings = run(resolved, with_job=not no_job, patience=patience)
+    if as_json:
+        show_json([_data(finding) for finding in findings])
+    else:
+        _show(findings)
+    context.exit(1 if worst(findings) >= Level.PROBLEM else 0)
+
+
+def _data(finding: Finding) -> dict[str, str]:
+    level = finding.level.name.lower()
+    return {"subject": finding.subject, "level": level, "text": finding.text, "cure": finding.cure}
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        click.echo(f"{finding.level.name.lower():8} {finding.subject}: {finding.text}")
+        if finding.cure:
+            click.echo(f"{'':8}   what to do: {finding.cure}")

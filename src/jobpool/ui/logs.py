@@ -1,0 +1,111 @@
+"""The log files of a pool: which there are, of which job or worker each is, and what was added to them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Follower", "LogFile", "find_logs", "last_lines"]
+
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """One log file."""
+
+    path: Path
+    kind: str
+    """``job``: what its agent and the batch system said; ``worker``: what calls printed; ``server``."""
+    job: str
+    """The batch system's id, as far as the file's name tells it; empty for the server."""
+    submission: str
+    element: int
+    size: int
+    changed: float
+    """When it was written last, as ``time.time()`` tells it."""
+
+    def is_of(self, job: str) -> bool:
+        """Whether somebody who writes this means this log: an id, ``server``, or a part of the file's path."""
+        if self.kind == "server":
+            return job == "server"
+        names = {self.job, *(f"{self.submission}{mark}{self.element}" for mark in "-."), str(self.path)}
+        return job in names or job == self.path.name
+
+    def as_data(self) -> dict[str, object]:
+        """Return the same as plain values."""
+        told = {"kind": self.kind, "job": self.job, "name": self.path.name, "size": self.size}
+        return {**told, "changed": self.changed, "path": str(self.path)}
+
+
+def find_logs(directory: Path, server_log: Path | None = None) -> list[LogFile]:
+    """Return the logs in a pool's log directory, those that were written last at the end."""
+    found = [_job_log(path) for path in directory.glob("jp-*.log")]
+    jobs = {(log.submission, log.element): log.job for log in found if log is not None}
+    found += [_worker_log(path, jobs) for path in directory.glob("jp-*/*.log")]
+    if server_log is not None:
+        found.append(_log(server_log, "server", "", "", 0))
+    return sorted((log for log in found if log is not None), key=lambda log: log.changed)
+
+
+def _job_log(path: Path) -> LogFile | None:
+    match = re.fullmatch(r"(jp-.+-\d+)-(\d+(?:_(\d+))?)", path.stem)
+    if match is None:
+        return None
+    submission, id, element = match.groups()
+    return _log(path, "job", id, submission, int(element or 0))
+
+
+def _worker_log(path: Path, jobs: dict[tuple[str, int], str]) -> LogFile | None:
+    match = re.fullmatch(r"(jp-.+-\d+)-(\d+)", path.parent.name)
+    if match is None:
+        return None
+    submission, element = match[1], int(match[2])
+    return _log(path, "worker", jobs.get((submission, element), f"{submission}-{element}"), submission, element)
+
+
+def _log(path: Path, kind: str, job: str, submission: str, element: int) -> LogFile | None:
+    try:
+        status = path.stat()
+    except OSError:  # a worker's log is deleted when its job ends
+        return None
+    return LogFile(path, kind, job, submission, element, status.st_size, status.st_mtime)
+
+
+def last_lines(path: Path, count: int) -> str:
+    """Return the last lines of a file; nothing when there is none."""
+    try:
+        with path.open("rb") as file:
+            place, data = file.seek(0, os.SEEK_END), b""
+            while place > 0 and data.count(b"\n") <= count:
+                step = min(_CHUNK, place)
+                place -= step
+                file.seek(place)
+                data = file.read(step) + data
+    except OSError:
+        return ""
+    return b"".join(data.splitlines(keepends=True)[-count:] if count else []).decode(errors="replace")
+
+
+class Follower:
+    """Reads what is added to files, also to such that come later."""
+
+    def __init__(self, logs: Iterable[LogFile]) -> None:
+        """Begin at the end of these."""
+        self._places = {log.path: log.size for log in logs}
+
+    def more(self, logs: Iterable[LogFile]) -> Iterator[tuple[LogFile, str]]:
+        """Yield what was added since the last time to each of these."""
+        for log in logs:
+            place = self._places.get(log.path, 0)
+            if log.size < place:
+                place = 0  # it was written anew: a requeued job
+            if log.size > place:
+                with log.path.open("rb") as file:
+                    file.seek(place)
+                    data = file.read()
+                self._places[log.path] = place + len(data)
+                yield log, data.decode(errors="replace")

@@ -1,0 +1,205 @@
+"""Each known pitfall, as facts, is found, with its evidence and a cure; where all is well nothing is complained of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jobpool.core.doctor import Finding, Level, examine, examine_here, examine_site, worst
+from jobpool.core.facts import Folder, Meeting, Side, Site
+from jobpool.model import Limits, Partition, Request
+from jobpool.units import Duration, Memory
+
+GIB = 2**30
+
+HERE = Side(
+    node="login1",
+    user=1000,
+    python="3.11.2",
+    executable="/env/bin/python",
+    packages={"numpy": "2.0.0", "jobpool": "0.1.0"},
+    time=1e9,
+    cpus=16,
+    allowed=16,
+    cores=16,
+    threads_per_core=1,
+    memory=Memory(64 * GIB),
+    memory_limit=None,
+    limits={"NOFILE": 4096, "NPROC": None, "AS": None, "CPU": None},
+    environment={},
+    home=Folder(path="/home/me", kind="nfs4", inode=7, free=Memory(50 * GIB)),
+    project=Folder(path="/home/me/project", kind="nfs4", inode=8, free=Memory(50 * GIB)),
+    temp=Folder(path="/tmp", kind="ext4", inode=2, free=Memory(50 * GIB)),
+    installed=Folder(path="/env/lib", kind="nfs4", inode=9, free=Memory(50 * GIB)),
+    read=0.0005,
+)
+THERE = replace(
+    HERE,
+    node="n7",
+    allowed=2,
+    cores=2,
+    memory_limit=Memory(int(8.25 * GIB)),
+    environment={"OMP_NUM_THREADS": "2"},
+    home=replace(HERE.home, marked=True),
+    project=replace(HERE.project, marked=True),
+)
+REQUEST = Request(cores=2, memory=Memory(8 * GIB), walltime=Duration.parse("1 h"))
+SHORT = Partition(
+    name="short",
+    default=True,
+    max_time=Duration.parse("4 h"),
+    default_time=Duration.parse("1 h"),
+    default_memory_per_cpu=Memory(GIB),
+)
+SITE = Site(
+    system="slurm",
+    limits=Limits(partitions=(SHORT, Partition(name="long"))),
+    request=REQUEST,
+    config={"TaskPlugin": "task/affinity,task/cgroup", "ConstrainCores": "yes", "ConstrainRAMSpace": "yes"},
+    accounting="",
+    own_jobs={},
+)
+MEETING = Meeting(waited=3.0, offset=0.1, uncertain=1.0, address="10.0.0.1", job="job 7 on n7")
+
+
+def complaints(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.level is not Level.OK]
+
+
+def one(findings: list[Finding], subject: str, level: Level, *words: str) -> None:
+    [found] = complaints(findings)
+    assert (found.subject, found.level) == (subject, level)
+    for word in words:
+        assert word in found.text
+    assert found.cure or level is Level.NOTE
+
+
+def test_where_all_is_well_nothing_is_complained_of_and_all_is_named() -> None:
+    findings = [*examine(HERE, THERE, SITE, MEETING), *examine_here(HERE), *examine_site(SITE)]
+    assert complaints(findings) == []
+    assert worst(findings) is Level.OK
+    subjects = {finding.subject for finding in findings}
+    assert subjects >= {"python", "packages", "home", "project directory", "network", "clock", "temporary files"}
+    assert subjects >= {"cores", "threads", "memory", "ulimits", "imports", "accounting", "enforcement", "walltime"}
+
+
+def folder(side: Side, name: str, **changes: Any) -> Side:
+    return replace(side, **{name: replace(getattr(side, name), **changes)})
+
+
+@pytest.mark.parametrize(
+    ("there", "subject", "level", "words"),
+    [
+        (replace(THERE, python="3.12.1"), "python", Level.PROBLEM, ["3.11.2 here and 3.12.1"]),
+        (replace(THERE, executable="/usr/bin/python3"), "python", Level.NOTE, ["/usr/bin/python3"]),
+        (
+            replace(THERE, packages={"numpy": "1.26.4"}),
+            "packages",
+            Level.WARNING,
+            ["numpy 2.0.0 here, 1.26.4 there", "jobpool 0.1.0 here, missing there"],
+        ),
+        (replace(THERE, user=2000), "user", Level.PROBLEM, ["1000 here and 2000 on n7"]),
+        (folder(THERE, "home", there=False), "home", Level.PROBLEM, ["/home/me does not exist on n7"]),
+        (folder(THERE, "project", marked=False), "project directory", Level.PROBLEM, ["another folder"]),
+        # A folder that cannot be written bears no mark.
+        (folder(THERE, "project", marked=None, inode=9), "project directory", Level.PROBLEM, ["another folder"]),
+        (folder(THERE, "temp", kind="tmpfs"), "temporary files", Level.WARNING, ["in memory (tmpfs)"]),
+        (folder(THERE, "temp", kind="lustre"), "temporary files", Level.WARNING, ["behind a network (lustre)"]),
+        (folder(THERE, "temp", free=Memory(10 * 2**20)), "temporary files", Level.WARNING, ["10 MiB left"]),
+        (replace(THERE, read=0.02), "imports", Level.WARNING, ["20 ms to read on n7", "nfs4"]),
+        (replace(THERE, threads_per_core=2, allowed=4), "hyper-threads", Level.NOTE, ["2 hardware threads"]),
+        (replace(THERE, cores=1, allowed=2), "cores", Level.PROBLEM, ["2 core(s) were asked for", "1 (2 CPUs)"]),
+        (replace(THERE, cores=16, allowed=16), "cores", Level.WARNING, ["all 16 cores of n7", "nobody confines"]),
+        (replace(THERE, environment={"OMP_NUM_THREADS": "16"}), "threads", Level.WARNING, ["2 thread(s)", "is 16"]),
+        (replace(THERE, environment={}), "threads", Level.WARNING, ["not set"]),
+        (replace(THERE, memory_limit=None), "memory", Level.NOTE, ["no cgroup"]),
+        (replace(THERE, memory_limit=Memory(4 * GIB)), "memory", Level.PROBLEM, ["8.25 GiB", "4 GiB"]),
+        (replace(THERE, limits={"NOFILE": 256, "AS": 4 * GIB}), "ulimits", Level.WARNING, ["NOFILE 256, AS 4 GiB"]),
+        (
+            replace(THERE, environment={"OMP_NUM_THREADS": "2", "PMIX_RANK": "0"}),
+            "MPI",
+            Level.WARNING,
+            ["PMIX_RANK"],
+        ),
+    ],
+)
+def test_pitfalls_in_jobs(there: Side, subject: str, level: Level, words: list[str]) -> None:
+    one(examine(HERE, there, SITE, MEETING), subject, level, *words)
+
+
+def test_many_packages_that_differ_are_named_in_part() -> None:
+    here = replace(HERE, packages={f"package{number:02}": "1" for number in range(20)})
+    one(examine(here, replace(THERE, packages={}), SITE, MEETING), "packages", Level.WARNING, "and 12 more")
+
+
+@pytest.mark.parametrize(("offset", "word"), [(120.0, "120 s ahead"), (-60.0, "60 s behind")])
+def test_a_clock_that_is_off(offset: float, word: str) -> None:
+    one(examine(HERE, THERE, SITE, replace(MEETING, offset=offset)), "clock", Level.WARNING, word)
+
+
+def test_a_clock_that_may_be_right_is_not_blamed() -> None:
+    assert complaints(examine(HERE, THERE, SITE, replace(MEETING, offset=-20.0, uncertain=30.0))) == []
+
+
+def test_proxies_on_one_side() -> None:
+    here = replace(HERE, environment={"https_proxy": "set", "no_proxy": "set"})
+    one(examine(here, THERE, SITE, MEETING), "proxies", Level.NOTE, "https_proxy are set here and not in jobs")
+
+
+@pytest.mark.parametrize(
+    ("here", "subject", "level", "words"),
+    [
+        (replace(HERE, limits={"CPU": 1800}), "this host", Level.WARNING, ["after 30 min of CPU time"]),
+        (replace(HERE, limits={"AS": 4 * GIB}), "this host", Level.WARNING, ["4 GiB of address space"]),
+        (replace(HERE, memory_limit=Memory(GIB)), "this host", Level.WARNING, ["share 1 GiB of memory"]),
+        (replace(HERE, limits={"NPROC": 100}), "this host", Level.WARNING, ["100 processes"]),
+        (replace(HERE, environment={"SLURM_JOB_ID": "12"}), "environment", Level.NOTE, ["inside of job 12"]),
+        (replace(HERE, environment={"SBATCH_EXPORT": "NONE"}), "environment", Level.NOTE, ["SBATCH_EXPORT"]),
+        (replace(HERE, environment={"LD_PRELOAD": "x.so"}), "environment", Level.WARNING, ["LD_PRELOAD"]),
+        (replace(HERE, packages={"dask-jobqueue": "0.9.0"}), "dask-jobqueue", Level.NOTE, ["Ctrl-C"]),
+        (folder(HERE, "home", free=Memory(0)), "home", Level.WARNING, ["0 B left"]),
+    ],
+)
+def test_pitfalls_of_this_host(here: Side, subject: str, level: Level, words: list[str]) -> None:
+    one(examine_here(here), subject, level, *words)
+
+
+def test_a_newer_jobqueue_has_no_side_effects() -> None:
+    assert complaints(examine_here(replace(HERE, packages={"dask-jobqueue": "0.10.0"}))) == []
+
+
+@pytest.mark.parametrize(
+    ("site", "subject", "level", "words"),
+    [
+        (replace(SITE, request=replace(REQUEST, walltime=None)), "walltime", Level.WARNING, ["'short' end after 1 h"]),
+        (replace(SITE, request=replace(REQUEST, memory=None)), "default memory", Level.WARNING, ["1 GiB for each CPU"]),
+        (replace(SITE, accounting="accounting storage is disabled"), "accounting", Level.NOTE, ["is disabled"]),
+        (replace(SITE, config={"TaskPlugin": "task/none"}), "enforcement", Level.NOTE, ["cores and memory"]),
+        (
+            replace(SITE, config={**SITE.config, "ConstrainRAMSpace": "no"}),
+            "enforcement",
+            Level.NOTE,
+            ["their memory (TaskPlugin"],
+        ),
+        (replace(SITE, own_jobs={"PENDING": 3, "RUNNING": 1}), "own jobs", Level.NOTE, ["3 pending, 1 running"]),
+        (replace(SITE, limits=Limits(unknown=("nodes: no permission",))), "limits", Level.NOTE, ["no permission"]),
+    ],
+)
+def test_pitfalls_of_the_site(site: Site, subject: str, level: Level, words: list[str]) -> None:
+    one(examine_site(site), subject, level, *words)
+
+
+def test_a_partition_without_defaults_is_said_to_tell_none() -> None:
+    request = Request(partition="long,short")
+    found = {finding.subject: finding.text for finding in examine_site(replace(SITE, request=request))}
+    assert "'long' end after a time that it does not tell" in found["walltime"]
+    assert "gives what it likes" in found["default memory"]
+
+
+def test_on_this_machine_nothing_is_said_of_a_site() -> None:
+    site = Site(system="local", request=Request())
+    assert [finding.subject for finding in examine_site(site)] == ["batch system"]
+    there = replace(THERE, cores=16, allowed=16, memory_limit=None, environment={"OMP_NUM_THREADS": "1"})
+    assert complaints(examine(HERE, there, site, MEETING)) == []

@@ -1,0 +1,103 @@
+"""Memory on a real SLURM whose limits bite: a call's own limit, what the kernel kills, and what is told of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobpool import CallOutOfMemory, JobPoolExecutor, Retry
+from jobpool.testing import SlurmLab
+
+PATIENCE = 60
+ONCE = Retry(crashed=0)
+TAKE = "blocks = [bytearray(b'x') * 10**7 for _ in range(60)]"
+
+
+@pytest.fixture
+def memory_lab(slurm_lab_cgroups: SlurmLab, enter_lab: Callable[[SlurmLab], SlurmLab]) -> SlurmLab:
+    return enter_lab(slurm_lab_cgroups)
+
+
+@contextmanager
+def pool_of(workers: int, **keywords: Any) -> Iterator[JobPoolExecutor]:
+    keywords = {"scheduler": "slurm", "addresses": "127.0.0.1", "workers_per_job": workers, "retry": ONCE, **keywords}
+    with JobPoolExecutor(workers, **keywords) as pool:
+        yield pool
+
+
+def take() -> None:
+    exec(TAKE)
+    signal.pause()
+
+
+def take_in_a_pool() -> None:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        pool.map(exec, [TAKE])  # and waits for ever when its process is gone
+
+
+def take_as_the_agents() -> None:
+    """Take memory that is no process's, and make the agent the one that the kernel kills for it."""
+
+    def parent(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+    print("taking", flush=True)
+    Path(f"/proc/{parent(parent(os.getpid()))}/oom_score_adj").write_text("1000")
+    time.sleep(0.5)  # so that the call is reported as started
+    file = os.memfd_create("filler")
+    while True:
+        os.write(file, bytes(10**6))
+
+
+@pytest.mark.usefixtures("memory_lab")
+def test_a_call_at_its_own_limit_leaves_its_neighbour_in_peace(tmp_path: Path) -> None:
+    def wait_for_end(path: str) -> str:
+        while not Path(path).exists():
+            time.sleep(0.02)
+        return os.environ["SLURM_JOB_ID"]
+
+    end = tmp_path / "end"
+    with pool_of(2, memory="150 MiB") as pool:
+        neighbour, over = pool.submit(wait_for_end, str(end)), pool.submit(take)
+        error = over.exception(PATIENCE)
+        end.touch()
+        assert isinstance(error, CallOutOfMemory)
+        assert isinstance(error, MemoryError)
+        assert "was stopped because it used more than its worker's memory" in str(error)
+        assert error.limit.startswith("150 MiB for each worker")
+        assert neighbour.result(PATIENCE) == error.job
+
+
+@pytest.mark.usefixtures("memory_lab")
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (take, "the call was killed because its job was out of memory"),
+        (take_in_a_pool, "the kernel killed a process that the call had started"),
+    ],
+)
+def test_what_the_kernel_kills_is_known(call: Callable[[], None], words: str) -> None:
+    # No limit of ours: the kernel is first.
+    with pool_of(1, job_extra=["--mem=250M"]) as pool:
+        error = pool.submit(call).exception(PATIENCE)
+        assert isinstance(error, CallOutOfMemory)
+        assert words in str(error)
+        assert pool.submit(abs, -3).result(PATIENCE) == 3
+
+
+@pytest.mark.usefixtures("memory_lab")
+def test_an_agent_that_the_kernel_kills_takes_its_job_along() -> None:
+    with pool_of(1, job_extra=["--mem=250M"]) as pool:
+        error = pool.submit(take_as_the_agents).exception(PATIENCE)
+        assert isinstance(error, CallOutOfMemory)
+        assert "OUT_OF_MEMORY" in error.words
+        assert "oom-kill event" in error.tail
+        assert pool.submit(abs, -3).result(PATIENCE) == 3  # in another job

@@ -1,0 +1,84 @@
+"""``jobpool doctor``, on this machine and on a real SLURM."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jobpool.testing import SlurmLab
+
+COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", "doctor"]
+
+
+def doctor(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "JOBPOOL_ADDRESSES": "127.0.0.1", **variables}
+    return subprocess.run([*COMMAND, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def read(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    return {finding["subject"]: finding for finding in json.loads(done.stdout)}
+
+
+def test_here(tmp_path: Path) -> None:
+    done = doctor(tmp_path / "project", "scheduler=local", LD_PRELOAD="")
+    assert (done.returncode, done.stderr) == (0, "")
+    for word in ("ok       python: ", "ok       threads: libraries are told to start 1", "network: "):
+        assert word in done.stdout
+    assert "project is shared" in done.stdout
+    assert list((tmp_path / "project").iterdir()) == []
+
+
+def test_worst_first_and_each_with_what_to_do(tmp_path: Path) -> None:
+    done = doctor(tmp_path, "scheduler=local", "--no-job", PYTHONSTARTUP="/x.py")
+    assert done.returncode == 0
+    first, second, *_ = done.stdout.splitlines()
+    assert first.startswith("warning  environment: PYTHONSTARTUP")
+    assert "what to do: unset them" in second
+    assert "start:" not in done.stdout
+
+
+def test_a_wait_that_is_no_time(tmp_path: Path) -> None:
+    done = doctor(tmp_path, "scheduler=local", "--wait", "soon")
+    assert done.returncode == 2
+    assert "--wait" in done.stderr
+
+
+def test_on_a_real_slurm(enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab: SlurmLab, tmp_path: Path) -> None:
+    enter_lab(slurm_lab)
+    done = doctor(tmp_path, "scheduler=slurm", "cores=2", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = read(done)
+    assert "127.0.0.1" in found["network"]["text"]
+    assert "partition 'short' end after 1 h" in found["walltime"]["text"]
+    assert "is disabled" in found["accounting"]["text"]
+    assert found["threads"]["level"] == "ok"
+    assert found["own jobs"]["level"] == "ok"
+
+
+def test_what_real_cgroups_do_is_seen(
+    enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab_cgroups: SlurmLab, tmp_path: Path
+) -> None:
+    enter_lab(slurm_lab_cgroups)
+    found = read(doctor(tmp_path, "scheduler=slurm", "memory=300 MiB", "walltime=10 min", "--json"))
+    assert found["memory"]["text"] == "the kernel holds the job to 556 MiB, 556 MiB asked for"
+    assert found["cores"]["text"] == "1 for the job, 1 asked for"
+    assert found["enforcement"]["level"] == "ok"
+
+
+def test_a_job_that_cannot_start_is_a_finding(
+    enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab: SlurmLab, tmp_path: Path
+) -> None:
+    enter_lab(slurm_lab)
+    done = doctor(tmp_path, "scheduler=slurm", "partition=nowhere", "--json")
+    assert done.returncode == 1
+    assert "nowhere" in read(done)["job"]["text"]
+    waits = doctor(tmp_path, "scheduler=slurm", "job_extra=--begin=now+1hour", "--wait", "4 s", "--json")
+    assert waits.returncode == 0, waits.stderr
+    assert "did not start within 4 s" in read(waits)["job"]["text"]
+    assert "BeginTime" in read(waits)["job"]["text"]

@@ -1,0 +1,89 @@
+"""``jobpool logs`` on a pool that runs, and what it makes of files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from jobpool import JobPoolExecutor
+from jobpool.testing import wait_until
+from jobpool.ui.logs import Follower, find_logs, last_lines
+
+COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", "logs"]
+
+
+def logs(*arguments: str, code: int = 0) -> str:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def say(text: str, file: str) -> None:
+    print(text, flush=True)
+    while not Path(file).exists():
+        time.sleep(0.02)
+
+
+def test_what_a_call_prints_is_seen_while_it_runs_and_followed_to_the_end(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with JobPoolExecutor(max_workers=1, scheduler="local", name="mine") as pool:
+        future = pool.submit(say, "looking at clip 7", str(go))
+        assert wait_until(future.running, 60)
+        listed = json.loads(logs("mine", "--json"))
+        assert {log["kind"] for log in listed} == {"job", "worker", "server"}
+        (job,) = {log["job"] for log in listed if log["kind"] == "job"}
+        assert {log["job"] for log in listed if log["kind"] == "worker"} == {job}
+        assert future.job is not None
+        for name in (job, future.job.id):
+            assert "looking at clip 7" in logs("mine", name)
+        assert "looking at" not in logs("mine", "server")
+
+        with subprocess.Popen([*COMMAND, "mine", job, "--follow"], stdout=subprocess.PIPE, text=True) as follows:
+            assert follows.stdout is not None
+            said = iter(follows.stdout.readline, "")
+            assert any("looking at clip 7" in line for line in said)  # from here on it follows
+            second = pool.submit(print, "the second one", flush=True)
+            go.touch()
+            second.result(timeout=60)
+            assert any("the second one" in line for line in said)
+            pool.shutdown()
+            assert follows.wait(timeout=60) == 0
+    assert "no log of a job '99'" in logs("mine", "99", code=1)
+    assert "begins" in logs("mine", job, "--tail", "100")
+
+
+def test_files_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    for name in ("jp-my-pool-1-77_3.log", "jp-my-pool-2-80.log", "jp-my-pool-1-3/worker-1.log", "other.log"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x\n")
+    found = find_logs(tmp_path)
+    assert {(log.kind, log.job, log.element) for log in found} == {
+        ("job", "77_3", 3),
+        ("job", "80", 0),
+        ("worker", "77_3", 3),
+    }
+    assert [log.path.name for log in found if log.is_of("80")] == ["jp-my-pool-2-80.log"]
+
+
+def test_the_last_lines_are_read_without_the_rest(tmp_path: Path) -> None:
+    log = tmp_path / "long.log"
+    log.write_text("".join(f"line {number} {'x' * 1000}\n" for number in range(1000)) + "the end")
+    lines = last_lines(log, 200).splitlines()
+    assert (len(lines), lines[0].split()[1], lines[-1]) == (200, "801", "the end")
+    assert (last_lines(log, 0), last_lines(tmp_path / "none", 5)) == ("", "")
+
+
+def test_a_follower_reads_what_is_added_also_to_new_and_rewritten_files(tmp_path: Path) -> None:
+    first = tmp_path / "jp-a-1-1.log"
+    first.write_text("old\n")
+    follower = Follower(find_logs(tmp_path))
+    assert list(follower.more(find_logs(tmp_path))) == []
+    with first.open("a") as file:
+        file.write("new\n")
+    (tmp_path / "jp-a-2-2.log").write_text("other\n")
+    assert {text for _, text in follower.more(find_logs(tmp_path))} == {"new\n", "other\n"}
+    first.write_text("anew\n")
+    assert [text for _, text in follower.more(find_logs(tmp_path))] == ["anew\n"]
