@@ -106,17 +106,19 @@ def home() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def lab_environment(env: Mapping[str, str]) -> Iterator[tuple[SlurmLab, dict[str, str]] | None]:
+def lab_environment(
+    env: Mapping[str, str], *, accounting: bool = False
+) -> Iterator[tuple[SlurmLab, dict[str, str]] | None]:
     """Bring a practice SLURM up and yield it with the environment that leads there. None: its packages are missing."""
     # Not at the top: a part that measures an import must not find half of it loaded.
     from jobpool.testing import SlurmLab, lab_missing
     from jobpool.testing.lab_machine import missing_advice
 
-    if missing := lab_missing():
+    if missing := lab_missing(accounting=accounting):
         print(f"SKIPPED, no SLURM here; missing: {', '.join(missing)}; {missing_advice(missing)}")
         yield None
         return
-    with SlurmLab(Path(env["HOME"]) / "lab", nodes=4) as lab:
+    with SlurmLab(Path(env["HOME"]) / "lab", nodes=4, accounting=accounting) as lab:
         # The jobs are on this host: no server needs to listen to the network.
         yield lab, {**env, **lab.environment, "JOBPOOL_ADDRESSES": "127.0.0.1"}
 

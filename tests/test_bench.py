@@ -123,3 +123,10 @@ def test_the_meter_costs_little() -> None:
     # The part that costs most, for a second: enough to see a meter that looks without a pause, not to see 1 %.
     printed = bench("meter_cost.py", "--part", "1 workers, near", "--seconds", "1")
     assert json.loads(printed)["of a CPU"] < 0.05
+
+
+@pytest.mark.usefixtures("slurm_lab_accounting")
+def test_work_that_is_lost_under_kills_is_counted() -> None:
+    printed = bench("useful_work.py", "--quick", "--calls", "6", "--every", "3", "--longest", "2")
+    for part in ("jobpool", "dask-jobqueue, adapt"):
+        assert has_figures(printed, part)

@@ -69,6 +69,9 @@ CAUSES: dict[type[JobPoolError], frozenset[str]] = {
 }
 """What must have happened in a round in which calls end like this."""
 
+LATE = 40.0
+"""Seconds after which a controller that was frozen may still take a submit."""
+
 LONG = 4 * 3600.0
 """Seconds of the simulated clock in which everything has come to its end, once the cluster is well again."""
 
@@ -136,6 +139,7 @@ class Round:
     def _recover(self) -> None:
         """Make the cluster well again, and let nothing be held for its own sake."""
         world = self.world
+        world.run(LATE if world.late and not self._shut else 0.0)
         world.faults = Faults()
         world.heal()
         if not self._shut:
@@ -206,7 +210,8 @@ class Round:
         self._note("shut down", cancel_waiting, kill)
         self._shut = True
         faults, world = self.world.faults, self.world
-        self._doubtful_end |= faults.deaf or bool(world.lost_cancels or world.unseen or world.past)
+        ill = faults.deaf or bool(world.lost_cancels or world.unseen or world.past or faults.answers)
+        self._doubtful_end |= ill
         self.world.shut_down(cancel_waiting=cancel_waiting, kill=kill)
 
     # ---------------------------------------------------------------------------------- what the cluster does
@@ -216,8 +221,11 @@ class Round:
         answers = [self._choose([None, REFUSED, DOUBTFUL]) for _ in range(self._random.randint(1, 3))]
         faults.answers, faults.doubtful_exist = deque(answers), self._choose([True, False])
         self.world.command_seconds = self._choose([0.05, 0.05, 2.0, 9.0])
+        self.world.late = self._choose([0.0, 3.0, LATE])
+        self._doubtful_end |= self._shut
         kinds = [type(answer).__name__ for answer in answers]
-        self._note("trouble with submits", kinds, faults.doubtful_exist, self.world.command_seconds)
+        told = (faults.doubtful_exist, self.world.late, self.world.command_seconds)
+        self._note("trouble with submits", kinds, *told)
 
     def _refuse_for_good(self) -> None:
         if self._random.random() < 0.2:

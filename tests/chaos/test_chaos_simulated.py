@@ -7,6 +7,7 @@ happened in it: see :mod:`rounds`.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +26,7 @@ TOLD = 3
 def test_no_round_breaks_a_promise() -> None:
     seed, count = os.environ.get("CHAOS_SEED", "0"), int(os.environ.get("CHAOS_ROUNDS", ROUNDS))
     first = random.randrange(10**9) if seed == "random" else int(seed)
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         broken = [told for told in pool.map(play, range(first, first + count), chunksize=100) if told is not None]
     told = "\n\n".join(broken[:TOLD])
     assert not broken, f"{len(broken)} of {count} rounds, from {first} on, broke a promise\n\n{told}"

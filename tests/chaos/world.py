@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from jobpool.core import events as ev
+from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
 from jobpool.model import Call, EndingKind, Request, Seen, Terms
 from jobpool.testing.simulation import SimulatedAgent, SimulatedJob, Simulation
@@ -31,6 +32,8 @@ class World(Simulation):
         """Probability that a poll does not show a job."""
         self.past = False
         """Polls show what the one before the last fault showed."""
+        self.late = 0.0
+        """Seconds after which the jobs of a doubtful submit appear."""
         self.lost_cancels = 0.0
         """Probability that a cancel command does nothing."""
         self.most: Counter[Request] = Counter()
@@ -44,7 +47,7 @@ class World(Simulation):
     def heal(self) -> None:
         """Let the batch system be as it should be."""
         self.unseen = self.lost_cancels = 0.0
-        self.past, self.command_seconds = False, 0.05
+        self.past, self.late, self.command_seconds = False, 0.0, 0.05
         for job in self.jobs.values():
             job.puzzling = False
 
@@ -53,6 +56,15 @@ class World(Simulation):
         super()._submit(ids, seconds, calls)
 
     # ---------------------------------------------------------------------------------------- the batch system
+
+    def _submit_jobs(self, action: ev.SubmitJobs) -> None:
+        first = len(self.submits)
+        doubtful = bool(self.faults.answers) and isinstance(self.faults.answers[0], ev.SubmitDoubtful)
+        super()._submit_jobs(action)
+        if self.late and doubtful and not self.faults.doubtful_exist and len(self.submits) > first:
+            for element in range(action.count):
+                key = JobKey(action.submission, element)
+                self.later(self.late, lambda key=key: self._enqueue(key, action.request))  # type: ignore[misc]
 
     def _shown(self, names: tuple[str, ...]) -> tuple[Seen, ...]:
         seen = super()._shown(names)
