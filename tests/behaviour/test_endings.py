@@ -235,7 +235,8 @@ def never_serve(site: Site, **keywords: object) -> JobPoolError:
         futures = [pool.submit(square, number) for number in range(10)]
         errors = [future.exception(PATIENCE) for future in futures]
         assert all(isinstance(error, JobsFailed) for error in errors), errors
-        assert len(list(pool.log_directory.glob("*.log"))) <= 6
+        # Two rounds of four: after the first the fault may be that of the one node where all of them ran.
+        assert len(list(pool.log_directory.glob("*.log"))) <= 8
         with pytest.raises(PoolBroken):
             pool.submit(square, 1).result(PATIENCE)  # at the submit, or by the future of one that just got in
     assert time.monotonic() - begin < PATIENCE
