@@ -101,3 +101,24 @@ def test_an_agent_that_the_kernel_kills_takes_its_job_along() -> None:
         assert "OUT_OF_MEMORY" in error.words
         assert "oom-kill event" in error.tail
         assert pool.submit(abs, -3).result(PATIENCE) == 3  # in another job
+
+
+def test_a_call_that_is_killed_runs_again_with_more_memory(memory_lab: SlurmLab) -> None:
+    def take_some(size: int) -> int:
+        return len(bytearray(b"x") * size)
+
+    def asked(job: str) -> int:
+        shown = memory_lab.run("scontrol", "--oneliner", "show", "job", job).stdout
+        return next(int(word[14:-1]) for word in shown.split() if word.startswith("MinMemoryNode="))
+
+    growing = Retry(memory_growth=2, max_memory="400 MiB")
+    with pool_of(1, memory="150 MiB", retry=growing) as pool:
+        small, large, huge = (pool.submit(take_some, size * 2**20) for size in (10, 200, 1000))
+        assert (small.result(PATIENCE), large.result(PATIENCE)) == (10 * 2**20, 200 * 2**20)
+        assert small.job is not None
+        assert large.job is not None
+        assert asked(small.job.id) == 406  # MiB, with the agent's share
+        assert 556 <= asked(large.job.id) <= 656  # twice what was asked for, or what it was seen to use
+        error = huge.exception(PATIENCE)
+        assert isinstance(error, CallOutOfMemory)
+        assert error.limit.startswith("400 MiB for each worker")
