@@ -237,7 +237,8 @@ class Round:
         faults.deaf, faults.forgetful = self._choose([True, False, False]), self._choose([True, False])
         faults.accounting, faults.jitter = self._choose([True, False]), self._choose([0.0, 0.3, 4.0])
         world.past, world.unseen = self._choose([True, False, False]), self._choose([0.0, 0.0, 0.3])
-        world.lost_cancels = self._choose([0.0, 0.0, 0.7])
+        # Not with the ones above: a job that was cancelled and is not shown counts as gone.
+        world.lost_cancels = 0.0 if world.past or world.unseen else self._choose([0.0, 0.0, 0.7])
         ill = faults.deaf or bool(world.lost_cancels or world.unseen or world.past)
         self._doubtful_end |= ill and self._shut
         self._unsure |= ill

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def test_whatever_is_killed_each_call_ends_once(site: SlurmSite, ends: Counter[i
     print(f"seed {seed}, {seconds:.0f} s")
     effects = tmp_path / "effects"
     effects.mkdir()
-    with site.pool(WORKERS, workers_per_job=2) as pool:
+    with told_what_happened(site), site.pool(WORKERS, workers_per_job=2) as pool:
         pool.submit(abs, -1).result(PATIENCE)
         monkey, load = Monkey(site.lab, pool._directory.path, seed), Load(pool, effects, seed)
         try:
@@ -146,6 +147,18 @@ def test_whatever_is_killed_each_call_ends_once(site: SlurmSite, ends: Counter[i
     assert not [id for id, count in ends.items() if count > 1], "ended twice"
     assert not list(directory.glob("*.pem"))
     assert not (directory / "connection.json").exists()
+
+
+@contextmanager
+def told_what_happened(site: SlurmSite) -> Iterator[None]:
+    """Print what the queue and the server say, when something is wrong."""
+    try:
+        yield
+    except BaseException:
+        print(site.lab.run("squeue", "--array", "--states=all", "--format=%i %j %T %r %M %N", check=False).stdout)
+        for log in Path.home().glob(".jobpool/*/server.log"):
+            print(log.read_text())
+        raise
 
 
 def each_ends(load: Load) -> list[BaseException]:

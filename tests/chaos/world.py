@@ -58,10 +58,11 @@ class World(Simulation):
     # ---------------------------------------------------------------------------------------- the batch system
 
     def _submit_jobs(self, action: ev.SubmitJobs) -> None:
-        first = len(self.submits)
-        doubtful = bool(self.faults.answers) and isinstance(self.faults.answers[0], ev.SubmitDoubtful)
+        answers = self.faults.answers
+        before = tuple(answers)
         super()._submit_jobs(action)
-        if self.late and doubtful and not self.faults.doubtful_exist and len(self.submits) > first:
+        answered_in_doubt = len(answers) < len(before) and isinstance(before[0], ev.SubmitDoubtful)
+        if self.late and answered_in_doubt and not self.faults.doubtful_exist:
             for element in range(action.count):
                 key = JobKey(action.submission, element)
                 self.later(self.late, lambda key=key: self._enqueue(key, action.request))  # type: ignore[misc]
