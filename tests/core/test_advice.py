@@ -19,7 +19,7 @@ def record(*, calls: int = 100, most: float = 3.1, cpu: float = 5900.0, wall: fl
         "name": "f", "request": "", "done": calls, "failed": 0, "cpu": cpu, "wall": {"total": wall},
         "memory": {"most": most * GIB, "largest": most * GIB},
     }  # fmt: skip
-    jobs = [{"ending": request.pop("ending", "cancelled")}]
+    jobs = [{"request": "", "ending": request.pop("ending", "cancelled")}]
     return {"requests": {"": {**FITS, **request}}, "functions": [function], "jobs": jobs}
 
 
@@ -47,11 +47,12 @@ def test_idle_cores_a_long_walltime_idle_workers_and_waiting_are_told() -> None:
     assert "ask 10 min" in advise(record(walltime=36000.0, longest=100.0))[0]
     assert "busy for 10 %" in advise(record(wall=600.0, cpu=600.0))[0]
     assert "waited 10 h in the queue" in advise(record(waiting=36000.0))[0]
-    assert "ask for more" in advise(record(ending="timed out"))[0]
+    assert "ended 1 job; ask for more" in advise(record(ending="timed out"))[0]
 
 
 def test_advice_for_another_request_names_it() -> None:
     told = record(memory=8 * GIB)
     told["requests"]["request 1"] = told["requests"].pop("")
     told["functions"][0]["request"] = "request 1"
-    assert advise(told)[0].startswith("request 1: memory")
+    assert advise(told)[0].startswith("memory: asked 8 GiB")
+    assert advise(told)[0].endswith("(jobs of cores=1, memory=8 GiB, walltime=1 h)")

@@ -20,18 +20,33 @@ _GRAIN = 256 * 2**20
 def advise(record: Mapping[str, Any]) -> list[str]:
     """Return what could be asked for instead of what was asked, and why; nothing where it fits."""
     return [
-        f"{key}: {sentence}" if key else sentence
+        f"{sentence} (jobs of {_name(request)})" if key else sentence
         for key, request in record["requests"].items()
-        for sentence in _about(request, [entry for entry in record["functions"] if entry["request"] == key], record)
+        for sentence in _about(
+            request,
+            [entry for entry in record["functions"] if entry["request"] == key],
+            [job for job in record["jobs"] if job["request"] == key],
+        )
     ]
 
 
-def _about(request: Mapping[str, Any], functions: list[Any], record: Mapping[str, Any]) -> Iterator[str]:
+def _name(request: Mapping[str, Any]) -> str:
+    """Name a request that is not the pool's own by what it asks for."""
+    memory, walltime = request["memory"], request["walltime"]
+    parts = (
+        f"cores={request['cores']}",
+        f"memory={Memory(memory)}" if memory else "",
+        f"walltime={Duration(walltime)}" if walltime else "",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _about(request: Mapping[str, Any], functions: list[Any], jobs: list[Any]) -> Iterator[str]:
     calls = sum(entry["done"] + entry["failed"] for entry in functions)
     if calls >= ENOUGH:
         yield from _memory(request, functions)
         yield from _cores(request, functions)
-    yield from _time(request, record)
+    yield from _time(request, jobs)
     yield from _workers(request, functions)
 
 
@@ -71,11 +86,10 @@ def _cores(request: Mapping[str, Any], functions: list[Any]) -> Iterator[str]:
         )
 
 
-def _time(request: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[str]:
+def _time(request: Mapping[str, Any], jobs: list[Any]) -> Iterator[str]:
     asked, longest = request["walltime"], request["longest"]
-    ended = [job for job in record["jobs"] if job["ending"] == "timed out"]
-    if ended:
-        yield f"walltime: {len(ended)} jobs were ended by it; ask for more, or for shorter calls"
+    if ended := sum(job["ending"] == "timed out" for job in jobs):
+        yield f"walltime: it ended {ended} {'job' if ended == 1 else 'jobs'}; ask for more, or for shorter calls"
     elif asked and request["jobs"] and longest < asked / 4:
         minutes = max(10, math.ceil(longest * 1.5 / 600) * 10)
         if minutes * 60 < asked / 2:
