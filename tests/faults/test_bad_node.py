@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from gates import Gate, running
 from sites import PATIENCE, SlurmSite
 
 from jobpool.errors import JobsFailed
@@ -40,3 +41,25 @@ def test_where_every_node_fails_the_number_of_jobs_is_bounded(site: SlurmSite) -
         assert all(isinstance(future.exception(PATIENCE), JobsFailed) for future in futures)
         jobs = [job for job, name, _ in site._rows("--states=all") if name.startswith(f"jp-{pool.name}-")]
         assert len(jobs) <= 8
+
+
+def test_a_node_that_is_drained_finishes_its_calls_and_gets_no_more(site: SlurmSite, gate: Gate) -> None:
+    with site.pool(1, idle_timeout=0) as pool:
+        held = pool.submit(gate.hold(), "held")
+        gate.wait_for(1)
+        running(held)
+        (drained,) = (node for _, name, node in site._rows() if name.startswith(f"jp-{pool.name}-"))
+        site.lab.run("scontrol", "update", f"NodeName={drained}", "State=DRAIN", "Reason=test")
+        try:
+            gate.open()
+            assert held.result(PATIENCE) == "held"
+            assert gate.arrived() == 1
+            pool.scale(0)
+            site.wait_for_jobs(pool.name, 0)
+            pool.scale(None)
+            later = pool.submit(abs, -1)
+            assert later.result(PATIENCE) == 1
+            assert later.job is not None
+            assert later.job.node != drained
+        finally:
+            site.lab.node_up(drained)
