@@ -10,6 +10,7 @@ import os
 import random
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -19,12 +20,13 @@ from typing import Any
 
 import pytest
 from monkey import Monkey
-from sites import SlurmSite
+from sites import MARK, SlurmSite
 
 from jobpool import JobPoolExecutor
 from jobpool.client import Connection
 from jobpool.errors import CallCrashed, CallFailed, JobLost
-from jobpool.testing import SlurmLab
+from jobpool.testing import SlurmLab, wait_until
+from jobpool.testing.lab_machine import processes_of
 
 SECONDS = 60.0
 
@@ -129,7 +131,7 @@ def test_whatever_is_killed_each_call_ends_once(site: SlurmSite, ends: Counter[i
     print(f"seed {seed}, {seconds:.0f} s")
     effects = tmp_path / "effects"
     effects.mkdir()
-    with told_what_happened(site), site.pool(WORKERS, workers_per_job=2) as pool:
+    with told_what_happened(site), pool_that_leaves_nothing(site) as pool:
         pool.submit(abs, -1).result(PATIENCE)
         monkey, load = Monkey(site.lab, pool._directory.path, seed), Load(pool, effects, seed)
         try:
@@ -159,6 +161,25 @@ def told_what_happened(site: SlurmSite) -> Iterator[None]:
         for log in Path.home().glob(".jobpool/*/server.log"):
             print(log.read_text())
         raise
+
+
+@contextmanager
+def pool_that_leaves_nothing(site: SlurmSite) -> Iterator[JobPoolExecutor]:
+    """Make a pool, and see afterwards that nothing of it is left.
+
+    Not at once: a controller that was killed may bring back a job that had ended, and is told again to cancel it.
+    """
+    value = uuid.uuid4().hex
+    os.environ[MARK] = value
+    try:
+        made = site.make(WORKERS, workers_per_job=2)
+    finally:
+        del os.environ[MARK]
+    with made as pool:
+        yield pool
+    assert wait_until(lambda: not site.jobs_in_queue(pool.name), 60), f"left: {site.jobs_in_queue(pool.name)}"
+    left = [f"{MARK}={value}"]
+    assert wait_until(lambda: not processes_of(left), 60), f"left: {processes_of(left)}"
 
 
 def each_ends(load: Load) -> list[BaseException]:

@@ -22,7 +22,7 @@ from jobpool.errors import (
     PoolBroken,
     RequestRefused,
 )
-from jobpool.model import EndingKind, JobId, Limits, Request, Retry
+from jobpool.model import EndingKind, JobId, JobState, Limits, Request, Retry
 from jobpool.testing.simulation import Simulation
 from jobpool.units import Duration
 
@@ -801,6 +801,22 @@ def test_a_job_that_the_queue_forgets_and_shows_again_is_cancelled() -> None:
     sim.faults.never_connect = False
     assert sim.settle()
     finish(sim)
+
+
+def test_a_job_that_comes_back_from_its_end_is_cancelled_at_the_end_of_the_pool() -> None:
+    sim = pool(max_workers=1)
+    sim.submit(1)
+    assert sim.settle()
+    (first,) = sim.queue
+    sim.end(first, EndingKind.CANCELLED, "CANCELLED by 1001")
+    sim.submit(1)
+    assert sim.settle()
+    # A controller that was killed: it goes on from what it had written before the job ended.
+    first.ending, first.state, first.reason = None, JobState.PENDING, "BeginTime"
+    sim.shut_down()
+    assert sim.run(120, until=lambda: sim.finished is not None)
+    sim.run(1)
+    assert not sim.queue
 
 
 def test_shutdown_in_doubt_looks_the_submission_up_and_cancels_it() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from jobpool.core import events as ev
-from jobpool.core.jobs import Dropped
+from jobpool.core.jobs import Dropped, Ended, Job
 from jobpool.core.state import NOT_NEEDED, OWN, PoolState
 from jobpool.errors import PoolBroken
 from jobpool.model import JobId
 
 __all__ = ["shut_down", "wind_up"]
+
+LATELY = 600.0
+"""Seconds. A job that came back runs again after two minutes or so, finds that it was given up, and ends."""
 
 
 def shut_down(pool: PoolState, event: ev.ShutdownAsked) -> None:
@@ -53,7 +56,13 @@ def _cancel_all(pool: PoolState) -> None:
     pool.cancelled_all = pool.now
     jobs = pool.fleet.jobs.values()
     names = dict.fromkeys((*(job.key.submission for job in jobs if job.id is None), *pool.fleet.ghosts))
-    ids = tuple(job.id for job in jobs if job.id is not None)
+    ids = tuple(job.id for job in (*jobs, *_lately_ended(pool)) if job.id is not None)
     pool.cancels.clear()
     if names or ids:
         pool.out.append(ev.CancelJobs(tuple(names), ids))
+
+
+def _lately_ended(pool: PoolState) -> list[Job]:
+    """Return jobs that may have come back: a controller that was killed goes on from what it had written before."""
+    ended = pool.fleet.ended.values()
+    return [job for job in ended if isinstance(job.state, Ended) and pool.now - job.state.at < LATELY]

@@ -183,7 +183,7 @@ class Control:
             case e.Account(names):
                 self._spawn(self._asking.account(names))
             case e.CancelJobs(names, ids):
-                self._spawn(self._asking.cancel(names, ids))
+                self._spawn(self._asking.cancel(names, ids), name="cancel")
             case e.Retract(job, ids):
                 self._agents.send(job, "retract", list(ids))
             case e.TakeBack(job):
@@ -203,6 +203,7 @@ class Control:
 
     async def _finish(self) -> None:
         await self._failures_told()
+        await self._ended("cancel")  # of jobs that may have come back, which nobody waits for
         self.finished.set()
 
     async def _break(self, error: JobPoolError) -> None:
@@ -211,8 +212,11 @@ class Control:
 
     async def _failures_told(self) -> None:
         """Wait for failures that still read a log's tail: what comes next would end their futures without it."""
+        await self._ended("fail")
+
+    async def _ended(self, name: str) -> None:
         this = asyncio.current_task()
-        if pending := [task for task in self._tasks if task.get_name() == "fail" and task is not this]:
+        if pending := [task for task in self._tasks if task.get_name() == name and task is not this]:
             await asyncio.wait(pending, timeout=10)
 
     async def _fail(self, ids: tuple[int, ...], error: JobPoolError, job: e.JobKey | None) -> None:
