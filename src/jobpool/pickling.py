@@ -21,11 +21,12 @@ import site
 import sys
 import sysconfig
 import traceback
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import process
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
-from typing import Any
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, ClassVar
 
 import cloudpickle
 
@@ -231,8 +232,23 @@ _OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec_
 """Variables of a module that belong to the Python that imported it."""
 
 
+def _reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """Reduce code as cloudpickle does, but with its file: tracebacks of a call show the user's own lines by it.
+
+    Since 3.1.3 cloudpickle writes ``<dynamic-code>`` instead, so that equal functions from anywhere are equal pickles.
+    """
+    make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    name = "".join(code.co_filename)  # a string of its own, as all of cloudpickle's: shared ones are pickled otherwise
+    return make, tuple(name if isinstance(part, str) and part == _NO_FILE else part for part in arguments)
+
+
+_NO_FILE = "<dynamic-code>"
+
+
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do."""
+
+    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, functools._lru_cache_wrapper) and _travels_by_value(value.__module__):
