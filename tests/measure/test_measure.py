@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
+import math
 import mmap
 import os
 import subprocess
@@ -248,7 +250,8 @@ def test_what_is_proposed_for_the_video_analysis_is_enough_and_not_much_more(
 ) -> None:
     enter_lab(slurm_lab_cgroups)  # whose memory limits kill
     for package in ("cv2", "matplotlib", "skvideo"):
-        pytest.importorskip(package)
+        if importlib.util.find_spec(package) is None:  # not imported: other tests look for what is
+            pytest.skip(f"not installed: {package}")
     monkeypatch.syspath_prepend(EXAMPLES)
     video = importlib.import_module("video_analysis")
     on_slurm: dict[str, Any] = {"scheduler": "slurm", "addresses": ["127.0.0.1"]}
@@ -266,4 +269,5 @@ def test_what_is_proposed_for_the_video_analysis_is_enough_and_not_much_more(
     used = max(call.peak for call in calls)
     assert used < proposal.memory <= max(64 * MIB, 1.5 * used)
     busy = sum(call.cpu for call in calls) / sum(call.wall for call in calls)
-    assert proposal.cores <= max(1.0, 1.5 * busy)
+    # Cores are whole. What a machine that others use gave the calls this time may be less than they can use.
+    assert proposal.cores <= math.ceil(1.5 * max(busy, profile.cpus.most))
