@@ -139,7 +139,7 @@ def test_a_cancelled_call_never_runs_and_a_running_one_is_not_cancelled(pool: Jo
     with pytest.raises(cf.CancelledError):
         waiting[0].result()
     after = pool.submit(double, 4)
-    pool.status()  # the server answers after it has heard of the cancelled ones
+    assert wait_until(lambda: pool.status()["calls"]["waiting"] <= 1, PATIENCE)  # the news has come to the workers
     gate.open()
     assert [future.result(PATIENCE) for future in held] == [0, 1]
     assert after.result(PATIENCE) == 8

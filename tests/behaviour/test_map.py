@@ -209,6 +209,8 @@ def test_cancel_futures_cancels_the_items_that_do_not_run(site: Site, gate: Gate
         future = pool.submit(double, 1)  # behind them
         pool.shutdown(wait=False, cancel_futures=True)
         assert future.cancelled()
+        # The news is on its way to the worker; until it is there, the next row could begin.
+        assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)
         gate.open()
         with pytest.raises(CancelledError):
             list(results)
