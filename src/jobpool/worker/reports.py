@@ -88,7 +88,7 @@ class Remark:
 Report = Started | Done | Returned | Cut | Died | Checkpointed | NoCheckpoint | Remark | InitializerError | CannotStart
 
 
-HOLD = 0.050
+HOLD = 0.080
 """Seconds that a result may wait for others while there is work for its worker: a message costs 0.3 ms of CPU on its
 way. No worker waits meanwhile, and nobody sees that a result comes this much later."""
 
