@@ -653,7 +653,7 @@ def test_an_agent_that_drains_gets_no_more_calls() -> None:
     assert stopped.job not in {action.job for action in actions(sim, ev.SendBundle)}
 
 
-def test_the_batch_system_is_asked_at_once_when_an_agent_left_also_after_a_poll_under_way() -> None:
+def test_the_batch_system_is_asked_when_an_agent_left_also_after_a_poll_under_way() -> None:
     sim = pool(max_workers=1)
     sim.submit(1, seconds=1000.0)
     serving(sim, 1)
@@ -665,7 +665,9 @@ def test_the_batch_system_is_asked_at_once_when_an_agent_left_also_after_a_poll_
     sim.cut_off(agent, ends_after=None)
     sim.run(0.1)
     assert len(actions(sim, ev.Poll)) == polls + 1  # one at a time
-    sim.run(0.5)
+    sim.run(1.4)
+    assert len(actions(sim, ev.Poll)) == polls + 1  # and not twice in two seconds
+    sim.run(0.6)
     assert len(actions(sim, ev.Poll)) == polls + 2
     assert sim.jobs[key].ending is None
 

@@ -90,7 +90,7 @@ def polled(pool: PoolState, event: ev.Polled) -> None:
         elif doubt.misses >= pool.settings.lookups:
             _not_found(pool, submission, doubt.words)
     pool.cancels.update(dict.fromkeys(pool.fleet.strays(event)))
-    pool.inquiry.rest(pool.now, pressing=pool.fleet.pressing)
+    pool.inquiry.rest(pool.now, pressing=pool.fleet.pressing, starting=pool.fleet.starting)
     if pool.accounting and (names := pool.fleet.unexplained()):
         pool.out.append(ev.Account(names))
 

@@ -158,6 +158,11 @@ class Fleet:
             job.absent or isinstance(job.state, Silent) for job in self.jobs.values()
         )
 
+    @property
+    def starting(self) -> bool:
+        """Whether a script runs whose agent is awaited."""
+        return any(isinstance(job.state, Starting) for job in self.jobs.values())
+
     def read_poll(self, polled: Polled, asked: float) -> Iterator[tuple[JobKey, Observation]]:
         """Say what an answer tells of each job that it was asked for."""
         shown = {JobKey(seen.name, seen.index): seen for seen in polled.seen}

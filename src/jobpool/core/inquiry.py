@@ -13,6 +13,9 @@ _COMPLAIN_AFTER = 3
 _SLOWEST_AT_END = 5.0
 """Seconds between two polls at most while somebody waits for the shutdown."""
 
+_SLOWEST_AT_START = 10.0
+"""Seconds between two polls at most while an agent is awaited: its script may fail late, and then nothing serves."""
+
 
 class Inquiry:
     """The state of the poll."""
@@ -21,6 +24,7 @@ class Inquiry:
         self._settings = settings
         self._cadence = Cadence(now, settings.poll_fast)
         self._asked: float | None = None
+        self._last = float("-inf")
         self._news = False
         self._again = False
         self._unanswered = 0
@@ -41,12 +45,14 @@ class Inquiry:
         """Note a change: the next answer will be worth having."""
         self._news = True
         fast = self._fast
-        self._cadence = Cadence(now, fast) if at_once else self._cadence.hurry(now, fast)
+        # At once, but for one thing: when many agents leave one after the other, each would bring a question.
+        soonest = max(now, self._last + fast)
+        self._cadence = Cadence(soonest, fast) if at_once else self._cadence.hurry(now, fast)
         self._again |= at_once and self.under_way  # the answer under way will not tell of it
 
     def ask(self, now: float) -> None:
         """Note that the question goes out."""
-        self._asked, self._news = now, False
+        self._asked, self._last, self._news = now, now, False
 
     def answered(self) -> float:
         """Note that an answer came. Returns when it was asked for: what happened since then is newer."""
@@ -54,14 +60,19 @@ class Inquiry:
         self._unanswered = 0
         return float("-inf") if asked is None else asked
 
-    def rest(self, now: float, *, pressing: bool) -> None:
-        """Set the time of the next question, after an answer was read."""
+    def rest(self, now: float, *, pressing: bool, starting: bool) -> None:
+        """Set the time of the next question, after an answer was read.
+
+        ``pressing``: something is open that only the batch system can answer. ``starting``: so it is when a script
+        fails before its agent is there.
+        """
         if self._again:
-            self._cadence = Cadence(now, self._fast)
+            self._cadence = Cadence(max(now, self._last + self._fast), self._fast)
         elif pressing or self._news:
             self._cadence = Cadence(now + self._fast, self._fast)
         else:
-            self._cadence = self._cadence.quiet(now, self._slow, self._settings)
+            slowest = min(self._slow, _SLOWEST_AT_START) if starting else self._slow
+            self._cadence = self._cadence.quiet(now, slowest, self._settings)
         self._again = False
 
     def failed(self, now: float) -> bool:
