@@ -13,6 +13,7 @@ from jobpool.units import Duration, Memory
 __all__ = [
     "AGENT_MEMORY",
     "PLAIN",
+    "UNREACHABLE",
     "Account",
     "Accounting",
     "Amounts",
@@ -44,6 +45,10 @@ Bind = Literal["cores", "threads"]
 AGENT_MEMORY = Memory(256 * 2**20)
 """The agent's share of a job's memory. An agent holds 60 MB, a fork-server and copies of Dask's messages some more
 (measured); the rest is for the page tables and log buffers that a cgroup counts too."""
+
+
+UNREACHABLE = 75
+"""Exit code of a job whose agent found no way to the server (sysexits.h's EX_TEMPFAIL)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ import pytest
 from jobpool.core.events import Death
 from jobpool.core.nodes import FORGET, Nodes
 from jobpool.core.settings import CoreSettings
-from jobpool.model import Ending, EndingKind, Limits, NodeShape, Partition, Request, Retry
+from jobpool.errors import JobsFailed
+from jobpool.model import UNREACHABLE, Ending, EndingKind, Limits, NodeShape, Partition, Request, Retry
 from jobpool.testing.simulation import Simulation
 from jobpool.units import Memory
 
@@ -112,6 +113,35 @@ def test_jobs_that_a_bad_node_ate_are_asked_for_elsewhere() -> None:
     assert [action.request.exclude for action in sim.submits][-1] == ("n0",)
     assert sum("node n0 is avoided" in notice for notice in sim.notices) == 1
     assert len(sim.submits) <= 4
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_jobs_that_find_no_way_to_the_server_are_given_up_after_two_nodes(workers: int) -> None:
+    sim = pool(max_workers=workers)
+    sim.join_delay = 1000.0
+    calls = sim.submit(2 * workers)
+
+    def no_way() -> None:
+        for job in [job for job in sim.queue if job.node is not None]:
+            sim.end(job, EndingKind.FAILED, "FAILED NonZeroExitCode 75:0", exit_code=UNREACHABLE)
+
+    for _ in range(8):
+        sim.run(45)
+        no_way()
+    error = sim.errors[calls[0]]
+    assert isinstance(error, JobsFailed)
+    assert "2 jobs in a row" in str(error)
+    assert "addresses=" in error.details["advice"]
+    assert len({job.node for job in sim.jobs.values()}) > 1  # it may have been the node's own fault
+    assert len(sim.jobs) <= 2 * workers
+
+
+def test_a_node_without_a_way_to_the_server_is_avoided_at_once() -> None:
+    nodes = Nodes(cluster(4))
+    ending = Ending(kind=EndingKind.FAILED, words="FAILED NonZeroExitCode 75:0", exit_code=UNREACHABLE)
+    assert nodes.lost("n1", 1, ending, REQUEST, 0.0, proven=False)
+    assert nodes.strikes("n1") == 1
+    assert not nodes.lost("n2", 2, ending, REQUEST, 0.0, proven=False)  # it is not the nodes
 
 
 def test_a_setup_that_fails_everywhere_avoids_nothing_and_is_bounded() -> None:

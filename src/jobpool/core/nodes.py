@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from jobpool.core.limits import partitions_of
-from jobpool.model import Ending, EndingKind, Limits, Request
+from jobpool.model import UNREACHABLE, Ending, EndingKind, Limits, Request
 
 __all__ = ["FORGET", "STRIKES", "Nodes"]
 
@@ -34,9 +34,17 @@ class _Node:
     strikes: set[Hashable] = field(default_factory=set)
     empty: set[Hashable] = field(default_factory=set)
     """Those of jobs that never served."""
+    cut_off: bool = False
+    """One of those found no way to the server, for most of a minute: nobody needs a second one."""
     served: bool = False
     """A call came back from it."""
     avoided_at: float | None = None
+
+    def clear(self) -> None:
+        """Forget its strikes."""
+        self.strikes.clear()
+        self.empty.clear()
+        self.cut_off = False
 
 
 class Nodes:
@@ -54,8 +62,7 @@ class Nodes:
             node = self._of(name)
             node.served = True
             if node.strikes and node.avoided_at is None:
-                node.strikes.clear()
-                node.empty.clear()
+                node.clear()
 
     def crashed(self, name: str | None, call: int, request: Request, now: float) -> bool:
         """Note that a call's worker died on a node. Returns whether the node is avoided from now on."""
@@ -81,6 +88,7 @@ class Nodes:
         node.strikes.add(job)
         if empty:
             node.empty.add(job)
+            node.cut_off |= ending.exit_code == UNREACHABLE
         return self._judge(name, request, now)
 
     def avoided(self, now: float) -> tuple[str, ...]:
@@ -88,8 +96,7 @@ class Nodes:
         for node in self._nodes.values():
             if node.avoided_at is not None and now - node.avoided_at >= FORGET:
                 node.avoided_at = None
-                node.strikes.clear()
-                node.empty.clear()
+                node.clear()
         return tuple(name for name, node in self._nodes.items() if node.avoided_at is not None)
 
     def strikes(self, name: str) -> int:
@@ -104,7 +111,9 @@ class Nodes:
         others = [other for other in self._nodes.values() if other is not node]
         others_serve = any(other.served and other.avoided_at is None for other in others)
         alone = not any(other.empty for other in others)
-        bad = (len(node.strikes) >= STRIKES and others_serve) or (len(node.empty) >= EMPTY_STRIKES and alone)
+        bad = (len(node.strikes) >= STRIKES and others_serve) or (
+            (node.cut_off or len(node.empty) >= EMPTY_STRIKES) and alone
+        )
         if not bad or node.avoided_at is not None or len(self.avoided(now)) >= self._most(request, node):
             return False
         node.avoided_at = now

@@ -9,12 +9,15 @@ from jobpool.core.policy import Backoff, Demand, Settling, chunks, jobs_wanted
 from jobpool.core.settings import CoreSettings
 from jobpool.core.walltime import LEAD_EXTRA
 from jobpool.errors import JobPoolError, JobsFailed, RequestRefused
-from jobpool.model import Ending, EndingKind, Request
+from jobpool.model import UNREACHABLE, Ending, EndingKind, Request
 
 __all__ = ["Staffing", "jobs_failed", "request_refused"]
 
 _NO_FAULT = frozenset({EndingKind.PREEMPTED, EndingKind.NODE_FAILED})
 """Endings that say nothing about the setup, even if the job never served."""
+
+_UNREACHABLE_STARTS = 2
+"""Jobs in a row that found no way to the server, after which there is none: each has tried for most of a minute."""
 
 _FADING = 0.9
 """What is left of the longest way through the queue with each job that was faster: half of it after seven."""
@@ -82,7 +85,8 @@ class Staffing:
             failing, patience = False, settings.failed_starts
         else:
             self.failures += 1
-            failing, patience = self.failures >= settings.failed_starts, 1
+            enough = _UNREACHABLE_STARTS if ending.exit_code == UNREACHABLE else settings.failed_starts
+            failing, patience = self.failures >= enough, 1
         if self.losses > patience:
             self.caution = self.caution.longer(now, settings)
         return failing
@@ -97,8 +101,16 @@ def jobs_failed(job: Job, ending: Ending, failures: int) -> JobsFailed:
         words=ending.words,
         ending=ending.kind.value,
         exit_code=ending.exit_code,
-        advice="look into the log of the job; is its Python (python=, setup=) there on the nodes, and the home shared?",
+        advice=_UNREACHABLE_ADVICE if ending.exit_code == UNREACHABLE else _ADVICE,
     )
+
+
+_ADVICE = "look into the log of the job; is its Python (python=, setup=) there on the nodes, and the home shared?"
+
+_UNREACHABLE_ADVICE = (
+    "the nodes cannot reach this host; the log of the job names each address that was tried: give one that they can "
+    "reach with addresses=, or have its ports opened to them"
+)
 
 
 def request_refused(words: str) -> RequestRefused:

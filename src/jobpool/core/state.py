@@ -40,7 +40,7 @@ from jobpool.core.settings import CoreSettings
 from jobpool.core.staffing import Staffing, jobs_failed
 from jobpool.core.tasks import Calls
 from jobpool.errors import JobPoolError
-from jobpool.model import Ending, EndingKind, JobId, Request, Terms
+from jobpool.model import UNREACHABLE, Ending, EndingKind, JobId, Request, Terms
 
 __all__ = ["NOT_NEEDED", "OWN", "PoolState"]
 
@@ -151,10 +151,15 @@ class PoolState:
             staff.served()
         if not isinstance(state, Closing | Ended) or state.ours or job.id is None:
             return
-        if self.nodes.lost(job.node, job.key, state.ending, staff.request, self.now, proven=job.proven):
+        unreachable = state.ending.exit_code == UNREACHABLE and not job.proven
+        bad = self.nodes.lost(job.node, job.key, state.ending, staff.request, self.now, proven=job.proven)
+        if bad:
             self._avoid(job.node, state.ending.words)
-            staff.failures = 0  # they were the node's
-        if job.node in self.nodes.avoided(self.now) or self.closing is not None or staff.broken:
+            staff.failures = staff.failures if unreachable else 0  # they were the node's
+        if self.closing is not None or staff.broken:
+            return
+        # A node without a way to the server is avoided at once, and counts all the same: the next one will tell.
+        if job.node in self.nodes.avoided(self.now) and not (bad and unreachable):
             return
         if not staff.lost(job, state.ending, self.now, self.settings):
             return

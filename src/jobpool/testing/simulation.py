@@ -322,11 +322,13 @@ class Simulation(Workplace):
         )
         self._tell_from(agent, lambda time: ev.AgentJoined(time, hello))
 
-    def end(self, job: SimulatedJob, kind: EndingKind, words: str, *, run: int | None = None) -> None:
+    def end(
+        self, job: SimulatedJob, kind: EndingKind, words: str, *, run: int | None = None, exit_code: int | None = None
+    ) -> None:
         """End a job, and with it its agent."""
         if job.ending is None and run in (None, job.run):
             job.state = JobState.ENDED
-            job.ending = Ending(kind=kind, words=words, node=job.node, source="queue")
+            job.ending = Ending(kind=kind, words=words, node=job.node, exit_code=exit_code, source="queue")
             self._leave_checkpoints(job)
             self._end_agent(job, "SIGTERM")
 

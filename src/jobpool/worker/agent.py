@@ -38,7 +38,7 @@ from jobpool.core.walltime import notice
 from jobpool.errors import InitializerFailed
 from jobpool.link import KEPT, Link, Unreachable, dial, in_parts
 from jobpool.malloc import reuse_memory
-from jobpool.model import PLAIN, Call, Terms
+from jobpool.model import PLAIN, UNREACHABLE, Call, Terms
 from jobpool.units import Duration
 from jobpool.versions import versions
 from jobpool.worker import binding
@@ -76,8 +76,8 @@ END_WITHIN = 5.0
 FAREWELL = 60.0
 """Seconds that the last results may take to the server."""
 
-BROKEN, UNREACHABLE, UNWANTED, LOST_SERVER, CANNOT_START = 70, 75, 76, 77, 78
-"""Exit codes (70 and 75 are sysexits.h's EX_SOFTWARE and EX_TEMPFAIL); the words are in the job's log."""
+BROKEN, UNWANTED, LOST_SERVER, CANNOT_START = 70, 76, 77, 78
+"""Exit codes, beside ``UNREACHABLE`` (70 is sysexits.h's EX_SOFTWARE); the words are in the job's log."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -144,7 +144,7 @@ class Agent:
     async def _introduce(self) -> bool:
         """Find the server and hear what to do; keep trying for a while. False: this job is not wanted."""
         arguments, context = self._arguments, tls.client_context(self._arguments.pool)
-        end = time.monotonic() + CONNECT_FOR
+        end, said = time.monotonic() + CONNECT_FOR, ""
         while True:
             try:
                 self._host, self._link = await dial(
@@ -155,7 +155,9 @@ class Agent:
                 # A pool that has ended in good order has taken its connection file away.
                 if time.monotonic() > end or not (arguments.pool / "connection.json").exists():
                     raise
-                log.warning("%s", error)
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("%s", said)
                 await asyncio.sleep(2)
         log.info("server=%s port=%d answers", self._host, arguments.port)
         facts = {"job": tuple(self._job), "id": arguments.job_id, "node": self._node, "pid": os.getpid()}
