@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import pytest
 
+from jobpool.core import events as ev
 from jobpool.core.events import Death
 from jobpool.core.nodes import FORGET, Nodes
 from jobpool.core.settings import CoreSettings
@@ -142,6 +144,33 @@ def test_a_node_without_a_way_to_the_server_is_avoided_at_once() -> None:
     assert nodes.lost("n1", 1, ending, REQUEST, 0.0, proven=False)
     assert nodes.strikes("n1") == 1
     assert not nodes.lost("n2", 2, ending, REQUEST, 0.0, proven=False)  # it is not the nodes
+
+
+def refused(words: str) -> ev.SubmitRefused:
+    return ev.SubmitRefused(0.0, "", words, temporary=False)
+
+
+def test_when_no_other_node_will_do_the_bad_one_is_used_again() -> None:
+    sim = pool(max_workers=1)
+    sim.faults.bad_node = "n0"
+    # The third submission stays away from the node, and a constraint allows this one only.
+    sim.faults.answers = deque([None, None, refused("Requested node configuration is not available")])
+    (call,) = sim.submit(1)
+    assert sim.run(60, until=lambda: any("that avoid n0 are refused" in notice for notice in sim.notices))
+    sim.faults.bad_node = ""
+    assert sim.settle(600)
+    assert call in sim.results
+    assert [action.request.exclude for action in sim.submits] == [(), (), ("n0",), ()]
+
+
+def test_what_is_refused_also_without_an_avoided_node_ends_the_pool() -> None:
+    sim = pool(max_workers=1)
+    sim.faults.bad_node = "n0"
+    sim.faults.answers = deque([None, None, *[refused("Invalid account")] * 2])
+    (call,) = sim.submit(1)
+    assert sim.settle(600)
+    assert "Invalid account" in str(sim.errors[call])
+    assert len(sim.submits) == 4
 
 
 def test_a_setup_that_fails_everywhere_avoids_nothing_and_is_bounded() -> None:

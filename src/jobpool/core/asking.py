@@ -35,7 +35,14 @@ def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
         return
     pool.fleet.forget(submission)
     staff = pool.staff[submission.request]
-    if event.temporary:
+    avoided = pool.nodes.avoided(pool.now)
+    if avoided and not event.temporary:
+        # Perhaps no other node would do (nodelist=, a constraint): a bad one is better than none.
+        pool.nodes.pardon()
+        staff.backoff = staff.backoff.longer(pool.now, pool.settings)
+        text = f"jobs that avoid {', '.join(avoided)} are refused; they are asked for there too: {event.words}"
+        pool.notice(text, warning=True)
+    elif event.temporary:
         staff.backoff = staff.backoff.refused(submission.count, pool.now, pool.settings)
         pool.notice(f"the batch system takes no more jobs now; asking again later: {event.words}", warning=True)
     elif pool.fleet.supply(submission.request):

@@ -99,6 +99,13 @@ class Nodes:
                 node.clear()
         return tuple(name for name, node in self._nodes.items() if node.avoided_at is not None)
 
+    def pardon(self) -> None:
+        """Avoid no node any more: the batch system has no place for jobs that do."""
+        for node in self._nodes.values():
+            if node.avoided_at is not None:
+                node.avoided_at = None
+                node.clear()
+
     def strikes(self, name: str) -> int:
         """Return how many calls and jobs failed on a node since the last success there."""
         return len(self._of(name).strikes)
