@@ -33,6 +33,13 @@ the agent is killed while it waits, which costs nothing that has come by then.""
 LOCAL_GRACE = 8.0
 """The same in a job of this machine, which gets 10 s."""
 
+PING = 30.0
+"""Seconds between two questions to an agent whether it lives. All it costs is a message of some bytes."""
+
+SILENT = 300.0
+"""Seconds without a word after which an agent counts as lost: its node hangs, or it was stopped. A dead host or network
+is noticed by the kernel after one minute; a living one may be under such a load that it takes longer to answer."""
+
 
 class Agents:
     """The agents of a pool as the server speaks to them."""
@@ -51,6 +58,9 @@ class Agents:
         self._last_words: dict[Link, str] = {}
         self._warned: set[str] = set()
         self._dask_port: int | None = None
+        self._heard: dict[Link, float] = {}
+        """When each agent said something last."""
+        self._next_look = 0.0
 
     # ----------------------------------------------------------------------------------------------------- at the door
 
@@ -72,6 +82,7 @@ class Agents:
             return
         for sentence in odd:
             self._warn_once(sentence, f"{sentence}; objects of it may not survive the way")
+        self._heard[link] = self._now()
         self._jobs[link] = job, {**facts, "told_dask": self._dask_port is not None}
         settings = self._spec.settings
         link.send(
@@ -107,6 +118,7 @@ class Agents:
     def receive(self, link: Link, message: Any) -> None:
         """Turn what an agent says into an event."""
         (job, facts), now = self._jobs[link], self._now()
+        self._heard[link] = now
         if link in self._replaced:
             # Its calls are in other hands, perhaps under the same numbers in those of its job's new agent.
             if message[0] == "bye":
@@ -129,6 +141,8 @@ class Agents:
                 if self._dask_port is not None and not facts["told_dask"]:
                     link.send("dask", self._dask_port)  # the Scheduler started between its first words and these
                 self._tell(e.AgentJoined(now, hello))
+            case ("pong",):
+                pass
             case ("started", ids):
                 self._tell(e.CallsStarted(now, job, tuple(ids)))
             case ("done", outcomes):
@@ -164,10 +178,25 @@ class Agents:
             self._replaced.add(before)
             before.send("stop", "its job was requeued, and runs elsewhere", False)
 
+    def look(self) -> None:
+        """Ask the agents now and then whether they live, and hang up on those that have not answered for long."""
+        now = self._now()
+        if now < self._next_look:
+            return
+        self._next_look = now + PING
+        for link, (job, _) in list(self._jobs.items()):
+            silent = now - self._heard[link]
+            if silent > SILENT:
+                log.warning("job=%s said nothing for %.0f s", job, silent)
+                link.abort(TimeoutError("its agent does not answer"))
+            else:
+                link.send("ping")
+
     def left(self, link: Link) -> None:
         """Tell that the connection to an agent ended."""
         job, facts = self._jobs.pop(link)
         self._knows.pop(link, None)
+        self._heard.pop(link, None)
         word = self._last_words.pop(link, "")
         if link in self._replaced:
             self._replaced.discard(link)

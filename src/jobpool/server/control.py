@@ -264,6 +264,7 @@ class Control:
         self._timer = None
         now = self._loop.time()
         try:
+            self._agents.look()
             self._tell_what_we_wait_for(now)
             tasks = 0 if self._scheduler is None else self._scheduler.graph_tasks()
         except Exception as error:

@@ -76,6 +76,10 @@ END_WITHIN = 5.0
 FAREWELL = 60.0
 """Seconds that the last results may take to the server."""
 
+SILENT = 600.0
+"""Seconds without a word of the server after which it counts as lost, though the connection stands: it was stopped, or
+its host hangs. It asks every 30 s whether we live."""
+
 BROKEN, UNWANTED, LOST_SERVER, CANNOT_START = 70, 76, 77, 78
 """Exit codes, beside ``UNREACHABLE`` (70 is sysexits.h's EX_SOFTWARE); the words are in the job's log."""
 
@@ -119,6 +123,7 @@ class Agent:
         self._said_bye = False
         self._end = asyncio.Event()
         self._code = 0
+        self._heard = 0.0
 
     # ----------------------------------------------------------------------------------------------------------- life
 
@@ -185,6 +190,15 @@ class Agent:
             self._say("warning", note)
         if self._settings["dask_port"] is not None:
             self._join_dask(self._settings["dask_port"])
+        self._heard = time.monotonic()
+        self._expect_words()
+
+    def _expect_words(self) -> None:
+        """End when the server, which asks now and then whether we live, is silent for too long."""
+        if time.monotonic() - self._heard > SILENT:
+            log.error("job=%s lost its server: it said nothing for %.0f s", self._job, SILENT)
+            self._stop(LOST_SERVER)
+        asyncio.get_running_loop().call_later(SILENT / 10, self._expect_words)
 
     def _worker_settings(self) -> tuple[WorkerSettings, list[str]]:
         """Return what the workers are like, and a sentence for each thing that could not be had."""
@@ -301,6 +315,7 @@ class Agent:
 
     def _hear(self, link: Link, message: Any) -> None:
         crew = self._crew
+        self._heard = time.monotonic()
         match message:
             case ("functions", functions) if crew is not None:
                 crew.define(functions)
@@ -308,6 +323,8 @@ class Agent:
                 crew.submit([_call(*fields) for fields in calls])
             case ("retract", ids) if crew is not None:
                 crew.retract(ids)
+            case ("ping",):
+                self._say("pong")
             case ("take back",) if crew is not None:
                 crew.take_back()
             case ("dask", port) if crew is not None:

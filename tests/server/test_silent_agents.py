@@ -1,0 +1,75 @@
+"""Agents that say nothing any more, though their connections stand."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobpool import config
+from jobpool.core import events as e
+from jobpool.server import agents as agents_module
+from jobpool.server.agents import Agents
+from jobpool.server.spec import Spec
+from jobpool.versions import versions
+
+
+class Recorder:
+    """A link that keeps what is sent on it."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Any, ...]] = []
+        self.aborted: Exception | None = None
+
+    def send(self, *message: Any) -> None:
+        self.sent.append(message)
+
+    def abort(self, error: Exception) -> None:
+        self.aborted = error
+
+    def close(self) -> None:
+        self.sent.append(("closed",))
+
+
+def made(directory: Path, told: list[e.Event]) -> tuple[Agents, Spec]:
+    spec = Spec(
+        settings=config.resolve({"scheduler": "local", "max_workers": 1}),
+        system="local",
+        initializer=None,
+        sys_path=(),
+        working_directory="/",
+        umask=0o077,
+        versions=versions(),
+    )
+    return Agents(spec, directory, told.append, print), spec
+
+
+def joined(agents: Agents, spec: Spec, pid: int, node: str = "n1") -> Any:
+    link: Any = Recorder()
+    facts = {"job": ("jp-x-1", 0), "id": "7", "node": node, "pid": pid, "versions": versions()}
+    agents.greet(link, 1, facts, spec.settings.request)
+    agents.receive(link, ("hello", {"workers": 1, "left": None}))
+    link.sent.clear()
+    return link
+
+
+def test_an_agent_is_asked_and_hung_up_on_when_it_never_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents_module, "PING", 0.0)
+
+    async def scenario() -> None:
+        agents, spec = made(tmp_path, [])
+        answering, silent = joined(agents, spec, 1), joined(agents, spec, 2)
+        agents.look()
+        assert answering.sent[-1] == silent.sent[-1] == ("ping",)
+        monkeypatch.setattr(agents_module, "SILENT", 0.05)
+        await asyncio.sleep(0.1)  # so long is the silence
+        agents.receive(answering, ("pong",))
+        agents.look()
+        assert answering.aborted is None
+        assert isinstance(silent.aborted, TimeoutError)
+
+    asyncio.run(scenario())
