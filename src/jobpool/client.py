@@ -33,7 +33,7 @@ from jobpool.model import Usage
 from jobpool.pickling import detached, loads_exception, loads_result
 from jobpool.rows import loads_results
 from jobpool.sendable import refusal
-from jobpool.server.reap import reap
+from jobpool.server.reap import kill_server, reap
 from jobpool.ui.waiting import WaitingLine
 from jobpool.units import Memory
 
@@ -42,6 +42,9 @@ __all__ = ["OPEN", "Connection"]
 T = TypeVar("T")
 
 log = logging.getLogger("jobpool.client")
+
+ABORT_PATIENCE = 60.0
+"""Seconds for a server to end everything at once: twice what it gives the batch system for that."""
 
 EXIT_TIMEOUT = 5.0
 """Seconds for the server's process to be gone after its last word."""
@@ -275,16 +278,17 @@ class Connection:
             self.cancel_pending()
         finally:  # also when a callback's SystemExit or a second Ctrl-C comes in between
             self.send("shutdown", True, True)
-        self.wait()
+        self.wait(ABORT_PATIENCE)
 
-    def wait(self) -> None:
+    def wait(self, patience: float | None = None) -> None:
         """Wait until the server has ended and, if it died, what it left is removed.
 
         Called in a future's callback it returns at once: the callback runs in the thread that would be waited for.
         """
         if threading.current_thread() is self._thread:
             return
-        self.ended.wait()
+        if not self.ended.wait(patience):
+            kill_server(self._directory)  # it is stopped or stuck; its jobs are cancelled from here
         self._thread.join()
         self._server.join(EXIT_TIMEOUT)
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from gates import running
 from sites import MARK, PATIENCE, LocalSite, Site, SlurmSite, script_environment
 
-from jobpool import JobPoolExecutor
+from jobpool import JobPoolExecutor, PoolBroken, client
+from jobpool.testing import wait_until
 
 STILL = 4.0
 """Seconds that a process stands still: some polls, and many calls."""
@@ -77,6 +79,21 @@ def test_a_process_that_stands_still_for_a_while_loses_nothing(place: Site, tmp_
             time.sleep(STILL)  # nothing to wait for: this is the fault
         assert [future.result(PATIENCE) for future in futures] == list(range(300))
     assert sorted(int(path.name.partition("-")[0]) for path in tmp_path.iterdir()) == list(range(300))
+
+
+def test_a_server_that_stands_still_for_ever_is_ended_by_who_wants_to_leave(
+    place: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "ABORT_PATIENCE", 1.0)
+    pool = place.make(1)
+    held = pool.submit(time.sleep, 600)
+    running(held)
+    server = psutil.Process(server_of(pool))
+    server.suspend()
+    pool.terminate_workers()
+    assert isinstance(held.exception(PATIENCE), PoolBroken)
+    assert not server.is_running()
+    assert wait_until(lambda: not place.jobs_in_queue(pool.name), PATIENCE)
 
 
 _CLIENT = """

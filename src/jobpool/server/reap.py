@@ -67,9 +67,18 @@ async def _cancel_until_gone(system: BatchSystem, names: list[str], patience: fl
 
 def end_server(directory: PoolDirectory) -> None:
     """Send SIGTERM to a pool's server if it is alive on this host: it ends its jobs and then itself."""
+    _signal_server(directory, signal.SIGTERM)
+
+
+def kill_server(directory: PoolDirectory) -> None:
+    """Kill a pool's server if it is alive on this host."""
+    _signal_server(directory, signal.SIGKILL)
+
+
+def _signal_server(directory: PoolDirectory, number: signal.Signals) -> None:
     connection = directory.connection()
     if connection and connection["host"] == os.uname().nodename:
         pid = int(connection["pid"])
         if process_started(pid) == connection["started"]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, number)
