@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -101,6 +101,45 @@ def test_a_call_that_closes_all_descriptors_costs_itself_alone(place: Site) -> N
     with place.pool(1) as pool:
         assert isinstance(pool.submit(close_everything).exception(PATIENCE), CallCrashed)
         assert all_is_well(pool)
+
+
+def close_the_streams() -> None:
+    import os
+
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+
+
+def put_the_streams_elsewhere() -> None:
+    import os
+    import sys
+
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    sys.stdout.close()
+
+
+def talk() -> int:
+    import os
+    import subprocess
+    import sys
+
+    print("on stdout", flush=True)
+    print("on stderr", file=sys.stderr, flush=True)
+    subprocess.run(["echo", "from a child"], check=True)
+    assert sys.stdin.read() == ""
+    return os.getpid()
+
+
+@pytest.mark.parametrize("misbehave", [close_the_streams, put_the_streams_elsewhere])
+def test_the_next_call_in_the_same_worker_has_its_streams(home: Path, misbehave: Callable[[], None]) -> None:
+    with LocalSite().pool(1) as pool:
+        before = pool.submit(talk)
+        assert pool.submit(misbehave).exception(PATIENCE) is None
+        after = pool.submit(talk)
+        assert after.result(PATIENCE) == before.result(PATIENCE)
+        assert after.logs() == before.logs() == "on stdout\non stderr\nfrom a child\n"
 
 
 def shout(megabytes: int) -> str:
