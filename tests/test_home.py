@@ -123,3 +123,15 @@ def test_sweeping_spares_pools_with_jobs_and_fresh_logs_and_deletes_old_ones() -
 def test_a_pool_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(JobPoolError, match="there is no pool named"):
         PoolDirectory.open(name)
+
+
+def test_a_line_that_does_not_fit_on_the_disk_leaves_no_half_of_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = PoolDirectory.create("full")
+    directory.append("submissions", "jp-full-1")
+    write = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:4]))
+        with pytest.raises(OSError, match="No space left"):
+            directory.append("submissions", "jp-full-2")
+    directory.append("submissions", "jp-full-3")
+    assert directory.lines("submissions") == ["jp-full-1", "jp-full-3"]

@@ -19,6 +19,7 @@ a place where other users look.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -150,7 +151,10 @@ class PoolDirectory:
         """Add a line to a file and wait until it is on the disk."""
         descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         try:
-            os.write(descriptor, line.encode() + b"\n")
+            whole, size = line.encode() + b"\n", os.fstat(descriptor).st_size
+            if os.write(descriptor, whole) < len(whole):  # the disk is full: the next line must not join half a one
+                os.ftruncate(descriptor, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / name))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
