@@ -11,7 +11,7 @@ from jobpool.core.pace import STUCK
 from jobpool.core.recovery import NEVER, Again, GiveUp, History, Loss, Place, decide
 from jobpool.core.settings import CoreSettings
 from jobpool.core.tasks import Calls
-from jobpool.errors import CallCrashed
+from jobpool.errors import CallCrashed, JobLost
 from jobpool.model import Call, Ending, EndingKind, JobId, Request, Retry, Usage
 from jobpool.testing.simulation import Simulation
 from jobpool.units import Memory
@@ -123,6 +123,20 @@ def test_cancelled_rows_do_not_start_and_the_one_that_runs_goes_on() -> None:
     sim.run(60.0)
     assert sum(sim.runs[id] for id in ids) == 1
     assert ids[0] in sim.results
+
+
+def test_a_cancelled_row_whose_job_is_lost_gets_an_end_and_does_not_run_again() -> None:
+    sim = Simulation(CoreSettings(pool="t", max_workers=1))
+    ids = sim.submit_rows(100, seconds=5.0)
+    sim.run(20.0, until=lambda: bool(sim.told_running))
+    sim.cancel(ids[:1])
+    sim.run(0.5)
+    (agent,) = sim.agents
+    sim.end(agent.job, EndingKind.PREEMPTED, "PREEMPTED")
+    sim.run(60.0)
+    assert sum(sim.runs[id] for id in ids) == 1
+    assert isinstance(sim.errors[ids[0]], JobLost)
+    assert len(sim.errors) == 1
 
 
 CRASH = Death(signal=11)

@@ -12,8 +12,8 @@ import pytest
 from jobpool.ui import waiting
 
 
-def snapshot(*jobs: tuple[str, str]) -> dict[str, Any]:
-    return {"jobs": [{"state": state, "reason": reason, "age": 3.0} for state, reason in jobs]}
+def snapshot(*jobs: tuple[str, str], held: int | None = None) -> dict[str, Any]:
+    return {"held": held, "jobs": [{"state": state, "reason": reason, "age": 3.0} for state, reason in jobs]}
 
 
 class Terminal(io.StringIO):
@@ -34,6 +34,11 @@ def test_the_commonest_reason_is_told_in_the_batch_systems_word_and_in_ours() ->
     assert "Resources: " in text
     assert len(text.split("Resources: ")[1]) > 10
     assert "\n" not in text
+
+
+def test_calls_that_scale_holds_back_are_told() -> None:
+    assert "scale(0) holds the calls back" in waiting.waiting_text(snapshot(held=0))
+    assert "3 pending" in waiting.waiting_text(snapshot(*[("pending", "Priority")] * 3, held=3))
 
 
 def test_a_short_wait_says_nothing(clock: list[float]) -> None:

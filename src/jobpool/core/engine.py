@@ -21,7 +21,7 @@ from jobpool.core.events import Action, Event
 from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Submitting, advance
 from jobpool.core.recovery import Loss
 from jobpool.core.settings import CoreSettings
-from jobpool.core.state import PoolState
+from jobpool.core.state import OWN, PoolState
 from jobpool.core.view import CallCounts, JobView, Snapshot, describe
 from jobpool.core.walltime import LATE
 from jobpool.errors import ConfigError, JobPoolError, PoolBroken
@@ -81,6 +81,7 @@ class Core:
             rate=pool.record.recent.rate(now),
             left=figures.time_left(pool, now),
             notices=tuple(pool.notices),
+            held=pool.demand(OWN).held,
             phase=self._phase(),
         )
 

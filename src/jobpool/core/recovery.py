@@ -31,7 +31,7 @@ from jobpool.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost, 
 from jobpool.model import Ending, EndingKind, JobId, Limits, Request, Retry
 from jobpool.units import Duration, Memory
 
-__all__ = ["NEVER", "Again", "GiveUp", "History", "Loss", "Place", "decide"]
+__all__ = ["NEVER", "Again", "GiveUp", "History", "Loss", "Place", "cancelled_and_lost", "decide"]
 
 LONGER_TIMES = 2
 """A call that never ends would take a walltime of every length in turn: after two it had seven times its own."""
@@ -108,6 +108,16 @@ def decide(loss: Loss, history: History, place: Place, retry: Retry) -> Again | 
         return verdict
     after = verdict.history if isinstance(verdict, Again) and verdict.request is None else history
     return Again(replace(after, alone=history.alone or after.lost == history.lost))
+
+
+def cancelled_and_lost(loss: Loss, place: Place) -> JobPoolError:
+    """Say why a call has no result that was cancelled too late: it does not run again."""
+    if isinstance(loss.cause, Death):
+        return CallCrashed("the call was cancelled while it ran, and its worker died", job=place.job, node=place.node)
+    words = loss.cause.words
+    return JobLost(
+        "the call was cancelled while it ran, and its job was lost", job=place.job, node=place.node, words=words
+    )
 
 
 def _verdict(loss: Loss, history: History, place: Place, retry: Retry) -> Again | GiveUp:

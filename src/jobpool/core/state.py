@@ -35,7 +35,7 @@ from jobpool.core.jobs import (
 from jobpool.core.nodes import Nodes
 from jobpool.core.policy import Demand
 from jobpool.core.record import Record
-from jobpool.core.recovery import Again, GiveUp, History, Loss, Place, decide
+from jobpool.core.recovery import Again, GiveUp, History, Loss, Place, cancelled_and_lost, decide
 from jobpool.core.settings import CoreSettings
 from jobpool.core.staffing import Staffing, jobs_failed
 from jobpool.core.tasks import Calls
@@ -227,6 +227,8 @@ class PoolState:
         for id, loss, history, terms in losses:
             retry = terms.retry or self.settings.retry
             verdict = GiveUp(staff.broken) if staff.broken else decide(loss, history, place, retry)
+            if isinstance(verdict, Again) and loss.started and self.calls.is_unwanted(id):
+                verdict = GiveUp(cancelled_and_lost(loss, place))  # who cancelled it waits for the one that ran
             match verdict:
                 case Again(history=history, request=request):
                     again.append((id, history))

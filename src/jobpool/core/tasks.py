@@ -125,6 +125,10 @@ class Calls(Roster):
                 harmless.append(id)
         return harmless, list(asked)
 
+    def is_unwanted(self, id: int) -> bool:
+        """Whether rows were cancelled while one of them ran."""
+        return (entry := self._entries.get(id)) is not None and entry.unwanted
+
     def clear(self, request: str) -> tuple[list[int], list[tuple[range, JobPoolError]]]:
         """Forget all calls of a request that wait here.
 

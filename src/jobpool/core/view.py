@@ -94,6 +94,8 @@ class Snapshot:
     """Seconds until all calls have ended, with the workers that are there. None: nobody can tell."""
     notices: tuple[str, ...]
     """The last sentences for users, oldest first."""
+    held: int | None
+    """``scale(n)``: so many workers at most. None: as many as there is work for."""
     phase: str
     """``open``, ``finishing`` (no new calls), ``closing`` (jobs are being cancelled), ``finished`` or ``broken``."""
 

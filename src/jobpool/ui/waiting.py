@@ -24,6 +24,8 @@ REPEAT = 60.0
 
 def waiting_text(snapshot: Mapping[str, Any]) -> str:
     """Say in one line what the calls wait for: how many jobs are where, and why."""
+    if snapshot["held"] == 0:
+        return "jobpool: scale(0) holds the calls back; scale(None) lets them run"
     jobs = [job for job in snapshot["jobs"] if job["state"] not in ("ended", "closing")]
     if not jobs:
         return f"jobpool: no job in the queue {_last_end(snapshot['jobs'])}"
