@@ -87,6 +87,7 @@ installed: $(READY)
 
 slurm:
 	@.ci/packages "the tests on a real SLURM" $(SLURM)
+	@if [ -e /dev/fuse ]; then .ci/packages "a test on a file system that hangs" bindfs; fi
 
 # This Python's own tests of executors, which distributions leave out of the standard library.
 cpython-tests: $(READY)

@@ -22,7 +22,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -33,6 +32,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 from jobpool import tls
+from jobpool.aside import log_aside
 from jobpool.core.events import JobKey, Outcome
 from jobpool.core.walltime import notice
 from jobpool.errors import InitializerFailed
@@ -96,10 +96,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args(argv)
     os.umask(0o077)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     reuse_memory()
-    code = asyncio.run(Agent(arguments).run())
-    logging.shutdown()
+    with log_aside():
+        code = asyncio.run(Agent(arguments).run())
     # Threads of Dask tasks may run on for ever; nothing of value is left in this process.
     os._exit(code)
 
