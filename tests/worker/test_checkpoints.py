@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from crewkit import Watched, crew, reached_soon, value
 from test_crew import in_loop
 
@@ -18,7 +19,7 @@ from jobpool import pickling, rows
 from jobpool.model import Call
 from jobpool.resuming import resume
 from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
-from jobpool.worker.remaining import process_age, seconds_left
+from jobpool.worker.remaining import clock_note, process_age, seconds_left
 from jobpool.worker.reports import Cut
 
 
@@ -302,28 +303,49 @@ async def test_the_signal_is_the_calls_no_more_when_it_is_over(tmp_path: Path) -
 
 def test_time_left_is_what_slurm_says() -> None:
     said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
-    assert seconds_left(None, said, now=1010.0, age=5.0) == 3590
+    assert seconds_left(None, said, clocks=[1010.0], age=5.0) == 3590
 
 
 def test_a_clock_that_is_slow_does_not_make_it_longer() -> None:
     said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
-    assert seconds_left(3600, said, now=500.0, age=10.0) == 3590
+    assert seconds_left(3600, said, clocks=[500.0], age=10.0) == 3590
 
 
 def test_a_clock_after_the_end_is_not_believed() -> None:
     said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
-    assert seconds_left(None, said, now=9000.0, age=10.0) == 3590
-    assert seconds_left(None, {"SLURM_JOB_END_TIME": "4600"}, now=9000.0, age=10.0) is None
+    assert seconds_left(None, said, clocks=[9000.0], age=10.0) == 3590
+    assert seconds_left(None, {"SLURM_JOB_END_TIME": "4600"}, clocks=[9000.0], age=10.0) is None
 
 
 def test_a_clock_that_is_fast_costs_half_of_the_walltime_at_most() -> None:
     said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "1240"}
-    assert seconds_left(240, said, now=1100.0, age=5.0) == 140
-    assert seconds_left(240, said, now=1200.0, age=5.0) == 235
+    assert seconds_left(240, said, clocks=[1100.0], age=5.0) == 140
+    assert seconds_left(240, said, clocks=[1200.0], age=5.0) == 235
+
+
+@pytest.mark.parametrize(
+    "clocks",
+    [
+        [1012.0, 1012.0],
+        [1012.0, 2012.0],  # the script's host is ahead
+        [2012.0, 1012.0],  # the node is
+        [1012.0, 12.0],  # one is behind
+        [12.0, 1012.0],
+    ],
+)
+def test_of_two_clocks_the_one_that_is_right_is_believed(clocks: list[float]) -> None:
+    said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
+    assert seconds_left(None, said, clocks=clocks, age=5.0) == 3588
+
+
+@pytest.mark.parametrize(("ahead", "words"), [(600.0, "10 min ahead of"), (-131.0, "2 min behind"), (-20.0, "")])
+def test_a_clock_that_is_off_is_told_in_whole_minutes(ahead: float, words: str) -> None:
+    assert words in clock_note(ahead)
+    assert bool(words) == bool(clock_note(ahead))
 
 
 def test_elsewhere_the_walltime_and_the_age_tell() -> None:
-    assert seconds_left(60.0, {}, now=0.0, age=2.0) == 58
-    assert seconds_left(1.0, {}, now=0.0, age=2.0) == 0
-    assert seconds_left(None, {}, now=0.0, age=2.0) is None
+    assert seconds_left(60.0, {}, clocks=[0.0], age=2.0) == 58
+    assert seconds_left(1.0, {}, clocks=[0.0], age=2.0) == 0
+    assert seconds_left(None, {}, clocks=[0.0], age=2.0) is None
     assert 0 < process_age() < 24 * 3600

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class Agents:
             "answer",
             reference,
             {
+                "time": time.time(),
                 "dask_port": self._dask_port,
                 "workers": request.workers_per_job,
                 "cores": request.cores,

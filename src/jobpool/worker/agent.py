@@ -56,7 +56,7 @@ from jobpool.worker.crew import (
     Returned,
     Started,
 )
-from jobpool.worker.remaining import process_age, seconds_left
+from jobpool.worker.remaining import clock_note, process_age, seconds_left
 from jobpool.worker.reports import Remark
 from jobpool.worker.settings import WorkerSettings
 
@@ -114,6 +114,8 @@ class Agent:
         self._scratch: Path | None = None
         self._settings: dict[str, Any] = {}
         self._host = ""
+        self._ahead = 0.0
+        """Seconds of this node's clock before that of the server's host."""
         self._link: Link | None = None
         self._crew: Crew | None = None
         self._dask: asyncio.Task[None] | None = None
@@ -170,6 +172,8 @@ class Agent:
         if stop := self._settings.get("stop"):
             log.error("job=%s is not wanted: %s", self._job, stop)
             self._stop(UNWANTED)
+        else:
+            self._ahead = time.time() - self._settings["time"]
         return not stop
 
     async def _serve(self) -> None:
@@ -182,11 +186,13 @@ class Agent:
             self._report(CannotStart(str(error)))
             self._stop(CANNOT_START)
             return
-        left = seconds_left(self._settings["walltime"], os.environ, now=time.time(), age=process_age())
+        clocks = (now := time.time()), now - self._ahead
+        left = seconds_left(self._settings["walltime"], os.environ, clocks=clocks, age=process_age())
         self._say("hello", {"workers": settings.size, "left": left})
         if left is not None:
+            log.info("job=%s has %s left", self._job, Duration(round(left)))
             asyncio.get_running_loop().call_later(left - notice(left), self._take_leave)
-        for note in notes:
+        for note in filter(None, (*notes, clock_note(self._ahead))):
             self._say("warning", note)
         if self._settings["dask_port"] is not None:
             self._join_dask(self._settings["dask_port"])

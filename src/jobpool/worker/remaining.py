@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jobpool.home import process_started
+from jobpool.units import Duration
 
-__all__ = ["process_age", "seconds_left"]
+__all__ = ["clock_note", "process_age", "seconds_left"]
+
+ODD = 30.0
+"""Seconds that a clock may be off before somebody is told. Hosts with NTP differ by some milliseconds."""
 
 
 def process_age() -> float:
@@ -18,19 +22,34 @@ def process_age() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
-def seconds_left(walltime: float | None, environment: Mapping[str, str], *, now: float, age: float) -> float | None:
+def seconds_left(
+    walltime: float | None, environment: Mapping[str, str], *, clocks: Sequence[float], age: float
+) -> float | None:
     """Return the seconds until the batch system ends the job; None: nobody says.
 
-    SLURM says when that is (since 22.05), by its controller's clock, and counts what was done before the script began.
-    The script's age tells it too, whatever this node's clock shows: that is not believed when it leaves more time, or
-    less than half of it. Elsewhere, and for local jobs, the age alone tells.
+    Newer versions of SLURM say when that is (22.05.8 does not), by the controller's clock, and count what was done
+    before the script began. How long that took, each of ``clocks`` tells: this node's, and that of the server's host.
+    One that is off tells less than nothing, or too much; so the least is believed, unless it takes half of the time or
+    more. Elsewhere, and for local jobs, the script's age alone tells.
     """
     end, start = environment.get("SLURM_JOB_END_TIME"), environment.get("SLURM_JOB_START_TIME")
     if end is not None and start is not None:
         walltime = float(end) - float(start)
-    by_age = None if walltime is None else walltime - age
-    by_clock = None if end is None else float(end) - now
-    if by_clock is not None and by_clock <= (by_age or 0.0) / 2:
-        by_clock = None
-    known = [left for left in (by_age, by_clock) if left is not None]
-    return max(0.0, min(known)) if known else None
+    if walltime is None:
+        by_clock = [float(end) - now for now in clocks] if end is not None else []
+        return max((left for left in by_clock if left > 0), default=None)
+    left = walltime - age
+    if end is not None:
+        before = [now - age - (float(end) - walltime) for now in clocks]
+        likely = min((seconds for seconds in before if seconds >= 0), default=0.0)
+        left -= likely if likely < left / 2 else 0.0
+    return max(0.0, left)
+
+
+def clock_note(ahead: float) -> str:
+    """Say that this node's clock is off by so many seconds; empty when it is not by much."""
+    if abs(ahead) < ODD:
+        return ""
+    off = Duration(round(abs(ahead) / 60) * 60)
+    which = "ahead of" if ahead > 0 else "behind"
+    return f"the clock is {off} {which} that of the script's host; times in logs and of files differ by as much"
