@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -10,29 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from jobpool.core.advice import advise
-from jobpool.errors import JobPoolError
+from jobpool.ui.remains import died
 from jobpool.ui.report_charts import STYLE, chart_of_calls
 from jobpool.ui.report_timeline import timeline
 from jobpool.ui.view import as_text
 from jobpool.units import Duration, Memory
 
-__all__ = ["read_record", "write_report"]
+__all__ = ["write_report"]
 
 SHOWN = 30
 """Calls in a table: more than somebody reads."""
-
-
-def read_record(directory: Path) -> dict[str, Any]:
-    """Read what a pool that has ended left. Raises ``JobPoolError`` when it left nothing."""
-    try:
-        record: dict[str, Any] = json.loads((directory / "record.json").read_text())
-    except (OSError, ValueError):
-        raise JobPoolError(
-            f"the pool {directory.name!r} left no record of its run",
-            log=str(directory / "server.log"),
-            advice="a record is written when the server of a pool ends in good order",
-        ) from None
-    return record
 
 
 def write_report(record: Mapping[str, Any], path: Path) -> Path:
@@ -47,6 +33,7 @@ def page(record: Mapping[str, Any]) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(_summary(record))}</p>",
+        f'<p class="dead">{escape(sentence)}</p>' if (sentence := died(record)) else "",
         _sentences("Advice", advise(record), "What was asked for fits what was used, or too little is known to tell."),
         _sentences("What was told", record["notices"], ""),
         f"<h2>Calls over time</h2>{chart_of_calls(record)}",

@@ -33,6 +33,9 @@ def asked_status(ask: Callable[..., Any], *, start: bool) -> dict[str, Any]:
 def show_status(answer: Mapping[str, Any], *, file: TextIO | None = None) -> None:
     """Print how a pool is."""
     file = file or sys.stdout
+    if (as_of := answer.get("as_of")) is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(as_of))
+        print(f"as it was at {when}, {_duration(time.time() - as_of)} ago:", file=file)
     print(headline(answer), file=file)
     for line in (progress_text(answer), *used_text(answer)):
         if line:
