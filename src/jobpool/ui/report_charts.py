@@ -18,11 +18,11 @@ STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: var(--ink);
   background: var(--paper); overflow-wrap: anywhere; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 1.8em; border-bottom: 1px solid var(--line); }
-.wide { overflow-x: auto; } .wide svg { display: block; width: 100%; min-width: 900px; height: auto; }
+.wide { overflow-x: auto; } .wide svg { display: block; width: 100%; min-width: 960px; height: auto; }
 table { border-collapse: collapse; font-size: .88em; overflow-wrap: normal; }
 th, td { text-align: left; padding: .25em .7em; border-bottom: 1px solid var(--line); vertical-align: top;
   white-space: nowrap; }
-td:last-child { white-space: normal; min-width: 12em; }
+th { white-space: normal; } td:last-child { white-space: normal; min-width: 12em; }
 pre { white-space: pre-wrap; background: var(--box); padding: .6em; max-height: 20em; overflow: auto; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--pale); }
 svg text.bad { fill: var(--bad); } svg text.inside { fill: #fff; pointer-events: none; }
@@ -31,9 +31,9 @@ svg text.bad { fill: var(--bad); } svg text.inside { fill: #fff; pointer-events:
 .dead { border-left: 4px solid var(--bad); padding-left: .8em; }
 """
 
-DONE, FAILED, BUSY = "#3d8f5f", "#c8452f", "#2f6db0"
+DONE, FAILED, BUSY = "#33814f", "#c8432b", "#3f86d6"
 
-WIDTH, LEFT = 1060, 150
+WIDTH, LEFT = 1100, 150
 _HEIGHT = 160
 LETTER = 5.9
 """Pixels of a letter, about."""

@@ -33,11 +33,11 @@ STATIONS = {
     "closing": "#b8bec7",
 }
 CALLS = {
-    "done": "#3d8f5f",
-    "raised": "#d0432b",
-    "killed": "#8e1c5a",
-    "ran again": "#ee8a1d",
-    "left a checkpoint": "#20a5a5",
+    "done": "#33814f",
+    "raised": "#c8432b",
+    "killed": "#b23d79",
+    "ran again": "#b06000",
+    "left a checkpoint": "#177f7f",
     "runs": "#2f6db0",
 }
 
@@ -163,10 +163,10 @@ def _draw(parts: list[str], job: _Job, y: float, height: int, pieces: Mapping[st
     """Draw a job from here on; return where the next one begins."""
     record, scale = job.record, (WIDTH - LEFT) / seconds
     name = f"{record['id'] or '?'} {record['node'] or ''}".strip()
-    ending = as_text(f"{record['ending']}: {record['words']}" if record["words"] else record["ending"])
-    parts.append(text(0, y + 9, name, most=LEFT - 8, told=f"{name} {ending}"))
+    ending = as_text(_ending(record))
+    parts.append(text(0, y + 11, name, most=LEFT - 8, told=f"{name} {ending}"))
     if job.bad:
-        parts.append(text(0, y + 22, record["ending"], most=LEFT - 8, told=ending, style="bad"))
+        parts.append(text(0, y + 25, record["ending"], most=LEFT - 8, told=ending, style="bad"))
     _draw_stations(parts, record, y + 2, seconds, scale)
     top = y + 2 + _STRIP + 1
     for row in job.rows:
@@ -176,7 +176,13 @@ def _draw(parts: list[str], job: _Job, y: float, height: int, pieces: Mapping[st
     if job.cells:
         _draw_cells(parts, job, top, max(height, 10), pieces["grain"], scale)
         top += max(height, 10)
-    return max(top, y + (26 if job.bad else 13)) + 4
+    return max(top, y + (29 if job.bad else 15)) + 3
+
+
+def _ending(job: Mapping[str, Any]) -> str:
+    kind, words = job["ending"], job["words"]
+    # The local system's words begin with it.
+    return words if words.startswith(kind) else f"{kind}: {words}" if words else kind
 
 
 def _draw_stations(parts: list[str], job: Mapping[str, Any], y: float, seconds: float, scale: float) -> None:
