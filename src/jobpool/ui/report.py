@@ -12,7 +12,7 @@ from jobpool.core.advice import advise
 from jobpool.ui.remains import died
 from jobpool.ui.report_charts import STYLE, chart_of_calls
 from jobpool.ui.report_timeline import timeline
-from jobpool.ui.view import as_text
+from jobpool.ui.view import as_text, cpus_text
 from jobpool.units import Duration, Memory
 
 __all__ = ["write_report"]
@@ -81,7 +81,7 @@ def _asked(record: Mapping[str, Any]) -> str:
             (
                 key or "the pool's own",
                 request["cores"],
-                _cpus(cpus),
+                "" if cpus is None else cpus_text(cpus),
                 memory if request["memory"] is None else _size(request["memory"]),
                 _size(largest) if largest else "",
                 walltime if request["walltime"] is None else _time(request["walltime"]),
@@ -110,7 +110,7 @@ def _functions(record: Mapping[str, Any]) -> str:
                 "" if entry["wall"][name] is None else _time(entry["wall"][name])
                 for name in ("mean", "most", "largest")
             ),
-            _cpus(entry["cpus"]),
+            "" if entry["cpus"] is None else cpus_text(entry["cpus"]),
             *(
                 "" if not entry["memory"][name] else _size(entry["memory"][name])
                 for name in ("median", "most", "largest")
@@ -162,12 +162,6 @@ def _time(seconds: float) -> str:
     if seconds >= 0.01 or not seconds:
         return str(Duration(seconds if seconds < 10 else round(seconds)))
     return f"{seconds * 1000:.2g} ms"
-
-
-def _cpus(cpus: float | None) -> str:
-    if cpus is None:
-        return ""
-    return f"{cpus:.2g}" if cpus >= 0.01 or not cpus else "below 0.01"
 
 
 def _size(size: float) -> str:
