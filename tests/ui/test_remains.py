@@ -80,7 +80,7 @@ def test_a_run_whose_server_was_killed_has_a_report_a_status_and_logs(tmp_path: 
     assert "is not running" in error
     assert "jobpool report mine" in error
     answer = json.loads(jobpool("status", "mine", "--json", code=4)[0])
-    assert (answer["phase"], answer["calls"]["running"]) == ("died", 1)
+    assert (answer["phase"], answer["calls"]["running"], answer["rate"]) == ("died", 1, None)
     assert time.time() - 300 < answer["as_of"] <= time.time()
 
     listed = json.loads(jobpool("logs", "mine", "--json")[0])

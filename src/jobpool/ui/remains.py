@@ -40,7 +40,8 @@ def died(record: Mapping[str, Any]) -> str:
 def last_status(directory: Path, *, alive: bool) -> dict[str, Any] | None:
     """Return the last known answer to ``jobpool status``; None: there is none.
 
-    ``as_of`` says when it was written down: seconds since the epoch. ``alive``: as far as can be seen from here.
+    Nothing goes on in it, so it has no rate. ``as_of`` says when it was written down: seconds since the epoch.
+    ``alive``: whether the server lives, as far as can be seen from here.
     """
     try:
         record = read_record(directory)
@@ -49,7 +50,7 @@ def last_status(directory: Path, *, alive: bool) -> dict[str, Any] | None:
     status: dict[str, Any] = record["status"]
     if not record["over"]:
         status["phase"] = "does not answer" if alive else "died"
-    return {**status, "as_of": record["ended_at"]}
+    return {**status, "rate": None, "left": None, "as_of": record["ended_at"]}
 
 
 def log_directory(directory: Path) -> Path | None:
