@@ -9,13 +9,14 @@ from typing import Any
 
 from jobpool import config
 from jobpool.batch import registry
+from jobpool.core.auto import generous
 from jobpool.core.limits import Verdict, judge
 from jobpool.home import home
-from jobpool.model import Command, Completed, Limits
+from jobpool.model import Command, Completed, Limits, Request
 from jobpool.server import shell
 from jobpool.server.asking import user_name
 
-__all__ = ["check", "check_settings", "read_limits_now"]
+__all__ = ["check", "check_settings", "read_limits_now", "tried"]
 
 _FORMATS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SLURM_TIME_FORMAT")
 """Variables by which a user changes what SLURM's commands print: the parsers read the commands' own formats."""
@@ -46,7 +47,13 @@ def check_settings(settings: config.Settings) -> Verdict:
     if settings.system == "local":
         here = f"the jobs are processes of this machine (scheduler={settings.scheduler!r}): nothing is refused"
         return Verdict(partition=None, notes=(here,))
-    return judge(settings.request, read_limits_now(settings.system), max_workers=settings.max_workers)
+    limits = read_limits_now(settings.system)
+    return judge(tried(settings, limits), limits, max_workers=settings.max_workers)
+
+
+def tried(settings: config.Settings, limits: Limits) -> Request:
+    """Return the request, with what is tried first in the place of sizes that are to be found."""
+    return generous(settings.request, settings.auto, limits) if settings.auto else settings.request
 
 
 def read_limits_now(system: str) -> Limits:

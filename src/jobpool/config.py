@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobpool.config_files import Findings, Places, load_toml
-from jobpool.config_settings import IDLE_TIMEOUT, SETTINGS
+from jobpool.config_settings import AUTO, IDLE_TIMEOUT, SETTINGS
 from jobpool.config_sources import (
     Given,
     Origin,
@@ -64,6 +64,8 @@ class Settings:
     max_workers: int
     min_workers: int = 0
     request: Request = field(default_factory=Request)
+    auto: tuple[str, ...] = ()
+    """Which of ``cores``, ``memory`` and ``walltime`` the first calls shall tell. The request has defaults for them."""
     idle_timeout: Duration | None = IDLE_TIMEOUT
     max_tasks_per_child: int | None = None
     max_memory_growth: Memory | None = None
@@ -75,9 +77,10 @@ class Settings:
     origins: Mapping[str, Origin] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def values(self) -> dict[str, Any]:
-        """Return every setting by its name, in the order of the table of settings."""
-        return {name: getattr(self.request if name in _OF_REQUEST else self, name) for name in SETTINGS}
+    def values(self, *, auto: bool = True) -> dict[str, Any]:
+        """Return every setting by its name, in the order of the table; without ``auto``, the defaults in its place."""
+        found = {name: getattr(self.request if name in _OF_REQUEST else self, name) for name in SETTINGS}
+        return found | dict.fromkeys(self.auto, AUTO) if auto else found
 
 
 _OF_REQUEST = {field.name for field in fields(Request)}
@@ -210,6 +213,10 @@ def _settings(
     cores_here: Callable[[], int],
 ) -> Settings:
     """Fill in what depends on other settings."""
+    auto = tuple(name for name in ("cores", "memory", "walltime") if found[name] == AUTO)
+    found.update((name, SETTINGS[name].default) for name in auto)
+    if system == "local":
+        auto = ()  # nothing is asked for here, and nobody waits
     if found["max_workers"] is None:
         usual = cores_here() // found["cores"] if system == "local" else DEFAULT_MAX_WORKERS
         found["max_workers"] = max(1, usual, found["min_workers"])
@@ -226,5 +233,11 @@ def _settings(
         found["workers_per_job"] = found["max_workers"]
     request = Request(**{name: found.pop(name) for name in SETTINGS if name in _OF_REQUEST})
     return Settings(
-        scheduler=scheduler, system=system, request=request, origins=origins, notes=tuple(findings.notes), **found
+        scheduler=scheduler,
+        system=system,
+        request=request,
+        auto=auto,
+        origins=origins,
+        notes=tuple(findings.notes),
+        **found,
     )

@@ -14,10 +14,13 @@ from typing import Any
 
 from jobpool.units import Duration, Memory
 
-__all__ = ["SETTINGS", "SYSTEMS", "Setting", "did_you_mean"]
+__all__ = ["AUTO", "SETTINGS", "SYSTEMS", "Setting", "did_you_mean"]
 
 IDLE_TIMEOUT = Duration(600)
 """Ten minutes: a job that waited an hour in the queue should outlast the pause between two cells of a notebook."""
+
+AUTO = "auto"
+"""The word for sizes that the first calls shall tell."""
 
 SYSTEMS = ("slurm", "pbs", "sge", "lsf", "htcondor", "oar", "local")
 """The words for batch systems, also the names of the sections of a config file."""
@@ -182,6 +185,13 @@ def _variables(value: Any, _base: Path) -> dict[str, str]:
     return {name: str(text) for name, text in value.items()}
 
 
+def _or_auto(read: Read) -> Read:
+    def either(value: Any, base: Path) -> Any:
+        return AUTO if value == AUTO else read(value, base)
+
+    return either
+
+
 # ------------------------------------------------------------------------------------------------ the same, from text
 
 
@@ -231,9 +241,15 @@ SETTINGS: dict[str, Setting] = {
             split=_number_in,
         ),
         _count("min_workers", "workers to hold when there is nothing to do", 0, 0),
-        _count("cores", "physical cores of one worker", 1, 1),
-        _text("memory", "memory of one worker", _memory),
-        _text("walltime", "time that a job may run", _walltime),
+        Setting(
+            name="cores",
+            about="physical cores of one worker, or auto: what the first calls use",
+            read=_or_auto(_whole(1)),
+            default=1,
+            split=_number_in,
+        ),
+        _text("memory", "memory of one worker, or auto", _or_auto(_memory)),
+        _text("walltime", "time that a job may run, or auto", _or_auto(_walltime)),
         _count("gpus", "GPUs of one worker", 0, 0),
         _count("workers_per_job", "workers in one job", 1, 1),
         _count("threads_per_core", "hardware threads of each core that a call may use", 1, 1, most=8),

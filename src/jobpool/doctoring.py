@@ -76,7 +76,7 @@ def _job(settings: Settings, here: Side, site: Site, call: Callable[[], Side], p
     """Run one call in a job like the user's own, and compare what it sees with what is seen here."""
     from jobpool.executor import JobPoolExecutor
 
-    keywords = settings.values() | {"max_workers": 1, "workers_per_job": 1, "min_workers": 0, "name": None}
+    keywords = settings.values(auto=False) | {"max_workers": 1, "workers_per_job": 1, "min_workers": 0, "name": None}
     keywords |= {"walltime": "5 min", "scheduler": settings.system}
     try:
         with JobPoolExecutor(**keywords) as pool:

@@ -61,9 +61,12 @@ class JobPoolExecutor(Submitting):
 
     Args:
         max_workers: Calls that run at once, at most. Default: this machine's cores, or 100 on a batch system.
-        cores: Physical cores of one worker. Default 1.
-        memory: Memory of one worker, with a unit: ``"8 GiB"``. Default: what the site gives.
-        walltime: How long one job may run: ``"5h"``, a ``timedelta`` or seconds. Default: the partition's.
+        cores: Physical cores of one worker. Default 1. ``"auto"`` for it, ``memory`` and ``walltime``: the first calls
+            run in up to four generous jobs, and what they use is asked for from then on, with headroom; corrected while
+            the run goes on. On local processes it means the default.
+        memory: Memory of one worker, with a unit: ``"8 GiB"``; or ``"auto"``. Default: what the site gives.
+        walltime: How long one job may run: ``"5h"``, a ``timedelta`` or seconds; or ``"auto"``. Default: the
+            partition's.
         gpus: GPUs of one worker. Default 0.
         workers_per_job: Workers that share a job, and its node. Default 1; on local processes all of them.
         threads_per_core: Hardware threads of each core that a call may use. Default 1: hyper-threads stay idle.
@@ -104,7 +107,7 @@ class JobPoolExecutor(Submitting):
         self,
         max_workers: int | None = None,
         *,
-        cores: int | _Unset = UNSET,
+        cores: int | Literal["auto"] | _Unset = UNSET,
         memory: str | int | _Unset | None = UNSET,
         walltime: str | float | datetime.timedelta | _Unset | None = UNSET,
         gpus: int | _Unset = UNSET,

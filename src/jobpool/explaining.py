@@ -8,7 +8,7 @@ from typing import Any
 
 from jobpool import config
 from jobpool.batch import registry
-from jobpool.checking import read_limits_now
+from jobpool.checking import read_limits_now, tried
 from jobpool.core import explain as core_explain
 from jobpool.core.limits import choose_partition
 from jobpool.home import home
@@ -56,7 +56,7 @@ def explain(**keywords: Any) -> Explained:
 def explain_settings(settings: config.Settings) -> Explained:
     """Do the same for settings that are found already."""
     limits = this_machine() if settings.system == "local" else read_limits_now(settings.system)
-    request = choose_partition(settings.request, limits)
+    request = choose_partition(tried(settings, limits), limits)
     if settings.system == "local":
         request = replace(request, partition=None)
     directives = registry.get(settings.system, home()).directives(request)
@@ -68,6 +68,12 @@ def explain_settings(settings: config.Settings) -> Explained:
         max_workers=settings.max_workers,
     )
     values = {field.name: getattr(made, field.name) for field in fields(made)}
+    if settings.auto:
+        names = ", ".join(settings.auto)
+        values["notes"] = (
+            *made.notes,
+            f"auto ({names}): this is what the first calls run with; they say what comes then",
+        )
     if settings.system == "local":
         values |= {"problems": (), "notes": ("the jobs are processes of this machine: nothing is refused",)}
     return Explained(**values)

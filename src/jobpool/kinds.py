@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from jobpool.config_settings import SETTINGS, did_you_mean
+from jobpool.config_settings import AUTO, SETTINGS, did_you_mean
 from jobpool.errors import ConfigError
 from jobpool.model import PLAIN, Request, Retry, Terms
 from jobpool.units import Duration
@@ -18,6 +18,7 @@ __all__ = ["Kind"]
 _OF_REQUEST = tuple(field.name for field in fields(Request))
 _OF_TERMS = tuple(field.name for field in fields(Terms))
 _SIZES = ("cores", "memory", "gpus")
+_SIZES_FOUND = ("cores", "memory", "walltime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ def _read(name: str, value: Any) -> Any:
             return _retry(value)
         if name in _OF_TERMS:
             return None if value is None else _positive(value)
+        if value == AUTO and name in _SIZES_FOUND:
+            raise ValueError("only the pool's own size can be found from its first calls")
         setting = SETTINGS[name]
         return None if value is None and setting.optional else setting.read(value, Path.cwd())
     except ValueError as error:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jobpool.config import Settings, local_cores
+from jobpool.core.auto import GENEROUS
 from jobpool.core.sizing import Measured
 from jobpool.errors import ConfigError, PoolBroken, RequestRefused
 from jobpool.model import Retry
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from jobpool.executor import JobPoolExecutor
 
 __all__ = ["measure"]
-
-GENEROUS = ((4, 16 * 2**30), (2, 8 * 2**30), (2, 4 * 2**30), (1, 4 * 2**30))
-"""Cores and bytes of the worker: the first that the site allows. More would wait longer, and few functions need it; one
-that is killed for memory runs again with twice as much."""
 
 ENOUGH = 6
 """Calls. With fewer samples, some run more than once: a leak shows in steps from call to call."""
@@ -127,7 +124,7 @@ def _pool(
 ) -> JobPoolExecutor:
     from jobpool.executor import JobPoolExecutor
 
-    keywords = settings.values()
+    keywords = settings.values(auto=False)
     if keywords["walltime"] is not None:
         keywords["walltime"] = str(keywords["walltime"])
     if walltime is not None:

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from world import World
 
@@ -119,9 +120,14 @@ class Round:
             self._causes.add("little patience")
         self.did.append(f"walltime={walltime} patient={patient}")
         partition = Partition(name="short", default=True, max_time=Duration(1000))
+        request = Request(workers_per_job=choose([1, 1, 2, 3]), walltime=walltime, memory=Memory(2**30))
+        auto = choose([(), (), ("memory",), ("memory", "walltime")])
+        self.did.append(f"auto={auto}")
         return CoreSettings(
             pool="t",
-            request=Request(workers_per_job=choose([1, 1, 2, 3]), walltime=walltime, memory=Memory(2**30)),
+            request=request,
+            auto=auto,
+            trial=replace(request, workers_per_job=1, memory=Memory(2**32)) if auto else None,
             limits=Limits(
                 max_array_size=choose([None, 1, 2]),
                 max_jobs=choose([None, None, 2]),
@@ -329,6 +335,8 @@ class Round:
         view = self.world.core.snapshot()
         assert view.calls.running <= len(self.world.open_calls) + len(self.world.cancelled)
         most = max(self.world.settings.max_workers, self._scaled)
+        if self.world.settings.auto:
+            most *= 2  # the size that was found may be like that of a call which has grown
         assert self._sloppy or all(count <= most for count in self.world.most.values()), (self.world.most, most)
 
     @property

@@ -8,6 +8,7 @@ from jobpool.core.fleet import Doubt, Submission
 from jobpool.core.jobs import Accepted
 from jobpool.core.staffing import request_refused
 from jobpool.core.state import PoolState
+from jobpool.core.trial import fall_back
 
 __all__ = ["accounted", "jobs_submitted", "poll", "poll_failed", "polled", "submit_doubtful", "submit_refused"]
 
@@ -48,7 +49,7 @@ def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
     elif pool.fleet.supply(submission.request):
         staff.backoff = staff.backoff.longer(pool.now + pool.settings.backoff_last, pool.settings)
         pool.notice(f"the batch system refused more jobs; going on with fewer: {event.words}", warning=True)
-    elif not staff.broken:
+    elif not (submission.request == pool.auto.hiring and fall_back(pool, event.words)) and not staff.broken:
         pool.give_up(submission.request, request_refused(event.words))
 
 

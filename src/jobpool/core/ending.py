@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobpool.core import events as ev
 from jobpool.core.jobs import Dropped, Ended, Job
-from jobpool.core.state import NOT_NEEDED, OWN, PoolState
+from jobpool.core.state import NOT_NEEDED, PoolState
 from jobpool.errors import PoolBroken
 from jobpool.model import JobId
 
@@ -17,7 +17,7 @@ LATELY = 600.0
 def shut_down(pool: PoolState, event: ev.ShutdownAsked) -> None:
     """Begin to end. May come again, with less patience."""
     pool.finishing = True
-    pool.calls.set_ceiling(OWN, pool.demand(OWN).ceiling)
+    pool.set_ceiling()
     if event.cancel_waiting:
         pool.cancel_waiting(pool.calls.to_cancel())
     if event.kill:

@@ -22,7 +22,8 @@ from jobpool.core.events import Action, Event
 from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Submitting, advance
 from jobpool.core.recovery import Loss
 from jobpool.core.settings import CoreSettings
-from jobpool.core.state import OWN, PoolState
+from jobpool.core.state import PoolState
+from jobpool.core.trial import size_up
 from jobpool.core.view import CallCounts, JobView, Snapshot, describe
 from jobpool.core.walltime import LATE
 from jobpool.errors import ConfigError, JobPoolError, PoolBroken
@@ -82,14 +83,14 @@ class Core:
             rate=pool.record.recent.rate(now),
             left=figures.time_left(pool, now),
             notices=tuple(pool.notices),
-            held=pool.demand(OWN).held,
+            held=pool.demand(pool.auto.hiring).held,
             phase=self._phase(),
         )
 
     def record(self, now: float) -> dict[str, Any]:
         """Return what happened so far, as plain values, for the report. Times are seconds since the beginning."""
         pool = self._pool
-        requests = {key: staff.request for key, staff in pool.staff.items()}
+        requests = {key: pool.asked(key) for key in pool.staff}
         tallies, running = list(pool.calls.tallies), pool.calls.running_now()
         data = pool.record.as_data(requests, tallies, running, max(now, pool.now))
         return {
@@ -217,6 +218,7 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
         pool.prove(event.job, fruitful=True)
         if (job := pool.fleet.jobs.get(event.job)) is not None:
             pool.nodes.served(job.node)
+        size_up(pool)
     pool.retract(copies)
 
 
@@ -269,7 +271,7 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
         _agent_replaced(pool, job)
     pool.staff[job.request].joined(job, pool.now)
     pool.store(job, after)
-    pool.calls.join(job.key, job.request, workers=hello.workers, time=pool.now, deadline=hello.deadline)
+    pool.calls.join(job.key, pool.line(job.request), workers=hello.workers, time=pool.now, deadline=hello.deadline)
     hiring.relieve(pool, job.request)
 
 

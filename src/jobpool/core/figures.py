@@ -40,7 +40,7 @@ def requests(pool: PoolState, now: float) -> tuple[RequestView, ...]:
 
 
 def _request(pool: PoolState, key: str, now: float) -> RequestView:
-    request, (workers, busy, _) = pool.staff[key].request, pool.calls.load(key)
+    request, (workers, busy, _) = pool.asked(key), pool.calls.load(key)
     used = Tally("", key)
     for tally in pool.calls.tallies:
         if tally.request == key:

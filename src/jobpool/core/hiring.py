@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
-from jobpool.core.jobs import Dropped, Faded, Pending, Retired, Silent, Starting, Waited
+from jobpool.core.jobs import Dropped, Faded, Pending, Retired, Serving, Silent, Starting, Waited
 from jobpool.core.policy import Settling
-from jobpool.core.state import NOT_NEEDED, OWN, PoolState
+from jobpool.core.state import NOT_NEEDED, PoolState
+from jobpool.core.trial import size_up
 from jobpool.model import Request
 
 __all__ = ["relieve", "scale", "shed", "staff_up", "tick"]
@@ -21,8 +22,8 @@ meanwhile it has what the job in its place needs."""
 def scale(pool: PoolState, workers: int | None) -> None:
     """Hold so many workers from now on; None: as many as there is work for."""
     pool.held = workers
-    pool.calls.set_ceiling(OWN, pool.demand(OWN).ceiling)
-    shed(pool, OWN)
+    pool.set_ceiling()
+    shed(pool, pool.auto.hiring)
 
 
 def staff_up(pool: PoolState) -> None:
@@ -60,6 +61,7 @@ def tick(pool: PoolState) -> None:
         if isinstance(job.state, Silent | Starting):
             pool.observe(job, Waited(pool.now))
     if pool.closing is None:
+        size_up(pool)
         for key in pool.staff:
             shed(pool, key)
             _fade(pool, key)
@@ -69,23 +71,23 @@ def tick(pool: PoolState) -> None:
 
 def _fade(pool: PoolState, key: str) -> None:
     """Count the jobs no more whose time is nearly over, so that others are asked for as long as these still serve."""
-    for agent in pool.calls.fading(key, pool.now, pool.staff[key].lead):
+    for agent in pool.calls.fading(pool.line(key), pool.now, pool.staff[key].lead):
         pool.observe_key(agent, Faded(pool.now))
 
 
 def relieve(pool: PoolState, key: str) -> None:
     """Let go of jobs that another one has come for, and of those that are of no use while they wait for one."""
     wanted = pool.staff[key].wanted(pool.demand(key, all=True), pool.settings)
-    for agent in pool.calls.replaced(key, wanted) if wanted else ():
+    for agent in pool.calls.replaced(pool.line(key), wanted) if wanted else ():
         _retire(pool, agent, "its walltime is nearly over, and another job is there")
-    for agent in pool.calls.spent(key, pool.now - SPENT):
+    for agent in pool.calls.spent(pool.line(key), pool.now - SPENT):
         _retire(pool, agent, "its walltime left is too short for the calls that wait")
 
 
 def shed(pool: PoolState, key: str) -> None:
     """Let go of jobs that there has been no work for: first those that wait, then the idle ones."""
     staff, demand = pool.staff[key], pool.demand(key)
-    surplus = pool.fleet.supply(key) - staff.wanted(demand, pool.settings)
+    surplus = _present(pool, key) - staff.wanted(demand, pool.settings)
     if surplus <= 0:
         staff.surplus_since = None
         return
@@ -98,9 +100,17 @@ def shed(pool: PoolState, key: str) -> None:
     for job in pending[-surplus:]:  # the last ones asked for wait longest
         pool.observe(job, Dropped(pool.now, NOT_NEEDED))
     surplus -= len(pending[-surplus:])
-    idle = pool.calls.least_busy(key) if demand.held is not None else pool.calls.idle(key, pool.now - patience)
-    for agent in idle[:surplus]:
+    line = pool.line(key)
+    idle = pool.calls.least_busy(line) if demand.held is not None else pool.calls.idle(line, pool.now - patience)
+    for agent in [agent for agent in idle if pool.fleet.jobs[agent].request == key][:surplus]:
         _retire(pool, agent, "not needed" if demand.held is not None else "idle")
+
+
+def _present(pool: PoolState, key: str) -> int:
+    """Count the jobs of a request that serve or will; and of sizes that others took the place of, all that serve."""
+    if pool.auto.serves_own(key) and key != pool.auto.hiring:
+        return sum(isinstance(job.state, Serving) for job in pool.fleet.of(key))
+    return pool.fleet.supply(key)
 
 
 def _retire(pool: PoolState, key: JobKey, why: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobpool.core.sizing import (
+    START,
     Growth,
     Measured,
     Spread,
@@ -15,8 +16,10 @@ from jobpool.core.sizing import (
     cores_for,
     growth,
     headroom,
+    job_seconds,
     round_memory,
     round_time,
+    serving,
     slowdown,
 )
 from jobpool.model import AGENT_MEMORY, Request
@@ -24,17 +27,8 @@ from jobpool.units import Duration, Memory
 
 __all__ = ["Proposal", "propose"]
 
-START = 60.0
-"""Seconds of a job's walltime for its start: a cold Python on a network file system."""
-
 FEW = 5
 """Samples. Of fewer nobody knows how much others will differ."""
-
-SERVE = 3600.0
-"""Seconds that a job should serve, when nobody says how many calls there will be: its start is then a small part."""
-
-CALLS_IN_A_JOB = 10
-"""A call is not begun when too little time is left for it, so the end of a job is idle for up to one call."""
 
 AGENT_PART = 0.1
 """The agent's memory shall be no more than this part of its job's."""
@@ -146,21 +140,22 @@ def _level(calls: Sequence[Measured], grows: Growth) -> list[float]:
 
 def _walltime(walls: Sequence[float], total: int | None, max_workers: int) -> tuple[Duration, str]:
     margin, mean, longest = headroom(walls), sum(walls) / len(walls), max(walls)
-    one = longest * margin
-    long_enough = max(SERVE, CALLS_IN_A_JOB * mean)
     begin = f"{_samples(len(walls))}: the longest took {_time(longest)}, the mean is {_time(mean)}"
     if total is None:
-        return round_time(START + max(one, long_enough)), (
-            f"{begin}; how many there will be was not said, so a job serves for {_time(long_enough)}; an idle one ends"
+        return round_time(job_seconds(longest * margin, mean, None)), (
+            f"{begin}; how many there will be was not said, so a job serves for {_time(serving(mean))}; an idle one "
+            f"ends"
         )
-    share = -(-total // max(1, max_workers))
-    if (whole := share * mean * margin) <= max(one, long_enough):
-        return round_time(START + max(one, whole)), (
-            f"{begin}; {total} on {max_workers} workers are {share} for each, times {margin:.2f}, "
+    count = -(-total // max(1, max_workers))
+    share = count * mean * margin
+    walltime = round_time(job_seconds(longest * margin, mean, share))
+    if share <= max(longest * margin, serving(mean)):
+        return walltime, (
+            f"{begin}; {total} on {max_workers} workers are {count} for each, times {margin:.2f}, "
             f"and {START:g} s for the start"
         )
-    return round_time(START + max(one, long_enough)), (
-        f"{begin}; {total} on {max_workers} workers would take {_time(whole)}, but shorter jobs start sooner, and one "
+    return walltime, (
+        f"{begin}; {total} on {max_workers} workers would take {_time(share)}, but shorter jobs start sooner, and one "
         f"follows the other"
     )
 

@@ -17,6 +17,10 @@ class CoreSettings:
     """Short id of the pool; submissions are named ``jp-{pool}-{n}``."""
     request: Request = field(default_factory=Request)
     """The pool's own request; its key is the empty text."""
+    auto: tuple[str, ...] = ()
+    """Which of ``cores``, ``memory`` and ``walltime`` of ``request`` are to be found with the first calls."""
+    trial: Request | None = None
+    """What these run with; None: there is no ``auto``."""
     limits: Limits = field(default_factory=Limits)
     max_workers: int = 1
     """Calls that run at once at most, for each request."""

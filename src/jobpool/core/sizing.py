@@ -24,6 +24,9 @@ __all__ = [
     "cores_for",
     "growth",
     "headroom",
+    "job_seconds",
+    "margin",
+    "serving",
     "slowdown",
     "windows",
 ]
@@ -39,6 +42,16 @@ LEAK = 64 * 2**10
 
 LEAK_STEPS = 3
 """Steps from call to call that show a leak; of fewer, one may be a cache that fills."""
+
+
+START = 60.0
+"""Seconds of a job's walltime for its start: a cold Python on a network file system."""
+
+SERVE = 3600.0
+"""Seconds that a job should serve, when nobody says how many calls there will be: its start is then a small part."""
+
+CALLS_IN_A_JOB = 10
+"""A call is not begun when too little time is left for it, so the end of a job is idle for up to one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +159,12 @@ def headroom(values: Sequence[float]) -> float:
     One value says little about the next one, hundred say much: the margin shrinks with the root of their number, and is
     wider where they differ.
     """
-    spread = Spread.of(values).relative
-    return min(1.4, 1.15 + (0.25 + 0.5 * spread) / math.sqrt(len(values)))
+    return margin(len(values), Spread.of(values).relative)
+
+
+def margin(count: int, spread: float) -> float:
+    """Return the headroom for so many values that differ by this part of the largest one."""
+    return min(1.4, 1.15 + (0.25 + 0.5 * spread) / math.sqrt(count))
 
 
 def windows(looks: Sequence[Look]) -> list[tuple[float, float]]:
@@ -189,6 +206,22 @@ def busy(calls: Sequence[Measured], cpus: int) -> float:
 def cores_for(calls: Sequence[Measured], threads_per_core: int, most: int) -> int:
     """Return the largest number of cores that the calls keep busy enough."""
     return max((cores for cores in range(2, most + 1) if busy(calls, cores * threads_per_core) >= BUSY), default=1)
+
+
+def serving(mean: float) -> float:
+    """Return how long a job should serve for calls that take so long."""
+    return max(SERVE, CALLS_IN_A_JOB * mean)
+
+
+def job_seconds(one: float, mean: float, share: float | None) -> float:
+    """Return the walltime to ask for.
+
+    Args:
+        one: Seconds of the longest call, with its headroom.
+        mean: Seconds of a call on average.
+        share: Seconds of the calls that each worker will get, with headroom. None: not known.
+    """
+    return START + max(one, serving(mean) if share is None else min(share, serving(mean)))
 
 
 def round_memory(size: float) -> Memory:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from jobpool.core import events as ev
+from jobpool.core.auto import OWN, TRIAL, TRIALS, Auto
 from jobpool.core.bars import AGAIN, KILLED
 from jobpool.core.events import Action, JobKey
 from jobpool.core.fleet import Fleet
@@ -44,9 +45,6 @@ from jobpool.errors import JobPoolError
 from jobpool.model import UNREACHABLE, Ending, EndingKind, JobId, Request, Terms
 
 __all__ = ["NOT_NEEDED", "OWN", "PoolState"]
-
-OWN = ""
-"""Key of the pool's own request."""
 
 NOT_NEEDED = Ending(kind=EndingKind.CANCELLED, words="not needed any more", source="agent")
 
@@ -87,7 +85,10 @@ class PoolState:
         self.cancels: dict[JobId, None] = {}
         """Jobs to cancel at the end of this step."""
         self.out: list[Action] = []
+        self.auto = Auto(settings.auto)
         self.add_request(OWN, settings.request)
+        if settings.trial is not None:
+            self.add_request(TRIAL, settings.trial)
 
     # ------------------------------------------------------------------------------------------------------ jobs
 
@@ -236,6 +237,7 @@ class PoolState:
                     again.append((id, history))
                     if request is not None:
                         moved[id] = self._grown(request, place)
+                        self.auto.outgrows(job.request, request)
                     if loss.started:
                         told.append(id)
                         self.record.again[_cause(loss.cause)] += 1
@@ -255,7 +257,9 @@ class PoolState:
 
     def _grown(self, request: Request, place: Place) -> str:
         """Return the key of a grown request, which is taken into service when it is new."""
-        key = next((key for key, staff in self.staff.items() if staff.request == request and not staff.broken), None)
+        alike = [key for key, staff in self.staff.items() if staff.request == request and not staff.broken]
+        # Jobs of a size that is being found serve all of the pool's own calls; smaller ones do, too.
+        key = next((key for key in alike if not (self.settings.auto and self.auto.serves_own(key))), None)
         if key is None:
             key = f"grown {len(self.staff)}"
             self.add_request(key, request)
@@ -280,14 +284,30 @@ class PoolState:
 
     def demand(self, key: str, *, all: bool = False) -> Demand:
         """Return what is wanted of a request, beside the calls of jobs that end; with ``all``, together with them."""
-        own = key == OWN
+        own = key == self.auto.hiring
+        if not own and self.auto.serves_own(key):
+            return Demand(calls=0, max_workers=self.staff[key].max_workers)
+        calls = self.calls.demand(self.line(key), all=all)
         return Demand(
-            calls=self.calls.demand(key, all=all),
+            calls=min(calls, TRIALS) if key == TRIAL else calls,
             tasks=self.tasks if own else 0,
             min_workers=self.settings.min_workers if own and not self.finishing else 0,
             max_workers=self.staff[key].max_workers,
             held=self.held if own and not self.finishing else None,
         )
+
+    def line(self, key: str) -> str:
+        """Return the request whose calls the jobs of a request serve."""
+        return OWN if self.auto.serves_own(key) else key
+
+    def asked(self, key: str) -> Request:
+        """Return what is asked for, for the calls of a request."""
+        found = key == OWN and not self.auto.trying
+        return self.staff[self.auto.keys[-1] if found else key].request
+
+    def set_ceiling(self) -> None:
+        """Bound how many calls of the pool's own run at once."""
+        self.calls.set_ceiling(OWN, self.demand(self.auto.hiring).ceiling)
 
     def look(self) -> None:
         """Note how many workers are there and busy."""
@@ -310,6 +330,9 @@ class PoolState:
 
     def give_up(self, request: str, error: JobPoolError, job: JobKey | None = None) -> None:
         """Ask for no more jobs for this request, and fail the calls that wait for one."""
+        if request == self.auto.hiring != OWN:  # there is no other way to run the pool's own calls
+            self.staff[request].broken = error
+            request = OWN
         staff = self.staff[request]
         staff.broken = error
         self.fail_waiting(request, error, job)

@@ -29,6 +29,7 @@ from jobpool.batch.base import BatchSystem
 from jobpool.core import events as e
 from jobpool.core import limits as core_limits
 from jobpool.core.advice import advise
+from jobpool.core.auto import GROWTH, generous
 from jobpool.core.engine import Core
 from jobpool.core.settings import CoreSettings
 from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
@@ -70,7 +71,8 @@ class Control:
         """By key, for each kind of calls: the key of its request, and its terms."""
         self._requests = {(spec.settings.request, spec.settings.max_workers): ""}
         """The keys of requests. Kinds that differ in their terms alone share jobs."""
-        self._core = Core(settings=_core_settings(directory, spec, system, limits), now=self._loop.time())
+        settings = _core_settings(directory, spec, system, limits)
+        self._core = Core(settings=settings, now=self._loop.time())
         self._clients = channel.Clients()
         self._asking = Asking(directory, spec, system, self.tell)
         self._agents = Agents(
@@ -92,6 +94,9 @@ class Control:
         self.crash: BaseException | None = None
         if spec is not asked and (chosen := spec.settings.request.partition) is not None:
             self._notice(f"partition='auto' took {chosen!r}, where the request fits and starts first", warning=False)
+        if settings.trial is not None:
+            sizes = ", ".join(f"{name}={getattr(settings.trial, name)}" for name in settings.auto)
+            self._notice(f"the first calls run with {sizes}, and say what to ask for", warning=False)
 
     # ----------------------------------------------------------------------------------------------------------- life
 
@@ -430,23 +435,31 @@ class Control:
 
 
 def _with_partition(spec: Spec, limits: Limits) -> Spec:
-    """Put the best partition in the place of ``"auto"``."""
-    request = core_limits.choose_partition(spec.settings.request, limits)
-    same = request is spec.settings.request
+    """Put the best partition in the place of ``"auto"``; for sizes that are to be found, one for what is tried."""
+    asked, sizes = spec.settings.request, spec.settings.auto
+    tried = generous(asked, sizes, limits) if sizes else asked
+    request = replace(asked, partition=core_limits.choose_partition(tried, limits).partition)
+    same = request == asked
     return spec if same else replace(spec, settings=replace(spec.settings, request=request))
 
 
 def _core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, limits: Limits) -> CoreSettings:
-    settings = spec.settings
+    settings, retry, trial = spec.settings, spec.retry, None
+    if settings.auto:
+        trial = generous(settings.request, settings.auto, limits)
+    if "memory" in settings.auto and retry.memory_growth is None:
+        retry = replace(retry, memory_growth=GROWTH)  # what was found is right for nearly all calls, and not for all
     return CoreSettings(
         pool=directory.name,
         request=settings.request,
+        auto=settings.auto,
+        trial=trial,
         limits=limits,
         max_workers=settings.max_workers,
         min_workers=settings.min_workers,
         idle_timeout=math.inf if settings.idle_timeout is None else float(settings.idle_timeout),
         settle=system.settle,
-        retry=spec.retry,
+        retry=retry,
     )
 
 

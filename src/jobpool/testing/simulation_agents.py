@@ -35,6 +35,8 @@ class Workplace(ABC):
         self._seconds: dict[int, float] = {}
         self.checkpointing: set[str] = set()
         """Functions whose calls leave checkpoints."""
+        self.uses: dict[str, tuple[float, Memory]] = {}
+        """CPUs and memory of a function's calls, by its key; else one CPU, and no memory."""
         self.interrupted: list[int] = []
         """Calls that ran when their job ended."""
 
@@ -121,7 +123,14 @@ class Workplace(ABC):
             return
         del agent.running[worker]
         seconds = self._seconds[call.id]
-        usage = Usage(wall=seconds, cpu=seconds, peak_memory=Memory(0), threads=1)
+        cpus, memory = self.uses.get(call.function, (1.0, Memory(0)))
+        limit = agent.job.request.memory
+        if limit is not None and memory > limit:
+            death = Death(signal=9, out_of_memory=True, limit=int(limit), peak_memory=int(memory))
+            agent.running[worker] = call
+            self._die(agent, worker, death)
+            return
+        usage = Usage(wall=seconds, cpu=seconds * cpus, peak_memory=memory, threads=1)
         outcome = Outcome(call.id, True, b"", usage, rows=call.rows)
         self._tell_from(agent, lambda time: ev.CallsDone(time, agent.job.key, (outcome,)))
         self._work(agent)
@@ -205,10 +214,11 @@ class Workplace(ABC):
 
     def kill_worker(self, agent: SimulatedAgent, death: Death) -> None:
         """Let the worker that runs the first call die; what else it had is returned."""
-        if not agent.running:
-            return
-        worker, call = next(iter(agent.running.items()))
-        del agent.running[worker]
+        if agent.running:
+            self._die(agent, next(iter(agent.running)), death)
+
+    def _die(self, agent: SimulatedAgent, worker: int, death: Death) -> None:
+        call = agent.running.pop(worker)
         agent.cut.pop(worker, None)  # they are decided with it
         rest = agent.current.pop(worker, deque())
         self._tell_from(agent, lambda time: ev.WorkerDied(time, agent.job.key, call.id, death))
