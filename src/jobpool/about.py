@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobpool.client import Connection
 from jobpool.config import Settings
+from jobpool.future import Job
 from jobpool.home import PoolDirectory
 from jobpool.ui.status import asked_status
 
@@ -90,3 +91,21 @@ class AboutPool(AboutRequest):
 
         ended = self._connection.ended.is_set()
         return write_report(read_record(self._directory.path) if ended else self._connection.ask("record"), Path(path))
+
+    def logs(self, job: str | Job | None = None, *, tail: int | None = None) -> str:
+        """Return what a job said: its own log, and those of its workers. Also after the pool's end. ::
+
+            print(pool.logs(future.job))
+
+        Args:
+            job: Its id (``future.job.id``), or a future's ``job``; ``"server"``: the pool's server. Default: all.
+            tail: Last lines of each log. Default: all of one job's, and the last 10 where no job is named.
+
+        Raises:
+            JobPoolError: There is no log of such a job; it names those that there are.
+        """
+        from jobpool.ui.logs import LAST, logs_of, texts
+
+        id = job.id if isinstance(job, Job) else None if job is None else str(job)
+        found = logs_of(self._directory.path, self.log_directory, id)
+        return texts(found, LAST if job is None and tail is None else tail)
