@@ -29,7 +29,7 @@ class AboutRequest(abc.ABC):
         """What its jobs are configured with, and where each value came from."""
 
     def check(self) -> Verdict:
-        """Compare what this pool asks for with what the site allows now, and say where else it would fit.
+        """Compare what is asked for with what the site allows now, and say where else it would fit.
 
         Before there is a pool, :func:`jobpool.check` does the same.
         """
@@ -38,7 +38,7 @@ class AboutRequest(abc.ABC):
         return check_settings(self.settings)
 
     def explain(self) -> Explained:
-        """Say what this pool's request becomes: directives with reasons, what a node gives, what a call sees there.
+        """Say what the request becomes: directives with reasons, what a node gives, what a call sees there.
 
         Before there is a pool, :func:`jobpool.explain` does the same.
         """
