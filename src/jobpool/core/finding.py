@@ -1,0 +1,56 @@
+"""What the doctor says: one thing that was looked at, and how bad it is."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jobpool.core.facts import Folder
+
+__all__ = ["GIB", "Finding", "Level", "ok", "room", "worst"]
+
+GIB = 2**30
+
+
+class Level(enum.IntEnum):
+    """How bad a finding is."""
+
+    OK = 0
+    """Looked at, and well."""
+    NOTE = 1
+    """To be known."""
+    WARNING = 2
+    """It may go wrong, or wastes time."""
+    PROBLEM = 3
+    """Calls fail, or give wrong results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    level: Level
+    text: str
+    """What is so, with the evidence."""
+    cure: str = ""
+
+
+def ok(subject: str, text: str) -> Finding:
+    """Make a finding that complains of nothing."""
+    return Finding(subject, Level.OK, text)
+
+
+def worst(findings: list[Finding]) -> Level:
+    """Return the highest level."""
+    return max((finding.level for finding in findings), default=Level.OK)
+
+
+def room(folder: Folder, subject: str, *, also_ok: bool = False) -> Iterator[Finding]:
+    """Say how much room a folder has, if it is little."""
+    if folder.free is not None and folder.free < GIB:
+        text = f"{folder.path} has {folder.free} left"
+        yield Finding(subject, Level.WARNING, text, "remove what is not needed, or write elsewhere")
+    elif also_ok:
+        yield ok(subject, f"{folder.path} ({folder.kind}), {folder.free} free")
