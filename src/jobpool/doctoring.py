@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jobpool.batch import slurm_limits, slurm_site
+from jobpool.batch import slurm_site
 from jobpool.batch.reasons import explain_reason
+from jobpool.checking import read_limits_now
 from jobpool.config import Settings
 from jobpool.core.doctor import Finding, Level, examine, examine_here, examine_site
 from jobpool.core.facts import Meeting, Side, Site
+from jobpool.core.limits import AUTO, choose_partition
 from jobpool.errors import JobPoolError
 from jobpool.future import JobFuture
-from jobpool.server.asking import user_name
 from jobpool.server.shell import run_now
 from jobpool.units import Duration
 from jobpool.worker.facts import collect
@@ -39,6 +40,8 @@ def doctor(settings: Settings, *, with_job: bool = True, patience: float = PATIE
     """Look for the known pitfalls. Does not raise for what it finds."""
     home, project = os.path.expanduser("~"), os.getcwd()  # noqa: PTH109, PTH111 - as text: they travel
     here, site = collect(home, project, {}), _site(settings)
+    # The job is short, and might fit where the user's own ones do not: it goes where those would.
+    settings = replace(settings, request=site.request)
     findings = [*examine_site(site), *examine_here(here)]
     if with_job:
         with _marked(home, project) as marks:
@@ -62,10 +65,12 @@ def _site(settings: Settings) -> Site:
     if settings.system != "slurm":
         return Site(system=settings.system, request=settings.request)
     config, accounting, own_jobs = slurm_site.parse([run_now(command) for command in slurm_site.commands()])
+    limits = read_limits_now(settings.system)
     return Site(
         system=settings.system,
-        limits=slurm_limits.parse([run_now(command) for command in slurm_limits.commands(user_name())]),
-        request=settings.request,
+        limits=limits,
+        request=choose_partition(settings.request, limits),
+        chosen=settings.request.partition == AUTO,
         config=config,
         accounting=accounting,
         own_jobs=own_jobs,

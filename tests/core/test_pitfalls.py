@@ -191,6 +191,14 @@ def test_pitfalls_of_the_site(site: Site, subject: str, level: Level, words: lis
     one(examine_site(site), subject, level, *words)
 
 
+def test_a_partition_that_is_left_to_auto() -> None:
+    taken = replace(SITE, chosen=True, request=replace(REQUEST, partition="long"))
+    found = {finding.subject: finding for finding in examine_site(taken)}
+    assert found["partition"] == Finding("partition", Level.OK, "'auto' takes 'long' now")
+    assert "'long' allows any" in found["walltime"].text
+    one(examine_site(replace(SITE, chosen=True)), "partition", Level.PROBLEM, "no partition where the request fits")
+
+
 def test_a_partition_without_defaults_is_said_to_tell_none() -> None:
     request = Request(partition="long,short")
     found = {finding.subject: finding.text for finding in examine_site(replace(SITE, request=request))}

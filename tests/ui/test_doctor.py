@@ -61,6 +61,18 @@ def test_on_a_real_slurm(enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab: S
     assert found["own jobs"]["level"] == "ok"
 
 
+def test_auto_is_settled_as_a_pool_does_it(
+    enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab: SlurmLab, tmp_path: Path
+) -> None:
+    enter_lab(slurm_lab)
+    found = read(doctor(tmp_path, "scheduler=slurm", "partition=auto", "walltime=5h", "--no-job", "--json"))
+    assert found["partition"]["text"] == "'auto' takes 'long' now"
+    assert "'long' allows" in found["walltime"]["text"]
+    done = doctor(tmp_path, "scheduler=slurm", "partition=auto", "cores=17", "--json")
+    assert done.returncode == 1
+    assert read(done)["partition"]["level"] == "problem"
+
+
 def test_what_real_cgroups_do_is_seen(
     enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab_cgroups: SlurmLab, tmp_path: Path
 ) -> None:

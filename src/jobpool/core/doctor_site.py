@@ -15,13 +15,30 @@ def examine_site(site: Site) -> list[Finding]:
     """Look at what the batch system says of itself."""
     if site.system == "local":
         return [ok("batch system", "none: calls run on this machine, all sharing it")]
-    return [*_unknown(site), *_defaults(site), *_accounting(site), *_enforcement(site), *_own_jobs(site)]
+    return [
+        *_unknown(site),
+        *_chosen(site),
+        *_defaults(site),
+        *_accounting(site),
+        *_enforcement(site),
+        *_own_jobs(site),
+    ]
 
 
 def _unknown(site: Site) -> Iterator[Finding]:
     for words in site.limits.unknown:
         text = f"the batch system does not tell its {words}"
         yield Finding("limits", Level.NOTE, text, "what is over them is refused, or waits for ever")
+
+
+def _chosen(site: Site) -> Iterator[Finding]:
+    if not site.chosen:
+        return
+    if site.request.partition is None:
+        text = "partition='auto' finds no partition where the request fits"
+        yield Finding("partition", Level.PROBLEM, text, "jobpool check says which limits are in the way")
+    else:
+        yield ok("partition", f"'auto' takes {site.request.partition!r} now")
 
 
 def _defaults(site: Site) -> Iterator[Finding]:

@@ -84,7 +84,9 @@ class Site:
     system: str
     limits: Limits = field(default_factory=Limits)
     request: Request = field(default_factory=Request)
-    """What jobs of this user are configured to ask for."""
+    """What jobs of this user are configured to ask for; ``"auto"`` is settled in it."""
+    chosen: bool = False
+    """The partition was left to ``"auto"``."""
     config: Mapping[str, str] = field(default_factory=dict)
     """The batch system's configuration, in its own words."""
     accounting: str | None = None
