@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobpool.core.doctor import Finding, Level, examine, examine_here, examine_site, worst
-from jobpool.core.facts import Folder, Meeting, Side, Site
+from jobpool.core.facts import DiskQuota, Folder, Meeting, Side, Site
 from jobpool.model import Limits, Partition, Request
 from jobpool.units import Duration, Memory
 
@@ -29,8 +29,8 @@ HERE = Side(
     memory_limit=None,
     limits={"NOFILE": 4096, "NPROC": None, "AS": None, "CPU": None},
     environment={},
-    home=Folder(path="/home/me", kind="nfs4", inode=7, free=Memory(50 * GIB)),
-    project=Folder(path="/home/me/project", kind="nfs4", inode=8, free=Memory(50 * GIB)),
+    home=Folder(path="/home/me", kind="nfs4", mount="/home", inode=7, free=Memory(50 * GIB), files=10**6),
+    project=Folder(path="/home/me/project", kind="nfs4", mount="/home", inode=8, free=Memory(50 * GIB), files=10**6),
     temp=Folder(path="/tmp", kind="ext4", inode=2, free=Memory(50 * GIB)),
     installed=Folder(path="/env/lib", kind="nfs4", inode=9, free=Memory(50 * GIB)),
     read=0.0005,
@@ -60,6 +60,7 @@ SITE = Site(
     config={"TaskPlugin": "task/affinity,task/cgroup", "ConstrainCores": "yes", "ConstrainRAMSpace": "yes"},
     accounting="",
     own_jobs={},
+    left=(),
 )
 MEETING = Meeting(waited=3.0, offset=0.1, uncertain=1.0, address="10.0.0.1", job="job 7 on n7")
 
@@ -81,6 +82,7 @@ def test_where_all_is_well_nothing_is_complained_of_and_all_is_named() -> None:
     assert complaints(findings) == []
     assert worst(findings) is Level.OK
     subjects = {finding.subject for finding in findings}
+    assert subjects >= {"limits left", "scratch"}
     assert subjects >= {"python", "packages", "home", "project directory", "network", "clock", "temporary files"}
     assert subjects >= {"cores", "threads", "memory", "ulimits", "imports", "accounting", "enforcement", "walltime"}
 
@@ -108,6 +110,25 @@ def folder(side: Side, name: str, **changes: Any) -> Side:
         (folder(THERE, "temp", kind="tmpfs"), "temporary files", Level.WARNING, ["in memory (tmpfs)"]),
         (folder(THERE, "temp", kind="lustre"), "temporary files", Level.WARNING, ["behind a network (lustre)"]),
         (folder(THERE, "temp", free=Memory(10 * 2**20)), "temporary files", Level.WARNING, ["10 MiB left"]),
+        (folder(THERE, "temp", files=500), "temporary files", Level.WARNING, ["room for 500 files left"]),
+        (
+            replace(THERE, scratch={"SCRATCH": Folder(path="/s", kind="lustre")}),
+            "scratch",
+            Level.NOTE,
+            ["$SCRATCH (/s) is behind a network (lustre)"],
+        ),
+        (
+            replace(THERE, scratch={"WORK": Folder(path="/w", kind="tmpfs")}),
+            "scratch",
+            Level.WARNING,
+            ["in memory (tmpfs)"],
+        ),
+        (
+            replace(THERE, scratch={"SCRATCH": Folder(path="/s", there=False)}),
+            "scratch",
+            Level.WARNING,
+            ["does not exist on n7"],
+        ),
         (replace(THERE, read=0.02), "imports", Level.WARNING, ["20 ms to read on n7", "nfs4"]),
         (replace(THERE, threads_per_core=2, allowed=4), "hyper-threads", Level.NOTE, ["2 hardware threads"]),
         (replace(THERE, cores=1, allowed=2), "cores", Level.PROBLEM, ["2 core(s) were asked for", "1 (2 CPUs)"]),
@@ -160,10 +181,39 @@ def test_proxies_on_one_side() -> None:
         (replace(HERE, environment={"LD_PRELOAD": "x.so"}), "environment", Level.WARNING, ["LD_PRELOAD"]),
         (replace(HERE, packages={"dask-jobqueue": "0.9.0"}), "dask-jobqueue", Level.NOTE, ["Ctrl-C"]),
         (folder(HERE, "home", free=Memory(0)), "home", Level.WARNING, ["0 B left"]),
+        (folder(HERE, "project", files=20), "project directory", Level.WARNING, ["room for 20 files left"]),
+        (
+            replace(HERE, quotas=(DiskQuota(mount="/home", whose="user", used=Memory(GIB), limit=Memory(GIB)),)),
+            "quota of /home/me",
+            Level.PROBLEM,
+            ["1 GiB of 1 GiB are used (user)", "fail"],
+        ),
+        (
+            replace(HERE, quotas=(DiskQuota(mount="/home", whose="group bio", files=95, files_limit=100),)),
+            "quota of /home/me",
+            Level.WARNING,
+            ["95 of 100 files are used (group bio)"],
+        ),
+        (
+            replace(HERE, quotas=(DiskQuota(mount="/home", unknown="no command 'quota' here"),)),
+            "quota of /home/me",
+            Level.NOTE,
+            ["not known, no command 'quota' here", "(nfs4) has 50 GiB and 1000000 files free"],
+        ),
     ],
 )
 def test_pitfalls_of_this_host(here: Side, subject: str, level: Level, words: list[str]) -> None:
     one(examine_here(here), subject, level, *words)
+
+
+def test_what_is_left_of_a_quota_is_told_once_for_each_file_system() -> None:
+    assert [finding.text for finding in examine_here(replace(HERE, quotas=())) if "quota" in finding.subject] == [
+        "none; its file system (nfs4) has 50 GiB and 1000000 files free"
+    ]
+    quota = DiskQuota(mount="/home", whose="user", used=Memory(GIB), limit=Memory(10 * GIB), files=5, files_limit=100)
+    told = [finding for finding in examine_here(replace(HERE, quotas=(quota,))) if "quota" in finding.subject]
+    text = "1 GiB of 10 GiB and 5 of 100 files are used (user)"
+    assert told == [Finding("quota of /home/me", Level.OK, text)]
 
 
 def test_a_newer_jobqueue_has_no_side_effects() -> None:
@@ -183,6 +233,21 @@ def test_a_newer_jobqueue_has_no_side_effects() -> None:
             Level.NOTE,
             ["their memory (TaskPlugin"],
         ),
+        (replace(SITE, left=None), "limits left", Level.NOTE, ["is not known"]),
+        (
+            replace(SITE, left=(("jobs at once (you, QoS 'x')", 4, 1), ("CPU minutes (account 'bio')", 1000, 950))),
+            "limits left",
+            Level.WARNING,
+            ["used are 950 of 1000 CPU minutes (account 'bio'); 1 of 4 jobs at once (you, QoS 'x')"],
+        ),
+        # One job of two cores for an hour takes more than is left.
+        (
+            replace(SITE, left=(("CPU minutes (account 'bio')", 200, 100),)),
+            "limits left",
+            Level.WARNING,
+            ["100 of 200"],
+        ),
+        (replace(SITE, left=(("jobs at once (you)", 2, 2),)), "limits left", Level.WARNING, ["2 of 2 jobs"]),
         (replace(SITE, own_jobs={"PENDING": 3, "RUNNING": 1}), "own jobs", Level.NOTE, ["3 pending, 1 running"]),
         (replace(SITE, limits=Limits(unknown=("nodes: no permission",))), "limits", Level.NOTE, ["no permission"]),
     ],

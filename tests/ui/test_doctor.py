@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,7 @@ def test_here(tmp_path: Path) -> None:
     for word in ("ok       python: ", "ok       threads: libraries are told to start 1", "network: "):
         assert word in done.stdout
     assert "project is shared" in done.stdout
+    assert re.search(r"quota of /\S+: .*", done.stdout)
     assert list((tmp_path / "project").iterdir()) == []
 
 
@@ -61,6 +63,15 @@ def test_on_a_real_slurm(enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab: S
     assert found["own jobs"]["level"] == "ok"
 
 
+def test_what_account_and_qos_leave_is_told(
+    enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab_accounting: SlurmLab, tmp_path: Path
+) -> None:
+    enter_lab(slurm_lab_accounting)
+    found = read(doctor(tmp_path, "scheduler=slurm", "qos=maxjobs", "account=lab", "--no-job", "--json"))
+    assert "0 of 2 jobs at once (you, QoS 'maxjobs')" in found["limits left"]["text"]
+    assert found["accounting"]["level"] == "ok"
+
+
 def test_auto_is_settled_as_a_pool_does_it(
     enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab: SlurmLab, tmp_path: Path
 ) -> None:
@@ -70,7 +81,9 @@ def test_auto_is_settled_as_a_pool_does_it(
     assert "'long' allows" in found["walltime"]["text"]
     done = doctor(tmp_path, "scheduler=slurm", "partition=auto", "cores=17", "--json")
     assert done.returncode == 1
-    assert read(done)["partition"]["level"] == "problem"
+    found = read(done)
+    assert found["partition"]["level"] == "problem"
+    assert "job" not in found  # there is no place where it would tell something
 
 
 def test_what_real_cgroups_do_is_seen(

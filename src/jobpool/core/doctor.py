@@ -8,30 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from jobpool.core.doctor_here import examine_here
+from jobpool.core.doctor_room import IN_MEMORY, NETWORK, room, scratch
 from jobpool.core.doctor_site import examine_site
 from jobpool.core.facts import Meeting, Side, Site
-from jobpool.core.finding import Finding, Level, ok, room, worst
+from jobpool.core.finding import Finding, Level, ok, worst
 from jobpool.units import Duration, Memory
 
 __all__ = ["Finding", "Level", "examine", "examine_here", "examine_site", "worst"]
-
-NETWORK = (
-    "nfs",
-    "nfs4",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "cifs",
-    "smb3",
-    "afs",
-    "ceph",
-    "fuse.sshfs",
-    "fuse.glusterfs",
-    "9p",
-)
-"""File systems behind a network, by the kernel's names."""
-
-IN_MEMORY = ("tmpfs", "ramfs")
 
 SLOW_READ = 0.005
 """Seconds for one file. An import of numpy reads some 200: a second, on each node, at each start."""
@@ -134,6 +117,10 @@ def _temp(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Fin
     yield from room(temp, "temporary files", also_ok=temp.kind not in (*IN_MEMORY, *NETWORK))
 
 
+def _scratch(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
+    yield from scratch(there)
+
+
 def _imports(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
     where = f"{there.installed.path} ({there.installed.kind})"
     if there.read > SLOW_READ:
@@ -227,6 +214,7 @@ _BOTH: tuple[Check, ...] = (
     _folders,
     _clock,
     _temp,
+    _scratch,
     _imports,
     _cpus,
     _threads,

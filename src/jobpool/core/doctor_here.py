@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from jobpool.core.doctor_room import examine_quotas, room
 from jobpool.core.facts import Side
-from jobpool.core.finding import GIB, Finding, Level, ok, room
+from jobpool.core.finding import GIB, Finding, Level, ok
 from jobpool.units import Duration, Memory
 
 __all__ = ["examine_here"]
@@ -16,7 +17,14 @@ OLD_JOBQUEUE = (0, 9, 0)
 
 def examine_here(here: Side) -> list[Finding]:
     """Look at this side alone."""
-    return [*_login_limits(here), *_environment(here), *_old_jobqueue(here), *room(here.home, "home")]
+    return [
+        *_login_limits(here),
+        *_environment(here),
+        *_old_jobqueue(here),
+        *room(here.home, "home"),
+        *room(here.project, "project directory"),
+        *examine_quotas(here),
+    ]
 
 
 def _login_limits(here: Side) -> Iterator[Finding]:

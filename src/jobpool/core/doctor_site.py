@@ -10,19 +10,19 @@ from jobpool.model import Partition
 
 __all__ = ["examine_site"]
 
+NEARLY = 0.9
+"""Part of a limit from which on it is worth a warning."""
+
+MANY_LIMITS = 6
+"""Limits that are told in one finding, the fullest first."""
+
 
 def examine_site(site: Site) -> list[Finding]:
     """Look at what the batch system says of itself."""
     if site.system == "local":
         return [ok("batch system", "none: calls run on this machine, all sharing it")]
-    return [
-        *_unknown(site),
-        *_chosen(site),
-        *_defaults(site),
-        *_accounting(site),
-        *_enforcement(site),
-        *_own_jobs(site),
-    ]
+    checks = (_unknown, _chosen, _defaults, _accounting, _enforcement, _own_jobs, _left)
+    return [finding for check in checks for finding in check(site)]
 
 
 def _unknown(site: Site) -> Iterator[Finding]:
@@ -92,6 +92,34 @@ def _own_jobs(site: Site) -> Iterator[Finding]:
     counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(site.own_jobs.items()))
     text = f"{counts} in the queue: they share your limits and priority with new ones"
     yield Finding("own jobs", Level.NOTE, text, "jobpool list names the pools that they belong to")
+
+
+def _left(site: Site) -> Iterator[Finding]:
+    """Compare what account and QoS allow with what is used of it, by all who share it."""
+    accounting = site.limits.accounting
+    if site.left is None:
+        text = "how much of your account's limits is used is not known: the batch system does not tell"
+        yield Finding("limits left", Level.NOTE, text)
+    elif not site.left:
+        yield ok("limits left", "no limit of an account or a QoS is known to hold here")
+    elif accounting is not None and not accounting.enforces_limits:
+        yield ok("limits left", "accounts and QoS have limits, and the site does not enforce them")
+    else:
+        fullest = sorted(site.left, key=lambda each: -each[2] / each[1] if each[1] else -1)
+        text = "; ".join(f"{used:.0f} of {limit:.0f} {what}" for what, limit, used in fullest[:MANY_LIMITS])
+        if any(used + _needed(site, what) > limit * NEARLY for what, limit, used in site.left):
+            cure = "new jobs wait until some is free or raised: use another account or QoS, or ask who manages it"
+            yield Finding("limits left", Level.WARNING, f"used are {text}", cure)
+        else:
+            yield ok("limits left", f"used are {text}")
+
+
+def _needed(site: Site, what: str) -> float:
+    """Return how much of it one job takes, where that can be told."""
+    request = site.request
+    if what.startswith("CPU minutes (") and request.walltime is not None:
+        return request.job_cores * request.walltime / 60
+    return 1.0 if what.startswith("jobs ") else 0.0
 
 
 def _partition(site: Site) -> Partition | None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jobpool.core.facts import Folder
-
-__all__ = ["GIB", "Finding", "Level", "ok", "room", "worst"]
+__all__ = ["GIB", "Finding", "Level", "ok", "worst"]
 
 GIB = 2**30
 
@@ -45,12 +42,3 @@ def ok(subject: str, text: str) -> Finding:
 def worst(findings: list[Finding]) -> Level:
     """Return the highest level."""
     return max((finding.level for finding in findings), default=Level.OK)
-
-
-def room(folder: Folder, subject: str, *, also_ok: bool = False) -> Iterator[Finding]:
-    """Say how much room a folder has, if it is little."""
-    if folder.free is not None and folder.free < GIB:
-        text = f"{folder.path} has {folder.free} left"
-        yield Finding(subject, Level.WARNING, text, "remove what is not needed, or write elsewhere")
-    elif also_ok:
-        yield ok(subject, f"{folder.path} ({folder.kind}), {folder.free} free")
