@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from jobpool.batch import slurm_left, slurm_site
@@ -17,6 +18,7 @@ from jobpool.batch.reasons import explain_reason
 from jobpool.checking import read_limits_now
 from jobpool.config import Settings
 from jobpool.core.doctor import Finding, Level, examine, examine_here, examine_site
+from jobpool.core.doctor_script import examine_script
 from jobpool.core.facts import Meeting, Side, Site
 from jobpool.core.limits import AUTO, choose_partition, partitions_of
 from jobpool.core.limits_rights import charged_to
@@ -40,13 +42,21 @@ ON_ITS_WAY = 1.0
 _ANSWERS = re.compile(r"server=(\S+) port=\d+ answers")
 
 
-def doctor(settings: Settings, *, with_job: bool = True, patience: float = PATIENCE) -> list[Finding]:
-    """Look for the known pitfalls. Does not raise for what it finds."""
+def doctor(
+    settings: Settings, *, with_job: bool = True, patience: float = PATIENCE, script: Path | None = None
+) -> list[Finding]:
+    """Look for the known pitfalls. Does not raise for what it finds.
+
+    Raises ``OSError`` when the script cannot be read.
+    """
     home, project = os.path.expanduser("~"), os.getcwd()  # noqa: PTH109, PTH111 - as text: they travel
     here, site = _with_quotas(collect(home, project, {})), _site(settings)
     # The job is short, and might fit where the user's own ones do not: it goes where those would.
     settings = replace(settings, request=site.request)
     findings = [*examine_site(site), *examine_here(here)]
+    if script is not None:
+        text = script.read_text(errors="replace")
+        findings += examine_script(text, script.name, start_method=here.start_method)
     nowhere = site.chosen and site.request.partition is None
     if with_job and not nowhere:
         with _marked(home, project) as marks:

@@ -21,6 +21,7 @@ from jobpool.client import OPEN, Connection
 from jobpool.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
 from jobpool.kinds import Kind
+from jobpool.main_guard import refuse_while_imported
 from jobpool.model import Bind, Retry
 from jobpool.pickling import dumps_initializer, register_own_modules
 from jobpool.server.reap import end_server
@@ -96,6 +97,7 @@ class JobPoolExecutor(Submitting, AboutPool):
         ConfigError: Arguments, variables or files that cannot be used; all problems at once. It is a ``ValueError``.
         RequestRefused: The batch system's limits say that such a job would be refused, or never start.
         PoolBroken: The pool's server could not be started.
+        RuntimeError: A process of ``multiprocessing``, or a call, imports the script or module that makes the pool.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class JobPoolExecutor(Submitting, AboutPool):
             for key, value in locals().items()
             if key not in ("self", "initializer", "initargs", "retry", "__class__") and value is not UNSET
         }
+        refuse_while_imported()
         if max_workers is None:
             del given["max_workers"]
         if initializer is not None and not callable(initializer):

@@ -20,6 +20,8 @@ HERE = Side(
     python="3.11.2",
     executable="/env/bin/python",
     packages={"numpy": "2.0.0", "jobpool": "0.1.0"},
+    main="/home/me/run.py",
+    start_method="fork",
     time=1e9,
     cpus=16,
     allowed=16,
@@ -38,6 +40,7 @@ HERE = Side(
 THERE = replace(
     HERE,
     node="n7",
+    main="",
     allowed=2,
     cores=2,
     memory_limit=Memory(int(8.25 * GIB)),
@@ -138,6 +141,8 @@ def folder(side: Side, name: str, **changes: Any) -> Side:
         (replace(THERE, memory_limit=None), "memory", Level.NOTE, ["no cgroup"]),
         (replace(THERE, memory_limit=Memory(4 * GIB)), "memory", Level.PROBLEM, ["8.25 GiB", "4 GiB"]),
         (replace(THERE, limits={"NOFILE": 256, "AS": 4 * GIB}), "ulimits", Level.WARNING, ["NOFILE 256, AS 4 GiB"]),
+        (replace(THERE, start_method="forkserver"), "__main__ guard", Level.NOTE, ["'forkserver' here imports it"]),
+        (replace(THERE, main="/x/run.py"), "__main__ guard", Level.NOTE, ["/x/run.py, which jobs import"]),
         (
             replace(THERE, environment={"OMP_NUM_THREADS": "2", "PMIX_RANK": "0"}),
             "MPI",

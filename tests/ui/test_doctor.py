@@ -45,6 +45,16 @@ def test_worst_first_and_each_with_what_to_do(tmp_path: Path) -> None:
     assert "start:" not in done.stdout
 
 
+def test_a_script_is_looked_into(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text("from multiprocessing import get_context\nfrom jobpool import Pool\npool = Pool(2)\n")
+    done = doctor(tmp_path, "scheduler=local", "--no-job", "--script", "run.py")
+    assert done.returncode == 0
+    assert "note     __main__ guard: line 3 of run.py makes a pool whenever the script is imported" in done.stdout
+    script.write_text(script.read_text() + "get_context('spawn')\n")
+    assert doctor(tmp_path, "scheduler=local", "--no-job", "--script", "run.py").returncode == 1
+
+
 def test_a_wait_that_is_no_time(tmp_path: Path) -> None:
     done = doctor(tmp_path, "scheduler=local", "--wait", "soon")
     assert done.returncode == 2

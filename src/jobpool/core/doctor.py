@@ -205,6 +205,18 @@ def _foreign_variables(here: Side, there: Side, site: Site, meeting: Meeting) ->
         yield Finding("MPI", Level.WARNING, text, "unset them in setup=")
 
 
+def _main(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
+    if there.main:
+        yield Finding("__main__ guard", Level.NOTE, f"a call's __main__ is {there.main}, which jobs import")
+        return
+    text = "jobs do not import your script: it needs no guard for them"
+    if there.start_method != "fork":
+        text += f"; it does for multiprocessing, whose {there.start_method!r} here imports it in each process"
+        yield Finding("__main__ guard", Level.NOTE, text, "jobpool doctor --script FILE looks for a missing one")
+    else:
+        yield ok("__main__ guard", f"{text} (--script FILE looks into one)")
+
+
 _BOTH: tuple[Check, ...] = (
     _start,
     _network,
@@ -222,6 +234,7 @@ _BOTH: tuple[Check, ...] = (
     _job_limits,
     _proxies,
     _foreign_variables,
+    _main,
 )
 
 

@@ -56,6 +56,10 @@ class Side:
     executable: str
     packages: Mapping[str, str]
     """Versions of all that is installed."""
+    main: str
+    """File of the module ``__main__``. Empty: it has none, as in a worker."""
+    start_method: str
+    """How ``multiprocessing`` starts processes where nobody chooses."""
     time: float
     """Its clock, in seconds since the epoch."""
     cpus: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import re
@@ -64,6 +65,8 @@ def collect(home: str, project: str, marks: Mapping[str, str]) -> Side:
         scratch={name: _folder(path) for name, path in os.environ.items() if _SCRATCH.fullmatch(name) and path},
         installed=_folder(installed),
         read=_seconds_to_read(Path(installed)),
+        main=getattr(sys.modules["__main__"], "__file__", None) or "",
+        start_method=multiprocessing.get_all_start_methods()[0],
         time=time.time(),
     )
 
