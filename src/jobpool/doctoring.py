@@ -25,7 +25,7 @@ from jobpool.core.limits_rights import charged_to
 from jobpool.core.quotas import command_for, read_quotas
 from jobpool.errors import JobPoolError
 from jobpool.future import JobFuture
-from jobpool.model import Command, Completed, Limits, Quota, Request
+from jobpool.model import UNREACHABLE, Command, Completed, Limits, Quota, Request
 from jobpool.server.asking import user_name
 from jobpool.server.shell import run_now
 from jobpool.units import Duration
@@ -136,8 +136,7 @@ def _job(settings: Settings, here: Side, site: Site, call: Callable[[], Side], p
             answered = time.time()
             log = _log(future)
     except JobPoolError as error:
-        cure = error.details.pop("advice", "")  # which stands in a place of its own
-        return [Finding("job", Level.PROBLEM, str(error), cure)]
+        return [_failed(error)]
     wall = future.usage.wall if future.usage else 0.0
     meeting = Meeting(
         waited=max(0.0, answered - asked - wall),
@@ -147,6 +146,11 @@ def _job(settings: Settings, here: Side, site: Site, call: Callable[[], Side], p
         job=f"job {future.job.id} on {future.job.node}" if future.job else "",
     )
     return examine(here, there, replace(site, request=pool.settings.request), meeting)
+
+
+def _failed(error: JobPoolError) -> Finding:
+    cure = error.details.pop("advice", "")  # which stands in a place of its own
+    return Finding("network" if error.exit_code == UNREACHABLE else "job", Level.PROBLEM, str(error), cure)
 
 
 def _waits(jobs: Sequence[Mapping[str, Any]], patience: float) -> Finding:

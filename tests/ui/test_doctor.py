@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jobpool.doctoring import _failed
+from jobpool.errors import JobsFailed
+from jobpool.model import UNREACHABLE
 from jobpool.testing import SlurmLab
 
 COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", "doctor"]
@@ -53,6 +56,14 @@ def test_a_script_is_looked_into(tmp_path: Path) -> None:
     assert "note     __main__ guard: line 3 of run.py makes a pool whenever the script is imported" in done.stdout
     script.write_text(script.read_text() + "get_context('spawn')\n")
     assert doctor(tmp_path, "scheduler=local", "--no-job", "--script", "run.py").returncode == 1
+
+
+def test_a_node_that_cannot_reach_this_host_is_a_matter_of_the_network() -> None:
+    words = "no address of the server answered"
+    finding = _failed(JobsFailed("2 jobs in a row ended", exit_code=UNREACHABLE, tail=words, advice="give addresses="))
+    assert (finding.subject, finding.cure) == ("network", "give addresses=")
+    assert words in finding.text
+    assert _failed(JobsFailed("2 jobs in a row ended", exit_code=1)).subject == "job"
 
 
 def test_a_wait_that_is_no_time(tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def _user(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Fin
     if here.user != there.user:
         text = f"the user is number {here.user} here and {there.user} on {there.node}: files belong to somebody else"
         yield Finding("user", Level.PROBLEM, text, "tell an administrator")
+    else:
+        yield ok("user", f"number {here.user} on both sides")
 
 
 def _network(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
@@ -139,6 +141,8 @@ def _cpus(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Fin
             f"cores={request.cores} are whole cores, with {request.threads} thread(s) for the call"
         )
         yield Finding("hyper-threads", Level.NOTE, text, "threads_per_core=2 lets a call run on both threads of a core")
+    else:
+        yield ok("hyper-threads", f"a core of {there.node} has one hardware thread: a CPU is a core")
     if site.system == "local":
         return
     if there.cores < asked:
@@ -196,6 +200,8 @@ def _proxies(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[
         yield Finding("proxies", Level.NOTE, text, "environment={'https_proxy': ...}, or download before")
     elif theirs:
         yield Finding("proxies", Level.NOTE, f"{', '.join(theirs)} are set in jobs; jobpool itself uses none")
+    else:
+        yield ok("proxies", "none are set, here and in jobs")
 
 
 def _foreign_variables(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
@@ -203,6 +209,8 @@ def _foreign_variables(here: Side, there: Side, site: Site, meeting: Meeting) ->
     if names:
         text = f"calls see {', '.join(sorted(names))}: an MPI library would take a call for a rank of a program"
         yield Finding("MPI", Level.WARNING, text, "unset them in setup=")
+    else:
+        yield ok("MPI", "calls see no variables of an MPI's ranks, nor of the job's own step")
 
 
 def _main(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:

@@ -42,9 +42,9 @@ def examine_script(text: str, name: str, *, start_method: str) -> list[Finding]:
         text = f"{makes}, and line {line} starts processes: well by 'fork', and not by 'spawn' or 'forkserver', which "
         return [Finding(SUBJECT, Level.NOTE, text + "import it (the default from Python 3.14 on)", cure)]
     text = (
-        f"{makes}, and line {line} starts processes by {method!r}, which import it: each of them fails, as its pool is "
+        f"{makes}, and line {line} starts processes by {method!r}, which import it: each fails, as its pool is refused"
     )
-    return [Finding(SUBJECT, Level.PROBLEM, f"{text}refused", cure)]
+    return [Finding(SUBJECT, Level.PROBLEM, text, cure)]
 
 
 def _pools_at_top_level(tree: ast.Module) -> Iterator[ast.Call]:

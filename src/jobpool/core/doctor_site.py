@@ -56,6 +56,8 @@ def _defaults(site: Site) -> Iterator[Finding]:
         each = partition.default_memory_per_cpu
         text = f"no memory is configured: {name} gives " + (f"{each} for each CPU" if each else "what it likes")
         yield Finding("default memory", Level.WARNING, text, "give memory=; jobpool measure proposes it")
+    else:
+        yield ok("default memory", f"not used: {request.memory} are asked for each worker")
 
 
 def _accounting(site: Site) -> Iterator[Finding]:
@@ -79,12 +81,17 @@ def _enforcement(site: Site) -> Iterator[Finding]:
     if loose:
         text = f"the batch system does not hold jobs to their {' and '.join(loose)} (TaskPlugin={tasks or 'not told'})"
         yield Finding("enforcement", Level.NOTE, text, "what one job takes too much, its neighbours miss")
-    elif tasks:
+    elif not tasks:
+        yield Finding(
+            "enforcement", Level.NOTE, "the batch system does not tell whether it holds jobs to what they asked"
+        )
+    else:
         yield ok("enforcement", f"jobs are held to their cores and memory (TaskPlugin={tasks})")
 
 
 def _own_jobs(site: Site) -> Iterator[Finding]:
     if site.own_jobs is None:
+        yield Finding("own jobs", Level.NOTE, "not known: the batch system does not show its queue")
         return
     if not site.own_jobs:
         yield ok("own jobs", "none in the queue")
