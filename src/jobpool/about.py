@@ -82,12 +82,14 @@ class AboutPool(AboutRequest):
         """Write what happened in this run into one HTML file, also after its end, and return the file's path.
 
         It needs no network: jobs and calls over time, asked against used, the slowest and the failed calls, and advice.
+        When the server was killed, it tells what had been written down some seconds before.
 
         Raises:
-            JobPoolError: The pool died before it wrote down what happened.
+            JobPoolError: The server died before it wrote down anything.
             OSError: The file cannot be written.
         """
-        from jobpool.ui.report import read_record, write_report
+        from jobpool.ui.remains import read_record
+        from jobpool.ui.report import write_report
 
         ended = self._connection.ended.is_set()
         return write_report(read_record(self._directory.path) if ended else self._connection.ask("record"), Path(path))

@@ -52,13 +52,14 @@ def logs(name: str, job: str | None, count: int, follow: bool, as_json: bool) ->
 def _place(directory: PoolDirectory) -> Path:
     """Return where the logs are: the server knows, and it may be elsewhere than in the pool's directory."""
     from jobpool.errors import PoolBroken
+    from jobpool.link import Unreachable
     from jobpool.ui.cli_asking import ask_now
-    from jobpool.ui.logs import place_of
+    from jobpool.ui.remains import log_directory
 
     try:
         return Path(ask_now(directory, "status")["logs"])
-    except PoolBroken:
-        return place_of(directory.path)
+    except (PoolBroken, Unreachable):
+        return log_directory(directory.path) or directory.logs
 
 
 def _list(found: list[LogFile]) -> None:
