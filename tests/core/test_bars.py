@@ -71,6 +71,15 @@ def test_any_number_of_calls_fits(seconds: float) -> None:
     assert sums(bars) == (pytest.approx(100_000 * seconds, rel=0.01), 100_000)
 
 
+def test_many_calls_that_came_back_together_cost_no_more_than_few() -> None:
+    bars = Bars(0.0)
+    bars.add(JOB, Bar("f", 0.0, 1e6, calls=10**9))
+    bars.spread(OTHER, 0.0, 1e6, calls=10**9)
+    kept = data(bars)
+    assert len(kept["cells"]) < PIECES / 2
+    assert sums(bars) == (pytest.approx(2e6), 2 * 10**9)
+
+
 def test_calls_in_trouble_are_seen_among_any_number_of_others() -> None:
     bars = Bars(0.0)
     for number in range(100_000):

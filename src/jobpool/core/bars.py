@@ -69,13 +69,14 @@ class Bars:
 
     def add(self, job: JobKey, bar: Bar) -> None:
         """Note how a call ran."""
+        if bar.each < self.grain:
+            self._widen(bar.seconds)
         self._put(job, bar)
         self._make_room()
 
     def spread(self, job: JobKey, begin: float, seconds: float, calls: int) -> None:
         """Note short calls that took so long together, one after the other. They count as ended at the end."""
-        while seconds > self.grain * PIECES / 8:
-            self._coarsen()
+        self._widen(seconds)
         self._merge(job, begin, seconds, calls, 0)
         self._make_room()
 
@@ -109,6 +110,11 @@ class Bars:
             cell = cells[place] = [0.0, 0, 0]
             self._pieces += 1
         return cell
+
+    def _widen(self, seconds: float) -> None:
+        """Take a grain with which so many seconds are few cells: not a million that are merged at once."""
+        while seconds > self.grain * PIECES / 8:
+            self._coarsen()
 
     def _make_room(self) -> None:
         while self._pieces > PIECES:

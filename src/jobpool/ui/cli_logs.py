@@ -54,12 +54,12 @@ def _place(directory: PoolDirectory) -> Path:
     from jobpool.errors import PoolBroken
     from jobpool.link import Unreachable
     from jobpool.ui.cli_asking import ask_now
-    from jobpool.ui.remains import log_directory
+    from jobpool.ui.logs import place_of
 
     try:
         return Path(ask_now(directory, "status")["logs"])
     except (PoolBroken, Unreachable):
-        return log_directory(directory.path) or directory.logs
+        return place_of(directory.path)
 
 
 def _list(found: list[LogFile]) -> None:

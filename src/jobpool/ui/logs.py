@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from jobpool.core.fleet import stem
 from jobpool.errors import JobPoolError
 
-__all__ = ["LAST", "Follower", "LogFile", "find_logs", "heading", "last_lines", "logs_of", "texts"]
+__all__ = ["LAST", "Follower", "LogFile", "find_logs", "heading", "last_lines", "logs_of", "place_of", "texts"]
 
 NAMED = 20
 """Jobs that an error names, the latest ones."""
@@ -80,6 +81,14 @@ def logs_of(pool: Path, place: Path, job: str | None) -> list[LogFile]:
         f"the pool {pool.name!r} has no log of a job {job!r}",
         advice=f"there are logs of {', '.join([*known, 'server'])}; a job that has not started has none",
     )
+
+
+def place_of(pool: Path) -> Path:
+    """Return where the logs of a pool are that does not run: it may be elsewhere than in the pool's directory."""
+    try:
+        return Path(json.loads(_text(pool / "record.json"))["logs"])
+    except (ValueError, KeyError):
+        return pool / "logs"
 
 
 def _text(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jobpool.errors import JobPoolError
 
-__all__ = ["died", "last_status", "log_directory", "read_record"]
+__all__ = ["died", "last_status", "read_record"]
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -51,14 +51,6 @@ def last_status(directory: Path, *, alive: bool) -> dict[str, Any] | None:
     if not record["over"]:
         status["phase"] = "does not answer" if alive else "died"
     return {**status, "rate": None, "left": None, "as_of": record["ended_at"]}
-
-
-def log_directory(directory: Path) -> Path | None:
-    """Return where the jobs' logs are, if it was written down."""
-    try:
-        return Path(read_record(directory)["logs"])
-    except JobPoolError:
-        return None
 
 
 def _clock(record: Mapping[str, Any]) -> str:

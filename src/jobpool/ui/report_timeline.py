@@ -52,6 +52,8 @@ _HEIGHTS = ((40, 14), (150, 8), (ROWS, 4))
 
 _STRIP = 7
 """Pixels of a job's own bar."""
+_CELLS = 18
+"""Pixels of a step that says that all workers were busy."""
 
 
 @dataclass(slots=True)
@@ -147,7 +149,9 @@ def _what_is_shown(record: Mapping[str, Any], jobs: int) -> str:
     bars = sum(bar[4] for bar in pieces["bars"])
     merged = sum(cell[3] for cell in pieces["cells"])
     sentences = [
-        f"Each bar below a job is a call, in as many rows as ran at once: {bars} calls. Point at one to read it.",
+        f"Each bar below a job is a call, in as many rows as ran at once: {bars} calls. Point at one to read it."
+        if bars
+        else "",
         f"The {merged} calls shorter than {_time(pieces['grain'])} are merged: the height of a step is the part of the "
         "job's workers that they kept busy, red the part of them in trouble."
         if merged
@@ -174,8 +178,8 @@ def _draw(parts: list[str], job: _Job, y: float, height: int, pieces: Mapping[st
             _draw_bar(parts, begin, bar, pieces["names"], top, height, scale)
         top += height
     if job.cells:
-        _draw_cells(parts, job, top, max(height, 10), pieces["grain"], scale)
-        top += max(height, 10)
+        _draw_cells(parts, job, top, _CELLS, pieces["grain"], scale)
+        top += _CELLS
     return max(top, y + (29 if job.bad else 15)) + 3
 
 
