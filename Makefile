@@ -88,6 +88,7 @@ installed: $(READY)
 
 slurm:
 	@.ci/packages "the tests on a real SLURM" $(SLURM)
+	@if [ -e /dev/fuse ]; then .ci/packages "a test on a file system that hangs" bindfs; fi
 
 browser:
 	@.ci/packages "the tests of pages in a browser" $(BROWSER)

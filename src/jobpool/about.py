@@ -28,14 +28,17 @@ class AboutRequest(abc.ABC):
     def settings(self) -> Settings:
         """What its jobs are configured with, and where each value came from."""
 
-    def check(self) -> Verdict:
+    def check(self, *, start: bool = False) -> Verdict:
         """Compare what is asked for with what the site allows now, and say where else it would fit.
 
         Before there is a pool, :func:`jobpool.check` does the same.
+
+        Args:
+            start: Ask the batch system, with one command, when a job that is submitted now would start: ``starts_in``.
         """
         from jobpool.checking import check_settings
 
-        return check_settings(self.settings)
+        return check_settings(self.settings, start=start)
 
     def explain(self) -> Explained:
         """Say what the request becomes: directives with reasons, what a node gives, what a call sees there.

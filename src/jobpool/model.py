@@ -181,6 +181,10 @@ class Ending:
     signal: int | None = None
     node: str | None = None
     limit: str | None = None
+    used: Memory | None = None
+    """What the whole job held when it was killed for memory, where somebody says so."""
+    kills: int | None = None
+    """How often the kernel killed in it for memory, all its time long, where somebody says so."""
     source: str = ""
     """Who says so: ``queue``, ``accounting``, ``agent``, ``exit file``, or ``absence``."""
 

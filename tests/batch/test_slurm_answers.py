@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -536,6 +537,20 @@ def test_particular_reasons() -> None:
     assert explain_reason("SomethingNew") == "SomethingNew"
 
 
+# Estimates
+
+
+def test_an_estimate_is_a_time_of_this_host() -> None:
+    said = "sbatch: Job 2 to start at 2026-11-24T13:32:21 using 2 processors on nodes n1 in partition short"
+    asked = slurm.estimate("#!/bin/bash\n#SBATCH --mem=1M\ntrue\n", environment={"PATH": "/bin", "SBATCH_QOS": "x"})
+    assert asked.argv == ("sbatch", "--test-only", "--job-name=estimate")
+    told = slurm.parse_estimate(Completed(asked, 0, stderr=said))
+    assert told == datetime(2026, 11, 24, 13, 32, 21).timestamp()
+    words = "allocation failure: Invalid partition name specified"
+    assert slurm.parse_estimate(Completed(asked, 1, stderr=words)) == Unanswered(words)
+    assert isinstance(slurm.parse_estimate(Completed(asked, 0)), Unanswered)
+
+
 # Garbage
 
 pieces = [*row("FAILED").split("|"), "|", "\n", "5_[1-3]", "PENDING", "99999999999999999999"]
@@ -558,6 +573,7 @@ def test_no_answer_makes_a_parser_raise(done: Completed, count: int) -> None:
     assert isinstance(endings, dict | Unanswered | NoAccounting)
     if isinstance(endings, dict):
         assert all(isinstance(ending, Ending) for ending in endings.values())
+    assert isinstance(slurm.parse_estimate(done), float | Unanswered)
     assert slurm.parse_cancel(done) is None or not done.ok
     assert isinstance(slurm.parse_limits([done] * 4), Limits)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from jobpool.batch.slurm import Slurm
@@ -43,6 +45,16 @@ def test_a_job_killed_for_memory_under_another_name(ending: Ending, log: str) ->
     assert ending.words in read.words
     assert ("exceeded memory limit" if log == EXCEEDED else "Detected") in read.words
     assert read.limit == ("200 MiB" if log == EXCEEDED else None)
+
+
+@pytest.mark.parametrize(("log", "kills"), [(KILLED, 1), (KILLED_BEFORE_20_11, 2), ("", None)])
+def test_how_often_the_kernel_killed_is_read(log: str, kills: int | None) -> None:
+    killed = Ending(kind=EndingKind.OUT_OF_MEMORY, words="OUT_OF_MEMORY OutOfMemory 0:125")
+    assert Slurm().read_log(killed, BEGINS + log) == replace(killed, kills=kills)
+
+
+def test_what_the_job_held_is_read() -> None:
+    assert Slurm().read_log(FAILED, BEGINS + EXCEEDED).used == 639320064
 
 
 @pytest.mark.parametrize(

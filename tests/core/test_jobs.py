@@ -210,3 +210,20 @@ def test_an_agent_faster_than_the_answer_of_the_submit_command() -> None:
     job = after(job, Joined(2.0, Hello(job=KEY, id=ID, node="n1", workers=1, pid=7)), Accepted(3.0, ID))
     assert isinstance(job.state, Serving)
     assert job.id == ID
+
+
+@pytest.mark.parametrize(
+    ("outlived", "kind"),
+    [(0, EndingKind.OUT_OF_MEMORY), (1, EndingKind.OUT_OF_MEMORY), (2, EndingKind.FAILED), (3, EndingKind.FAILED)],
+)
+def test_kills_that_the_agent_has_outlived_are_not_what_the_job_ended_by(outlived: int, kind: EndingKind) -> None:
+    killed = Ending(kind=EndingKind.OUT_OF_MEMORY, words="OUT_OF_MEMORY", kills=2)
+    job = Job(key=KEY, request="", state=Silent(1.0), kills=outlived)
+    after = advance(job, seen(JobState.ENDED, ending=killed), SETTINGS)
+    assert isinstance(after.state, Ended)
+    assert after.state.ending.kind is kind
+
+
+def test_kills_count_for_one_run_of_a_job() -> None:
+    job = Job(key=KEY, request="", state=Pending(1.0), kills=2)
+    assert advance(job, OBSERVATIONS["joined"], SETTINGS).kills == 0

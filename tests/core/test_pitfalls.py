@@ -284,7 +284,7 @@ def test_a_newer_jobqueue_has_no_side_effects() -> None:
             replace(SITE, left=(("jobs at once (you, QoS 'x')", 4, 1), ("CPU minutes (account 'bio')", 1000, 950))),
             "limits left",
             Level.WARNING,
-            ["used are 950 of 1000 CPU minutes (account 'bio'); 1 of 4 jobs at once (you, QoS 'x')"],
+            ["in use are 950 of 1000 CPU minutes (account 'bio'); 1 of 4 jobs at once (you, QoS 'x')"],
         ),
         # One job of two cores for an hour takes more than is left.
         (

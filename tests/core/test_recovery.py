@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from jobpool.core.events import Death
@@ -108,6 +110,34 @@ def test_a_job_killed_for_memory_blames_the_call_that_was_alone() -> None:
     assert isinstance(verdict(oom), GiveUp)
     assert verdict(oom, alone=False) == Again(History(crashed=1))
     assert isinstance(verdict(oom, History(crashed=2), alone=False), GiveUp)
+
+
+def test_what_a_job_held_when_it_was_killed_is_told_and_grown_from() -> None:
+    polled = replace(ended(EndingKind.OUT_OF_MEMORY), used=Memory.parse("3 GiB"))
+    given_up = verdict(polled)
+    assert isinstance(given_up, GiveUp)
+    assert isinstance(given_up.error, CallOutOfMemory)
+    assert (given_up.error.used, given_up.error.limit) == ("3 GiB", "2 GiB for each worker, 2.25 GiB for the job")
+    assert 'memory="4.5 GiB"' in given_up.error.advice
+    again = decide(Loss(cause=polled, started=True), NEVER, PLACE, Retry(memory_growth=2, max_memory=None))
+    assert isinstance(again, Again)
+    assert again.request is not None
+    assert again.request.memory == Memory.parse("6 GiB")
+
+
+def test_files_in_memory_are_nobodys_fault_at_first() -> None:
+    full = Death(signal=9, out_of_memory=True, innocent=True, files=2**30, peak_memory=2**31)
+    assert verdict(full) == Again(History(crashed=1))
+    given_up = verdict(full, History(crashed=2))
+    assert isinstance(given_up, GiveUp)
+    assert "1 GiB of it were files in memory" in str(given_up.error)
+
+
+def test_a_kill_that_nobody_explains_is_perhaps_the_nodes_kernel() -> None:
+    given_up = verdict(replace(ended(EndingKind.FAILED), signal=9), History(lost=10))
+    assert isinstance(given_up, GiveUp)
+    assert isinstance(given_up.error, JobLost)
+    assert "a node that was out of memory" in given_up.error.advice
 
 
 def test_a_call_with_the_whole_walltime_timed_out() -> None:

@@ -11,7 +11,7 @@ from jobpool.units import Memory
 __all__ = ["read_log"]
 
 # slurmstepd at the end of a step ("oom-kill event(s) in step 7.batch" before 20.11): whoever was killed, and whenever.
-_KILLED = re.compile(r"Detected \d+ oom[-_]kill events?(?:\(s\))? in .*")
+_KILLED = re.compile(r"Detected (\d+) oom[-_]kill events?(?:\(s\))? in .*")
 # The polled limit (JobAcctGatherParams=OverMemoryKill), whose job is FAILED or CANCELLED.
 _EXCEEDED = re.compile(r"exceeded (?:job )?memory limit(?: \((\d+) > (\d+)\))?, being killed", re.IGNORECASE)
 
@@ -30,10 +30,14 @@ def read_log(ending: Ending, text: str) -> Ending:
     run = text[list(_RUN.finditer(text))[-1].end() :] if _RUN.search(text) else text
     exceeded = _EXCEEDED.search(run)
     if exceeded and ending.kind in (EndingKind.FAILED, EndingKind.COMPLETED, EndingKind.CANCELLED):
-        limit = str(Memory(int(exceeded[2]))) if exceeded[2] else ending.limit
-        return _out_of_memory(ending, exceeded[0], limit)
-    if (killed := _KILLED.search(run)) and _was_killed(ending):
-        return _out_of_memory(ending, killed[0], ending.limit)
+        if exceeded[2]:
+            ending = replace(ending, used=Memory(int(exceeded[1])), limit=str(Memory(int(exceeded[2]))))
+        return _out_of_memory(ending, exceeded[0])
+    if killed := _KILLED.search(run):
+        if ending.kind is EndingKind.OUT_OF_MEMORY:
+            return replace(ending, kills=int(killed[1]))
+        if _was_killed(ending):
+            return _out_of_memory(replace(ending, kills=int(killed[1])), killed[0])
     return ending
 
 
@@ -43,6 +47,5 @@ def _was_killed(ending: Ending) -> bool:
     return ending.kind is EndingKind.COMPLETED
 
 
-def _out_of_memory(ending: Ending, words: str, limit: str | None) -> Ending:
-    words = f"{ending.words}; its log: {words.strip()}"
-    return replace(ending, kind=EndingKind.OUT_OF_MEMORY, words=words, limit=limit)
+def _out_of_memory(ending: Ending, words: str) -> Ending:
+    return replace(ending, kind=EndingKind.OUT_OF_MEMORY, words=f"{ending.words}; its log: {words.strip()}")

@@ -45,7 +45,7 @@ def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
         pool.notice(text, warning=True)
     elif event.temporary:
         staff.backoff = staff.backoff.refused(submission.count, pool.now, pool.settings)
-        pool.notice(f"the batch system takes no more jobs now; asking again later: {event.words}", warning=True)
+        pool.notice(f"no more jobs can be asked for now; this is tried again later: {event.words}", warning=True)
     elif pool.fleet.supply(submission.request):
         staff.backoff = staff.backoff.longer(pool.now + pool.settings.backoff_last, pool.settings)
         pool.notice(f"the batch system refused more jobs; going on with fewer: {event.words}", warning=True)

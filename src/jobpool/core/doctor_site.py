@@ -116,9 +116,9 @@ def _left(site: Site) -> Iterator[Finding]:
         text = "; ".join(f"{used:.0f} of {limit:.0f} {what}" for what, limit, used in fullest[:MANY_LIMITS])
         if any(used + _needed(site, what) > limit * NEARLY for what, limit, used in site.left):
             cure = "new jobs wait until some is free or raised: use another account or QoS, or ask who manages it"
-            yield Finding("limits left", Level.WARNING, f"used are {text}", cure)
+            yield Finding("limits left", Level.WARNING, f"in use are {text}", cure)
         else:
-            yield ok("limits left", f"used are {text}")
+            yield ok("limits left", f"in use are {text}")
 
 
 def _needed(site: Site, what: str) -> float:

@@ -13,6 +13,7 @@ The order of the last line matters: a job that may still live is cancelled befor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, assert_never
 
 from jobpool.core import asking, ending, figures, hiring
@@ -236,6 +237,8 @@ def _call_checkpointed(pool: PoolState, event: ev.CallCheckpointed) -> None:
 
 
 def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
+    if (job := pool.fleet.jobs.get(event.job)) is not None and event.death.kills > job.kills:
+        pool.fleet.put(replace(job, kills=event.death.kills))
     found = pool.calls.dead(event.job, event.call)
     if found is not None:
         history, items, terms = found

@@ -71,11 +71,15 @@ class Death:
     """Not the worker was killed for memory, but a process that the call had started."""
     innocent: bool = False
     """Perhaps not the call's fault: it was below its worker's limit when the kernel killed for others in the job, or
-    would have been below it in a fresh worker, without what earlier calls had left."""
+    would have been below it in a fresh worker, or another job, without what earlier calls had left."""
     timed_out: bool = False
     """Its call ran for longer than its own ``timeout``, and the agent killed it."""
     peak_memory: int = 0
     """Bytes, as the meter saw it last. 0: not known."""
+    files: int = 0
+    """Bytes of files in memory that fill most of the job's, and that its end did not free. 0: they do not."""
+    kills: int = 0
+    """How often the kernel has killed in the job for memory, until now."""
     tail: str = ""
     """The last lines of its stderr."""
 

@@ -86,6 +86,8 @@ class Job:
     """Polls in a row that did not show it."""
     evidence: Ending | None = None
     """An ending that the queue told while the agent was still connected."""
+    kills: int = 0
+    """How often the kernel killed in it for memory, and its agent lived to tell."""
     asked: float = 0.0
     """When it was submitted."""
     proven: bool = False
@@ -269,7 +271,7 @@ def _joined(job: Job, observation: Joined) -> Job:
             return job  # told twice
         case Submitting() | Pending() | Starting() | Serving() | Draining() | Silent():
             state = Serving(observation.time, hello.pid, hello.deadline)
-            return replace(job, id=hello.id, node=hello.node, state=state, absent=0, evidence=None)
+            return replace(job, id=hello.id, node=hello.node, state=state, absent=0, evidence=None, kills=0)
         case _:
             assert_never(job.state)
 
@@ -328,6 +330,9 @@ def _waited(job: Job, observation: Waited, settings: CoreSettings) -> Job:
 
 
 def _end(job: Job, time: float, ending: Ending) -> Job:
+    if ending.kind is EndingKind.OUT_OF_MEMORY and ending.kills is not None and ending.kills <= job.kills:
+        # SLURM calls a job so after any kill in it. These its agent has outlived: it died of something else.
+        ending = replace(ending, kind=EndingKind.FAILED)
     match job.state:
         case Silent(ours=ours) | Closing(ours=ours):
             return replace(job, state=Ended(time, ending, ours))

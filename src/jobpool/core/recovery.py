@@ -170,7 +170,9 @@ def _after_job_memory(ending: Ending, history: History, place: Place, retry: Ret
     # The batch system does not tell which of several calls took the memory: no innocent call fails for it at once.
     if not alone and history.crashed < retry.crashed:
         return Again(replace(history, crashed=history.crashed + 1))
-    return _grow(_killed_for_memory(place, words=ending.words, limit=ending.limit), history, place, retry)
+    used = ending.used or 0
+    owed = _killed_for_memory(place, used=used, words=ending.words, limit=ending.limit)
+    return _grow(owed, history, place, retry, used=used)
 
 
 def _grow(error: CallOutOfMemory, history: History, place: Place, retry: Retry, used: int = 0) -> Again | GiveUp:
@@ -216,6 +218,9 @@ def _killed_for_memory(
 def _how_memory_ended_it(death: Death) -> str:
     if death.limit is not None:
         return "the call was stopped because it used more than its worker's memory"
+    if death.files:
+        how = "the call was killed because its job was out of memory"
+        return f"{how}; {Memory(death.files)} of it were files in memory, as in /dev/shm"
     if death.child:
         return "the kernel killed a process that the call had started, because their job was out of memory"
     return "the call was killed because its job was out of memory"
@@ -251,9 +256,18 @@ def _after_loss(ending: Ending, history: History, place: Place, retry: Retry) ->
         ending=ending.kind.value,
         exit_code=ending.exit_code,
         signal=None if ending.signal is None else _signal_name(ending.signal),
-        advice="look into the job's log; if jobs are lost by preemption, ask for another partition or QoS",
+        advice=_against_loss(ending),
     )
     return GiveUp(error)
+
+
+def _against_loss(ending: Ending) -> str:
+    if ending.kind is EndingKind.FAILED and ending.signal == signal.SIGKILL:
+        return (
+            "SIGKILL came from somebody else than the batch system: most often from the kernel of a node that was out "
+            "of memory (its log, dmesg, tells); ask for more memory with memory="
+        )
+    return "look into the job's log; if jobs are lost by preemption, ask for another partition or QoS"
 
 
 def _in_all(times: int) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jobpool import tls
+from jobpool.aside import log_aside
 from jobpool.batch import registry
 from jobpool.errors import JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
@@ -38,12 +39,11 @@ def main() -> NoReturn:
     os.umask(0o077)
     _reset_signals()
     _drop_formats()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Dask tells each connection at INFO; what matters of it comes as events.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     reuse_memory()
-    code = asyncio.run(_serve(PoolDirectory(arguments.directory), arguments.ready))
-    logging.shutdown()
+    with log_aside():
+        code = asyncio.run(_serve(PoolDirectory(arguments.directory), arguments.ready))
     # All that matters has ended. Closing Dask's Scheduler in good order would take up to seconds of the user's time.
     os._exit(code)
 

@@ -31,13 +31,22 @@ TAIL = 4096
 """Bytes of a job's log that go into an error: about 40 lines, what fits a screen."""
 
 
+HANGS = 10.0
+"""Seconds after which a file system that was asked for a write of some bytes hangs."""
+
+
 class Asking:
     """The batch system as the server speaks to it. Each method runs a command and tells the core what came of it."""
 
     def __init__(
-        self, directory: PoolDirectory, spec: Spec, system: BatchSystem, tell: Callable[[e.Event], None]
+        self,
+        directory: PoolDirectory,
+        spec: Spec,
+        system: BatchSystem,
+        tell: Callable[[e.Event], None],
+        warn: Callable[[str], None],
     ) -> None:
-        self._directory, self._spec, self._system, self._tell = directory, spec, system, tell
+        self._directory, self._spec, self._system, self._tell, self._warn = directory, spec, system, tell, warn
         self._scripts: dict[str, JobScript] = {}
         self._ids: dict[e.JobKey, JobId] = {}
         self._served: set[e.JobKey] = set()
@@ -50,9 +59,7 @@ class Asking:
         job = self._script(name, request)
         text = self._system.script(job)
         try:
-            # On the disk before the jobs can exist: whoever finds this pool dead can find its jobs.
-            self._directory.append("submissions", name)
-            self._directory.write(f"{name}.sh", text.encode())
+            await self._in_the_directory(lambda: self._write_down(name, text))
         except OSError as error:
             words = f"the pool's directory cannot be written: {error}"
             self._tell(e.SubmitRefused(self._now(), name, words, temporary=True))
@@ -68,6 +75,21 @@ class Asking:
                 self._tell(e.SubmitRefused(self._now(), name, words, temporary))
             case Doubtful(words):
                 self._tell(e.SubmitDoubtful(self._now(), name, words))
+
+    def _write_down(self, name: str, script: str) -> None:
+        # On the disk before the jobs can exist: whoever finds this pool dead can find its jobs.
+        self._directory.append("submissions", name)
+        self._directory.write(f"{name}.sh", script.encode())
+
+    async def _in_the_directory(self, act: Callable[[], None]) -> None:
+        """Do what takes long when the file system hangs, and say so then."""
+        acting = asyncio.ensure_future(asyncio.to_thread(act))
+        if not (await asyncio.wait([acting], timeout=HANGS))[0]:
+            self._warn(
+                f"the pool's directory, {self._directory.path}, does not answer: its file system hangs; what runs goes "
+                "on, and no new jobs are asked for"
+            )
+        await acting
 
     def _script(self, name: str, request: Request) -> JobScript:
         addresses, port = self.door

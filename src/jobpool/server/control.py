@@ -74,10 +74,8 @@ class Control:
         settings = _core_settings(directory, spec, system, limits)
         self._core = Core(settings=settings, now=self._loop.time())
         self._clients = channel.Clients()
-        self._asking = Asking(directory, spec, system, self.tell)
-        self._agents = Agents(
-            spec, self._asking.log_directory, self.tell, lambda text: self._notice(text, warning=True)
-        )
+        self._asking = Asking(directory, spec, system, self.tell, self._warn)
+        self._agents = Agents(spec, self._asking.log_directory, self.tell, self._warn)
         self._host: str | None = None
         self._door: asyncio.Server | None = None
         self._scheduler: DaskScheduler | None = None
@@ -243,6 +241,9 @@ class Control:
         broken = PoolBroken(f"the pool's server failed: {error!r}", log=str(self._directory.server_log))
         self._clients.tell_all("broken", broken.as_data())
         self.finished.set()
+
+    def _warn(self, text: str) -> None:
+        self._notice(text, warning=True)
 
     def _notice(self, text: str, *, warning: bool) -> None:
         log.log(logging.WARNING if warning else logging.INFO, "%s", text)

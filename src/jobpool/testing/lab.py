@@ -61,7 +61,8 @@ class SlurmLab:
     (requeued when ``short`` or ``long`` need its nodes), ``closed`` (for a group you are not in), ``gpu``; 4 licences
     ``matlab``. ``accounting``: a private database, ``sacct``, and the accounts and QoS of
     :mod:`jobpool.testing.lab_accounting`. ``real``: nodes with the cores of this machine and a share of its memory
-    each, no GPUs. ``cgroups`` (root only; implies ``real``): jobs are held to their cores and memory.
+    each, no GPUs. ``cgroups`` (root only; implies ``real``): jobs are held to their cores and memory. ``settings``:
+    lines of ``slurm.conf`` in the place of the lab's own, such as ``{"JobAcctGatherParams": "OverMemoryKill"}``.
 
     ::
 
@@ -80,12 +81,14 @@ class SlurmLab:
         accounting: bool = False,
         cgroups: bool = False,
         real: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         if nodes < 1 or gpus < 0:
             raise ValueError(f"a lab has at least one node, and no fewer than 0 GPUs: nodes={nodes}, gpus={gpus}")
         self.directory = Path(directory).absolute()
         self._nodes, self._gpus = nodes, gpus
         self._accounting, self._cgroups, self._real = accounting, cgroups, real or cgroups
+        self._settings = dict(settings or {})
         self._plan: LabPlan | None = None
 
     @classmethod
@@ -182,6 +185,7 @@ class SlurmLab:
             accounting=self._accounting,
             cgroups=self._cgroups,
             real=self._real,
+            settings=self._settings,
         )
         try:
             write_files(self.plan)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -72,6 +72,8 @@ class LabPlan:
     """None: nothing holds a job to its memory and cores."""
     loopback: bool = False
     """Whether the machine's own name leads to 127.0.0.1; then the daemons listen there only, else on all addresses."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of ``slurm.conf``, in the place of the lab's own."""
 
     @property
     def etc(self) -> Path:
@@ -138,7 +140,8 @@ def plan_from_json(text: str) -> LabPlan:
 def slurm_conf(plan: LabPlan) -> str:
     """Write ``slurm.conf``."""
     sections = (_identity(plan), _places(plan), _enforcement(plan), _QUICK, _scheduling(plan), _accounting(plan))
-    lines = [f"{key}={value}" for section in sections for key, value in section.items()]
+    settings = {key: value for section in (*sections, plan.settings) for key, value in section.items()}
+    lines = [f"{key}={value}" for key, value in settings.items()]
     return "\n".join([*lines, *_nodes(plan), *_partitions(plan)]) + "\n"
 
 

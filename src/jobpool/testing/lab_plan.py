@@ -6,6 +6,7 @@ import os
 import random
 import string
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,16 @@ SOCKET_DIRECTORY_MAX = 65
 """Characters: 107 for a unix socket's path, less ``/NODE/NODE_JOBID.STEPID`` at its longest."""
 
 
-def make_plan(directory: Path, *, nodes: int, gpus: int, accounting: bool, cgroups: bool, real: bool) -> LabPlan:
+def make_plan(
+    directory: Path,
+    *,
+    nodes: int,
+    gpus: int,
+    accounting: bool,
+    cgroups: bool,
+    real: bool,
+    settings: Mapping[str, str],
+) -> LabPlan:
     """Plan a lab, with the meaning that :class:`~jobpool.testing.lab.SlurmLab` gives to these words."""
     tag = "".join(random.choices(string.ascii_lowercase, k=5))
     shapes = _nodes(tag, nodes, gpus, real=real)
@@ -33,6 +43,7 @@ def make_plan(directory: Path, *, nodes: int, gpus: int, accounting: bool, cgrou
         dbd_port=dbd_port if accounting else None,
         cgroups=cgroup_version() if cgroups else None,
         loopback=name_is_loopback(),
+        settings=settings,
     )
 
 

@@ -22,7 +22,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -33,6 +32,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 from jobpool import tls
+from jobpool.aside import log_aside
 from jobpool.core.events import JobKey, Outcome
 from jobpool.core.walltime import notice
 from jobpool.errors import InitializerFailed
@@ -50,6 +50,7 @@ from jobpool.worker.crew import (
     Cut,
     Died,
     Done,
+    Full,
     InitializerError,
     Report,
     Returned,
@@ -95,10 +96,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args(argv)
     os.umask(0o077)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     reuse_memory()
-    code = asyncio.run(Agent(arguments).run())
-    logging.shutdown()
+    with log_aside():
+        code = asyncio.run(Agent(arguments).run())
     # Threads of Dask tasks may run on for ever; nothing of value is left in this process.
     os._exit(code)
 
@@ -260,11 +260,15 @@ class Agent:
         """End, now that the walltime is nearly over, after the calls that run; or after their checkpoints."""
         if self._crew is None or self._end.is_set():
             return
-        log.info("job=%s takes leave: its walltime is nearly over", self._job)
         self._crew.ask_for_checkpoints()
+        self._leave_after_calls("walltime", "its walltime is nearly over")
+
+    def _leave_after_calls(self, short: str, why: str) -> None:
+        """End after the calls that run."""
+        log.info("job=%s takes leave: %s", self._job, why)
         if self._leaving is None:
-            self._say("leaving", "walltime", True)
-            self._leaving = asyncio.create_task(self._leave("its walltime is nearly over", drain=True))
+            self._say("leaving", short, True)
+            self._leaving = asyncio.create_task(self._leave(why, drain=True))
 
     def _lost(self, link: Link, error: BaseException | None) -> None:
         # Also called for attempts at addresses that did not become the link.
@@ -368,6 +372,9 @@ class Agent:
                 self._say("cut", call, at)
             case Died(call, death):
                 self._say("died", call, {**asdict(death), "peak_memory": int(death.peak_memory)})
+            case Full(text):
+                self._say("remark", "full of files", f"a job ends early: {text}")
+                self._leave_after_calls("its memory is full", text)
             case Remark(topic, text):
                 self._say("remark", topic, text)
             case Checkpointed(call, payload):

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any, Protocol
 
 from jobpool.worker.binding import scrub
@@ -59,6 +60,7 @@ class Births:
         self._wanted = wanted  # False: the crew stops, and no worker is started any more
         self._tokens = count()
         self._failed_starts = 0
+        self._logs: dict[int, Any] = {}
         self.places: dict[int, Place] = {}
         """By token; those too whose process is on its way out."""
 
@@ -113,6 +115,8 @@ class Births:
         for place in self.places.values():
             place.close()
         self.places.clear()
+        for log in self._logs.values():
+            log.close()
 
     # ------------------------------------------------------------------------------------------ of the fork-server
 
@@ -171,17 +175,22 @@ class Births:
         settings, token = self._settings, next(self._tokens)
         path = settings.log_directory / f"worker-{number}.log"
         ours, theirs = socket.socketpair()
-        with open_log(path) as log:
-            page = make()
-            start = os.fstat(log.fileno()).st_size
-            place = Place(token=token, number=number, log=path, log_start=start, page=Page(page))
-            cpus = list(settings.cpus[number]) if settings.cpus else []
-            devices = dict(settings.devices[number]) if settings.devices else {}
-            self._nursery.fork(token, theirs, os.dup(log.fileno()), page, cpus=cpus, environment=devices)
+        log, page = self._log(number, path), make()
+        start = os.lseek(log, 0, os.SEEK_CUR)  # not its size, for which a file system would have to answer
+        place = Place(token=token, number=number, log=path, log_start=start, page=Page(page))
+        cpus = list(settings.cpus[number]) if settings.cpus else []
+        devices = dict(settings.devices[number]) if settings.devices else {}
+        self._nursery.fork(token, theirs, os.dup(log), page, cpus=cpus, environment=devices)
         # Lost: the worker is dying, or a call closed or garbled the channel; either way it can do no more.
         place.channel = Channel(ours, lambda messages: self._parent.hear(place, messages), lambda: self.kill(place))
         self.places[token] = place
         return place
+
+    def _log(self, number: int, path: Path) -> int:
+        """Return a descriptor of a worker's log. It stays open: a fresh worker needs no file system that answers."""
+        if number not in self._logs:
+            self._logs[number] = open_log(path)
+        return int(self._logs[number].fileno())
 
     def _no_start(self, place: Place, words: str) -> None:
         if self._may_try_again(place.with_tail(words)):

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from jobpool.core.events import Death
 from jobpool.units import Memory
+from jobpool.worker.cgroup import files_that_fill, memory_limit
 from jobpool.worker.nursery import Exit
 from jobpool.worker.place import Place
 from jobpool.worker.reports import Remark
 from jobpool.worker.settings import WorkerSettings
 
-__all__ = ["died", "grown", "left_behind", "lost_a_process", "stopped"]
+__all__ = ["died", "filled", "grown", "left_behind", "lost_a_process", "stopped"]
 
 
 def died(place: Place, how: Exit, settings: WorkerSettings, *, killed: bool) -> Death:
     """Describe a death that was not our doing. ``killed``: by the kernel, for memory."""
     peak = max(how.peak_memory, place.peak)
+    files = files_that_fill() if killed else 0
     return Death(
         exit_code=how.exit_code,
         signal=how.signal,
         out_of_memory=killed,
-        innocent=killed and _paid_for_others(peak, settings),
-        peak_memory=peak,
+        innocent=killed and (bool(files) or _paid_for_others(peak, settings)),
+        peak_memory=max(peak, _reached(settings)) if killed else peak,
+        files=files,
         tail=place.tail(),
     )
 
@@ -44,11 +47,13 @@ def stopped(place: Place, how: Exit, settings: WorkerSettings) -> Death:
 
 def lost_a_process(place: Place, settings: WorkerSettings) -> Death:
     """Describe what became of a call of which the kernel has killed a process for memory."""
+    files = files_that_fill()
     return Death(
         out_of_memory=True,
         child=True,
-        innocent=_paid_for_others(place.peak, settings),
-        peak_memory=0,  # it was larger than whatever was seen before
+        innocent=bool(files) or _paid_for_others(place.peak, settings),
+        peak_memory=_reached(settings),  # it was larger than whatever was seen before
+        files=files,
         tail=place.tail(),
     )
 
@@ -75,9 +80,25 @@ def grown(function: str, by: int, calls: int, settings: WorkerSettings) -> Remar
     )
 
 
+def filled(death: Death) -> str:
+    """Say that files in memory fill the job."""
+    return (
+        f"its memory is full of files: {Memory(death.files)} in /dev/shm, or in another file system that is in memory, "
+        "which calls have left behind"
+    )
+
+
 def _paid_for_others(peak: int, settings: WorkerSettings) -> bool:
     """Say whether the kernel may have killed for others in the job: there are others, and this one had its share."""
     return settings.memory is not None and settings.size > 1 and peak < settings.memory
+
+
+def _reached(settings: WorkerSettings) -> int:
+    """Return what was used, at least, when the kernel killed: all that a job of one worker may. 0: nobody knows.
+
+    It is more than the processes held where files in memory, as in ``/dev/shm``, took the rest.
+    """
+    return (memory_limit() or 0) if settings.size == 1 else 0
 
 
 def _calls(count: int) -> str:

@@ -13,11 +13,15 @@ from pathlib import Path
 
 from jobpool.worker.linux import read
 
-__all__ = ["OomCounter", "find_counter", "memory_limit"]
+__all__ = ["OomCounter", "files_that_fill", "find_counter", "memory_limit"]
 
 _NO_LIMIT = 2**60
 """Bytes from which a limit of a cgroup (v1) means that there is none."""
 
+FILLED = 0.5
+"""Share of a job's memory from which files in memory fill it: calls would be killed for what others have left."""
+
+_SHMEM = re.compile(rb"^(total_|)shmem (\d+)$", re.MULTILINE)
 _KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
 
 
@@ -27,7 +31,12 @@ class OomCounter:
     def __init__(self, file: Path | None = None) -> None:
         path = find_counter() if file is None else file
         self._file = str(path) if path else None
-        self._explained = self._read()
+        self._before = self._explained = self._read()
+
+    @property
+    def total(self) -> int:
+        """How many kills there were since this was made."""
+        return self._read() - self._before
 
     def open(self) -> bool:
         """Return whether there were more kills than were claimed."""
@@ -79,6 +88,20 @@ def memory_limit(counter: Path | None = None) -> int | None:
         if text.isdigit() and int(text) < _NO_LIMIT:
             found.append(int(text))
     return min(found, default=None)
+
+
+def files_that_fill() -> int:
+    """Return the bytes of files in memory (``/dev/shm``, a tmpfs) that count for this job, when they fill it; else 0.
+
+    They stay when the process that wrote them is gone, and leave too little room for whatever comes then.
+    """
+    counter = find_counter()
+    if counter is None or (limit := memory_limit(counter)) is None:
+        return 0
+    # v1 has a sum of its own for what is below the cgroup; v2 always tells that.
+    found = dict(_SHMEM.findall(read(str(counter.with_name("memory.stat")))))
+    files = int(found.get(b"total_") or found.get(b"") or 0)
+    return files if files > FILLED * limit else 0
 
 
 def _below(mounts: str, kind: str, option: str, path: str, file: str) -> Path | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import fcntl
 import logging
 import os
 import random
@@ -169,7 +170,7 @@ class _Worker:
         _flush()
 
     def _call(self, id: int, key: str, payload: bytes) -> None:
-        log_start = os.fstat(self._log).st_size
+        log_start = self._log_end()
         self._meter.start()
         try:
             function = self._function(key)
@@ -254,7 +255,7 @@ class _Worker:
         self._state.restore()
         id = item.id
         item.id, item.skip, item.rows = id + count, item.skip + count, item.rows - count
-        self._send("done", id, count, True, results.take(), *usage, b"", os.fstat(self._log).st_size, *results.blame())
+        self._send("done", id, count, True, results.take(), *usage, b"", self._log_end(), *results.blame())
 
     def _function(self, key: str) -> Callable[..., Any]:
         function = self._functions[key]
@@ -266,11 +267,18 @@ class _Worker:
 
     def _output(self, start: int) -> tuple[bytes, int]:
         """Return the last part of what was written since ``start``, and where the log ends now."""
-        end = os.fstat(self._log).st_size
+        end = self._log_end()
         if end <= start:
             return b"", end
         start = max(start, end - LOG_KEPT)
         return os.pread(self._log, end - start, start), end
+
+    def _log_end(self) -> int:
+        """Return where the log ends: where this process, or what it started, has written last.
+
+        Not its size: for that a shared file system asks its server, and while that hangs no call would end.
+        """
+        return os.lseek(self._log, 0, os.SEEK_CUR)
 
     def _receive(self) -> None:
         """Wait for the next frames and act on them. Exits when there will be no more."""
@@ -312,9 +320,14 @@ class _Worker:
 
 
 class _State:
-    """What belongs to the process and not to the call, to be put back after each (3 us)."""
+    """What belongs to the process and not to the call, to be put back after each (5 us).
+
+    Without a question to a file system, unless the call has changed something: a shared one may hang for a while, and
+    each descriptor of a file that is closed writes back to its server what was printed.
+    """
 
     def __init__(self) -> None:
+        self._path = _where()
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._umask = os.umask(0o077)
         os.umask(self._umask)
@@ -331,13 +344,31 @@ class _State:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
         os.umask(self._umask)
         for copy, number in self._copies:
-            os.dup2(copy, number)
+            if not _is_copy(copy, number):
+                os.dup2(copy, number)
         stdin, stdout, stderr = self._streams
         if stdout.closed or stderr.closed or stdin.closed:
             self._streams = _open_streams()
         sys.stdin, sys.stdout, sys.stderr = self._streams
-        with contextlib.suppress(OSError):  # the directory was removed; there is nothing to go back to
-            os.fchdir(self._home)
+        if self._path is None or _where() != self._path:
+            with contextlib.suppress(OSError):  # the directory was removed; there is nothing to go back to
+                os.fchdir(self._home)
+
+
+def _where() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - once for each call
+    except OSError:  # removed, or out of sight
+        return None
+
+
+def _is_copy(one: int, other: int) -> bool:
+    """Say whether two descriptors are of one opened file, by what an open file has of its own: position and flags."""
+    try:
+        same = os.lseek(one, 0, os.SEEK_CUR) == os.lseek(other, 0, os.SEEK_CUR)
+        return same and fcntl.fcntl(one, fcntl.F_GETFL) == fcntl.fcntl(other, fcntl.F_GETFL)
+    except OSError:  # closed, or a pipe
+        return False
 
 
 def _redirect(log: int) -> None:

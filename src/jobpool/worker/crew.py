@@ -18,9 +18,10 @@ import asyncio
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from jobpool.core.events import Outcome
+from jobpool.core.events import Death, Outcome
 from jobpool.model import Call, Usage
 from jobpool.units import Memory
 from jobpool.worker import causes
@@ -36,6 +37,7 @@ from jobpool.worker.reports import (
     Cut,
     Died,
     Done,
+    Full,
     InitializerError,
     Report,
     Reporter,
@@ -51,6 +53,7 @@ __all__ = [
     "Cut",
     "Died",
     "Done",
+    "Full",
     "InitializerError",
     "Report",
     "Returned",
@@ -370,7 +373,7 @@ class Crew:
         # Not the last but one: who waits for this result to submit the next call shall do so before the worker is free.
         more = len(place.calls) > 1 or len(self._queue) > self._settings.size
         if death is not None:
-            self._reporter.other(Died(id, death))
+            self._died(id, death)
         else:
             self._reporter.done(Outcome(id, ok, payload, usage, log, rows, failures, words), more=more)
         if place.calls:
@@ -442,7 +445,13 @@ class Crew:
             death = causes.stopped(place, how, self._settings)
             if remark := causes.left_behind(place):
                 self._reporter.other(remark)
-        self._reporter.other(Died(culprit.id if culprit else None, death))
+        self._died(culprit.id if culprit else None, death)
+
+    def _died(self, call: int | None, death: Death) -> None:
+        self._reporter.other(Died(call, replace(death, kills=self._kills.total)))
+        if death.files and not self._stopping:
+            self._stop_queue()  # each call after it would be killed, too
+            self._reporter.other(Full(causes.filled(death)))
 
     def replaced(self, old: Place, fresh: Place) -> None:
         """Let whoever took the place of a worker have that of its successor."""

@@ -31,6 +31,11 @@ class Kills:
         self._counter = OomCounter()
         self._deciding: asyncio.TimerHandle | None = None
 
+    @property
+    def total(self) -> int:
+        """How many processes the kernel has killed in this job so far."""
+        return self._counter.total
+
     def look(self) -> None:
         """Look whether there was a kill, before what is known of the process trees is brought up to date."""
         if self._counter.open() and self._deciding is None:

@@ -14,6 +14,7 @@ __all__ = [
     "Cut",
     "Died",
     "Done",
+    "Full",
     "InitializerError",
     "Remark",
     "Report",
@@ -79,6 +80,13 @@ class CannotStart:
 
 
 @dataclass(frozen=True, slots=True)
+class Full:
+    """The job's memory is full, and stays so whatever ends here. No call is begun any more; the agent has to leave."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remark:
     """Something the user should know, once for each topic, on whichever node it happens first."""
 
@@ -86,7 +94,8 @@ class Remark:
     text: str
 
 
-Report = Started | Done | Returned | Cut | Died | Checkpointed | NoCheckpoint | Remark | InitializerError | CannotStart
+_OfCalls = Started | Done | Returned | Cut | Checkpointed | NoCheckpoint
+Report = _OfCalls | Died | Full | Remark | InitializerError | CannotStart
 
 
 HOLD = 0.080
