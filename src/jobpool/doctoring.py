@@ -100,6 +100,7 @@ def _site(settings: Settings) -> Site:
         limits=limits,
         request=request,
         chosen=settings.request.partition == AUTO,
+        auto=settings.auto,
         config=config,
         accounting=accounting,
         own_jobs=own_jobs,

@@ -310,6 +310,11 @@ def test_a_partition_that_is_left_to_auto() -> None:
     one(examine_site(replace(SITE, chosen=True)), "partition", Level.PROBLEM, "no partition where the request fits")
 
 
+def test_sizes_that_the_first_calls_tell_are_no_defaults_of_the_partition() -> None:
+    site = replace(SITE, request=replace(REQUEST, walltime=None, memory=None), auto=("walltime", "memory"))
+    assert complaints(examine_site(site)) == []
+
+
 def test_a_partition_without_defaults_is_said_to_tell_none() -> None:
     request = Request(partition="long,short")
     found = {finding.subject: finding.text for finding in examine_site(replace(SITE, request=request))}

@@ -67,7 +67,9 @@ def test_the_estimate_of_a_full_cluster(
     enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab: SlurmLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab = enter_lab(slurm_lab)
-    lab.run("sbatch", "--exclusive", "--nodes=4", "--partition=short", "--time=30", "--wrap=sleep 600")
+    lab.run(
+        "sbatch", "--exclusive", "--nodes=4", "--partition=short", "--time=30", "--output=/dev/null", "--wrap=sleep 600"
+    )
     assert wait_until(lambda: "RUNNING" in lab.run("squeue", "--noheader", "--format=%T").stdout, 60)
     verdict = check(scheduler="slurm", partition="short", walltime="10 min", start=True)
     assert verdict.ok

@@ -30,11 +30,14 @@ def read(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_here(tmp_path: Path) -> None:
-    done = doctor(tmp_path / "project", "scheduler=local", LD_PRELOAD="")
+    variables = {"LD_PRELOAD": "", "SCRATCH": str(tmp_path / "gone"), "WORK": "a word"}
+    done = doctor(tmp_path / "project", "scheduler=local", **variables)
     assert (done.returncode, done.stderr) == (0, "")
     for word in ("ok       python: ", "ok       threads: libraries are told to start 1", "network: "):
         assert word in done.stdout
     assert "project is shared" in done.stdout
+    assert f"warning  scratch: $SCRATCH ({tmp_path / 'gone'}) does not exist" in done.stdout
+    assert "a word" not in done.stdout
     assert re.search(r"quota of /\S+: .*", done.stdout)
     assert list((tmp_path / "project").iterdir()) == []
 

@@ -46,13 +46,17 @@ def _defaults(site: Site) -> Iterator[Finding]:
     if partition is None:
         return
     name, request = f"partition {partition.name!r}", site.request
-    if request.walltime is None:
+    if "walltime" in site.auto:
+        yield ok("walltime", f"the first calls tell it, and {name} allows {partition.max_time or 'any'}")
+    elif request.walltime is None:
         told = partition.default_time or partition.max_time
         text = f"no walltime is configured: jobs in {name} end after {told if told else 'a time that it does not tell'}"
         yield Finding("walltime", Level.WARNING, text, "give walltime=; jobpool measure proposes one")
     else:
         yield ok("walltime", f"{request.walltime}, and {name} allows {partition.max_time or 'any'}")
-    if request.memory is None:
+    if "memory" in site.auto:
+        yield ok("default memory", "not used: the first calls tell how much is asked for")
+    elif request.memory is None:
         each = partition.default_memory_per_cpu
         text = f"no memory is configured: {name} gives " + (f"{each} for each CPU" if each else "what it likes")
         yield Finding("default memory", Level.WARNING, text, "give memory=; jobpool measure proposes it")

@@ -116,6 +116,8 @@ class Site:
     """What jobs of this user are configured to ask for; ``"auto"`` is settled in it."""
     chosen: bool = False
     """The partition was left to ``"auto"``."""
+    auto: tuple[str, ...] = ()
+    """Sizes that are left to the first calls."""
     config: Mapping[str, str] = field(default_factory=dict)
     """The batch system's configuration, in its own words."""
     accounting: str | None = None

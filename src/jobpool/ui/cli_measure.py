@@ -95,7 +95,7 @@ def _starts(now: Settings, proposal: Proposal) -> dict[str, Duration | str]:
     from jobpool.checking import check_settings
 
     changes = {name: getattr(proposal, name) for name in _PROPOSED}
-    proposed = replace(now, request=replace(now.request, **changes))
+    proposed = replace(now, request=replace(now.request, **changes), auto=())
     found: dict[str, Duration | str] = {}
     for whose, settings in (("this proposal", proposed), ("what is configured now", now)):
         verdict = check_settings(settings, start=True)

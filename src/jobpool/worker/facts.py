@@ -62,7 +62,7 @@ def collect(home: str, project: str, marks: Mapping[str, str]) -> Side:
         home=_folder(home, marks.get(home)),
         project=_folder(project, marks.get(project)),
         temp=_folder(temp),
-        scratch={name: _folder(path) for name, path in os.environ.items() if _SCRATCH.fullmatch(name) and path},
+        scratch={name: _folder(path) for name, path in os.environ.items() if _is_scratch(name, path)},
         installed=_folder(installed),
         read=_seconds_to_read(Path(installed)),
         main=getattr(sys.modules["__main__"], "__file__", None) or "",
@@ -75,6 +75,10 @@ def _variables() -> Iterator[tuple[str, str]]:
     for name, value in os.environ.items():
         if _TOLD.fullmatch(name):
             yield name, "set" if name.lower().endswith("_proxy") else value
+
+
+def _is_scratch(name: str, path: str) -> bool:
+    return _SCRATCH.fullmatch(name) is not None and path.startswith("/")
 
 
 def _limit(name: str) -> int | None:
