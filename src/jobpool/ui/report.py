@@ -55,9 +55,10 @@ def _summary(record: Mapping[str, Any]) -> str:
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["ended_at"] - record["seconds"]))
     hours = sum(request["core_seconds"] for request in record["requests"].values()) / 3600
     open_calls = f", {record['unresolved']} not ended yet" if record["unresolved"] else ""
+    jobs = len(record["jobs"]) + record["left_out"]
     return (
         f"On {record['system']}, from {began} for {_time(record['seconds'])}: {record['done']} calls done, "
-        f"{record['failed_calls']} failed{open_calls}, in {len(record['jobs']) + record['left_out']} jobs; "
+        f"{record['failed_calls']} failed{open_calls}, in {jobs} job{'s' * (jobs != 1)}; "
         f"{hours:.3g} core-hours."
     )
 
