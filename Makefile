@@ -22,8 +22,9 @@ READY := .venv/ready
 PEERS := .venv-bench/ready
 INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
+BROWSER := chromium-headless-shell fonts-dejavu-core
 
-.PHONY: help demo test test-user lint bench notebook clean venv installed slurm cpython-tests
+.PHONY: help demo test test-user lint bench notebook clean venv installed slurm browser cpython-tests
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -35,12 +36,12 @@ demo: $(READY)
 	    export JOBPOOL_SCHEDULER=local; fi; \
 	$(BIN)/jobpool demo --output out/video_analysis.png $(ARGS)
 
-test: slurm cpython-tests lint installed
+test: slurm browser cpython-tests lint installed
 	$(INSTALLED) -m pytest $(ARGS)
 	@if [ "$$(id -u)" = 0 ]; then .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi
 
-test-user: slurm installed
+test-user: slurm browser installed
 	.ci/as-user $(USER_ARGS) $(ARGS)
 
 lint: $(READY)
@@ -88,6 +89,9 @@ installed: $(READY)
 slurm:
 	@.ci/packages "the tests on a real SLURM" $(SLURM)
 	@if [ -e /dev/fuse ]; then .ci/packages "a test on a file system that hangs" bindfs; fi
+
+browser:
+	@.ci/packages "the tests of pages in a browser" $(BROWSER)
 
 # This Python's own tests of executors, which distributions leave out of the standard library.
 cpython-tests: $(READY)

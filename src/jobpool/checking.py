@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from jobpool import config
 from jobpool.batch import registry
+from jobpool.batch.base import JobScript, Unanswered
 from jobpool.core.auto import generous
-from jobpool.core.limits import Verdict, judge
+from jobpool.core.limits import Verdict, choose_partition, judge
 from jobpool.home import home
 from jobpool.model import Command, Completed, Limits, Request
 from jobpool.server import shell
 from jobpool.server.asking import user_name
+from jobpool.units import Duration
 
-__all__ = ["check", "check_settings", "read_limits_now", "tried"]
+__all__ = ["check", "check_settings", "read_limits_now", "start_of", "tried"]
 
 _FORMATS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SLURM_TIME_FORMAT")
 """Variables by which a user changes what SLURM's commands print: the parsers read the commands' own formats."""
 
 
-def check(**keywords: Any) -> Verdict:
+def check(*, start: bool = False, **keywords: Any) -> Verdict:
     """Compare what a pool would ask for with what the site allows, without making a pool. ::
 
         verdict = jobpool.check(cores=4, memory="100 GiB", walltime="3d")
@@ -30,6 +34,7 @@ def check(**keywords: Any) -> Verdict:
         verdict.ok
 
     Args:
+        start: Ask the batch system, with one command, when a job that is submitted now would start: ``starts_in``.
         **keywords: As :class:`JobPoolExecutor` takes them; what is not given comes from the configuration.
 
     Returns:
@@ -39,21 +44,47 @@ def check(**keywords: Any) -> Verdict:
     Raises:
         ConfigError: Values that cannot be used; all problems at once.
     """
-    return check_settings(config.resolve(keywords))
+    return check_settings(config.resolve(keywords), start=start)
 
 
-def check_settings(settings: config.Settings) -> Verdict:
+def check_settings(settings: config.Settings, *, start: bool = False) -> Verdict:
     """Do the same for settings that are found already."""
     if settings.system == "local":
         here = f"the jobs are processes of this machine (scheduler={settings.scheduler!r}): nothing is refused"
-        return Verdict(partition=None, notes=(here,))
+        return Verdict(partition=None, notes=(here,), starts_in=Duration(0) if start else None)
     limits = read_limits_now(settings.system)
-    return judge(tried(settings, limits), limits, max_workers=settings.max_workers)
+    request = tried(settings, limits)
+    verdict = judge(request, limits, max_workers=settings.max_workers)
+    if not start or not verdict.ok:
+        return verdict
+    found = start_of(choose_partition(request, limits), settings.system)
+    if isinstance(found, str):
+        return replace(verdict, unknown=(*verdict.unknown, f"when a job would start: {found}"))
+    return replace(verdict, starts_in=found)
 
 
 def tried(settings: config.Settings, limits: Limits) -> Request:
     """Return the request, with what is tried first in the place of sizes that are to be found."""
     return generous(settings.request, settings.auto, limits) if settings.auto else settings.request
+
+
+def start_of(request: Request, system: str) -> Duration | str:
+    """Estimate in how much time a job for this request would start; or say why that is not known."""
+    found = registry.get(system, home())
+    nowhere = Path("/nonexistent")  # nothing runs, and nothing is written
+    job = JobScript(
+        name="estimate",
+        request=request,
+        log_directory=nowhere,
+        working_directory=Path("/"),
+        argv=("true",),
+        environment={},
+    )
+    command = found.estimate(found.script(job), environment=os.environ)
+    if command is None:
+        return f"{system} gives no estimates"
+    answer = found.parse_estimate(shell.run_now(command))
+    return answer.words if isinstance(answer, Unanswered) else Duration(max(0.0, answer - time.time()))
 
 
 def read_limits_now(system: str) -> Limits:

@@ -10,15 +10,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from jobpool.batch import slurm_limits, slurm_site
+from jobpool.batch import slurm_left, slurm_site
 from jobpool.batch.reasons import explain_reason
+from jobpool.checking import read_limits_now
 from jobpool.config import Settings
 from jobpool.core.doctor import Finding, Level, examine, examine_here, examine_site
+from jobpool.core.doctor_script import examine_script
 from jobpool.core.facts import Meeting, Side, Site
+from jobpool.core.limits import AUTO, choose_partition, partitions_of
+from jobpool.core.limits_rights import charged_to
+from jobpool.core.quotas import command_for, read_quotas
 from jobpool.errors import JobPoolError
 from jobpool.future import JobFuture
+from jobpool.model import UNREACHABLE, Command, Completed, Limits, Quota, Request
 from jobpool.server.asking import user_name
 from jobpool.server.shell import run_now
 from jobpool.units import Duration
@@ -35,12 +42,23 @@ ON_ITS_WAY = 1.0
 _ANSWERS = re.compile(r"server=(\S+) port=\d+ answers")
 
 
-def doctor(settings: Settings, *, with_job: bool = True, patience: float = PATIENCE) -> list[Finding]:
-    """Look for the known pitfalls. Does not raise for what it finds."""
+def doctor(
+    settings: Settings, *, with_job: bool = True, patience: float = PATIENCE, script: Path | None = None
+) -> list[Finding]:
+    """Look for the known pitfalls. Does not raise for what it finds.
+
+    Raises ``OSError`` when the script cannot be read.
+    """
     home, project = os.path.expanduser("~"), os.getcwd()  # noqa: PTH109, PTH111 - as text: they travel
-    here, site = collect(home, project, {}), _site(settings)
+    here, site = _with_quotas(collect(home, project, {})), _site(settings)
+    # The job is short, and might fit where the user's own ones do not: it goes where those would.
+    settings = replace(settings, request=site.request)
     findings = [*examine_site(site), *examine_here(here)]
-    if with_job:
+    if script is not None:
+        text = script.read_text(errors="replace")
+        findings += examine_script(text, script.name, start_method=here.start_method)
+    nowhere = site.chosen and site.request.partition is None
+    if with_job and not nowhere:
         with _marked(home, project) as marks:
             findings += _job(settings, here, site, functools.partial(collect, home, project, marks), patience)
     return sorted(findings, key=lambda finding: -finding.level)
@@ -58,18 +76,46 @@ def _marked(*folders: str) -> Iterator[Mapping[str, str]]:
         yield marks
 
 
+def _with_quotas(here: Side) -> Side:
+    """Ask each file system that holds home, project or scratch for the user's quota, once."""
+    user, quotas = user_name(), []
+    folders = {folder.mount: folder for folder in (here.home, here.project, *here.scratch.values()) if folder.there}
+    done: dict[Command, Completed] = {}
+    for folder in folders.values():
+        command = command_for(folder, user)
+        if command is not None and command not in done:
+            done[command] = run_now(command)
+        quotas += read_quotas(folder, None if command is None else done[command])
+    return replace(here, quotas=tuple(quotas))
+
+
 def _site(settings: Settings) -> Site:
     if settings.system != "slurm":
         return Site(system=settings.system, request=settings.request)
     config, accounting, own_jobs = slurm_site.parse([run_now(command) for command in slurm_site.commands()])
+    limits = read_limits_now(settings.system)
+    request = choose_partition(settings.request, limits)
     return Site(
         system=settings.system,
-        limits=slurm_limits.parse([run_now(command) for command in slurm_limits.commands(user_name())]),
-        request=settings.request,
+        limits=limits,
+        request=request,
+        chosen=settings.request.partition == AUTO,
+        auto=settings.auto,
         config=config,
         accounting=accounting,
         own_jobs=own_jobs,
+        left=_left(request, limits),
     )
+
+
+def _left(request: Request, limits: Limits) -> tuple[slurm_left.Used, ...] | None:
+    """Ask what the account and the QoS that hold for such jobs leave."""
+    user, places = user_name(), partitions_of(request, limits)
+    account, qos = request.account, list[Quota]()
+    if limits.accounting is not None and places:
+        account, qos = charged_to(request, places[0], limits.accounting)
+    done = run_now(slurm_left.command(user))
+    return slurm_left.parse(done, user=user, uid=os.getuid(), account=account, qos=qos)
 
 
 def _job(settings: Settings, here: Side, site: Site, call: Callable[[], Side], patience: float) -> list[Finding]:
@@ -91,8 +137,7 @@ def _job(settings: Settings, here: Side, site: Site, call: Callable[[], Side], p
             answered = time.time()
             log = _log(future)
     except JobPoolError as error:
-        cure = error.details.pop("advice", "")  # which stands in a place of its own
-        return [Finding("job", Level.PROBLEM, str(error), cure)]
+        return [_failed(error)]
     wall = future.usage.wall if future.usage else 0.0
     meeting = Meeting(
         waited=max(0.0, answered - asked - wall),
@@ -102,6 +147,11 @@ def _job(settings: Settings, here: Side, site: Site, call: Callable[[], Side], p
         job=f"job {future.job.id} on {future.job.node}" if future.job else "",
     )
     return examine(here, there, replace(site, request=pool.settings.request), meeting)
+
+
+def _failed(error: JobPoolError) -> Finding:
+    cure = error.details.pop("advice", "")  # which stands in a place of its own
+    return Finding("network" if error.exit_code == UNREACHABLE else "job", Level.PROBLEM, str(error), cure)
 
 
 def _waits(jobs: Sequence[Mapping[str, Any]], patience: float) -> Finding:

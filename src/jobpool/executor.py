@@ -16,17 +16,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from jobpool import config
+from jobpool.about import AboutPool
 from jobpool.client import OPEN, Connection
 from jobpool.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
 from jobpool.kinds import Kind
+from jobpool.main_guard import refuse_while_imported
 from jobpool.model import Bind, Retry
 from jobpool.pickling import dumps_initializer, register_own_modules
 from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
 from jobpool.submitting import Submitting
-from jobpool.ui.status import asked_status
 from jobpool.ui.waiting import WaitingLine
 from jobpool.versions import versions
 from jobpool.with_request import PoolView
@@ -34,8 +35,6 @@ from jobpool.with_request import PoolView
 if TYPE_CHECKING:
     from distributed import Client
 
-    from jobpool.core.limits import Verdict
-    from jobpool.explaining import Explained
     from jobpool.profile import Profile
 
 __all__ = ["JobPoolExecutor"]
@@ -53,7 +52,7 @@ class _Unset(enum.Enum):
 UNSET: Final = _Unset.UNSET
 
 
-class JobPoolExecutor(Submitting):
+class JobPoolExecutor(Submitting, AboutPool):
     """An executor whose workers are batch jobs, or processes of this machine where there is no batch system.
 
     Each argument that is not given comes from ``JOBPOOL_*`` variables, ``jobpool.toml``, dask-jobqueue's
@@ -101,6 +100,7 @@ class JobPoolExecutor(Submitting):
         ConfigError: Arguments, variables or files that cannot be used; all problems at once. It is a ``ValueError``.
         RequestRefused: The batch system's limits say that such a job would be refused, or never start.
         PoolBroken: The pool's server could not be started.
+        RuntimeError: A process of ``multiprocessing``, or a call, imports the script or module that makes the pool.
     """
 
     def __init__(
@@ -143,6 +143,7 @@ class JobPoolExecutor(Submitting):
             for key, value in locals().items()
             if key not in ("self", "initializer", "initargs", "retry", "__class__") and value is not UNSET
         }
+        refuse_while_imported()
         if max_workers is None:
             del given["max_workers"]
         if initializer is not None and not callable(initializer):
@@ -334,66 +335,9 @@ class JobPoolExecutor(Submitting):
     # ----------------------------------------------------------------------------------------------------------- about
 
     @property
-    def name(self) -> str:
-        """The pool's name, for ``jobpool status`` and ``jobpool stop``."""
-        return self._directory.name
-
-    @property
-    def log_directory(self) -> Path:
-        """Where the jobs' logs are."""
-        return Path(self._connection.facts["logs"])
-
-    @property
     def settings(self) -> config.Settings:
         """What the pool is configured with, and where each value came from."""
         return self._settings
-
-    def status(self, *, start: bool = False) -> dict[str, Any]:
-        """Return what goes on as plain data: jobs with their states and reasons, calls by state and function, notices.
-
-        Also what was asked and used, how many calls end in a second, and about how many seconds are left. Sizes are in
-        bytes, times in seconds.
-
-        Args:
-            start: Ask the batch system, with one command, when the pending jobs may start: ``"starts"`` of each job
-                is then a time as ``time.time()`` tells it, or None where there is no estimate.
-
-        Raises:
-            JobPoolError: With ``start``: the batch system does not say.
-        """
-        return asked_status(self._connection.ask, start=start)
-
-    def report(self, path: str | os.PathLike[str]) -> Path:
-        """Write what happened in this run into one HTML file, also after its end, and return the file's path.
-
-        It needs no network: jobs and calls over time, asked against used, the slowest and the failed calls, and advice.
-
-        Raises:
-            JobPoolError: The pool died before it wrote down what happened.
-            OSError: The file cannot be written.
-        """
-        from jobpool.ui.report import read_record, write_report
-
-        ended = self._connection.ended.is_set()
-        return write_report(read_record(self._directory.path) if ended else self._connection.ask("record"), Path(path))
-
-    def check(self) -> Verdict:
-        """Compare what this pool asks for with what the site allows now, and say where else it would fit.
-
-        Before there is a pool, :func:`jobpool.check` does the same.
-        """
-        from jobpool.checking import check_settings
-
-        return check_settings(self._settings)
-
-    def explain(self) -> Explained:
-        """Say what this pool's request becomes: directives with reasons, what a node gives, what a call sees there.
-
-        Before there is a pool, :func:`jobpool.explain` does the same.
-        """
-        from jobpool.explaining import explain_settings
-
-        return explain_settings(self._settings)
 
     def scale(self, n: int | None) -> None:
         """Hold ``n`` workers from now on, busy or not, within ``max_workers``; None: as many as there are calls."""

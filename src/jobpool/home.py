@@ -9,7 +9,7 @@
         system                  0600   the batch system's name, for whoever has to clear up after a dead server
         connection.json         0600   where the server listens; there exactly while it runs
         submissions             0600   every name under which jobs were asked for, written before they are
-        record.json             0600   what happened, written when the pool ends: for its report
+        record.json             0600   what happened: for the report, also when the server is killed
         server.log logs/ local/        what the server and the jobs said; jobs of the local batch system
 
 Everything is made with its final mode, never widened, never followed through a symbolic link: the directory may lie in

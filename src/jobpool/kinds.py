@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from jobpool.config import Origin, Settings
 from jobpool.config_settings import AUTO, SETTINGS, did_you_mean
 from jobpool.errors import ConfigError
 from jobpool.model import PLAIN, Request, Retry, Terms
@@ -37,6 +38,24 @@ class Kind:
         if self.own:
             return ""
         return hashlib.sha256(repr((self.request, self.max_workers, self.terms)).encode()).hexdigest()[:16]
+
+    def settings(self, pools: Settings) -> Settings:
+        """Return a pool's settings with what differs for these calls."""
+        differ = [name for name in SETTINGS if getattr(self.request, name, None) != getattr(pools.request, name, None)]
+        if self.max_workers != pools.max_workers:
+            differ.append("max_workers")
+        origins = {**pools.origins, **dict.fromkeys(differ, Origin("keyword"))}
+        auto = pools.auto if self.request == pools.request else ()
+        return replace(pools, request=self.request, auto=auto, max_workers=self.max_workers, origins=origins)
+
+    def words(self) -> list[str]:
+        """Say the terms of these calls in sentences."""
+        terms, said = self.terms, []
+        if terms.timeout is not None:
+            said.append(f"a call is killed after {terms.timeout} (timeout)")
+        if terms.expected_time is not None:
+            said.append(f"a call begins only where its job has {terms.expected_time} left (expected_time)")
+        return said
 
     def changed(self, changes: Mapping[str, Any], *, system: str) -> Kind:
         """Return this kind with changes, as ``with_request`` takes them. Raises ``ConfigError`` with all problems."""

@@ -38,6 +38,7 @@ __all__ = [
     "describe",
     "detached",
     "dumps_arguments",
+    "dumps_by_value",
     "dumps_exception",
     "dumps_function",
     "dumps_initializer",
@@ -258,6 +259,11 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
             # know each other.
             return ModuleType, (value.__name__,), _own_variables(value), None, None, _set_variables
         return super().reducer_override(value)
+
+
+def dumps_by_value(value: object) -> bytes:
+    """Pickle a function or class of the user's by value, wherever it came from."""
+    return _by_value(value)
 
 
 def _by_value(value: object) -> bytes:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pickle
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import wait as wait_for
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from jobpool.about import AboutRequest
+from jobpool.config import Settings
 from jobpool.errors import NotPicklable, from_data
 from jobpool.future import JobFuture
 from jobpool.kinds import Kind
@@ -19,12 +22,14 @@ from jobpool.submitting import Submitting
 
 if TYPE_CHECKING:
     from jobpool.executor import JobPoolExecutor
+    from jobpool.explaining import Explained
+    from jobpool.profile import Profile
 
 __all__ = ["PoolView"]
 
 
-class PoolView(Submitting):
-    """What ``pool.with_request(...)`` returns: ``submit``, ``map`` and ``shutdown`` for calls of another kind.
+class PoolView(Submitting, AboutRequest):
+    """What ``pool.with_request(...)`` returns: an executor for calls of another kind, which tells of its own request.
 
     It ends with its pool. Its own ``shutdown``, and the end of a ``with`` block, are about its own calls alone: the
     pool and its jobs go on.
@@ -51,6 +56,23 @@ class PoolView(Submitting):
     def request(self) -> Request:
         """What one worker for these calls gets."""
         return self._kind.request
+
+    @property
+    def settings(self) -> Settings:
+        """What the pool is configured with, and in it what differs for these calls."""
+        return self._kind.settings(self._pool.settings)
+
+    def explain(self) -> Explained:
+        """Say what this view's request becomes, as the pool's ``explain`` does, and the terms of its calls."""
+        explained = super().explain()
+        return replace(explained, notes=(*explained.notes, *self._kind.words()))
+
+    def measure(self, fn: Callable[[Any], Any], samples: Iterable[Any], **tried: Any) -> Profile:
+        """Measure a function as :meth:`JobPoolExecutor.measure` does, and compare with this view's request."""
+        from jobpool.measuring import measure
+
+        initializer, initargs = self._pool._initializer
+        return measure(self.settings, fn, samples, initializer=initializer, initargs=initargs, **tried)
 
     def with_request(self, **changes: Any) -> PoolView:
         """Return a view with more changes. As :meth:`JobPoolExecutor.with_request`."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 from goldens import answers, completed, golden
@@ -491,32 +494,34 @@ def test_every_reason_seen_is_explained() -> None:
                 assert explain_reason(job.reason) != job.reason
 
 
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "None",
-        "Resources",
-        "Priority",
-        "PartitionNodeLimit",
-        "QOSGrpCpuLimit",
-        "QOSGrpMemLimit",
-        "QOSMaxCpuPerUserLimit",
-        "QOSMaxWallDurationPerJobLimit",
-        "QOSMaxSubmitJobPerUserLimit",
-        "QOSMinCpuNotSatisfied",
-        "AssocGrpCpuLimit",
-        "AssocGrpCPURunMinutesLimit",
-        "AssocMaxJobsLimit",
-        "ReqNodeNotAvail, UnavailableNodes:n4",
-        "ReqNodeNotAvail, May be reserved for other job",
-        "launch failed requeued held",
-    ],
-)
-def test_reasons_of_the_documentation_are_explained(reason: str) -> None:
+TOLD_AS_TEXT = [
+    "ReqNodeNotAvail, UnavailableNodes:n4",
+    "ReqNodeNotAvail, May be reserved for other job",
+    "ReqNodeNotAvail, Reserved for maintenance",
+    "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
+    "launch failed requeued held",
+    "launch failure limit exceeded requeued held",
+    "user env retrieval failed requeued held",
+    "job requeued in held state",
+    "job requeued in special exit state",
+    "Reservation maintenance was deleted",
+    "RaisedSignal:9(Killed)",
+    "burst_buffer/lua: slurm_bb_pre_run: no room",
+    "uid 1000 not in group permitted to use this partition (gpu). groups allowed: bio",
+]
+# All reasons that SLURM's documentation (job_reason_codes) lists, and those in its source that are not there.
+NAMES = (Path(__file__).parent / "slurm_reasons.txt").read_text().split()
+SAYS_WHAT_TO_DO = re.compile(r"\b(asks?|use|wait|waits|starts?|submit|cancel|lists|tells?|knows|lets|again|fitted)\b")
+
+
+@pytest.mark.parametrize("reason", [*NAMES, *TOLD_AS_TEXT])
+def test_every_reason_of_slurm_has_words_and_what_can_be_done(reason: str) -> None:
     text = explain_reason(reason)
     assert text != reason
-    assert text.endswith(".")
-    assert text[0].isupper()
+    assert re.fullmatch(r"[A-Z].*\.", text)
+    assert SAYS_WHAT_TO_DO.search(text)
+    # A part of the raw word that is left in it: "It waits for BBMinutes."
+    assert not re.search(r"[a-z][A-Z]|Grp|Mins|TRES", re.sub(r"QoS|'[^']*'", "", text))
 
 
 def test_particular_reasons() -> None:
@@ -526,7 +531,24 @@ def test_particular_reasons() -> None:
         "The limit of the QoS on jobs at once for each user is reached; it waits until some of those jobs end."
     )
     assert "ask for less" in explain_reason("QOSMaxWallDurationPerJobLimit")
+    assert "used up" in explain_reason("AssocGrpCPUMinutesLimit")
+    assert "shorter walltime" in explain_reason("AssocGrpCPURunMinutesLimit")
+    assert explain_reason("MPIPortsBusy") == explain_reason("MpiPortsBusy")
     assert explain_reason("SomethingNew") == "SomethingNew"
+
+
+# Estimates
+
+
+def test_an_estimate_is_a_time_of_this_host() -> None:
+    said = "sbatch: Job 2 to start at 2026-11-24T13:32:21 using 2 processors on nodes n1 in partition short"
+    asked = slurm.estimate("#!/bin/bash\n#SBATCH --mem=1M\ntrue\n", environment={"PATH": "/bin", "SBATCH_QOS": "x"})
+    assert asked.argv == ("sbatch", "--test-only", "--job-name=estimate")
+    told = slurm.parse_estimate(Completed(asked, 0, stderr=said))
+    assert told == datetime(2026, 11, 24, 13, 32, 21).timestamp()
+    words = "allocation failure: Invalid partition name specified"
+    assert slurm.parse_estimate(Completed(asked, 1, stderr=words)) == Unanswered(words)
+    assert isinstance(slurm.parse_estimate(Completed(asked, 0)), Unanswered)
 
 
 # Garbage
@@ -551,6 +573,7 @@ def test_no_answer_makes_a_parser_raise(done: Completed, count: int) -> None:
     assert isinstance(endings, dict | Unanswered | NoAccounting)
     if isinstance(endings, dict):
         assert all(isinstance(ending, Ending) for ending in endings.values())
+    assert isinstance(slurm.parse_estimate(done), float | Unanswered)
     assert slurm.parse_cancel(done) is None or not done.ok
     assert isinstance(slurm.parse_limits([done] * 4), Limits)
 

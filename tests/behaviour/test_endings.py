@@ -21,6 +21,7 @@ from jobpool.errors import (
     CallCrashed,
     CallOutOfMemory,
     CallTimedOut,
+    JobLost,
     JobPoolError,
     JobsFailed,
     PoolBroken,
@@ -96,6 +97,19 @@ def test_calls_of_a_job_that_ends_run_again(site: Site, gate: Gate, how: str) ->
         gate.open()
         assert held.result(PATIENCE) == "held"
         assert [future.result(PATIENCE) for future in waiting] == [number**2 for number in range(5)]
+
+
+def kill_agent() -> None:
+    """Kill the process that the fork-server belongs to."""
+    server = os.getppid()
+    os.kill(int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+
+
+def test_a_call_that_kills_its_agent_at_once_costs_itself_alone(site: Site) -> None:
+    with site.pool(1, retry=Retry(lost=1)) as pool:
+        error = pool.submit(kill_agent).exception(PATIENCE)
+        assert isinstance(error, JobLost)
+        assert pool.submit(square, 3).result(PATIENCE) == 9
 
 
 def test_calls_of_a_fork_server_that_is_killed_run_again(site: Site, gate: Gate) -> None:

@@ -140,3 +140,23 @@ def test_a_kind_of_calls_has_its_own_number_of_workers(fake_site: FakeSite, gate
         assert len(fake_site.jobs_in_queue(pool.name)) == 3
         gate.open()
         assert [future.result(PATIENCE) for future in held] == list(range(5))
+
+
+def test_a_view_tells_of_its_own_request(batch_site: Site) -> None:
+    with batch_site.pool(1, walltime="10 min", workers_per_job=1) as pool:
+        view = pool.with_request(cores=2, walltime="90 min", partition="long", timeout="1 h", max_workers=3)
+        assert (pool.check().partition, view.check().partition) == ("short", "long")
+        told = view.explain()
+        assert {"--partition=long", "--time=0-01:30:00"} <= {directive for directive, _ in told.directives}
+        assert {node.cores for node in told.nodes} == {2}
+        assert "a call is killed after 1 h (timeout)" in told.notes
+        assert not any("--partition" in directive for directive, _ in pool.explain().directives)
+        settings = view.settings
+        assert (settings.request, settings.max_workers) == (view.request, 3)
+        assert (str(settings.origins["cores"]), str(settings.origins["gpus"])) == ("keyword", "default")
+
+
+def test_a_view_measures_against_its_own_request() -> None:
+    with JobPoolExecutor(1, scheduler="local") as pool:
+        profile = pool.with_request(memory="3 GiB").measure(square, [3], repeat=False)
+        assert profile.now.memory == 3 * 2**30

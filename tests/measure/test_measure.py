@@ -212,10 +212,12 @@ def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:
-    done = command(tmp_path, "mine.py:double", "a", "b", "--calls", "100")
+    done = command(tmp_path, "mine.py:double", "a", "b", "--calls", "100", "--start")
     assert (done.returncode, done.stderr) == (0, "")
     assert "double: 6 call(s) with 2 sample(s)" in done.stdout
     assert "JobPoolExecutor(cores=1" in done.stdout
+    for whose in ("this proposal", "what is configured now"):
+        assert f"in waiting: a job of {whose} would start at once (an estimate)" in done.stdout
 
 
 def test_for_programs(tmp_path: Path) -> None:

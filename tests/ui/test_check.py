@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from jobpool import check
-from jobpool.testing import FakeCluster
+from jobpool.testing import FakeCluster, SlurmLab, wait_until
 from jobpool.ui.cli import ExitCode, main
 from jobpool.ui.cli_check import REFUSED
 
@@ -50,6 +50,33 @@ def test_json(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
         3600,
     )
     assert answer["fits"][0]["partition"] == "long"
+
+
+def test_an_estimate_of_the_start_is_asked_for(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--start", "scheduler=slurm", "partition=auto"]) == ExitCode.DONE
+    assert "would start at once, by the batch system's estimate" in capsys.readouterr().out
+    assert not cluster.queue
+    cluster.controller = "down"
+    verdict = check(scheduler="slurm", start=True)
+    assert verdict.starts_in is None
+    assert "when a job would start: sbatch: error" in verdict.unknown[-1]
+    assert check(scheduler="local", start=True).starts_in == 0
+
+
+def test_the_estimate_of_a_full_cluster(
+    enter_lab: Callable[[SlurmLab], SlurmLab], slurm_lab: SlurmLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = enter_lab(slurm_lab)
+    lab.run(
+        "sbatch", "--exclusive", "--nodes=4", "--partition=short", "--time=30", "--output=/dev/null", "--wrap=sleep 600"
+    )
+    assert wait_until(lambda: "RUNNING" in lab.run("squeue", "--noheader", "--format=%T").stdout, 60)
+    verdict = check(scheduler="slurm", partition="short", walltime="10 min", start=True)
+    assert verdict.ok
+    assert verdict.starts_in is not None
+    assert 1200 < verdict.starts_in <= 1860
+    assert "would start in about " in str(verdict)
+    assert len(lab.run("squeue", "--noheader").stdout.splitlines()) == 1
 
 
 def test_what_cannot_be_asked_is_told(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:

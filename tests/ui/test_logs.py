@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from jobpool import JobPoolExecutor
+import pytest
+
+from jobpool import JobPoolError, JobPoolExecutor
 from jobpool.testing import wait_until
-from jobpool.ui.logs import Follower, find_logs, last_lines
+from jobpool.ui.logs import Follower, find_logs, last_lines, logs_of, texts
 
 COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", "logs"]
 
@@ -51,8 +54,54 @@ def test_what_a_call_prints_is_seen_while_it_runs_and_followed_to_the_end(tmp_pa
             assert any("the second one" in line for line in said)
             pool.shutdown()
             assert follows.wait(timeout=60) == 0
-    assert "no log of a job '99'" in logs("mine", "99", code=1)
+    unknown = logs("mine", "99", code=1)
+    assert "no log of a job '99'" in unknown
+    assert f"there are logs of {job}, server" in unknown
     assert "begins" in logs("mine", job, "--tail", "100")
+
+
+def test_a_pool_returns_its_logs_while_it_runs_and_afterwards(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with JobPoolExecutor(max_workers=1, scheduler="local", name="mine", log_directory=tmp_path / "own") as pool:
+        future = pool.submit(say, "looking at clip 7", str(go))
+        assert wait_until(future.running, 60)
+        assert future.job is not None
+        assert wait_until(lambda: "looking at clip 7" in pool.logs(future.job), 60)
+        said = pool.logs(future.job.id)
+        assert said.startswith("==> ")
+        assert "begins" in said
+        heads = [line for line in pool.logs().splitlines() if line.startswith("==> ")]
+        assert {head.split()[1].strip(":") for head in heads} == {"job", "worker", "server"}
+        assert pool.logs("server", tail=1).count("\n") == 1
+        with pytest.raises(JobPoolError, match=f"'99'(.|\n)*there are logs of {future.job.id}, server"):
+            pool.logs(99)  # type: ignore[arg-type]
+        go.touch()
+    assert future.job is not None
+    assert future.job.log is not None
+    assert future.job.log.read_text() in pool.logs(future.job)
+    assert "looking at clip 7" in pool.logs(future.job)
+    assert "begins" in pool.logs()
+    assert future.job.id in logs("mine")  # they are found where they are, also after the pool's end
+
+
+def test_a_folder_that_pools_share_shows_each_its_own(tmp_path: Path) -> None:
+    for name in ("jp-mine-1-77_3.log", "jp-mine-1-1-80.log", "jp-yours-1-81.log", "jp-mine-2-3/worker-0.log"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x\n")
+    assert {log.job for log in logs_of(tmp_path / "mine", tmp_path, None)} == {"77_3", "jp-mine-2-3"}
+    assert [log.job for log in logs_of(tmp_path / "mine-1", tmp_path, None)] == ["80"]
+
+
+def test_texts_have_a_heading_each_where_there_are_several(tmp_path: Path) -> None:
+    first, second = tmp_path / "jp-a-1-1.log", tmp_path / "jp-a-1-2.log"
+    first.write_text("one\ntwo\ncut off")
+    (tmp_path / "jp-a-1-3.log").write_text("")
+    os.utime(first, (1, 1))
+    second.write_text("three\n")
+    found = find_logs(tmp_path)
+    assert texts(found) == f"==> job 1: {first} <==\none\ntwo\ncut off\n==> job 2: {second} <==\nthree\n"
+    assert texts(found[:1], 2) == "two\ncut off"
+    assert texts(found, 0) == ""
 
 
 def test_files_are_told_apart_by_their_names(tmp_path: Path) -> None:
@@ -66,6 +115,8 @@ def test_files_are_told_apart_by_their_names(tmp_path: Path) -> None:
         ("worker", "77_3", 3),
     }
     assert [log.path.name for log in found if log.is_of("80")] == ["jp-my-pool-2-80.log"]
+    # Processes of this machine have no number of a batch system's.
+    assert "jp-my-pool-2.80" in {log.job for log in find_logs(tmp_path, local=True)}
 
 
 def test_the_last_lines_are_read_without_the_rest(tmp_path: Path) -> None:

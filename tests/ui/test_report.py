@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -65,6 +66,8 @@ def test_a_report_tells_what_happened_and_needs_nothing_else(tmp_path: Path) -> 
         assert page.links == []
         assert {"svg", "rect", "table"} <= set(page.seen)
         assert "asked 16 GiB for a worker" in page.words
+        assert page.words.count("look: raised, from") == 5
+        assert re.search(r"The 50\d\d calls shorter than 0.02 s are merged", page.words)
 
     done = subprocess.run([*COMMAND, "mine", "--json"], capture_output=True, text=True, check=True, timeout=60)
     record = json.loads(done.stdout)

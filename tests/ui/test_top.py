@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
 from jobpool import JobPoolExecutor
+from jobpool.batch.reasons import explain_reason
 from jobpool.home import PoolDirectory
 from jobpool.testing import wait_until
 from jobpool.ui.cli_asking import ask_now
@@ -41,6 +42,26 @@ def rows(pilot: Pilot[None], table: str) -> list[list[str]]:
 
 def head(pilot: Pilot[None]) -> str:
     return str(pilot.app.screen_stack[0].query_one("#head", Static).render())
+
+
+def test_a_reason_that_is_longer_than_the_terminal_is_wide_is_read_below(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    log.write_text("the agent begins\n")
+    about = {"state": "pending", "node": None, "workers": 0, "busy": 0, "age": 5.0, "log": str(log)}
+    job = {"id": "7", "key": ["jp-mine-1", 0], "reason": "Priority", **about}
+    calls = {"waiting": 3, "running": 0, "done": 0, "failed": 0}
+    known = {"name": "mine", "system": "slurm", "phase": "open", "rate": None, "left": None, "notices": []}
+    answer = {**known, "calls": calls, "requests": [], "functions": [], "jobs": [job]}
+    app = Top(lambda *question: answer, name="mine")
+
+    async def drive() -> None:
+        async with app.run_test(size=(60, 24)) as pilot:
+            await until(pilot, lambda: len(rows(pilot, "#jobs")) == 1)
+            below = str(app.query_one("#log", Static).render())
+            assert below.splitlines() == [f"Priority: {explain_reason('Priority')}", "the agent begins"]
+            assert len(below.splitlines()[0]) > 60
+
+    asyncio.run(drive())
 
 
 def test_a_pool_is_watched_filtered_and_a_job_of_it_cancelled(tmp_path: Path) -> None:

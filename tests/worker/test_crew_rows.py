@@ -86,7 +86,7 @@ async def test_rows_behind_a_long_one_are_taken_back_without_the_worker(tmp_path
     held.touch()
     async with crew(tmp_path) as watched:
         call = submit_rows(watched, hold, str(quick), str(held), str(quick), str(quick))
-        await watched.until(lambda: watched.started)
+        await watched.until(lambda: watched.started.count(call.id) == 2)
         watched.crew.take_back()
         await watched.until(lambda: watched.returned)
         assert [report for report in watched.reports if isinstance(report, Cut)] == [Cut(call.id, 2)]
@@ -127,7 +127,7 @@ async def test_a_call_behind_a_long_one_is_taken_back_and_may_come_again(tmp_pat
     held.touch()
     async with crew(tmp_path) as watched:
         running, behind = watched.submit(hold, (str(held),), ("nothing",))
-        await watched.until(lambda: running in watched.started)
+        await watched.until(lambda: watched.started.count(running) == 2)  # before it began, and since it runs long
         watched.crew.take_back()
         await watched.until(lambda: behind in watched.returned)
         watched.crew.take_back()  # there is nothing more, and nothing comes of it

@@ -176,6 +176,14 @@ class BatchSystem(Protocol):
         """Read its answer: seconds since the epoch, of the jobs for which there is an estimate."""
         ...
 
+    def estimate(self, script: str, *, environment: Mapping[str, str]) -> Command | None:
+        """Make one command that tells when such a job would start, and submits nothing. None: there is none."""
+        ...
+
+    def parse_estimate(self, done: Completed) -> float | Unanswered:
+        """Read its answer: seconds since the epoch."""
+        ...
+
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make the commands that cancel all jobs of these submissions and, besides, these single jobs.
 

@@ -114,6 +114,14 @@ class Local:
         """Return nothing, since nothing was asked."""
         return {}
 
+    def estimate(self, script: str, *, environment: Mapping[str, str]) -> None:
+        """Return None: it starts at once."""
+        return
+
+    def parse_estimate(self, done: Completed) -> Unanswered:
+        """Return that nothing was asked."""
+        return Unanswered("nothing was asked")
+
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make one command that cancels all: SIGTERM, and SIGKILL ten seconds later."""
         targets = (*map(check_name, names), *ids)

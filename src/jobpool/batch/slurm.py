@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -107,6 +107,15 @@ class Slurm:
     def parse_starts(self, done: Completed) -> Mapping[JobId, float] | Unanswered:
         """Read the answer of squeue."""
         return slurm_states.parse_starts(done)
+
+    def estimate(self, script: str, *, environment: Mapping[str, str]) -> Command:
+        """Make one sbatch that only asks. It takes a time limit above the partition's: check the request before."""
+        command = self.submit(script, name="estimate", count=1, environment=environment)
+        return replace(command, argv=("sbatch", "--test-only", *command.argv[2:]))
+
+    def parse_estimate(self, done: Completed) -> float | Unanswered:
+        """Read what sbatch says on stderr."""
+        return slurm_submit.parse_estimate(done)
 
     def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make one scancel for all ids, and one for each name.

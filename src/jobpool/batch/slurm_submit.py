@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
 
-from jobpool.batch.base import Doubtful, Refused, SubmitAnswer, Submitted
+from jobpool.batch.base import Doubtful, Refused, SubmitAnswer, Submitted, Unanswered
 from jobpool.model import Completed, JobId
 
-__all__ = ["clean_environment", "is_without_cluster", "parse_submit"]
+__all__ = ["clean_environment", "is_without_cluster", "parse_estimate", "parse_submit"]
 
 _OWN = (
     "SLURM_",
@@ -117,6 +119,15 @@ def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:
     if "sbatch:" not in said or any(phrase in said for phrase in _DOUBTFUL):
         return Doubtful(words)
     return Refused(words, temporary=_TEMPORARY.search(done.stderr) is not None)
+
+
+def parse_estimate(done: Completed) -> float | Unanswered:
+    """Read ``sbatch: Job 5 to start at 2026-11-24T10:32:44 using ...``, in the local time of this host."""
+    match = re.search(r"to start at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", f"{done.stderr}\n{done.stdout}")
+    if done.ok and match is not None:
+        with suppress(ValueError, OverflowError):  # SLURM's year 2106 stands for never
+            return datetime.fromisoformat(match[1]).timestamp()
+    return Unanswered(done.words or f"sbatch ended with {done.returncode} and said nothing")
 
 
 def _ids(base: str, count: int) -> tuple[JobId, ...]:

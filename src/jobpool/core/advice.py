@@ -42,6 +42,8 @@ def _name(request: Mapping[str, Any]) -> str:
 
 
 def _about(request: Mapping[str, Any], functions: list[Any], jobs: list[Any]) -> Iterator[str]:
+    if not functions:
+        return  # its jobs only tried what calls need ("auto"), or ran none
     calls = sum(entry["done"] + entry["failed"] for entry in functions)
     if calls >= ENOUGH:
         yield from _memory(request, functions)

@@ -18,6 +18,7 @@ from typing import Any, assert_never
 
 from jobpool.core import asking, ending, figures, hiring
 from jobpool.core import events as ev
+from jobpool.core.bars import AGAIN, CHECKPOINT
 from jobpool.core.events import Action, Event
 from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Submitting, advance
 from jobpool.core.recovery import Loss
@@ -91,7 +92,8 @@ class Core:
         """Return what happened so far, as plain values, for the report. Times are seconds since the beginning."""
         pool = self._pool
         requests = {key: pool.asked(key) for key in pool.staff}
-        data = pool.record.as_data(requests, list(pool.calls.tallies), max(now, pool.now))
+        tallies, running = list(pool.calls.tallies), pool.calls.running_now()
+        data = pool.record.as_data(requests, tallies, running, max(now, pool.now))
         return {
             **data,
             "done": pool.done,
@@ -124,8 +126,8 @@ class Core:
                 _calls_done(pool, event)
             case ev.CallsArrived():
                 _calls_arrived(pool, event)
-            case ev.CallsReturned(job=key, ids=ids):
-                pool.tell_again(pool.calls.give_back(key, ids, pool.now))
+            case ev.CallsReturned():
+                _calls_returned(pool, event)
             case ev.CallCheckpointed():
                 _call_checkpointed(pool, event)
             case ev.CallsCut(job=key, call=id, at=at):
@@ -221,7 +223,14 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
     pool.retract(copies)
 
 
+def _calls_returned(pool: PoolState, event: ev.CallsReturned) -> None:
+    for id in event.ids:
+        pool.note_cut(event.job, id, AGAIN, "its job gave it back")
+    pool.tell_again(pool.calls.give_back(event.job, event.ids, pool.now))
+
+
 def _call_checkpointed(pool: PoolState, event: ev.CallCheckpointed) -> None:
+    pool.note_cut(event.job, event.call, CHECKPOINT, "")
     if pool.calls.go_on(event.job, event.call, event.function, event.payload, pool.now):
         pool.tell_again((event.call,))
         pool.prove(event.job, fruitful=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from jobpool.model import Limits, Request
 from jobpool.units import Memory
 
-__all__ = ["Folder", "Meeting", "Side", "Site"]
+__all__ = ["DiskQuota", "Folder", "Meeting", "Side", "Site"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,27 @@ class Folder:
     marked: bool | None = None
     """Whether the file that the other side has put there is there. None: none was put there."""
     free: Memory | None = None
+    files: int | None = None
+    """Files that may still be made (free inodes). None: the file system does not count them."""
+    mount: str = ""
+    """Where its file system is mounted."""
+    device: str = ""
+    """What is mounted there, in the kernel's words: ``server:/export/home``, ``/dev/sda1``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskQuota:
+    """How much of a file system the user may have. None: no limit."""
+
+    mount: str
+    whose: str = ""
+    """``user``, ``group``, or as the file system says."""
+    used: Memory | None = None
+    limit: Memory | None = None
+    files: int = 0
+    files_limit: int | None = None
+    unknown: str = ""
+    """Why it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +56,10 @@ class Side:
     executable: str
     packages: Mapping[str, str]
     """Versions of all that is installed."""
+    main: str
+    """File of the module ``__main__``. Empty: it has none, as in a worker."""
+    start_method: str
+    """How ``multiprocessing`` starts processes where nobody chooses."""
     time: float
     """Its clock, in seconds since the epoch."""
     cpus: int
@@ -56,6 +81,10 @@ class Side:
     project: Folder
     """The working directory."""
     temp: Folder
+    scratch: Mapping[str, Folder] = field(default_factory=dict)
+    """By the variables that name them: ``SCRATCH``, ``WORK``."""
+    quotas: tuple[DiskQuota, ...] | None = None
+    """None: not asked."""
     installed: Folder
     """Where Python's packages are."""
     read: float
@@ -84,10 +113,16 @@ class Site:
     system: str
     limits: Limits = field(default_factory=Limits)
     request: Request = field(default_factory=Request)
-    """What jobs of this user are configured to ask for."""
+    """What jobs of this user are configured to ask for; ``"auto"`` is settled in it."""
+    chosen: bool = False
+    """The partition was left to ``"auto"``."""
+    auto: tuple[str, ...] = ()
+    """Sizes that are left to the first calls."""
     config: Mapping[str, str] = field(default_factory=dict)
     """The batch system's configuration, in its own words."""
     accounting: str | None = None
     """Why there is no accounting, in the batch system's words. Empty: there is. None: not asked."""
     own_jobs: Mapping[str, int] | None = None
     """Jobs of this user in the queue, by state. None: not known."""
+    left: tuple[tuple[str, float, float], ...] | None = None
+    """Each limit of the account and the QoS: what and of whom, the limit, how much is used. None: not known."""

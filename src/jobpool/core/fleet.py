@@ -30,7 +30,7 @@ from jobpool.core.jobs import (
 from jobpool.core.settings import CoreSettings
 from jobpool.model import JobId
 
-__all__ = ["Doubt", "Fleet", "Submission"]
+__all__ = ["Doubt", "Fleet", "Submission", "stem"]
 
 _STEM = 45
 """Characters of the pool's id in a submission's name: 60, less ``jp-``, ``-`` and eleven digits."""
@@ -74,7 +74,7 @@ class Fleet:
         self.ghosts: dict[str, None] = {}
         """Submissions that were looked up in vain, or lost a job so: in every poll and in the last cancel, should they
         turn up."""
-        self._stem = _stem(settings.pool)
+        self._stem = stem(settings.pool)
         self._numbered = 0
         self._supply: Counter[str] = Counter()
         self._alive: Counter[str] = Counter()
@@ -213,7 +213,7 @@ class Fleet:
         return tuple(dict.fromkeys(job.key.submission for job in self.jobs.values() if job.absent))
 
 
-def _stem(pool: str) -> str:
+def stem(pool: str) -> str:
     """Return the pool's id as every batch system takes it in a job name; two pools never share one.
 
     Letters, digits and ``-``, short enough that the name stays below 60 characters with any number of submissions.

@@ -17,8 +17,20 @@ from jobpool.core.limits_nodes import check_nodes, cpus_taken, memory_notes
 from jobpool.core.limits_problem import Problem
 from jobpool.core.limits_rights import check_rights, check_site, job_times, jobs_at_once, reservation_notes
 from jobpool.model import Limits, Partition, Request
+from jobpool.units import Duration
 
-__all__ = ["AUTO", "Fit", "Problem", "Verdict", "check", "choose_partition", "fitting", "judge", "partitions_of"]
+__all__ = [
+    "AUTO",
+    "Fit",
+    "Problem",
+    "Verdict",
+    "check",
+    "choose_partition",
+    "fitting",
+    "in_words",
+    "judge",
+    "partitions_of",
+]
 
 AUTO = "auto"
 """The word for ``partition=`` that means: the one where the request fits and starts first."""
@@ -50,6 +62,8 @@ class Verdict:
     """What the request costs or how it is held back, without being refused."""
     unknown: tuple[str, ...] = ()
     """What could not be read, each with the batch system's words; nothing of it was compared."""
+    starts_in: Duration | None = None
+    """When one such job would start, from now on: the batch system's estimate. None: not asked, or not known."""
 
     @property
     def ok(self) -> bool:
@@ -70,6 +84,7 @@ class Verdict:
             ],
             "notes": list(self.notes),
             "unknown": list(self.unknown),
+            "starts_in": self.starts_in,
         }
 
     @property
@@ -79,11 +94,19 @@ class Verdict:
             return "The batch system would refuse this request, or never start it:"
         return "The request fits" + (f" in partition {self.partition!r}." if self.partition else ".")
 
+    @property
+    def wait(self) -> str:
+        """The estimate in one sentence; empty without one."""
+        if self.starts_in is None:
+            return ""
+        return f"A job that is submitted now would start {in_words(self.starts_in)}, by the batch system's estimate."
+
     def __str__(self) -> str:
         lines = [self.headline, *(f"  - {problem}" for problem in self.problems)]
         if self.fits:
             lines.append("Where it fits as it is, fastest start first:")
             lines += [f"  {_told(fit)}" for fit in self.fits]
+        lines += [self.wait] if self.wait else []
         lines += [f"Note: {note}" for note in self.notes]
         lines += [f"Not known: {text}" for text in self.unknown]
         return "\n".join(lines)
@@ -91,6 +114,11 @@ class Verdict:
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Show the sentences, and not the fields, as the result of a notebook's cell."""
         printer.text(str(self))
+
+
+def in_words(time: Duration) -> str:
+    """Say when it is: times below a minute are what the batch system needs to look at a job at all."""
+    return "at once" if time < 60 else f"in about {Duration(round(time / 60) * 60)}"
 
 
 def _told(fit: Fit) -> str:

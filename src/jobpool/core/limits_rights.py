@@ -25,7 +25,7 @@ from jobpool.model import (
 )
 from jobpool.units import Duration, Memory
 
-__all__ = ["check_rights", "check_site", "job_times", "jobs_at_once", "reservation_notes"]
+__all__ = ["charged_to", "check_rights", "check_site", "job_times", "jobs_at_once", "reservation_notes"]
 
 
 def check_site(request: Request, limits: Limits) -> list[Problem]:
@@ -75,6 +75,14 @@ def jobs_at_once(request: Request, partition: Partition, limits: Limits) -> tupl
             if most is not None and need:
                 found.append((int(most // need), f"{name} allows {_written(most, what)} {about}"))
     return min(found, default=(None, ""))
+
+
+def charged_to(request: Request, partition: Partition, accounting: Accounting) -> tuple[str | None, list[Quota]]:
+    """Return the account that a job is charged to, as far as it is known, and the QoS that hold for it."""
+    account = _account(request, partition, accounting)
+    quotas = _quotas(request, partition, accounting)
+    name = request.account or accounting.default_account
+    return name, [quota for quota in quotas if account is None or quota is not account.quota]
 
 
 def job_times(request: Request, partition: Partition, limits: Limits) -> Iterator[str]:

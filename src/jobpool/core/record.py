@@ -9,9 +9,10 @@ import heapq
 import itertools
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+from jobpool.core.bars import DONE, PIECES, RAISED, RUNS, Bar, Bars
 from jobpool.core.events import JobKey, Outcome
 from jobpool.core.jobs import Ended, Job, Submitting
 from jobpool.core.series import Recent, Series
@@ -32,6 +33,9 @@ FAILED = 50
 
 LOG = 2000
 """Bytes of a call's output that are kept."""
+
+HINT = 200
+"""Characters of what is said of a call in the picture of all of them."""
 
 
 @dataclass(slots=True)
@@ -96,6 +100,8 @@ class Record:
         """By the error's first line, the calls that were given up."""
         self.left_out = 0
         """Jobs that are not in ``jobs`` any more."""
+        self.bars = Bars(now)
+        """When the calls of these jobs ran."""
         self._spent: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._numbers = itertools.count()
 
@@ -123,6 +129,7 @@ class Record:
             ended = next((key for key, job in self.jobs.items() if job.ending), None)
             if ended is not None:
                 del self.jobs[ended]
+                self.bars.forget(ended)
                 self.left_out += 1
 
     @staticmethod
@@ -158,12 +165,16 @@ class Record:
                 record.calls += total.calls
                 record.busy += total.wall
                 record.cpu += total.cpu
+            if total.brief:
+                self.bars.spread(job, now - total.brief_wall, total.brief_wall, total.brief)
             for outcome in total.notable:
                 self._notable(job, total.tally.name, outcome, now)
 
     def _notable(self, job: JobKey, name: str, outcome: Outcome, now: float) -> None:
         usage = outcome.usage
         wall = 0.0 if usage is None else usage.wall / (outcome.rows or 1)
+        seconds, kind = wall * (outcome.rows or 1), RAISED if outcome.failures else DONE
+        self.bars.add(job, Bar(name, now - seconds, seconds, outcome.rows or 1, kind, outcome.words[:HINT]))
         full = len(self.slowest) >= SLOWEST
         if not outcome.failures and full and wall <= self.slowest[0].wall:
             return
@@ -188,6 +199,15 @@ class Record:
         elif outcome.failures:
             self.failed_last.append(call)
 
+    def cut(self, job: JobKey, name: str, begin: float, outcome: str, words: str, now: float) -> None:
+        """Note that a call did not come to its end in a job."""
+        end = now
+        for state, time in reversed(self.jobs[job].stations if job in self.jobs else []):
+            if state in ("serving", "draining"):
+                break
+            end = time  # it was decided on later than its agent left
+        self.bars.add(job, Bar(name, begin, max(0.0, end - begin), 1, outcome, words.partition("\n")[0][:HINT]))
+
     def gave_up(self, words: str, count: int, now: float) -> None:
         """Note calls that ended with an error of ours."""
         self.series.at(now).failed += count
@@ -197,8 +217,17 @@ class Record:
 
     # ------------------------------------------------------------------------------------------------------- data
 
-    def as_data(self, requests: dict[str, Request], tallies: Sequence[Tally], now: float) -> dict[str, Any]:
-        """Return all as plain values. Times are seconds since the run began."""
+    def as_data(
+        self,
+        requests: dict[str, Request],
+        tallies: Sequence[Tally],
+        running: Iterable[tuple[JobKey, str, float]],
+        now: float,
+    ) -> dict[str, Any]:
+        """Return all as plain values. Times are seconds since the run began. ``running``: job, function, since when."""
+        places = {key: place for place, key in enumerate(self.jobs)}
+        running = itertools.islice(running, PIECES)
+        bars = [(job, Bar(name, begin, max(0.0, now - begin), 1, RUNS)) for job, name, begin in running]
         failed = [*self.failed_first, *self.failed_last]
         return {
             "seconds": now - self.began,
@@ -206,6 +235,7 @@ class Record:
             "functions": [tally_data(tally) for tally in tallies],
             "jobs": [self._job_data(job) for job in self.jobs.values()],
             "left_out": self.left_out,
+            "timeline": self.bars.as_data(places, bars),
             "series": self.series.as_data(),
             "slowest": [self._call_data(call) for call in sorted(self.slowest, reverse=True)],
             "failed": [self._call_data(call) for call in failed],
@@ -214,8 +244,20 @@ class Record:
         }
 
     def _job_data(self, job: JobRecord) -> dict[str, Any]:
-        stations = [[state, time - self.began] for state, time in job.stations]
-        return {**asdict(job), "key": list(job.key), "stations": stations}
+        # By hand: dataclasses.asdict takes several times as long, and calls wait meanwhile.
+        return {
+            "key": list(job.key),
+            "request": job.request,
+            "stations": [[state, time - self.began] for state, time in job.stations],
+            "id": job.id,
+            "node": job.node,
+            "ending": job.ending,
+            "words": job.words,
+            "ours": job.ours,
+            "calls": job.calls,
+            "busy": job.busy,
+            "cpu": job.cpu,
+        }
 
     def _call_data(self, call: CallRecord) -> dict[str, Any]:
         record = self.jobs.get(call.job)

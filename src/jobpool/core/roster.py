@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from jobpool.core.events import JobKey
 from jobpool.core.fitting import Fitting
@@ -38,6 +39,13 @@ class Roster:
         """Count the calls that run, by function and request. Costs as much as there are calls at agents."""
         entries = (entry for agent in self._agents.values() for entry in agent.calls.values())
         return Counter(entry.tally for entry in entries if entry.stage is Stage.RUNNING)
+
+    def running_now(self) -> Iterator[tuple[JobKey, str, float]]:
+        """Yield the calls that run: the job, the function, and since when. Of rows, one runs."""
+        for agent in self._agents.values():
+            for entry in agent.calls.values():
+                if entry.stage is Stage.RUNNING:
+                    yield agent.key, entry.tally.name, entry.started
 
     def idle(self, request: str, since: float) -> list[JobKey]:
         """Return the open agents of a request that had nothing to do since then, the longest idle first."""

@@ -17,6 +17,7 @@ from typing import assert_never
 
 from jobpool.core import events as ev
 from jobpool.core.auto import OWN, TRIAL, TRIALS, Auto
+from jobpool.core.bars import AGAIN, KILLED
 from jobpool.core.events import Action, JobKey
 from jobpool.core.fleet import Fleet
 from jobpool.core.inquiry import Inquiry
@@ -232,6 +233,7 @@ class PoolState:
                 verdict = GiveUp(cancelled_and_lost(loss, place))  # who cancelled it waits for the one that ran
             match verdict:
                 case Again(history=history, request=request):
+                    self.note_cut(job.key, id, AGAIN, _cause(loss.cause))
                     again.append((id, history))
                     if request is not None:
                         moved[id] = self._grown(request, place)
@@ -240,12 +242,18 @@ class PoolState:
                         told.append(id)
                         self.record.again[_cause(loss.cause)] += 1
                 case GiveUp(error=error):
+                    self.note_cut(job.key, id, KILLED, str(error))
                     self.calls.cancel([id], failed=True)
                     self.fail(range(id, id + loss.items), error, job.key)
                 case _:
                     assert_never(verdict)
         self.calls.again(again, self.now, moved)
         self.tell_again(tuple(told))
+
+    def note_cut(self, job: JobKey, id: int, outcome: str, words: str) -> None:
+        """Note for the report that a call did not come to its end in this job, if it began."""
+        if (begun := self.calls.begun(id)) is not None:
+            self.record.cut(job, *begun, outcome, words, self.now)
 
     def _grown(self, request: Request, place: Place) -> str:
         """Return the key of a grown request, which is taken into service when it is new."""

@@ -129,6 +129,11 @@ class Calls(Roster):
         """Whether rows were cancelled while one of them ran."""
         return (entry := self._entries.get(id)) is not None and entry.unwanted
 
+    def begun(self, id: int) -> tuple[str, float] | None:
+        """Return the function of a call that runs, and since when. None: it does not run, as far as is known."""
+        entry = self._entries.get(id)
+        return (entry.tally.name, entry.started) if entry is not None and entry.stage is Stage.RUNNING else None
+
     def clear(self, request: str) -> tuple[list[int], list[tuple[range, JobPoolError]]]:
         """Forget all calls of a request that wait here.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -90,8 +89,7 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
             await asyncio.gather(*map(shell.run, system.cancel(names, ())))
     elif not control.left:
         (directory.path / "submissions").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # a full disk: the run is over, and all results are delivered
-        directory.write("record.json", json.dumps(control.record()).encode())
+    await control.diary.close()
     directory.retire(keep_logs=True)
     log.info("finished left=%s", list(control.left))
     if control.crash is not None:

@@ -39,6 +39,7 @@ from jobpool.model import PLAIN, Call, JobId, Limits, Request, Terms
 from jobpool.server import channel
 from jobpool.server.agents import Agents
 from jobpool.server.asking import Asking, tail
+from jobpool.server.diary import Diary
 from jobpool.server.spec import Spec
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Control:
         self._timer: asyncio.TimerHandle | None = None
         self._graph_tasks = 0
         self._next_waiting = 0.0
+        self.diary = Diary(directory, self._whole_record, self._loop.time())
         self.finished = asyncio.Event()
         self.left: tuple[JobId, ...] = ()
         self.crash: BaseException | None = None
@@ -158,6 +160,8 @@ class Control:
 
     def tell(self, event: e.Event) -> None:
         """Tell the core what happened, and carry out what it decides."""
+        if not isinstance(event, e.Tick | e.Polled):
+            self.diary.news = True
         try:
             for action in self._core.handle(event):
                 self._carry_out(action)
@@ -272,6 +276,7 @@ class Control:
         try:
             self._agents.look()
             self._tell_what_we_wait_for(now)
+            self.diary.look(now)
             tasks = 0 if self._scheduler is None else self._scheduler.graph_tasks()
         except Exception as error:
             log.exception("the clock failed")  # and without a clock a pool would wait for ever
@@ -387,6 +392,9 @@ class Control:
         record = self._core.record(self._loop.time())
         about = {"name": self._directory.name, "system": self._system.name, "host": os.uname().nodename}
         return {**about, "ended_at": time.time(), "logs": str(self._asking.log_directory), **record}
+
+    def _whole_record(self) -> dict[str, Any]:
+        return {**self.record(), "status": self._status()}
 
     def _status(self) -> dict[str, Any]:
         snapshot = self._core.snapshot(self._loop.time()).as_data()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from jobpool.model import NodeShape, Partition
 from jobpool.testing.fake_jobs import JobQueue, Order
@@ -31,6 +32,9 @@ def sbatch(site: Site, queue: JobQueue, asked: Asked) -> str:
         given, _ = take_options(_directive_words(line), _SBATCH_OPTIONS, "sbatch")
         options = {**given, **options}  # the command line wins
     order = _order(site, queue, asked, script, options)
+    if "test-only" in options:
+        start = datetime.now().isoformat(timespec="seconds")
+        return f"sbatch: Job {order.base} to start at {start} using 1 processors in partition {order.partition}\n"
     queue.add(order, asked.now)
     return f"{order.base}\n" if "parsable" in options else f"Submitted batch job {order.base}\n"
 

@@ -28,11 +28,10 @@ async def ask(directory: PoolDirectory, *question: Any) -> Any:
             raise FileNotFoundError
         context = tls.client_context(directory.path)
     except FileNotFoundError:  # no keys: it ended just now
-        left = bool(directory.lines("submissions"))
         raise PoolBroken(
             f"the pool {directory.name!r} is not running",
             log=str(directory.server_log),
-            advice=f"jobs of it may be left; remove them with: jobpool stop {directory.name}" if left else None,
+            advice=_what_is_left(directory),
         ) from None
     addresses = ["127.0.0.1", *connection["addresses"]]
     _, link = await dial(addresses, connection["port"], context, lambda: Link(lambda link, message: None))
@@ -43,3 +42,12 @@ async def ask(directory: PoolDirectory, *question: Any) -> Any:
     finally:
         link.close()
         await asyncio.wait([link.closed], timeout=1)  # else the loop ends with a socket open
+
+
+def _what_is_left(directory: PoolDirectory) -> str | None:
+    jobs = f"jobs of it may be left; remove them with: jobpool stop {directory.name}"
+    record = f"see what happened with: jobpool report {directory.name}"
+    left = [jobs] if directory.lines("submissions") else []
+    if (directory.path / "record.json").exists():
+        left.append(record)
+    return "; ".join(left) or None

@@ -16,10 +16,11 @@ REFUSED = 3
 
 
 @click.command()
+@click.option("--start", is_flag=True, help="Also ask when a job that is submitted now would start, an estimate.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: sizes in bytes, times in seconds.")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.pass_context
-def check(context: click.Context, settings: tuple[str, ...], as_json: bool) -> None:
+def check(context: click.Context, settings: tuple[str, ...], start: bool, as_json: bool) -> None:
     """Compare what a pool would ask for with what the site allows.
 
     KEY=VALUE stands for a keyword of JobPoolExecutor; what is not given comes from the configuration. The exit code is
@@ -33,7 +34,7 @@ def check(context: click.Context, settings: tuple[str, ...], as_json: bool) -> N
     from jobpool.config import keywords_from_text, resolve
     from jobpool.ui.view import show_json
 
-    verdict = check_settings(resolve(keywords_from_text(settings)))
+    verdict = check_settings(resolve(keywords_from_text(settings)), start=start)
     if as_json:
         show_json(verdict.as_data())
     else:
@@ -54,6 +55,8 @@ def _show(verdict: Verdict) -> None:
         show_table(("partition", "room now", "idle CPUs", "jobs waiting"), rows)
     elif verdict.problems:
         click.echo("\nIt fits no partition as it is." if verdict.partition else "")
+    if verdict.wait:
+        click.echo(verdict.wait)
     for note in verdict.notes:
         show_note(note)
     for text in verdict.unknown:

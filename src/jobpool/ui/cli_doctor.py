@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,9 +19,16 @@ __all__ = ["doctor"]
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--no-job", is_flag=True, help="Look only at what can be seen from here.")
 @click.option("--wait", default="5 min", show_default=True, help="How long to wait for the job.")
+@click.option(
+    "--script",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='Also look into this script: is an if __name__ == "__main__": missing?',
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def doctor(context: click.Context, settings: tuple[str, ...], no_job: bool, wait: str, as_json: bool) -> None:
+def doctor(
+    context: click.Context, settings: tuple[str, ...], no_job: bool, wait: str, script: Path | None, as_json: bool
+) -> None:
     """Look for known pitfalls, here and in one short job, each with its evidence and cure.
 
     KEY=VALUE stands for a keyword of JobPoolExecutor: the job is one of a pool with these. The exit code is 1 when
@@ -42,7 +50,7 @@ def doctor(context: click.Context, settings: tuple[str, ...], no_job: bool, wait
         raise ConfigError(f"--wait: {error}") from error
     resolved = config.resolve(config.keywords_from_text(settings))
     config.require(resolved.system)
-    findings = run(resolved, with_job=not no_job, patience=patience)
+    findings = run(resolved, with_job=not no_job, patience=patience, script=script)
     if as_json:
         show_json([_data(finding) for finding in findings])
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,31 +29,22 @@ LOOK = 0.5
 def logs(name: str, job: str | None, count: int, follow: bool, as_json: bool) -> None:
     """List the logs of the pool NAME, or show those of one JOB.
 
-    JOB is an id as "jobpool status" shows it, or "server". The logs of its workers, which hold what calls print while
-    they run, are there as long as the job runs; what a call printed is then in its future's logs().
+    JOB is an id as "jobpool status" shows it, or "server". With its log come those of its workers, which hold what its
+    calls print.
     """
-    from jobpool.errors import JobPoolError
     from jobpool.home import PoolDirectory
+    from jobpool.ui.logs import logs_of, texts
     from jobpool.ui.view import show_json
 
     directory = PoolDirectory.open(name)
-    place = _place(directory)
-
-    def find() -> list[LogFile]:
-        from jobpool.ui.logs import find_logs
-
-        found = find_logs(place, directory.server_log)
-        return found if job is None else [log for log in found if log.is_of(job)]
-
+    find = functools.partial(logs_of, directory.path, _place(directory), job)
     found = find()
-    if job is not None and not found:
-        raise JobPoolError(f"the pool {name!r} has no log of a job {job!r}", advice=f"see: jobpool logs {name}")
     if as_json:
         show_json([log.as_data() for log in found])
     elif job is None and not follow:
         _list(found)
     else:
-        _show(found, 0 if job is None else count)
+        click.echo(texts(found, 0 if job is None else count), nl=False)
         if follow:
             _follow(directory, found, find)
 
@@ -60,12 +52,14 @@ def logs(name: str, job: str | None, count: int, follow: bool, as_json: bool) ->
 def _place(directory: PoolDirectory) -> Path:
     """Return where the logs are: the server knows, and it may be elsewhere than in the pool's directory."""
     from jobpool.errors import PoolBroken
+    from jobpool.link import Unreachable
     from jobpool.ui.cli_asking import ask_now
+    from jobpool.ui.logs import place_of
 
     try:
         return Path(ask_now(directory, "status")["logs"])
-    except PoolBroken:
-        return directory.logs
+    except (PoolBroken, Unreachable):
+        return place_of(directory.path)
 
 
 def _list(found: list[LogFile]) -> None:
@@ -79,30 +73,16 @@ def _list(found: list[LogFile]) -> None:
     show_table(("job", "of", "written ago", "size", "file"), rows)
 
 
-def _show(found: list[LogFile], count: int) -> None:
-    from jobpool.ui.logs import last_lines
-
-    for log in found:
-        if count:
-            _head(log, alone=len(found) == 1)
-            click.echo(last_lines(log.path, count), nl=False)
-
-
 def _follow(directory: PoolDirectory, found: list[LogFile], find: Callable[[], list[LogFile]]) -> None:
-    from jobpool.ui.logs import Follower
+    from jobpool.ui.logs import Follower, heading
 
     follower, last, alive = Follower(found), None, True
     while alive:
         alive = directory.alive()  # before the look, so that the last words are read
         for log, text in follower.more(find()):
-            if log.path != last:
-                _head(log, alone=len(found) == 1)
-                last = log.path
+            if log.path != last and len(found) > 1:
+                click.echo(heading(log))
+            last = log.path
             click.echo(text, nl=False)
         if alive:
             time.sleep(LOOK)
-
-
-def _head(log: LogFile, *, alone: bool) -> None:
-    if not alone:
-        click.echo(f"==> {log.kind} {log.job}: {log.path} <==")

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from jobpool.config import Settings
+    from jobpool.core.proposal import Proposal
+    from jobpool.units import Duration
+
 __all__ = ["measure"]
+
+_PROPOSED = ("cores", "threads_per_core", "memory", "walltime", "workers_per_job")
+"""What of a request a proposal says."""
 
 
 @click.command()
@@ -22,6 +31,7 @@ __all__ = ["measure"]
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting, as in: jobpool config.")
 @click.option("--literal", is_flag=True, help='Read each INPUT as Python: 3, "[1, 2]".  [default: as text]')
 @click.option("--once", is_flag=True, help="Call it once with each INPUT, and no more to see a leak.")
+@click.option("--start", is_flag=True, help="Also estimate when jobs of the proposal, and of now, would start.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="File for a picture.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: bytes and seconds.")
 def measure(
@@ -34,6 +44,7 @@ def measure(
     settings: tuple[str, ...],
     literal: bool,
     once: bool,
+    start: bool,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -61,13 +72,42 @@ def measure(
     proposal = profile.request(calls)
     if plot is not None:
         profile.plot(plot)
+    starts = _starts(resolved, proposal) if start else {}
     if as_json:
         reasons = dict(proposal.reasons)
         show_json(
-            {**profile.as_data(), "request": proposal.keywords(), "reasons": reasons, "changes": proposal.changes}
+            {
+                **profile.as_data(),
+                "request": proposal.keywords(),
+                "reasons": reasons,
+                "changes": proposal.changes,
+                **({"starts_in": starts} if start else {}),
+            }
         )
     else:
         click.echo(f"{profile}\n\n{proposal}")
+        for whose, found in starts.items():
+            click.echo(f"  in waiting: a job of {whose} would start {_when(found)}")
+
+
+def _starts(now: Settings, proposal: Proposal) -> dict[str, Duration | str]:
+    """Estimate in how much time a job would start, as proposed and as configured now; or say why that is not known."""
+    from jobpool.checking import check_settings
+
+    changes = {name: getattr(proposal, name) for name in _PROPOSED}
+    proposed = replace(now, request=replace(now.request, **changes), auto=())
+    found: dict[str, Duration | str] = {}
+    for whose, settings in (("this proposal", proposed), ("what is configured now", now)):
+        verdict = check_settings(settings, start=True)
+        why = "; ".join([*map(str, verdict.problems), *verdict.unknown])
+        found[whose] = why if verdict.starts_in is None else verdict.starts_in
+    return found
+
+
+def _when(found: Duration | str) -> str:
+    from jobpool.core.limits import in_words
+
+    return f"nobody knows when: {found}" if isinstance(found, str) else f"{in_words(found)} (an estimate)"
 
 
 def _function(text: str) -> Callable[[Any], Any]:

@@ -12,16 +12,25 @@ __all__ = ["status"]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: sizes in bytes, times in seconds.")
 @click.option("--start", is_flag=True, help="Ask the batch system when the pending jobs may start: one command.")
 def status(name: str, as_json: bool, start: bool) -> None:
-    """Show the jobs and calls of the pool NAME, what they use, and how long it will take."""
+    """Show the jobs and calls of the pool NAME, what they use, and how long it will take.
+
+    Of a pool that does not run any more, what is known last is shown, and the exit code is 4.
+    """
     from functools import partial
 
+    from jobpool.errors import PoolBroken
     from jobpool.home import PoolDirectory
+    from jobpool.link import Unreachable
     from jobpool.ui.cli_asking import ask_now
+    from jobpool.ui.remains import last_status
     from jobpool.ui.status import asked_status, show_status
     from jobpool.ui.view import show_json
 
-    answer = asked_status(partial(ask_now, PoolDirectory.open(name)), start=start)
-    if as_json:
-        show_json(answer)
-    else:
-        show_status(answer)
+    directory = PoolDirectory.open(name)
+    show = show_json if as_json else show_status
+    try:
+        show(asked_status(partial(ask_now, directory), start=start))
+    except (PoolBroken, Unreachable):
+        if (last := last_status(directory.path, alive=directory.alive())) is not None:
+            show(last)
+        raise

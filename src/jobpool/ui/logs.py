@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Follower", "LogFile", "find_logs", "last_lines"]
+from jobpool.core.fleet import stem
+from jobpool.errors import JobPoolError
+
+__all__ = ["LAST", "Follower", "LogFile", "find_logs", "heading", "last_lines", "logs_of", "place_of", "texts"]
+
+NAMED = 20
+"""Jobs that an error names, the latest ones."""
+
+LAST = 10
+"""Lines of each log where those of all jobs are shown, as ``tail`` does."""
 
 _CHUNK = 64 * 1024
 
@@ -41,9 +51,12 @@ class LogFile:
         return {**told, "changed": self.changed, "path": str(self.path)}
 
 
-def find_logs(directory: Path, server_log: Path | None = None) -> list[LogFile]:
-    """Return the logs in a pool's log directory, those that were written last at the end."""
-    found = [_job_log(path) for path in directory.glob("jp-*.log")]
+def find_logs(directory: Path, server_log: Path | None = None, *, local: bool = False) -> list[LogFile]:
+    """Return the logs in a pool's log directory, those that were written last at the end.
+
+    ``local``: its jobs are processes of this machine, whose ids are the submission's with the element's number.
+    """
+    found = [_job_log(path, local=local) for path in directory.glob("jp-*.log")]
     jobs = {(log.submission, log.element): log.job for log in found if log is not None}
     found += [_worker_log(path, jobs) for path in directory.glob("jp-*/*.log")]
     if server_log is not None:
@@ -51,11 +64,60 @@ def find_logs(directory: Path, server_log: Path | None = None) -> list[LogFile]:
     return sorted((log for log in found if log is not None), key=lambda log: log.changed)
 
 
-def _job_log(path: Path) -> LogFile | None:
+def logs_of(pool: Path, place: Path, job: str | None) -> list[LogFile]:
+    """Return the logs of the pool with this directory, in a place that others may use too; with a job, those of it.
+
+    Raises ``JobPoolError`` when the job has none.
+    """
+    ours = re.compile(rf"jp-{re.escape(stem(pool.name))}-\d+")
+    found = find_logs(place, pool / "server.log", local=_text(pool / "system").strip() == "local")
+    found = [log for log in found if log.kind == "server" or ours.fullmatch(log.submission)]
+    if job is None:
+        return found
+    if chosen := [log for log in found if log.is_of(job)]:
+        return chosen
+    known = [log.job for log in found if log.kind == "job"][-NAMED:]
+    raise JobPoolError(
+        f"the pool {pool.name!r} has no log of a job {job!r}",
+        advice=f"there are logs of {', '.join([*known, 'server'])}; a job that has not started has none",
+    )
+
+
+def place_of(pool: Path) -> Path:
+    """Return where the logs of a pool are that does not run: it may be elsewhere than in the pool's directory."""
+    try:
+        return Path(json.loads(_text(pool / "record.json"))["logs"])
+    except (ValueError, KeyError):
+        return pool / "logs"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def texts(logs: Sequence[LogFile], lines: int | None = None) -> str:
+    """Return the last lines of each of these, or all of them; with a heading each when there are several."""
+    shown = [(log, text) for log in logs if (text := last_lines(log.path, lines))]
+    if len(shown) == 1:
+        return shown[0][1]
+    return "".join(f"{heading(log)}\n{text}" + ("" if text.endswith("\n") else "\n") for log, text in shown)
+
+
+def heading(log: LogFile) -> str:
+    """Return the line that stands before the text of a log where several are shown."""
+    return f"==> {' '.join(filter(None, (log.kind, log.job)))}: {log.path} <=="
+
+
+def _job_log(path: Path, *, local: bool) -> LogFile | None:
     match = re.fullmatch(r"(jp-.+-\d+)-(\d+(?:_(\d+))?)", path.stem)
     if match is None:
         return None
     submission, id, element = match.groups()
+    if local:
+        return _log(path, "job", f"{submission}.{id}", submission, int(id))
     return _log(path, "job", id, submission, int(element or 0))
 
 
@@ -70,14 +132,16 @@ def _worker_log(path: Path, jobs: dict[tuple[str, int], str]) -> LogFile | None:
 def _log(path: Path, kind: str, job: str, submission: str, element: int) -> LogFile | None:
     try:
         status = path.stat()
-    except OSError:  # a worker's log is deleted when its job ends
+    except OSError:  # somebody has deleted it just now
         return None
     return LogFile(path, kind, job, submission, element, status.st_size, status.st_mtime)
 
 
-def last_lines(path: Path, count: int) -> str:
-    """Return the last lines of a file; nothing when there is none."""
+def last_lines(path: Path, count: int | None) -> str:
+    """Return the last lines of a file, None: all; nothing when there is no file."""
     try:
+        if count is None:
+            return path.read_text(errors="replace")
         with path.open("rb") as file:
             place, data = file.seek(0, os.SEEK_END), b""
             while place > 0 and data.count(b"\n") <= count:

@@ -26,7 +26,13 @@ WIDTH = 32
 BAR = 48
 """Characters of the bar of memory."""
 
+_ROOM = 14
+"""Pixels that a letter needs."""
+
 FREE, EXTRA = ".", "+"
+
+_LIGHT = (1, 3, 4)
+"""Those of the colours below on which black is read more easily than white."""
 
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 """Paul Tol's bright scheme, which people with any kind of colour vision can tell apart."""
@@ -92,7 +98,8 @@ def as_svg(node: OnNode) -> str:
             part = size / threads
             parts.append(_box(x, y + thread * part, size, part, mark))
         if cell[0] not in (FREE, EXTRA):
-            parts.append(_label(x + size / 2, y + size / 2 + 4, cell[0], "middle", "#fff" if threads == 1 else "#000"))
+            # In the first thread's part, so that no line goes through it.
+            parts.append(_letter_in(x + size / 2, y + size / threads / 2 + 4, cell[0]))
     parts += _memory_parts(node, top + height + 8, width)
     wide, total = width + 2, top + height + (50 if node.job.memory is not None else 8)
     return (
@@ -119,6 +126,11 @@ def _box(x: float, y: float, width: float, height: float, mark: str) -> str:
     return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{fill}"{more} stroke="#888"/>'
 
 
+def _letter_in(x: float, y: float, letter: str) -> str:
+    colour = string.ascii_uppercase.index(letter) % len(_COLOURS)
+    return _label(x, y, letter, "middle", "#000" if colour in _LIGHT else "#fff")
+
+
 def _label(x: float, y: float, text: str, anchor: str = "start", fill: str = "#000") -> str:
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{fill}">{html.escape(text)}</text>'
 
@@ -132,4 +144,6 @@ def _memory_parts(node: OnNode, y: float, width: float) -> Iterator[str]:
     for worker in range(node.workers if node.worker_memory else 0):
         part = int(node.worker_memory or 0) * scale
         yield _box(worker * part, y, part, 18, _letter(worker))
+        if part >= _ROOM:
+            yield _letter_in((worker + 0.5) * part, y + 13, _letter(worker))
     yield _label(0, y + 34, f"memory: {node.job.memory} of {node.shape.memory} for a job of {node.workers} worker(s)")

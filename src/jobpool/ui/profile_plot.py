@@ -18,6 +18,8 @@ __all__ = ["draw"]
 
 MEBI = 2**20
 
+_SINCE = "seconds since the call began (a colour for each sample)"
+
 
 def draw(profile: Profile) -> Figure:
     """Draw CPUs and memory over the time of the calls, and the worker's memory after each call."""
@@ -40,9 +42,9 @@ def _draw_cpus(axes: Axes, profile: Profile) -> None:
     proposal = profile.request()
     threads = proposal.cores * proposal.threads_per_core
     axes.axhline(threads, color="black", linestyle="--", linewidth=1, label=f"proposed: {threads} CPU(s)")
-    axes.set(xlabel="seconds since the call began", ylabel="CPUs used", xlim=(0, None))
+    axes.set(xlabel=_SINCE, ylabel="CPUs used", xlim=(0, None))
     axes.set_ylim(0, 1.1 * max(threads, profile.peak_cpus.most))
-    axes.legend(loc="lower right")
+    _legend(axes)
 
 
 def _draw_memory(axes: Axes, profile: Profile) -> None:
@@ -51,7 +53,7 @@ def _draw_memory(axes: Axes, profile: Profile) -> None:
         sizes = [call.before / MEBI, *(look.memory / MEBI for look in call.looks)]
         axes.plot(times, sizes, color=f"C{call.sample % 10}", alpha=0.8)
     _mark(axes, profile)
-    axes.set(xlabel="seconds since the call began", ylabel="memory, MiB", xlim=(0, None))
+    axes.set(xlabel=_SINCE, ylabel="memory, MiB", xlim=(0, None))
 
 
 def _draw_growth(axes: Axes, profile: Profile) -> None:
@@ -69,4 +71,9 @@ def _mark(axes: Axes, profile: Profile) -> None:
     proposed: Memory = profile.request().memory
     axes.set_ylim(0, 1.1 * max(proposed, profile.memory.most) / MEBI)
     axes.axhline(proposed / MEBI, color="black", linestyle="--", linewidth=1, label=f"proposed: {proposed}")
-    axes.legend(loc="lower right")
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Say above the axes what the lines are: inside, it would cover some of them."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.1)

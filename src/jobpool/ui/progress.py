@@ -24,7 +24,7 @@ def with_progress(results: Iterator[T], total: int | None) -> Iterator[T]:
     if "ipykernel" in sys.modules or _is_terminal(stream):
         from tqdm.auto import tqdm
 
-        with tqdm(total=total, unit="call") as bar:
+        with tqdm(total=total, unit=" call") as bar:
             yield from map(_telling(bar.update), results)
         return
     lines = Lines(stream, total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -10,28 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from jobpool.core.advice import advise
-from jobpool.errors import JobPoolError
-from jobpool.ui.report_charts import STYLE, bars_of_jobs, chart_of_calls
-from jobpool.ui.view import as_text
+from jobpool.ui.remains import died
+from jobpool.ui.report_charts import STYLE, chart_of_calls
+from jobpool.ui.report_timeline import timeline
+from jobpool.ui.view import as_text, cpus_text
 from jobpool.units import Duration, Memory
 
-__all__ = ["read_record", "write_report"]
+__all__ = ["write_report"]
 
 SHOWN = 30
 """Calls in a table: more than somebody reads."""
-
-
-def read_record(directory: Path) -> dict[str, Any]:
-    """Read what a pool that has ended left. Raises ``JobPoolError`` when it left nothing."""
-    try:
-        record: dict[str, Any] = json.loads((directory / "record.json").read_text())
-    except (OSError, ValueError):
-        raise JobPoolError(
-            f"the pool {directory.name!r} left no record of its run",
-            log=str(directory / "server.log"),
-            advice="a record is written when the server of a pool ends in good order",
-        ) from None
-    return record
 
 
 def write_report(record: Mapping[str, Any], path: Path) -> Path:
@@ -46,17 +33,21 @@ def page(record: Mapping[str, Any]) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(_summary(record))}</p>",
+        f'<p class="dead">{escape(sentence)}</p>' if (sentence := died(record)) else "",
         _sentences("Advice", advise(record), "What was asked for fits what was used, or too little is known to tell."),
         _sentences("What was told", record["notices"], ""),
         f"<h2>Calls over time</h2>{chart_of_calls(record)}",
-        f"<h2>Jobs</h2>{bars_of_jobs(record)}",
+        f"<h2>Jobs and their calls</h2>{timeline(record)}",
         f"<h2>Asked and used</h2>{_asked(record)}",
         f"<h2>Functions</h2>{_functions(record)}",
         f"<h2>Slowest calls</h2>{_calls(record['slowest'])}",
         f"<h2>Failed calls</h2>{_calls(record['failed'])}{_given_up(record)}",
         f"<h2>Losses</h2>{_losses(record)}",
     ]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style>"
+    )
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
 
@@ -64,9 +55,10 @@ def _summary(record: Mapping[str, Any]) -> str:
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["ended_at"] - record["seconds"]))
     hours = sum(request["core_seconds"] for request in record["requests"].values()) / 3600
     open_calls = f", {record['unresolved']} not ended yet" if record["unresolved"] else ""
+    jobs = len(record["jobs"]) + record["left_out"]
     return (
         f"On {record['system']}, from {began} for {_time(record['seconds'])}: {record['done']} calls done, "
-        f"{record['failed_calls']} failed{open_calls}, in {len(record['jobs']) + record['left_out']} jobs; "
+        f"{record['failed_calls']} failed{open_calls}, in {jobs} job{'s' * (jobs != 1)}; "
         f"{hours:.3g} core-hours."
     )
 
@@ -80,6 +72,7 @@ def _sentences(title: str, sentences: Sequence[str], otherwise: str) -> str:
 
 def _asked(record: Mapping[str, Any]) -> str:
     rows = []
+    memory, walltime = ("none", "none") if record["system"] == "local" else ("the site's", "the partition's")
     for key, request in record["requests"].items():
         functions = [entry for entry in record["functions"] if entry["request"] == key]
         wall = sum(entry["wall"]["total"] for entry in functions)
@@ -89,10 +82,10 @@ def _asked(record: Mapping[str, Any]) -> str:
             (
                 key or "the pool's own",
                 request["cores"],
-                "" if cpus is None else f"{cpus:.2g}",
-                "the site's" if request["memory"] is None else _size(request["memory"]),
+                "" if cpus is None else cpus_text(cpus),
+                memory if request["memory"] is None else _size(request["memory"]),
                 _size(largest) if largest else "",
-                "the partition's" if request["walltime"] is None else _time(request["walltime"]),
+                walltime if request["walltime"] is None else _time(request["walltime"]),
                 _time(request["longest"]),
                 _time(request["waiting"]),
                 _time(request["starting"]),
@@ -118,7 +111,7 @@ def _functions(record: Mapping[str, Any]) -> str:
                 "" if entry["wall"][name] is None else _time(entry["wall"][name])
                 for name in ("mean", "most", "largest")
             ),
-            "" if entry["cpus"] is None else f"{entry['cpus']:.2g}",
+            "" if entry["cpus"] is None else cpus_text(entry["cpus"]),
             *(
                 "" if not entry["memory"][name] else _size(entry["memory"][name])
                 for name in ("median", "most", "largest")
@@ -140,8 +133,8 @@ def _calls(calls: Sequence[Mapping[str, Any]]) -> str:
         said = escape(as_text(call["words"]))
         if call["log"]:
             said += f"<details><summary>output</summary><pre>{escape(call['log'])}</pre></details>"
-        cells = (call["name"], call["job"], _time(call["end"]), _time(call["wall"]), f"{call['cpu']:.3g} s")
-        rows.append((*map(escape, cells), escape(_size(call["peak_memory"])), said))
+        cells = (call["name"], call["job"], _time(call["end"]), _time(call["wall"]), _time(call["cpu"]))
+        rows.append((*map(escape, cells), escape(_size(call["peak_memory"]) if call["peak_memory"] else ""), said))
     headers = ("function", "job", "ended after", "took", "CPU", "memory", "what it said")
     more = f"<p>{len(calls) - SHOWN} more are in the record (--json).</p>" if len(calls) > SHOWN else ""
     return _table(headers, rows, escaped=True) + more
@@ -163,7 +156,7 @@ def _table(headers: Iterable[str], rows: Sequence[Sequence[object]], *, escaped:
     body = "".join(
         f"<tr>{''.join(f'<td>{cell if escaped else escape(as_text(cell))}</td>' for cell in row)}</tr>" for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _time(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from jobpool.batch.reasons import explain_reason
 from jobpool.errors import from_data
-from jobpool.ui.view import show_table
+from jobpool.ui.view import cpus_text, show_table
 from jobpool.units import Duration, Memory
 
 __all__ = ["ENDED_SHOWN", "asked_status", "headline", "job_row", "progress_text", "show_status", "used_text"]
@@ -33,6 +33,9 @@ def asked_status(ask: Callable[..., Any], *, start: bool) -> dict[str, Any]:
 def show_status(answer: Mapping[str, Any], *, file: TextIO | None = None) -> None:
     """Print how a pool is."""
     file = file or sys.stdout
+    if (as_of := answer.get("as_of")) is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(as_of))
+        print(f"as it was at {when}, {_duration(time.time() - as_of)} ago:", file=file)
     print(headline(answer), file=file)
     for line in (progress_text(answer), *used_text(answer)):
         if line:
@@ -73,7 +76,7 @@ def used_text(answer: Mapping[str, Any]) -> list[str]:
 def _used(request: Mapping[str, Any]) -> str:
     parts = [f"{request['busy']} of {request['workers']} workers busy"]
     if request["cpus"] is not None:
-        parts.append(f"CPUs used by a call: {request['cpus']:.2g} of {request['cores']}")
+        parts.append(f"CPUs used by a call: {cpus_text(request['cpus'])} of {request['cores']}")
     if request["largest_memory"]:
         asked = "" if request["memory"] is None else f" of {Memory(request['memory'])}"
         most, largest = _memory(request["used_memory"]), _memory(request["largest_memory"])

@@ -158,10 +158,14 @@ class Top(App[None]):
 
     def _show_log(self) -> None:
         job = self._chosen()
-        text = "" if job is None or job["log"] is None else last_lines(Path(job["log"]), LINES)
+        said = "" if job is None or job["log"] is None else last_lines(Path(job["log"]), LINES)
+        # Whole: in the table a long reason is cut where the terminal ends.
+        reason = "" if job is None else job_row(job)[-1]
         pane = self._main.query_one("#log-pane", Vertical)
         at_end = pane.scroll_offset.y >= pane.max_scroll_y - 1
-        self._main.query_one("#log", Static).update(Text("\n".join(map(as_text, text.splitlines()))))
+        told = Text(f"{as_text(reason)}\n" if reason else "", style="bold")
+        told.append_text(Text("\n".join(map(as_text, said.splitlines())), style="not bold"))
+        self._main.query_one("#log", Static).update(told)
         if at_end:  # else somebody reads further up
             pane.scroll_end(animate=False)
 

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["as_text", "plain_table", "show_json", "show_note", "show_table"]
+__all__ = ["as_text", "cpus_text", "plain_table", "show_json", "show_note", "show_table"]
 
 
 def show_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, file: TextIO | None = None) -> None:
@@ -56,6 +56,11 @@ def as_text(value: object) -> str:
         case _:
             text = str(value)
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def cpus_text(cpus: float) -> str:
+    """Write how many CPUs were kept busy."""
+    return f"{cpus:.2g}" if cpus >= 0.01 or not cpus else "below 0.01"
 
 
 def show_json(data: Any) -> None:

@@ -40,6 +40,7 @@ from jobpool.rows import IMMUTABLE, Results, loads_rows
 from jobpool.worker.initial import Initial
 from jobpool.worker.linux import die_with_parent
 from jobpool.worker.meter import CallMeter
+from jobpool.worker.nested import send_by_value
 from jobpool.worker.offers import SIGNAL, Offers, offers
 from jobpool.worker.page import BEGUN, MAIL, NOTHING, Page
 from jobpool.worker.tidy import Tidy
@@ -83,6 +84,7 @@ def main(birth: Birth) -> NoReturn:
     _obtain(birth.order)
     _shield_signals(birth.channel)
     _reseed()
+    send_by_value()
     page = Page(birth.page)
     os.close(birth.page)
     _Worker(birth, page).run(birth.setup["initializer"])

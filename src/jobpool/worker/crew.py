@@ -84,6 +84,8 @@ class Crew:
         """
         self._loop = asyncio.get_running_loop()
         self._reporter = Reporter(self._report, self._loop)
+        self._handed = False
+        """A call was given to a worker."""
         self._watch = Watch(self._loop, self._busy, self._runs_long)
         self._kills = Kills(self._loop, self._busy, self._has_lost_a_process)
         self._guard = Guard(
@@ -249,6 +251,12 @@ class Crew:
         for key in {call.function for call in place.calls} - place.defined:
             place.channel.send("define", key, self._functions[key])
             place.defined.add(key)
+        if not self._handed:
+            # Told before it begins, and again when it runs long: should it take the whole job along at once, it is
+            # known which one did.
+            self._handed = True
+            self._reporter.started(place.calls[0].id)
+            self._reporter.flush()
         run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
         place.channel.send("run", run)
         self._watch_over(place)

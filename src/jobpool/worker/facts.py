@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import re
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -22,6 +24,9 @@ from jobpool.worker.binding import thread_siblings
 from jobpool.worker.cgroup import memory_limit
 
 __all__ = ["collect"]
+
+_SCRATCH = re.compile(r"\w*SCRATCH(?:_?DIR)?|WORK|SLURM_TMPDIR")
+"""Variables by which sites name a folder for large files."""
 
 FILES, READ_FOR = 100, 2.0
 """Files of packages to read, and seconds to read them for, at most."""
@@ -57,8 +62,11 @@ def collect(home: str, project: str, marks: Mapping[str, str]) -> Side:
         home=_folder(home, marks.get(home)),
         project=_folder(project, marks.get(project)),
         temp=_folder(temp),
+        scratch={name: _folder(path) for name, path in os.environ.items() if _is_scratch(name, path)},
         installed=_folder(installed),
         read=_seconds_to_read(Path(installed)),
+        main=getattr(sys.modules["__main__"], "__file__", None) or "",
+        start_method=multiprocessing.get_all_start_methods()[0],
         time=time.time(),
     )
 
@@ -67,6 +75,10 @@ def _variables() -> Iterator[tuple[str, str]]:
     for name, value in os.environ.items():
         if _TOLD.fullmatch(name):
             yield name, "set" if name.lower().endswith("_proxy") else value
+
+
+def _is_scratch(name: str, path: str) -> bool:
+    return _SCRATCH.fullmatch(name) is not None and path.startswith("/")
 
 
 def _limit(name: str) -> int | None:
@@ -79,23 +91,28 @@ def _folder(path: str, mark: str | None = None) -> Folder:
         status, room = Path(path).stat(), os.statvfs(path)
     except OSError:
         return Folder(path=path, there=False)
+    part = _mounted(path)
     return Folder(
         path=path,
-        kind=_kind(path),
+        kind=part.fstype if part else "",
+        mount=part.mountpoint if part else "",
+        device=part.device if part else "",
         inode=status.st_ino,
         marked=None if mark is None else Path(path, mark).exists(),
         free=Memory(room.f_bavail * room.f_frsize),
+        files=room.f_favail if room.f_files else None,
     )
 
 
-def _kind(path: str) -> str:
-    """Return the type of the file system that holds a path."""
-    here, best, kind = os.path.realpath(path), "", ""
+def _mounted(path: str) -> Any:
+    """Return the mount that holds a path, as psutil describes it; None when there is none."""
+    here, best = os.path.realpath(path), None
     for part in psutil.disk_partitions(all=True):
         inside = here == part.mountpoint or here.startswith(part.mountpoint.rstrip("/") + "/")
-        if inside and len(part.mountpoint) >= len(best):  # a later mount on the same place hides the earlier one
-            best, kind = part.mountpoint, part.fstype
-    return kind
+        # A later mount on the same place hides the earlier one.
+        if inside and len(part.mountpoint) >= len(best.mountpoint if best else ""):
+            best = part
+    return best
 
 
 def _seconds_to_read(folder: Path) -> float:

@@ -26,7 +26,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """These calls run now. A call that is over within milliseconds is reported done without having been started."""
+    """These calls run now. One that is over within milliseconds is reported done without having been started; but an
+    agent's first call is told before it begins, and once more when it runs long."""
 
     ids: tuple[int, ...]
 

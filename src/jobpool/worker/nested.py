@@ -1,0 +1,39 @@
+"""Lets a call hand the user's functions and classes to processes that it starts by ``multiprocessing``.
+
+That pickles them by name. They came here by value, and stand in no module of this process: ``Pool().map(f, ...)`` in a
+call would fail with "attribute lookup f on __main__ failed". So what cannot be found by its name goes on by value.
+"""
+
+from __future__ import annotations
+
+import sys
+from multiprocessing.reduction import ForkingPickler
+from types import FunctionType
+from typing import Any
+
+from jobpool.pickling import dumps_by_value, loads
+
+__all__ = ["send_by_value"]
+
+
+def send_by_value() -> None:
+    """Make ``multiprocessing`` in this process, and in those it forks, send by value what it could not send by name."""
+    ForkingPickler.reducer_override = _reduce  # type: ignore[method-assign]
+
+
+def _reduce(pickler: object, value: Any) -> Any:
+    if isinstance(value, FunctionType | type) and not _is_found(value):
+        return _again, (dumps_by_value(value),)
+    return NotImplemented
+
+
+def _is_found(value: FunctionType | type) -> bool:
+    found: Any = sys.modules.get(value.__module__ or "")
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is value
+
+
+def _again(data: bytes) -> Any:
+    send_by_value()  # a spawned process is a fresh one, and sends its results, too
+    return loads(data)

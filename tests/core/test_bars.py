@@ -1,0 +1,122 @@
+"""When calls ran, as it is kept for the report: each as a bar, or merged, and never more than a page can show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobpool.core.bars import DONE, GRAIN, PIECES, RAISED, TROUBLED, Bar, Bars
+from jobpool.core.events import JobKey
+from jobpool.core.settings import CoreSettings
+from jobpool.model import EndingKind, Request
+from jobpool.testing.simulation import Simulation
+
+JOB, OTHER = JobKey("a", 0), JobKey("a", 1)
+PLACES = {JOB: 0, OTHER: 1}
+
+
+def data(bars: Bars) -> dict[str, Any]:
+    return bars.as_data(PLACES, ())
+
+
+def sums(bars: Bars) -> tuple[float, int]:
+    """Return the seconds and the calls of all pieces."""
+    kept = data(bars)
+    seconds = sum(bar[3] for bar in kept["bars"]) + sum(cell[2] for cell in kept["cells"])
+    return seconds, sum(bar[4] for bar in kept["bars"]) + sum(cell[3] for cell in kept["cells"])
+
+
+def test_a_call_is_a_bar_and_short_ones_are_added_up() -> None:
+    bars = Bars(100.0)
+    bars.add(JOB, Bar("look", 101.0, 2.0))
+    bars.add(OTHER, Bar("look", 102.0, 0.0, outcome=RAISED, words="ValueError: dark"))
+    bars.add(JOB, Bar("look", 103.0, GRAIN / 2))
+    bars.spread(OTHER, 100.0, 2 * GRAIN, calls=1000)
+    assert data(bars) == {
+        "grain": GRAIN,
+        "names": ["look"],
+        "bars": [[0, 0, 1.0, 2.0, 1, DONE, ""], [1, 0, 2.0, 0.0, 1, RAISED, "ValueError: dark"]],
+        "cells": [
+            [0, 192, round(GRAIN / 2, 4), 1, 0],
+            [1, 0, round(GRAIN, 4), 0, 0],
+            [1, 1, round(GRAIN, 4), 0, 0],
+            [1, 2, 0.0, 1000, 0],
+        ],
+    }
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 50), st.integers(1, 20)), min_size=1, max_size=60))
+def test_nothing_is_lost_when_the_grain_grows(calls: list[tuple[bool, float, int]]) -> None:
+    bars, fine = Bars(0.0), Bars(0.0)
+    for begin, (other, seconds, count) in enumerate(calls):
+        for kept in (bars, fine):
+            kept.add(OTHER if other else JOB, Bar("f", float(begin), seconds, count))
+    bars.grain = 8.0
+    bars.spread(JOB, 0.0, 1.0, 1)
+    bars._coarsen()
+    seconds, count = sums(fine)
+    assert sums(bars) == (pytest.approx(seconds + 1.0, abs=0.2), count + 1)
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.1, 60.0])
+def test_any_number_of_calls_fits(seconds: float) -> None:
+    bars = Bars(0.0)
+    for number in range(100_000):
+        bars.add((JOB, OTHER)[number % 2], Bar("f", number * seconds / 2, seconds))
+    kept = data(bars)
+    assert PIECES / 3 < len(kept["bars"]) + len(kept["cells"]) <= PIECES
+    assert sums(bars) == (pytest.approx(100_000 * seconds, rel=0.01), 100_000)
+
+
+def test_many_calls_that_came_back_together_cost_no_more_than_few() -> None:
+    bars = Bars(0.0)
+    bars.add(JOB, Bar("f", 0.0, 1e6, calls=10**9))
+    bars.spread(OTHER, 0.0, 1e6, calls=10**9)
+    kept = data(bars)
+    assert len(kept["cells"]) < PIECES / 2
+    assert sums(bars) == (pytest.approx(2e6), 2 * 10**9)
+
+
+def test_calls_in_trouble_are_seen_among_any_number_of_others() -> None:
+    bars = Bars(0.0)
+    for number in range(100_000):
+        bars.add(JOB, Bar("f", float(number), 0.5, outcome=RAISED if number % 1000 == 0 else DONE, words=f"{number}"))
+    assert [bar[6] for bar in data(bars)["bars"] if bar[5] == RAISED] == [f"{n * 1000}" for n in range(100)]
+
+    for number in range(10_000):
+        bars.add(OTHER, Bar("f", float(number), 0.5, outcome=RAISED))
+    kept = data(bars)
+    assert sum(bar[5] == RAISED for bar in kept["bars"]) == TROUBLED
+    assert sum(bar[4] for bar in kept["bars"] if bar[5] == RAISED) + sum(cell[4] for cell in kept["cells"]) == 10_100
+
+
+def test_what_is_known_of_a_job_is_dropped_with_it() -> None:
+    bars = Bars(0.0)
+    for job in (JOB, OTHER):
+        bars.add(job, Bar("f", 0.0, 1.0))
+        bars.spread(job, 0.0, 1.0, 100)
+    bars.forget(JOB)
+    assert {piece[0] for kind in ("bars", "cells") for piece in data(bars)[kind]} == {1}
+
+
+def test_calls_of_a_lost_job_are_seen_to_run_again_and_those_that_run_to_run() -> None:
+    sim = Simulation(CoreSettings(pool="t", max_workers=2, request=Request(workers_per_job=2)))
+    sim.submit(2, seconds=100.0)
+    sim.run(50)
+    (job,) = sim.queue
+    sim.end(job, EndingKind.NODE_FAILED, "NODE_FAIL")
+    lost = sim.clock.now
+    sim.run(30)
+    record = sim.core.record(sim.clock.now)
+    bars = record["timeline"]["bars"]
+    assert sorted((bar[0], bar[5]) for bar in bars) == [(0, "ran again"), (0, "ran again"), (1, "runs"), (1, "runs")]
+    ends = [lost - 1000.0, sim.clock.now - 1000.0]
+    assert [bar[2] + bar[3] for bar in bars] == [pytest.approx(ends[bar[0]], abs=0.1) for bar in bars]
+    assert bars[0][6] == "its job: node failed"
+
+    assert sim.settle()
+    record = sim.core.record(sim.clock.now)
+    assert sorted(bar[5] for bar in record["timeline"]["bars"]) == ["done", "done", "ran again", "ran again"]
