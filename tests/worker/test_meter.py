@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobpool.worker.cgroup import OomCounter, find_counter
+from jobpool.worker.cgroup import OomCounter, files_that_fill, find_counter
 from jobpool.worker.linux import descendants, thread_count
 from jobpool.worker.meter import CallMeter, is_gone, own_memory, shared_out, tree_memory
 
@@ -170,3 +170,27 @@ def test_the_counter_rises_once_for_each_kill(tmp_path: Path, text: str) -> None
     assert not counter.claim()
     file.unlink()
     assert not counter.open()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.events": "oom_kill 0\n", "memory.max": "1000\n", "memory.stat": "file 900\nshmem 700\n"}, 700),
+        ({"memory.events": "oom_kill 0\n", "memory.max": "1000\n", "memory.stat": "file 900\nshmem 400\n"}, 0),
+        ({"memory.events": "oom_kill 0\n", "memory.max": "max\n", "memory.stat": "shmem 700\n"}, 0),
+        (
+            {
+                "memory.oom_control": "oom_kill 0\n",
+                "memory.limit_in_bytes": "1000\n",
+                "memory.stat": "shmem 0\nhierarchical_memory_limit 1000\ntotal_shmem 700\n",
+            },
+            700,
+        ),
+    ],
+)
+def test_files_in_memory_are_known_where_they_fill_the_job(
+    tmp_path: Path, files: dict[str, str], expected: int
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert files_that_fill(tmp_path / next(iter(files))) == expected

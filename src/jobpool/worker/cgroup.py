@@ -90,12 +90,12 @@ def memory_limit(counter: Path | None = None) -> int | None:
     return min(found, default=None)
 
 
-def files_that_fill() -> int:
+def files_that_fill(counter: Path | None = None) -> int:
     """Return the bytes of files in memory (``/dev/shm``, a tmpfs) that count for this job, when they fill it; else 0.
 
     They stay when the process that wrote them is gone, and leave too little room for whatever comes then.
     """
-    counter = find_counter()
+    counter = counter or find_counter()
     if counter is None or (limit := memory_limit(counter)) is None:
         return 0
     # v1 has a sum of its own for what is below the cgroup; v2 always tells that.
