@@ -154,7 +154,10 @@ def gres_conf(plan: LabPlan) -> str:
 
 
 def cgroup_conf(plan: LabPlan) -> str:
-    """Write ``cgroup.conf``: cores, memory and swap of a job are held to what it asked for."""
+    """Write ``cgroup.conf``: cores, memory and swap of a job are held to what it asked for, or nothing is."""
+    if plan.cgroups is None:
+        # slurmd loads a plugin in any case. That of v2, which it would take where it finds v2, needs root and systemd.
+        return "CgroupPlugin=cgroup/v1\n"
     lines = [f"CgroupPlugin=cgroup/{plan.cgroups}", "ConstrainCores=yes", "ConstrainRAMSpace=yes"]
     lines += ["ConstrainSwapSpace=yes", "ConstrainDevices=no"]
     if plan.cgroups == "v2":

@@ -47,8 +47,7 @@ def write_files(plan: LabPlan) -> None:
     _write_private(plan.munge_key, new_key())
     _write_private(plan.etc / "slurm.conf", slurm_conf(plan))
     _write_private(plan.etc / "gres.conf", gres_conf(plan))
-    if plan.cgroups:
-        _write_private(plan.etc / "cgroup.conf", cgroup_conf(plan))
+    _write_private(plan.etc / "cgroup.conf", cgroup_conf(plan))
     if plan.dbd_port:
         _write_private(plan.etc / "slurmdbd.conf", slurmdbd_conf(plan))
     for node in plan.nodes:
