@@ -78,5 +78,5 @@ def test_a_stderr_that_is_gone_is_not_written_to(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stderr", Broken())
     line = waiting.WaitingLine()
     line.say("something is odd", warning=True)
-    line.show({"jobs": []})
+    line.show({"jobs": [], "held": None})
     line.clear()
