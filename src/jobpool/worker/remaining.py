@@ -50,6 +50,6 @@ def clock_note(ahead: float) -> str:
     """Say that this node's clock is off by so many seconds; empty when it is not by much."""
     if abs(ahead) < ODD:
         return ""
-    off = Duration(round(abs(ahead) / 60) * 60)
+    off = Duration(max(1, round(abs(ahead) / 60)) * 60)
     which = "ahead of" if ahead > 0 else "behind"
     return f"the clock is {off} {which} that of the script's host; times in logs and of files differ by as much"
