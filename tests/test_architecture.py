@@ -199,3 +199,9 @@ def test_the_executor_needs_no_dask_in_the_users_process() -> None:
         fresh("import json, sys; from jobpool import JobPoolExecutor; print(json.dumps([*sys.modules]))")
     )
     assert {name.partition(".")[0] for name in loaded} & ENGINE == set()
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    # pytest imports them by their base names.
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
