@@ -20,6 +20,11 @@ from jobpool.testing.lab_machine import processes_of
 __all__ = ["Script", "run_script", "started"]
 
 
+def _hear_control_c() -> None:
+    """Undo what a shell does to its background jobs, and these tests may run in one: SIGINT is ignored there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Script:
     """A running script, and all processes that come of it."""
 
@@ -38,6 +43,7 @@ class Script:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=_hear_control_c,
             )
 
     @property
