@@ -13,7 +13,7 @@ MIB = 2**20
 
 HOME = Folder(path="/home/ann", kind="nfs4", mount="/home", device="filer:/export/home")
 LUSTRE = Folder(path="/scratch/ann", kind="lustre", mount="/scratch", device="mds@tcp:/fs")
-GPFS = Folder(path="/work/ann", kind="gpfs", mount="/work", device="/dev/fs1")
+GPFS = Folder(path="/gpfs/ann", kind="gpfs", mount="/gpfs", device="/dev/fs1")
 
 QUOTA = """\
 Disk quotas for user ann (uid 1001):

@@ -140,6 +140,7 @@ def test_calls_that_need_more_than_what_is_tried_get_it() -> None:
     calls = sim.submit(100, seconds=60)
     assert sim.run(1e5, until=lambda: len(sim.results) == len(calls))
     assert sum(sim.runs[id] > 1 for id in calls) <= 2 * TRIALS
+    assert [text for text in sim.notices if "2 calls needed more than their jobs had" in text]
     finish(sim)
 
 

@@ -53,7 +53,6 @@ def take_as_the_agents() -> None:
 
     print("taking", flush=True)
     Path(f"/proc/{parent(parent(os.getpid()))}/oom_score_adj").write_text("1000")
-    time.sleep(0.5)  # so that the call is reported as started
     file = os.memfd_create("filler")
     while True:
         os.write(file, bytes(10**6))
@@ -179,7 +178,6 @@ def memory_file() -> Iterator[Path]:
 
 
 def fill_memory(path: str) -> None:
-    time.sleep(0.5)  # so that the call is reported as started
     with Path(path).open("wb", buffering=0) as file:
         while True:
             file.write(bytes(10**6))

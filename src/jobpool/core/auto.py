@@ -104,9 +104,11 @@ def sized(used: Tally, *, now: Request, tried: Request, names: Sequence[str], li
     return _nearest(replace(now, **found), names, limits) or replace(now, workers_per_job=1, **known)
 
 
-def words(used: Tally, found: Request, names: Sequence[str]) -> str:
-    """Say what was found."""
+def words(used: Tally, found: Request, names: Sequence[str], *, outgrown: int) -> str:
+    """Say what was found. ``outgrown``: so many calls needed more than what was asked for before."""
     asked = ", ".join(f"{name}={getattr(found, name)}" for name in names)
+    if outgrown >= OUTGROWN:
+        return f"{outgrown} calls needed more than their jobs had: jobs are asked for with {asked} from now on"
     memory, wall = Memory(int(used.memory.largest)), used.wall.largest
     took = f"{Duration(round(wall, 1 if wall < 10 else 0))}"
     return (

@@ -33,7 +33,7 @@ def size_up(pool: PoolState) -> None:
     wanted = search.raised(asked, found, used.wall.largest)
     if search.trying or wanted != asked:
         _leave(pool)
-        pool.notice(auto.words(used, wanted, search.names))
+        pool.notice(auto.words(used, wanted, search.names, outgrown=len(search.outgrown)))
     if search.trying:
         pool.staff[OWN].request = wanted
     elif wanted != asked:
