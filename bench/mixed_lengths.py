@@ -57,12 +57,12 @@ def ideal(options: argparse.Namespace) -> dict[str, float]:
     return {SECONDS: seconds, "idle CPU s": idle, ALONE: sum(calls) / (sum(calls) + idle)}
 
 
-def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
+def measured(options: argparse.Namespace, peer: Peer, *, by_map: bool = False) -> dict[str, float]:
     calls, cpus = lengths(options), _processes.keep_to(WORKERS)
     with peer.open() as pool:
         pool.warm()
         cpu, start, idle = _processes.Cpu(), time.perf_counter(), _processes.idle_seconds(cpus)
-        if peer.maps_only:
+        if by_map or peer.maps_only:
             results = list(pool.map(burn, calls))
         else:
             results = pool.results([pool.submit(burn, seconds) for seconds in calls])
@@ -81,7 +81,12 @@ def measured(options: argparse.Namespace, peer: Peer) -> dict[str, float]:
     }
 
 
-PARTS = {IDEAL: ideal, **{name: functools.partial(measured, peer=peer) for name, peer in PEERS.items()}}
+MAPS = {f"{name}, map": PEERS[name] for name in (JOBPOOL, JOBPOOL_SLURM)}
+PARTS = {
+    IDEAL: ideal,
+    **{name: functools.partial(measured, peer=peer) for name, peer in PEERS.items()},
+    **{name: functools.partial(measured, peer=peer, by_map=True) for name, peer in MAPS.items()},
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,8 +105,9 @@ def main(argv: list[str] | None = None) -> int:
             runs, {EFFICIENCY: ".3f", ALONE: ".3f", SECONDS: ".2f", "idle CPU s": ".2f", "CPU s besides": ".2f"}
         )
         jobpool = JOBPOOL if place.peers is LOCAL else JOBPOOL_SLURM
-        _common.limit("mixed lengths, of the ideal", _common.median(runs, jobpool, EFFICIENCY), at_least=LIMIT)
-        _common.limit("the same without others' CPU", _common.median(runs, jobpool, ALONE), at_least=LIMIT)
+        for part in (jobpool, f"{jobpool}, map"):
+            _common.limit(f"{part}, of the ideal", _common.median(runs, part, EFFICIENCY), at_least=LIMIT)
+            _common.limit(f"{part}, without others' CPU", _common.median(runs, part, ALONE), at_least=LIMIT)
     return _common.finish(options)
 
 

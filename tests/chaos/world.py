@@ -14,7 +14,7 @@ from jobpool.testing.simulation_agents import EventAt
 
 __all__ = ["World"]
 
-HOLD = 0.050
+HOLD = 0.100
 """Seconds that an agent keeps results to tell several at once, as the real one does."""
 
 SHORT = 0.020

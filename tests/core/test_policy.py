@@ -87,6 +87,6 @@ def test_the_polls_slow_down_while_nothing_changes() -> None:
         cadence = cadence.quiet(now, 60.0, SETTINGS)
         gaps.append(cadence.due - now)
         now = cadence.due
-    assert gaps[:3] == [3.0, 4.5, 6.75]
+    assert gaps[:3] == [4.0, 8.0, 16.0]
     assert gaps[-1] == 60.0
     assert cadence.hurry(now - 30, 2.0).due == now - 28

@@ -39,7 +39,7 @@ class CoreSettings:
     """Between two polls after a change. Sites ask users not to poll more often than every few seconds."""
     poll_slow: float = 60.0
     """Between two polls when nothing changes. Agents report by themselves; only the reason of a waiting job is late."""
-    poll_growth: float = 1.5
+    poll_growth: float = 2.0
     poll_at_end: float = 0.15
     """First interval while the pool waits for its cancelled jobs to go: a person waits too."""
 

@@ -19,6 +19,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 from jobpool.core.events import Death, Outcome
@@ -255,7 +256,7 @@ class Crew:
             # Told before it begins, and again when it runs long: should it take the whole job along at once, it is
             # known which one did.
             self._handed = True
-            self._reporter.started(place.calls[0].id)
+            self._reporter.started(place.calls[0].id, more=False)
             self._reporter.flush()
         run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
         place.channel.send("run", run)
@@ -326,7 +327,7 @@ class Crew:
     def _runs_long(self, place: Place) -> None:
         """Report a call as started; kill it if it was retracted too late."""
         current = place.calls[0].id
-        self._reporter.started(current)
+        self._reporter.started(current, more=self._has_more(place))
         if current in place.retracted and current not in place.killed:
             place.killed.add(current)
             self._births.kill(place)
@@ -370,14 +371,24 @@ class Crew:
         death = causes.lost_a_process(place, self._settings) if child else None
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
         place.finish(id, rows, self._loop.time(), log_end)
-        # Not the last but one: who waits for this result to submit the next call shall do so before the worker is free.
-        more = len(place.calls) > 1 or len(self._queue) > self._settings.size
         if death is not None:
             self._died(id, death)
         else:
-            self._reporter.done(Outcome(id, ok, payload, usage, log, rows, failures, words), more=more)
+            self._reporter.done(Outcome(id, ok, payload, usage, log, rows, failures, words), more=self._has_more(place))
         if place.calls:
             self._watch_over(place)
+
+    def _has_more(self, place: Place) -> bool:
+        """Say whether a worker has work for so long that what is told of its calls may wait for more to tell.
+
+        One call behind the one that it runs is not enough: who waits for a result to submit the next call shall do so
+        before the worker is free.
+        """
+        if len(place.calls) > 1 or (place.calls and place.calls[0].items > 1):
+            return True
+        enough = 2 * self._settings.size
+        waiting = (call.items for item in self._queue if isinstance(item, deque) for call in item)
+        return any(total >= enough for total in accumulate(waiting))
 
     def _watch_over(self, place: Place) -> None:
         """Look after a call that begins."""
