@@ -34,7 +34,7 @@ from jobpool.pickling import detached, loads_exception, loads_result
 from jobpool.rows import loads_results
 from jobpool.sendable import refusal
 from jobpool.server.reap import kill_server, reap
-from jobpool.ui.waiting import WaitingLine
+from jobpool.ui.waiting import QUIET, WaitingLine, ending_text
 from jobpool.units import Memory
 
 __all__ = ["OPEN", "Connection"]
@@ -291,6 +291,12 @@ class Connection:
             kill_server(self._directory)  # it is stopped or stuck; its jobs are cancelled from here
         self._thread.join()
         self._server.join(EXIT_TIMEOUT)
+
+    def tell_what_runs(self) -> None:
+        """Wait a little for the end, and if it does not come, tell of the calls that are let end."""
+        at_once = threading.current_thread() is self._thread or self.ended.wait(QUIET)
+        if not at_once and (count := sum(one.left if isinstance(one, Batch) else 1 for one in self.pending())):
+            self._waiting_line.say(ending_text(count), warning=False)
 
     # ----------------------------------------------------------------------------------- in the connection's thread
 

@@ -271,7 +271,8 @@ class JobPoolExecutor(Submitting, AboutPool):
 
         Args:
             wait: Return when everything has ended: calls, jobs and server. False: return at once.
-            cancel_futures: Cancel the calls that have not started.
+            cancel_futures: Cancel the calls that have not started. Those that run end as they would, and their results
+                are there; to end them too, at once, call :meth:`terminate_workers`.
         """
         if self._connection.foreign:
             return
@@ -283,6 +284,8 @@ class JobPoolExecutor(Submitting, AboutPool):
             self._close_client()
             self._connection.finish()
             self._finalizer.detach()
+            if wait and cancel_futures:
+                self._connection.tell_what_runs()
             if wait:
                 self._connection.wait()
         except BaseException:

@@ -41,6 +41,11 @@ class Batch:
         """Whether all results are there."""
         return not self._left
 
+    @property
+    def left(self) -> int:
+        """How many calls have not ended."""
+        return self._left
+
     def put(self, id: int, results: Sequence[Any]) -> None:
         """Take in what came of the calls from this id on."""
         place = id - self.id

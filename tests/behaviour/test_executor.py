@@ -437,6 +437,28 @@ def test_shutdown_without_waiting_and_with_cancelled_futures(site: Site, gate: G
     assert gate.arrived("never") == 0
 
 
+def test_a_shutdown_that_waits_for_calls_that_run_says_so(
+    site: Site, gate: Gate, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with site.pool(2) as pool:
+        held = [pool.submit(gate.hold(), number) for number in range(2)]
+        gate.wait_for(2)
+        for future in held:
+            running(future)
+        waiting = pool.submit(gate.hold("never"))
+        ending = threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True})
+        ending.start()
+        told: list[str] = []
+        assert wait_until(lambda: told.append(capfd.readouterr().err) or "let end" in "".join(told), PATIENCE)
+        gate.open()
+        ending.join(PATIENCE)
+        assert not ending.is_alive()
+    assert waiting.cancelled()
+    assert [future.result(0) for future in held] == [0, 1]
+    assert "2 calls that have begun are let end" in "".join(told)
+    assert "terminate_workers()" in "".join(told)
+
+
 def test_a_pool_that_ran_nothing_ends_at_once(site: Site) -> None:
     with site.pool(3) as pool:
         begin = time.monotonic()

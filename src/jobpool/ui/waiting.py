@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from jobpool.batch.reasons import explain_reason
 from jobpool.units import Duration
 
-__all__ = ["WaitingLine", "waiting_text"]
+__all__ = ["WaitingLine", "ending_text", "waiting_text"]
 
 QUIET = 2.0
 """Seconds before the line appears at all: most waits are shorter, and a line for each would be noise."""
@@ -45,6 +45,12 @@ def _last_end(jobs: Sequence[Mapping[str, Any]]) -> str:
         return "yet"
     last = min(ended, key=lambda job: float(job["age"]))
     return f"now; the last one ended: {last['reason']}"
+
+
+def ending_text(count: int) -> str:
+    """Say what a shutdown waits for that has cancelled all other calls."""
+    which = "1 call that has begun is" if count == 1 else f"{count} calls that have begun are"
+    return f"{which} let end, as in the standard library; Ctrl-C, or terminate_workers(), ends them at once"
 
 
 class WaitingLine:
