@@ -233,11 +233,14 @@ from jobpool.returning import loads_home
 OFFSET = 100
 
 class Point:
+    def __init__(self, size):
+        self.content = bytes(size)
+
     def offset(self):
         return OFFSET
 
 def make():
-    return Point()
+    return Point(int(sys.argv[1]))
 
 there = '''
 import sys
@@ -245,7 +248,7 @@ from jobpool import pickling
 sys.stdout.buffer.write(pickling.dumps_result(pickling.loads_function(sys.stdin.buffer.read())()))
 '''
 pickled = pickling.dumps_function(make)[1]
-data = subprocess.run([sys.executable, "-c", there], input=pickled, capture_output=True, check=True)
+data = subprocess.run([sys.executable, "-c", there, sys.argv[1]], input=pickled, capture_output=True, check=True)
 method = Point.offset
 point = loads_home(data.stdout)
 OFFSET = 7
@@ -254,10 +257,11 @@ print(point.offset())
 """
 
 
-def test_a_class_that_comes_home_stays_the_one_that_is_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_class_that_comes_home_stays_the_one_that_is_here(tmp_path: Path, size: int) -> None:
     script = tmp_path / "script.py"
     script.write_text(HOME_AND_BACK)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(script), str(size)], capture_output=True, text=True, check=False)
     assert done.stdout == "7\n", done.stderr
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 
+from jobpool.wire import SPARE
+
 __all__ = ["reuse_memory"]
 
 KEPT = 64 * 2**20
-"""Bytes of free memory that are kept: several large messages."""
+"""Bytes of free memory that are kept, and as many of buffers: several large messages."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _MMAP_THRESHOLD_MAX = 32 * 2**20
@@ -21,7 +23,8 @@ _MMAP_THRESHOLD_MAX = 32 * 2**20
 
 
 def reuse_memory() -> None:
-    """Set this process's malloc so. Does nothing where there is no such setting (musl)."""
+    """Set this process so; its malloc only where that has such a setting (not musl)."""
+    SPARE.limit = KEPT
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_MAX)

@@ -23,10 +23,16 @@ _SET_STATE = getattr(internals, "_class_setstate", None)
 _KNOWN = getattr(internals, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
 
 
+SMALL = 16 * 1024
+"""Bytes that are searched in less time than it takes to make an unpickler of our own."""
+
+
 def loads_home(data: bytes) -> Any:
     """Unpickle a result or an exception."""
-    # Most results have no class by value, and need no unpickler written in Python.
-    return _Unpickler(io.BytesIO(data)).load() if b"_class_setstate" in data else pickle.loads(data)
+    # Most results have no class by value, and need no unpickler that looks at names.
+    if len(data) <= SMALL and b"_class_setstate" not in data:
+        return pickle.loads(data)
+    return _Unpickler(io.BytesIO(data)).load()
 
 
 class _Unpickler(pickle.Unpickler):

@@ -49,11 +49,36 @@ def pack(message: object, *, limit: int = FRAME_LIMIT) -> list[bytes]:
     return pieces
 
 
+class Spare:
+    """Buffers of large frames that are over, for the next ones of any connection: a fresh one is cleared first."""
+
+    def __init__(self) -> None:
+        self.limit = 0
+        """Bytes that are held at most; 0 in processes whose memory is the user's."""
+        self._buffers: list[bytearray] = []
+
+    def take(self, size: int) -> bytearray:
+        """Return a buffer of at least so many bytes, and not of many times as many."""
+        for place, buffer in enumerate(self._buffers):
+            if size <= len(buffer) <= 4 * size:
+                return self._buffers.pop(place)
+        return bytearray(size)
+
+    def give(self, buffer: bytearray) -> None:
+        """Take back a buffer, where there is room for it."""
+        if len(buffer) > BUFFER and sum(map(len, self._buffers)) + len(buffer) <= self.limit:
+            self._buffers.append(buffer)
+
+
+SPARE = Spare()
+"""This process's."""
+
+
 class Unpacker:
     """Puts frames together again from chunks, cut anywhere, in a buffer that is read into without a copy between."""
 
     def __init__(self, *, limit: int = FRAME_LIMIT, kept: int = BUFFER) -> None:
-        """``kept``: bytes of the buffer at most that are held for the next frame; a larger one is given back."""
+        """``kept``: bytes of the buffer at most that are held for this connection's next frame; see also ``SPARE``."""
         self._limit, self._kept = limit, kept
         self._buffer = bytearray(BUFFER)
         self._have = 0
@@ -61,7 +86,8 @@ class Unpacker:
 
     def room(self) -> memoryview:
         """Return where the next bytes go. Never empty."""
-        return memoryview(self._buffer)[self._have :]
+        # Up to the end of a large frame, so that nothing comes behind it, which would have to be copied.
+        return memoryview(self._buffer)[self._have : self._need if self._need > BUFFER else None]
 
     def filled(self, count: int) -> list[Any]:
         """Take so many bytes that were written to :meth:`room`, and return the messages that they complete.
@@ -75,12 +101,15 @@ class Unpacker:
         while (left := self._have - start) >= (need := self._frame_size(start)):
             messages.append(_load(self._buffer, start + _LENGTH.size, start + need))
             start += need
-        # A large frame gets a buffer of just its size, so that nothing comes behind it.
         if start or need > len(self._buffer):
             rest = memoryview(self._buffer)[start : self._have]
             if need > len(self._buffer) or len(self._buffer) > max(need, self._kept):
-                self._buffer = bytearray(max(need, BUFFER))
-            self._buffer[:left] = bytes(rest)
+                before, self._buffer = self._buffer, SPARE.take(max(need, BUFFER))
+                self._buffer[:left] = rest
+                rest.release()
+                SPARE.give(before)
+            else:
+                self._buffer[:left] = bytes(rest)
         self._have, self._need = left, need
         return messages
 

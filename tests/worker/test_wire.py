@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobpool import wire
 from jobpool.units import Memory
-from jobpool.wire import BUFFER, Unpacker, WireError, pack
+from jobpool.wire import BUFFER, Spare, Unpacker, WireError, pack
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 PLAIN = st.recursive(
@@ -59,6 +60,39 @@ def test_large_frames_are_read_into_their_place(sizes: list[int], chunk: int, ke
     assert got == messages
     assert unpacker.pending == 0
     assert len(unpacker.room()) <= max(kept, BUFFER)
+
+
+@given(st.lists(SIZES, min_size=1, max_size=8), CHUNKS, st.sampled_from([0, 4 * BUFFER, 2**30]))
+def test_connections_that_use_the_same_large_buffers_do_not_mix_them(sizes: list[int], chunk: int, limit: int) -> None:
+    messages = {side: [(side, number, side * size) for number, size in enumerate(sizes)] for side in (b"a", b"b")}
+    streams = {side: joined(*some) for side, some in messages.items()}
+    unpackers = {side: Unpacker() for side in streams}
+    got: dict[bytes, list[Any]] = {side: [] for side in streams}
+    spare = Spare()
+    spare.limit = limit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "SPARE", spare)
+        while any(streams.values()):
+            for side, stream in streams.items():
+                room = unpackers[side].room()
+                count = min(len(room), len(stream), chunk)
+                room[:count] = stream[:count]
+                streams[side] = stream[count:]
+                got[side] += unpackers[side].filled(count)
+    assert got == messages
+
+
+def test_buffers_of_large_frames_are_used_again_up_to_a_limit() -> None:
+    spare = Spare()
+    large = bytearray(10 * BUFFER)
+    spare.give(large)
+    assert spare.take(10 * BUFFER) is not large  # no limit: nothing is held
+    spare.limit = 15 * BUFFER
+    spare.give(large)
+    spare.give(bytearray(10 * BUFFER))
+    assert spare.take(2 * BUFFER) is not large  # too large for so little
+    assert spare.take(9 * BUFFER) is large
+    assert len(spare.take(9 * BUFFER)) == 9 * BUFFER  # the second one was above the limit
 
 
 @given(st.lists(PLAIN, max_size=3))
