@@ -22,6 +22,7 @@ from crewkit import crew, reached_soon, value
 from jobpool.errors import NotPicklable
 from jobpool.model import Terms
 from jobpool.units import Duration
+from jobpool.worker import reports
 from jobpool.worker.crew import Started
 
 Test = Callable[..., Awaitable[None]]
@@ -106,6 +107,23 @@ async def test_a_result_goes_out_while_the_next_call_of_the_bundle_runs(tmp_path
         assert second not in watched.outcomes
         file.unlink()
         await watched.outcome(second)
+
+
+@in_loop
+async def test_what_waits_to_be_told_is_told_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "HOLD", 3600.0)
+    file = tmp_path / "held"
+
+    def either(path: str | None) -> None:
+        if path:
+            hold(path)
+
+    async with crew(tmp_path) as watched:
+        first, *_ = watched.submit(either, (None,), (str(file),), (None,))
+        await reached_soon(file.exists)
+        assert first not in watched.outcomes
+        await reached_soon(lambda: watched.crew.flush() or first in watched.outcomes)
+        file.unlink()
 
 
 @in_loop

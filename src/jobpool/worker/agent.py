@@ -259,6 +259,8 @@ class Agent:
                 self._say("leaving", name, False)
                 await self._crew.last_checkpoints(self._settings["grace"])
         finally:
+            if self._crew is not None:
+                self._crew.flush()  # nothing is heard after the last word
             self._say("bye", name)
             self._stop(code)
 

@@ -185,6 +185,10 @@ class Crew:
             self._free(place)
             self._dispatch()
 
+    def flush(self) -> None:
+        """Report now what waits for more to tell."""
+        self._reporter.flush()
+
     def stop(self) -> None:
         """Begin no more calls: those that have not begun are reported as returned."""
         self._stop_queue()
@@ -379,11 +383,7 @@ class Crew:
             self._watch_over(place)
 
     def _has_more(self, place: Place) -> bool:
-        """Say whether a worker has work for so long that what is told of its calls may wait for more to tell.
-
-        One call behind the one that it runs is not enough: who waits for a result to submit the next call shall do so
-        before the worker is free.
-        """
+        # One call behind all others is not enough: who waits for a result to submit the next one shall be in time.
         if len(place.calls) > 1 or (place.calls and place.calls[0].items > 1):
             return True
         enough = 2 * self._settings.size
