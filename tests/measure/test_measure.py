@@ -145,7 +145,7 @@ def test_bursts(pool: JobPoolExecutor) -> None:
 
     [call] = pool.measure(burst, [0.5], repeat=False).calls
     assert call.cpu == pytest.approx(0.5, abs=0.15)
-    assert call.wall >= 2
+    assert call.wall > 1.9  # two clocks: the CPU's may be a little ahead
     assert call.cpus < 0.35
     assert call.peak_cpus > 1.5 * call.cpus
 

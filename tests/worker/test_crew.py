@@ -127,6 +127,23 @@ async def test_what_waits_to_be_told_is_told_when_asked_for(tmp_path: Path, monk
 
 
 @in_loop
+async def test_a_large_result_waits_for_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "HOLD", 3600.0)
+    file = tmp_path / "held"
+
+    def either(size: int, path: str | None) -> bytes:
+        if path:
+            hold(path)
+        return bytes(size)
+
+    async with crew(tmp_path) as watched:
+        small, large, *_ = watched.submit(either, (1, None), (reports.LARGE, None), (1, str(file)), (1, None))
+        assert len(value(await watched.outcome(large))) == reports.LARGE
+        assert small in watched.outcomes  # it goes with it
+        file.unlink()
+
+
+@in_loop
 async def test_an_exception_is_the_calls_own_and_carries_its_traceback(tmp_path: Path) -> None:
     async with crew(tmp_path) as watched:
         with pytest.raises(ValueError, match="bad day") as caught:

@@ -102,6 +102,9 @@ HOLD = 0.100
 """Seconds that news of a call may wait for others while there is work for its worker: a message costs 1 ms of CPU on
 its way. No worker waits meanwhile, and nobody sees that a result comes this much later."""
 
+LARGE = 64 * 1024
+"""Bytes of a result that waits for no others: it costs more than its message, and many of them would pile up here."""
+
 
 class Reporter:
     """Collects what happens in one iteration of the loop, and reports it together: the server pays for each message."""
@@ -124,7 +127,7 @@ class Reporter:
     def done(self, outcome: Outcome, *, more: bool) -> None:
         """A call is over; ``more``: its worker has work behind the call that it begins now."""
         self._done.append(outcome)
-        self._later() if more else self._soon()
+        self._later() if more and len(outcome.payload) < LARGE else self._soon()
 
     def returned(self, *ids: int) -> None:
         """Calls are given back."""
