@@ -16,9 +16,10 @@ from jobpool.testing import wait_until
 def test_a_fork_that_leaves_with_by_sys_exit_does_not_touch_the_pool(run_script: Callable[..., object]) -> None:
     done = run_script(
         """\
-        import os, sys
+        import os, sys, warnings
         from jobpool import JobPoolExecutor
 
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn of forks
         with JobPoolExecutor(1, scheduler="local") as pool:
             pool.submit(abs, -1).result()
             pid = os.fork()

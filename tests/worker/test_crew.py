@@ -140,6 +140,7 @@ async def test_a_large_result_waits_for_no_other(tmp_path: Path, monkeypatch: py
         small, large, *_ = watched.submit(either, (1, None), (reports.LARGE, None), (1, str(file)), (1, None))
         assert len(value(await watched.outcome(large))) == reports.LARGE
         assert small in watched.outcomes  # it goes with it
+        await reached_soon(file.exists)
         file.unlink()
 
 
