@@ -22,8 +22,6 @@ from crewkit import crew, reached_soon, value
 from jobpool.errors import NotPicklable
 from jobpool.model import Terms
 from jobpool.units import Duration
-from jobpool.worker import reports
-from jobpool.worker.crew import Started
 
 Test = Callable[..., Awaitable[None]]
 
@@ -79,69 +77,6 @@ async def test_workers_run_at_the_same_time(tmp_path: Path) -> None:
         for file in files:
             file.unlink()
         assert value(await watched.outcome(ids[0])) != value(await watched.outcome(ids[1]))
-
-
-@in_loop
-async def test_a_bundle_runs_in_order_on_one_worker_and_costs_no_report_per_call(tmp_path: Path) -> None:
-    async with crew(tmp_path, size=2) as watched:
-        ids = watched.submit(pid, *[()] * 2000)
-        await watched.until(lambda: len(watched.outcomes) == 2000)
-        assert len({value(outcome) for outcome in watched.outcomes.values()}) == 1
-        assert list(watched.outcomes) == ids
-        started = [report for report in watched.reports if isinstance(report, Started)]
-        assert len(started) < 200
-
-
-@in_loop
-async def test_a_result_goes_out_while_the_next_call_of_the_bundle_runs(tmp_path: Path) -> None:
-    file = tmp_path / "held"
-
-    def either(path: str | None) -> None:
-        if path:
-            hold(path)
-
-    async with crew(tmp_path) as watched:
-        first, second = watched.submit(either, (None,), (str(file),))
-        await watched.outcome(first)
-        await watched.until(lambda: second in watched.started)
-        assert second not in watched.outcomes
-        file.unlink()
-        await watched.outcome(second)
-
-
-@in_loop
-async def test_what_waits_to_be_told_is_told_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "HOLD", 3600.0)
-    file = tmp_path / "held"
-
-    def either(path: str | None) -> None:
-        if path:
-            hold(path)
-
-    async with crew(tmp_path) as watched:
-        first, *_ = watched.submit(either, (None,), (str(file),), (None,))
-        await reached_soon(file.exists)
-        assert first not in watched.outcomes
-        await reached_soon(lambda: watched.crew.flush() or first in watched.outcomes)
-        file.unlink()
-
-
-@in_loop
-async def test_a_large_result_waits_for_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "HOLD", 3600.0)
-    file = tmp_path / "held"
-
-    def either(size: int, path: str | None) -> bytes:
-        if path:
-            hold(path)
-        return bytes(size)
-
-    async with crew(tmp_path) as watched:
-        small, large, *_ = watched.submit(either, (1, None), (reports.LARGE, None), (1, str(file)), (1, None))
-        assert len(value(await watched.outcome(large))) == reports.LARGE
-        assert small in watched.outcomes  # it goes with it
-        await reached_soon(file.exists)
-        file.unlink()
 
 
 @in_loop

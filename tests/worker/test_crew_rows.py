@@ -15,8 +15,7 @@ from test_crew import in_loop
 from jobpool import pickling
 from jobpool.model import Call
 from jobpool.rows import Raised, batches, loads_results
-from jobpool.worker.crew import Cut, Done
-from jobpool.worker.reports import HOLD
+from jobpool.worker.crew import Cut
 
 FIRST = 2**38
 
@@ -72,23 +71,6 @@ async def test_results_are_sent_when_calls_take_a_while(tmp_path: Path) -> None:
         await watched.until(lambda: len(results(watched)) == 2)
         held.unlink()
         await watched.until(lambda: len(results(watched)) == 4)
-
-
-@in_loop
-@pytest.mark.parametrize("as_rows", [False, True])
-async def test_short_calls_with_others_behind_them_cost_a_report_each_tenth_of_a_second(
-    tmp_path: Path, *, as_rows: bool
-) -> None:
-    async with crew(tmp_path) as watched:
-        begin = time.monotonic()
-        if as_rows:
-            submit_rows(watched, time.sleep, *[0.005] * 40)
-        else:
-            for _ in range(4):
-                watched.submit(time.sleep, *[(0.005,)] * 10)
-        await watched.until(lambda: len(results(watched) if as_rows else watched.outcomes) == 40)
-        told = [report for report in watched.reports if isinstance(report, Done)]
-        assert len(told) <= (time.monotonic() - begin) / HOLD + 3  # those of the last two calls come at once
 
 
 @in_loop
