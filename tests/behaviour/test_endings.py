@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from gates import Gate, running
 from scripts import started
-from sites import PATIENCE, FakeSite, Site
+from sites import PATIENCE, FakeSite, Site, agents
 
 from jobpool import JobFuture, JobPoolExecutor, Retry
 from jobpool.errors import (
@@ -380,3 +380,27 @@ def test_a_job_killed_for_memory_is_known_by_its_log_where_slurm_says_failed(fak
         assert error.limit == "200 MiB"
         assert "FAILED" in error.words
         assert "exceeded memory limit" in error.words
+
+
+def test_what_is_done_when_a_job_is_told_to_end_is_not_done_again(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "done"
+
+    def work(number: int, path: str = str(file)) -> None:
+        time.sleep(0.004)
+        with Path(path).open("a") as done:
+            done.write(f"{number}\n")
+
+    def done() -> list[str]:
+        return file.read_text().splitlines() if file.exists() else []
+
+    with site.pool(1) as pool:
+        futures = [pool.submit(work, number) for number in range(500)]
+        assert wait_until(lambda: len(done()) > 200, PATIENCE)
+        job = futures[0].job
+        assert job is not None
+        [agent] = [process for id, process in agents(job.id) if id == job.id]
+        agent.terminate()
+        for future in futures:
+            future.result(PATIENCE)
+    # Again: the call that ran, and one whose result was on its way to the agent.
+    assert len(done()) <= len(futures) + 2
