@@ -19,7 +19,9 @@ import _common
 
 from jobpool import pickling
 from jobpool.model import Call
-from jobpool.worker.crew import Crew, Done, Report, WorkerSettings
+from jobpool.worker.crew import Crew
+from jobpool.worker.reports import Done, Report
+from jobpool.worker.settings import WorkerSettings
 
 SIZES = (1, 10, 100, 1000)
 

@@ -21,7 +21,9 @@ import _common
 
 from jobpool import pickling
 from jobpool.model import Call
-from jobpool.worker.crew import Crew, Report, Started, WorkerSettings
+from jobpool.worker.crew import Crew
+from jobpool.worker.reports import Report, Started
+from jobpool.worker.settings import WorkerSettings
 
 LIMIT = 96 * 2**20
 NEAR = 0.9

@@ -16,7 +16,9 @@ import psutil
 from jobpool import pickling
 from jobpool.core.events import Outcome
 from jobpool.model import PLAIN, Call, Terms
-from jobpool.worker.crew import Crew, Died, Done, InitializerError, Report, Returned, Started, WorkerSettings
+from jobpool.worker.crew import Crew
+from jobpool.worker.reports import Died, Done, InitializerError, Report, Returned, Started
+from jobpool.worker.settings import WorkerSettings
 
 DEADLINE = 30.0
 """Seconds; far above what anything here takes, below pytest's own limit."""

@@ -22,7 +22,7 @@ from crewkit import crew, reached_soon, value, wait_until
 from test_crew import hold, in_loop, pid, square
 
 from jobpool import wire
-from jobpool.worker.crew import CannotStart
+from jobpool.worker.reports import CannotStart
 
 
 def segfault() -> None:

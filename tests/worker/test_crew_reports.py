@@ -11,8 +11,7 @@ from test_crew import hold, in_loop, pid
 from test_crew_rows import results, submit_rows
 
 from jobpool.worker import reports
-from jobpool.worker.crew import Done, Started
-from jobpool.worker.reports import HOLD
+from jobpool.worker.reports import HOLD, Done, Started
 
 
 @in_loop

@@ -15,7 +15,7 @@ from test_crew import in_loop
 from jobpool import pickling
 from jobpool.model import Call
 from jobpool.rows import Raised, batches, loads_results
-from jobpool.worker.crew import Cut
+from jobpool.worker.reports import Cut
 
 FIRST = 2**38
 

@@ -15,7 +15,7 @@ from crewkit import crew
 from test_crew import in_loop
 
 from jobpool.core.events import Outcome
-from jobpool.worker.crew import Died, Done, Report, Returned
+from jobpool.worker.reports import Died, Done, Report, Returned
 
 
 def ends(reports: list[Report]) -> Counter[int]:

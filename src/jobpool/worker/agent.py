@@ -44,20 +44,20 @@ from jobpool.versions import versions
 from jobpool.worker import binding
 from jobpool.worker.cgroup import memory_limit
 from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
-from jobpool.worker.crew import (
+from jobpool.worker.crew import Crew
+from jobpool.worker.remaining import clock_note, process_age, seconds_left
+from jobpool.worker.reports import (
     CannotStart,
-    Crew,
     Cut,
     Died,
     Done,
     Full,
     InitializerError,
+    Remark,
     Report,
     Returned,
     Started,
 )
-from jobpool.worker.remaining import clock_note, process_age, seconds_left
-from jobpool.worker.reports import Remark
 from jobpool.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:

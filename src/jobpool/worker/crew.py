@@ -33,34 +33,11 @@ from jobpool.worker.kills import Kills
 from jobpool.worker.nursery import Exit
 from jobpool.worker.page import ORDERED
 from jobpool.worker.place import Over, Place, State
-from jobpool.worker.reports import (
-    CannotStart,
-    Cut,
-    Died,
-    Done,
-    Full,
-    InitializerError,
-    Report,
-    Reporter,
-    Returned,
-    Started,
-)
+from jobpool.worker.reports import CannotStart, Died, Full, InitializerError, Report, Reporter
 from jobpool.worker.settings import WorkerSettings
 from jobpool.worker.watch import Watch
 
-__all__ = [
-    "CannotStart",
-    "Crew",
-    "Cut",
-    "Died",
-    "Done",
-    "Full",
-    "InitializerError",
-    "Report",
-    "Returned",
-    "Started",
-    "WorkerSettings",
-]
+__all__ = ["Crew"]
 
 
 class Crew:
