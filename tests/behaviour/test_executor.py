@@ -24,6 +24,7 @@ from sites import PATIENCE, Site
 from jobpool import JobPoolExecutor
 from jobpool.errors import InitializerFailed, NotPicklable
 from jobpool.testing import wait_until
+from jobpool.testing.lab_machine import processes_of
 
 
 def double(value: int) -> int:
@@ -323,6 +324,23 @@ def test_the_initializer_runs_in_each_worker_and_children_are_replaced(site: Sit
         seen = [pool.submit(look).result(PATIENCE) for _ in range(6)]
     assert {word for _, word in seen} == {"ready"}
     assert len({pid for pid, _ in seen}) == 3
+
+
+@pytest.mark.parametrize("shut_down", [False, True])
+def test_the_calls_of_a_forgotten_pool_run_although_their_worker_is_replaced(
+    site: Site, gate: Gate, *, shut_down: bool
+) -> None:
+    pool = site.make(1, max_tasks_per_child=1)
+    futures = [pool.submit(gate.hold(), number) for number in range(3)]
+    gate.wait_for(1)
+    if shut_down:
+        pool.shutdown(wait=False)
+    del pool
+    gc.collect()
+    gate.open()
+    assert [future.result(PATIENCE) for future in futures] == [0, 1, 2]
+    # Its job and its server go, too, though nobody waits for them.
+    assert wait_until(lambda: not processes_of([f"HOME={Path.home()}"]), PATIENCE)
 
 
 def test_an_initializer_that_fails_breaks_the_pool_with_its_words(site: Site) -> None:

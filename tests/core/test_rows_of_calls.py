@@ -41,8 +41,8 @@ def test_rows_of_unknown_duration_travel_one_by_one() -> None:
     assert calls.demand("") == len(calls) == 100
 
 
-@pytest.mark.parametrize(("wall", "rows"), [(0.001, 100), (0.010, 10), (0.2, 1)])
-def test_rows_are_cut_to_a_hundred_milliseconds_of_work(wall: float, rows: int) -> None:
+@pytest.mark.parametrize(("wall", "rows"), [(0.001, 200), (0.010, 20), (0.4, 1)])
+def test_rows_are_cut_to_a_fifth_of_a_second_of_work(wall: float, rows: int) -> None:
     calls = learned(wall)
     add_rows(calls, 10_000)
     (first, *_) = calls.bundles(0.0)
@@ -54,7 +54,7 @@ def test_a_bundle_takes_rows_of_several_payloads() -> None:
     for number in range(100):
         add_rows(calls, 20, first=FIRST + 100 * number)
     (first, *_) = calls.bundles(0.0)
-    assert [call.rows for call in first.calls] == [20] * 5
+    assert [call.rows for call in first.calls] == [20] * 10
 
 
 def test_rows_that_came_back_are_not_sent_again() -> None:

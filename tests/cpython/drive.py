@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import suites
-from stand_ins import Context
+from stand_ins import Context, Event
 
 SKIPPED = 77
 """The exit code by which test programs say so (automake's)."""
@@ -48,6 +48,9 @@ def _case(name: str, case: type[unittest.TestCase], mixin: Any) -> type[unittest
 
         def get_context(self) -> Context:
             return Context()
+
+        def create_event(self) -> Event:
+            return Event()
 
         def setUp(self) -> None:
             if self._testMethodName in FEW_PROCESSES:

@@ -4,6 +4,27 @@ from __future__ import annotations
 
 EXCLUDED: dict[str, dict[str, str]] = {
     "executor": {
+        "ProcessPoolExecutorTest.test_broken_process_pool_traceback": (
+            "There the death of one process breaks the pool; here it costs its call alone, which runs again."
+        ),
+        "ProcessPoolExecutorTest.test_failed_worker_replacement_breaks_pool": (
+            "It lets a private function fail that starts processes in the client; they are not started there."
+        ),
+        "ProcessPoolExecutorTest.test_force_shutdown_during_max_tasks_worker_exit": (
+            "It sets a private flag of the pool."
+        ),
+        "ProcessPoolExecutorTest.test_force_shutdown_workers": (
+            "It sees that the pool signals its process; the agent in the job does."
+        ),
+        "ProcessPoolExecutorTest.test_force_shutdown_workers_invalid_op": "It calls a private method.",
+        "ProcessPoolExecutorTest.test_gc_during_max_tasks_worker_exit_gh152967": (
+            "There the calls of a forgotten pool fail when their worker has run all it may; here they run."
+        ),
+        "ProcessPoolExecutorTest.test_kill_workers": "It replaces a private method.",
+        "ProcessPoolExecutorTest.test_shutdown_no_wait_max_tasks_gh119592": (
+            "There the calls of a forgotten pool fail when their worker has run all it may; here they run."
+        ),
+        "ProcessPoolExecutorTest.test_terminate_workers": "It replaces a private method.",
         "ProcessPoolExecutorTest.test_killed_child": (
             "There the death of one process breaks the pool; here it costs its call alone, which runs again."
         ),

@@ -44,8 +44,20 @@ class _Shared:
 class Queue(_Shared):
     """As ``multiprocessing.Queue``."""
 
-    def put_nowait(self, item: object) -> None:
+    def put(self, item: object) -> None:
         self._put(pickle.dumps(item))
+
+    put_nowait = put
+
+    def get(self, timeout: float | None = None) -> Any:
+        end = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while True:
+            try:
+                return self.get_nowait()
+            except queue.Empty:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(POLL)
 
     def get_nowait(self) -> Any:
         data = self._take()
@@ -91,6 +103,7 @@ class Context:
     """As a context of ``multiprocessing``, and as its manager."""
 
     Queue, Semaphore, Event = Queue, Semaphore, Event
+    Process = None  # for a test that sees that none is made of it
 
     def get_start_method(self, allow_none: bool = False) -> str:
         """Workers are fresh processes."""

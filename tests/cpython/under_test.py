@@ -94,9 +94,13 @@ class _NoQueue:
 
 
 class _Worker(psutil.Process):
-    def join(self) -> None:
+    def join(self, timeout: float = PATIENCE) -> None:
         """Wait for its end."""
-        self.wait(PATIENCE)
+        self.wait(timeout)
+
+    def is_alive(self) -> bool:
+        """Say whether it has not ended."""
+        return bool(self.is_running())
 
 
 def _print_its_words(future: Any) -> None:

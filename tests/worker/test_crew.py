@@ -247,8 +247,8 @@ async def test_a_worker_is_light_and_has_nothing_of_the_agents(tmp_path: Path) -
     assert main is None
     assert argv == ["-c"]
     assert not [link for link in links if "agents-own" in link]
-    # Its own channel and nobody else's.
-    assert len([link for link in links if link.startswith("socket:")]) == 1
+    # Its own channel and nobody else's, and the bell, which has no way back.
+    assert len([link for link in links if link.startswith("socket:")]) == 2
     assert not [link for link in links if link.startswith("pipe:")]
 
 

@@ -8,8 +8,9 @@ __all__ = [
     "BUNDLE_BYTES", "BUNDLE_CALLS", "BUNDLE_ROWS", "BUNDLE_WORK", "NEED_MARGIN", "SHORT", "SPLIT_WORK", "STUCK", "Pace",
 ]  # fmt: skip
 
-BUNDLE_WORK = 0.100
-"""Seconds of work in a bundle: a hundred times what its message costs at both ends. What it holds can be taken back."""
+BUNDLE_WORK = 0.200
+"""Seconds of work in a bundle: two hundred times what its message costs at both ends, and more than the time for which
+an agent holds its news, so that the next one is there when it is over. What it holds can be taken back."""
 
 BUNDLE_CALLS = 1000
 """Calls in a bundle at most: beyond it, a message costs less than 1 us per call already."""

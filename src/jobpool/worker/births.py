@@ -64,8 +64,9 @@ class Births:
         self.places: dict[int, Place] = {}
         """By token; those too whose process is on its way out."""
 
-    async def start(self) -> None:
+    async def start(self, bell: socket.socket) -> None:
         """Start the fork-server and ask it for all workers. Raises ``OSError``."""
+        self._bell = bell
         self._start_nursery()
         try:
             for number in range(self._settings.size):
@@ -180,7 +181,9 @@ class Births:
         place = Place(token=token, number=number, log=path, log_start=start, page=Page(page))
         cpus = list(settings.cpus[number]) if settings.cpus else []
         devices = dict(settings.devices[number]) if settings.devices else {}
-        self._nursery.fork(token, theirs, os.dup(log), page, cpus=cpus, environment=devices)
+        self._nursery.fork(
+            token, theirs, os.dup(log), page, os.dup(self._bell.fileno()), cpus=cpus, environment=devices
+        )
         # Lost: the worker is dying, or a call closed or garbled the channel; either way it can do no more.
         place.channel = Channel(ours, lambda messages: self._parent.hear(place, messages), lambda: self.kill(place))
         self.places[token] = place

@@ -40,14 +40,24 @@ class Channel:
         was_idle = not self._unsent
         self._unsent.extend(pieces)
         if was_idle:
-            self._writable()
+            self._send_on()
             if self._unsent:
                 self._loop.add_writer(self._sock, self._writable)
 
     def drain(self) -> None:
-        """Take in what a dead worker has sent before it died."""
+        """Take in all that the worker has sent until now."""
         while self._sock.fileno() >= 0 and self._read():
             pass
+
+    def pause(self) -> None:
+        """Read nothing, but in :meth:`drain`, until :meth:`resume`."""
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+
+    def resume(self) -> None:
+        """Read what comes as it comes."""
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock, self._readable)
 
     def close(self) -> None:
         """Tell the worker that there will be no more calls. Nothing is received any more."""
@@ -85,6 +95,11 @@ class Channel:
         return count == len(room)
 
     def _writable(self) -> None:
+        self._send_on()
+        if not self._unsent:
+            self._loop.remove_writer(self._sock)
+
+    def _send_on(self) -> None:
         try:
             while self._unsent:
                 self._sent(self._sock.sendmsg(islice(self._unsent, _PIECES_AT_ONCE)))
@@ -92,7 +107,6 @@ class Channel:
             return
         except ConnectionError:
             self._unsent.clear()  # the worker is gone; reading notices
-        self._loop.remove_writer(self._sock)
 
     def _sent(self, count: int) -> None:
         while count:

@@ -2,11 +2,11 @@
 
 It gets frames from its agent: ``("define", key, pickle)``, ``("run", ((id, key, arguments, skip, rows), ...))`` and
 ``("retract", ((first id, end), ...))``; and sends ``("ready",)`` or ``("failed", words, pickled exception)`` after the
-initializer, ``("done", id, rows, ok, payload, wall, cpu, peak, threads, log, end of log)`` after each call, or after
-some rows, where calls raised also how many and the first exception in words, ``("skipped", (id, ...))`` for calls that
-were retracted before they started, and ``("grown", function, bytes, calls)`` when it holds too much memory to run
+initializer, ``("done", id, rows, ok, payload, wall, cpu, peak, threads, log, end of log, time)`` after each call, or
+after some rows, where calls raised also how many and the first exception in words, ``("skipped", (id, ...))`` for calls
+that were retracted before they started, and ``("grown", function, bytes, calls)`` when it holds too much memory to run
 another one; what is said of checkpoints stands in ``offers``. End of file means: no more calls, exit. Before it begins
-a call it says so on the page that it shares with the agent, and looks for mail there.
+a call it says so on the page that it shares with the agent, and looks for mail there. ``rests`` tells when it rings.
 
 A call may do what a script may. What it changes in the process and would harm the next call is put back: working
 directory, umask, signal handlers and mask, alarms, ``sys.stdout`` and ``sys.stderr``. Environment variables, imported
@@ -23,7 +23,6 @@ import logging
 import os
 import random
 import signal
-import socket
 import sys
 import threading
 import time
@@ -37,6 +36,7 @@ from jobpool import pickling, wire
 from jobpool.errors import NotPicklable
 from jobpool.resuming import resume
 from jobpool.rows import IMMUTABLE, Results, loads_rows
+from jobpool.worker.bell import Bell
 from jobpool.worker.initial import Initial
 from jobpool.worker.linux import die_with_parent
 from jobpool.worker.meter import CallMeter
@@ -82,7 +82,7 @@ def main(birth: Birth) -> NoReturn:
     os.setsid()
     _redirect(birth.log)
     _obtain(birth.order)
-    _shield_signals(birth.channel)
+    _shield_signals(birth)
     _reseed()
     send_by_value()
     page = Page(birth.page)
@@ -107,6 +107,7 @@ class _Worker:
         self._channel = birth.channel
         self._log = birth.log
         self._page = page.words
+        self._bell = Bell(birth.bell, page.words)
         self._tidy = Tidy(page.words, birth.setup["max_memory_growth"])
         self._peak = self._served = 0
         self._mail = 0
@@ -189,10 +190,10 @@ class _Worker:
         log, log_end = self._output(log_start)
         self._state.restore()
         try:
-            self._send("done", id, 0, *answer, *usage, log, log_end, *blame)
+            self._send("done", id, 0, *answer, *usage, log, log_end, time.monotonic(), *blame)
         except wire.WireError as error:
             answer = False, pickling.dumps_exception(NotPicklable(str(error)))
-            self._send("done", id, 0, *answer, *usage, log, log_end, 1, str(error))
+            self._send("done", id, 0, *answer, *usage, log, log_end, time.monotonic(), 1, str(error))
 
     def _run_rows(self, item: _Item) -> None:
         """Run rows one by one, at half a microsecond for each, until they are done or there is mail."""
@@ -236,8 +237,6 @@ class _Worker:
                 last = sent = clock()
         if id > item.id:
             self._send_rows(item, id - item.id, results)
-        if not item.rows:
-            self._queue.popleft()
 
     def _run_row(self, item: _Item, function: Callable[..., Any], rows: Any) -> None:
         """Run a row that may leave a checkpoint, and send its result, so that no other row is lost with it."""
@@ -247,8 +246,6 @@ class _Worker:
         except BaseException as error:  # noqa: BLE001 - as in _call
             results.add_exception(error.with_traceback(_without_first(error)))
         self._send_rows(item, 1, results)
-        if not item.rows:
-            self._queue.popleft()
 
     def _send_rows(self, item: _Item, count: int, results: Results) -> None:
         usage = self._meter.stop()
@@ -257,7 +254,10 @@ class _Worker:
         self._state.restore()
         id = item.id
         item.id, item.skip, item.rows = id + count, item.skip + count, item.rows - count
-        self._send("done", id, count, True, results.take(), *usage, b"", self._log_end(), *results.blame())
+        if not item.rows:
+            self._queue.popleft()
+        end, now = self._log_end(), time.monotonic()
+        self._send("done", id, count, True, results.take(), *usage, b"", end, now, *results.blame())
 
     def _function(self, key: str) -> Callable[..., Any]:
         function = self._functions[key]
@@ -310,7 +310,10 @@ class _Worker:
         return tuple(dropped)
 
     def _send(self, *message: object) -> None:
-        pieces = wire.pack(message)
+        pieces, waits = wire.pack(message), self._bell.waits
+        if waits and self._bell.is_full(sum(map(len, pieces))):
+            self._bell.ring()
+            waits = False
         try:
             if len(pieces) == 1:
                 self._channel.sendall(pieces[0])
@@ -319,6 +322,8 @@ class _Worker:
                     self._channel.sendall(piece)
         except ConnectionError:
             _exit(1)  # the agent is gone
+        if waits and (message[0] != "done" or not self._queue):
+            self._bell.ring()
 
 
 class _State:
@@ -409,13 +414,13 @@ def _obtain(order: dict[str, Any]) -> None:
         file.write(str(score))
 
 
-def _shield_signals(channel: socket.socket) -> None:
+def _shield_signals(birth: Birth) -> None:
     """Let the agent alone decide what SIGINT and SIGTERM mean, but only for this process.
 
     Batch systems send SIGTERM to every process of a job some time before the end; a call that is nearly done should
     finish. A handler that does nothing is reset by exec, unlike SIG_IGN, so that programs started by a call can be
     interrupted; processes forked by it (``multiprocessing.Process.terminate``) get the usual reaction back, and have no
-    business with the channel.
+    business with the channel and the bell.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _do_nothing)
@@ -431,7 +436,8 @@ def _shield_signals(channel: socket.socket) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
 
     def in_child() -> None:
-        channel.close()
+        birth.channel.close()
+        birth.bell.close()
         for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
             # Only the main thread may set handlers; the thread that forked is that now.
             if signal.getsignal(number) is _do_nothing:

@@ -34,8 +34,9 @@ from jobpool.worker.nursery import Exit
 from jobpool.worker.page import ORDERED
 from jobpool.worker.place import Over, Place, State
 from jobpool.worker.reports import CannotStart, Died, Full, InitializerError, Report, Reporter
+from jobpool.worker.rests import Rests
 from jobpool.worker.settings import WorkerSettings
-from jobpool.worker.watch import Watch
+from jobpool.worker.watch import STARTED_AFTER, Watch
 
 __all__ = ["Crew"]
 
@@ -65,12 +66,17 @@ class Crew:
         self._handed = False
         """A call was given to a worker."""
         self._watch = Watch(self._loop, self._busy, self._runs_long)
+        self._rests = Rests(self._loop, self._places, looked=self._looked, ended=self._watch.soon)
         self._kills = Kills(self._loop, self._busy, self._has_lost_a_process)
         self._guard = Guard(
-            self._loop, self._busy, self._kills, limit=self._settings.memory, over=self._has_too_much_memory
+            self._loop, self._rests.busy, self._kills, limit=self._settings.memory, over=self._has_too_much_memory
         )
-        self._checkpoints = Checkpoints(self._loop, self._busy)
-        await self._births.start()
+        self._checkpoints = Checkpoints(self._loop, self._rests.busy)
+        try:
+            await self._births.start(self._rests.bell)
+        except OSError:
+            self._rests.close()
+            raise
 
     @property
     def memory(self) -> dict[int, int]:
@@ -97,6 +103,7 @@ class Crew:
     def retract(self, ids: Iterable[int]) -> None:
         """Drop calls. Each is reported as returned, unless it is done first; one that runs is killed."""
         unwanted = set(ids)
+        self._rests.catch_up()
         items, self._queue = self._queue, deque()
         for item in items:
             if isinstance(item, deque):
@@ -110,6 +117,8 @@ class Crew:
 
     def take_back(self) -> None:
         """Return the calls that wait here behind long ones: others have free workers for them."""
+        self._rests.catch_up()
+        self._watch.look()
         items, self._queue = self._queue, deque(item for item in self._queue if not isinstance(item, deque))
         self._reporter.returned(*(call.id for item in items if isinstance(item, deque) for call in item))
         for place in self._busy():
@@ -117,6 +126,7 @@ class Crew:
                 self._take_back_from(place)
 
     def _take_back_from(self, place: Place) -> None:
+        self._rests.end(place)
         place.announce()
         self._loop.call_later(ORDERED, self._taken_back, place)
 
@@ -164,6 +174,7 @@ class Crew:
 
     def flush(self) -> None:
         """Report now what waits for more to tell."""
+        self._rests.catch_up()
         self._reporter.flush()
 
     def stop(self) -> None:
@@ -192,6 +203,7 @@ class Crew:
         Calls that have not started are reported as returned, and so are those that run when they are not to finish.
         """
         self._stop_queue()
+        self._rests.catch_up()
         if drain:
             self.stop()
             await self._until(lambda: not self._busy())
@@ -204,7 +216,7 @@ class Crew:
             place.channel.close()
         if drain:
             await self._until(lambda: not self._places, EXIT_WITHIN)
-        for watcher in (self._watch, self._guard, self._kills, self._checkpoints):
+        for watcher in (self._watch, self._guard, self._kills, self._checkpoints, self._rests):
             watcher.close()
         await self._births.close()
         self._reporter.flush()
@@ -239,6 +251,7 @@ class Crew:
             self._handed = True
             self._reporter.started(place.calls[0].id, more=False)
             self._reporter.flush()
+        self._rests.begin(place)
         run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
         place.channel.send("run", run)
         self._watch_over(place)
@@ -301,6 +314,7 @@ class Crew:
             place.killed.add(place.calls[0].id)
             self._births.kill(place)
         place.retracted |= ids
+        self._rests.end(place)
         place.announce()
         waiting = [call for call in place.calls if call.id in ids - place.killed]
         place.channel.send("retract", [(call.id, call.id + call.items) for call in waiting])
@@ -345,13 +359,13 @@ class Crew:
 
     def _done(
         self, place: Place, id: int, rows: int, ok: bool, payload: bytes,
-        wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int,
+        wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int, now: float,
         failures: int = 0, words: str = "",
     ) -> None:  # fmt: skip
-        child = not ok and place.told and self._kills.had_child(place)
+        child = not ok and wall >= STARTED_AFTER and self._kills.had_child(place)
         death = causes.lost_a_process(place, self._settings) if child else None
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
-        place.finish(id, rows, self._loop.time(), log_end)
+        place.finish(id, rows, now, log_end)
         if death is not None:
             self._died(id, death)
         else:
@@ -359,9 +373,13 @@ class Crew:
         if place.calls:
             self._watch_over(place)
 
+    def _looked(self) -> None:
+        self._watch.look()
+        self._reporter.flush()
+
     def _has_more(self, place: Place) -> bool:
         # One call behind all others is not enough: who waits for a result to submit the next one shall be in time.
-        if len(place.calls) > 1 or (place.calls and place.calls[0].items > 1):
+        if place.has_several:
             return True
         enough = 2 * self._settings.size
         waiting = (call.items for item in self._queue if isinstance(item, deque) for call in item)
@@ -369,7 +387,8 @@ class Crew:
 
     def _watch_over(self, place: Place) -> None:
         """Look after a call that begins."""
-        self._watch.soon()
+        if not place.resting:
+            self._watch.soon()
         call = place.calls[0]
         if call.timeout is not None:
             place.alarm = self._loop.call_later(call.timeout, self._overdue, place, call.id)
@@ -462,8 +481,11 @@ class Crew:
 
     def _has_lost_a_process(self, place: Place) -> None:
         """Kill a worker whose call goes on, or waits for ever, without a process that the kernel killed for memory."""
-        place.stop_for(None)
-        self._births.kill(place)
+        call = place.calls[0].id
+        self._rests.catch_up()
+        if place.calls and place.calls[0].id == call:
+            place.stop_for(None)
+            self._births.kill(place)
 
     def _has_grown(self, place: Place, function: str, by: int, calls: int) -> None:
         """Replace a worker that holds too much of what its calls have left; it runs no other one."""

@@ -13,8 +13,8 @@ Here a worker is as a fresh script would be: the main process of its own ``multi
 The fork-server is a child subreaper (prctl(2)), so whatever outlives its worker becomes the fork-server's child, which
 ends it. When the agent is gone, the control socket says so, and everything is killed.
 
-The agent's orders come on a SOCK_SEQPACKET socket, one message each: ``("fork", token, {"cpus": ..., ...})`` with three
-descriptors (channel, log, page), ``("kill", token)``. The answers: ``("up",)``, ``("forked", token, pid)``,
+The agent's orders come on a SOCK_SEQPACKET socket, one message each: ``("fork", token, {"cpus": ..., ...})`` with four
+descriptors (channel, log, page, bell), ``("kill", token)``. The answers: ``("up",)``, ``("forked", token, pid)``,
 ``("refused", token, words)``, ``("died", token, wait status, peak memory in bytes)``.
 """
 
@@ -36,6 +36,9 @@ from jobpool.worker.linux import descendants, set_child_subreaper, thread_count
 ORDER_SIZE = 64 * 1024
 """Bytes of one order at most; they hold CPU numbers and a few variables."""
 
+DESCRIPTORS = 4
+"""With an order to fork."""
+
 
 class Birth(NamedTuple):
     """What a child knows when it comes out of the fork."""
@@ -45,6 +48,7 @@ class Birth(NamedTuple):
     channel: socket.socket
     log: int
     page: int
+    bell: socket.socket
     order: dict[str, Any]
     setup: dict[str, Any]
 
@@ -102,7 +106,7 @@ class _Server:
     def _obey(self) -> Birth | None:
         """Carry out one order. Returns in the child when it was a fork."""
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, ORDER_SIZE, 3)
+            data, fds, _, _ = socket.recv_fds(self._control, ORDER_SIZE, DESCRIPTORS)
         except ConnectionError:
             data, fds = b"", []
         if not data:
@@ -126,8 +130,10 @@ class _Server:
             self._control.close()
             for fd in self._wakers:
                 os.close(fd)
-            channel, log, page = fds
-            return Birth(server, socket.socket(fileno=channel), log, page, order, self._setup)
+            channel, log, page, bell = fds
+            return Birth(
+                server, socket.socket(fileno=channel), log, page, socket.socket(fileno=bell), order, self._setup
+            )
         for fd in fds:
             os.close(fd)
         if pid > 0:

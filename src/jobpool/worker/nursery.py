@@ -109,9 +109,9 @@ class Nursery:
         """The fork-server's process."""
         return self._process.pid
 
-    def fork(self, token: int, channel: socket.socket, log: int, page: int, **order: Any) -> None:
+    def fork(self, token: int, channel: socket.socket, log: int, page: int, bell: int, **order: Any) -> None:
         """Ask for a worker. It gets copies of all descriptors; what was passed here belongs to the nursery now."""
-        self._order(("fork", token, order), (channel.detach(), log, page))
+        self._order(("fork", token, order), (channel.detach(), log, page, bell))
 
     def kill(self, token: int) -> None:
         """Ask for a worker's end, with all that it started. Its death is told like any other."""

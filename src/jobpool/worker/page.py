@@ -18,7 +18,7 @@ from __future__ import annotations
 import mmap
 import os
 
-__all__ = ["BASE", "BEGUN", "IDLE", "MAIL", "NOTHING", "ORDERED", "Page", "make"]
+__all__ = ["BASE", "BEGUN", "IDLE", "MAIL", "NOTHING", "ORDERED", "RESTING", "Page", "make"]
 
 BEGUN, MAIL = 0, 1
 """Places of the two words: the id of the call that was begun last; messages that were announced."""
@@ -27,6 +27,9 @@ BASE, IDLE = 2, 3
 """Places of two more: bytes that the worker held after its first call, and those that it held when it looked last."""
 
 # Place 4 is that of ``offers``: it belongs to checkpoints alone.
+
+RESTING = 5
+"""Place of one more: 1 while the agent reads what the worker says from time to time only (``rests``)."""
 
 NOTHING = 2**64 - 1
 """Stands for the call's id when the worker reads its mail."""

@@ -77,6 +77,8 @@ class Place:
     channel: Channel = field(init=False)
     pid: int | None = None
     state: State = State.STARTING
+    resting: bool = False
+    """What it says is read from time to time (``rests``): what is known of its calls may be as old as that."""
     taken: bool = False
     """A task in the agent's threads has its place: it gets no calls."""
     calls: deque[Call] = field(default_factory=deque)
@@ -129,9 +131,15 @@ class Place:
 
     def close(self) -> None:
         """Let go of what is shared with the process, which ends then if it has not."""
+        self.resting = False
         self._stop_alarm()
         self.channel.close()
         self.page.close()
+
+    @property
+    def has_several(self) -> bool:
+        """Whether calls wait behind the one that runs."""
+        return len(self.calls) > 1 or (bool(self.calls) and self.calls[0].items > 1)
 
     def announce(self) -> None:
         """Let the worker begin nothing more before it has read a message, which has to follow."""

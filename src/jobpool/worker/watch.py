@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from jobpool.worker.place import Place
 
-__all__ = ["Watch"]
+__all__ = ["STARTED_AFTER", "Watch"]
 
 STARTED_AFTER = 0.020
 """Seconds that a call must have run to be reported as started: a report costs 0.3 ms of CPU on its way, nobody could do
@@ -28,6 +28,12 @@ class Watch:
         if self._look_next is None:
             self._look_next = self._loop.call_later(STARTED_AFTER, self._look)
 
+    def look(self) -> None:
+        """Look now, also at the workers whose results lie until somebody looks."""
+        now = self._loop.time()
+        for place in self._busy():
+            self._look_at(place, now)
+
     def close(self) -> None:
         """Look no more."""
         if self._look_next is not None:
@@ -35,14 +41,14 @@ class Watch:
 
     def _look(self) -> None:
         self._look_next = None
-        now, again = self._loop.time(), False
-        for place in self._busy():
-            if place.told:
-                continue
-            if now - place.since < STARTED_AFTER:
-                again = True
-                continue
+        now = self._loop.time()
+        places = [place for place in self._busy() if not place.resting]
+        for place in places:
+            self._look_at(place, now)
+        if not all(place.told for place in places):
+            self.soon()
+
+    def _look_at(self, place: Place, now: float) -> None:
+        if not place.told and now - place.since >= STARTED_AFTER:
             place.told = True
             self._long(place)
-        if again:
-            self.soon()

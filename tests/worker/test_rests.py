@@ -1,0 +1,124 @@
+"""Results of short calls lie until somebody looks: the agent is not woken for each, and knows what it decides about."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from pathlib import Path
+
+import pytest
+from crewkit import crew, reached_soon, value
+from test_crew import hold, in_loop
+
+from jobpool.units import Memory
+from jobpool.worker import rests
+from jobpool.worker.rests import LOOK_EVERY
+
+WHOLE = 3600.0
+"""Seconds between two looks in tests where nothing may depend on one."""
+
+
+def short(milliseconds: int) -> int:
+    time.sleep(milliseconds / 1000)
+    return milliseconds
+
+
+def either(path: str | None) -> None:
+    if path:
+        hold(path)
+
+
+@in_loop
+async def test_an_agent_is_not_woken_for_each_result(tmp_path: Path) -> None:
+    async with crew(tmp_path, size=2) as watched:
+        await watched.run(short, 1)
+        before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, time.monotonic()
+        for _ in range(4):
+            watched.submit(short, *[(4,)] * 100)
+        await watched.until(lambda: len(watched.outcomes) == 401)
+        woken = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+        # Ten looks a second, a few looks at memory, and the ends of four bundles; 400 would be one for each result.
+        assert woken < 20 * (time.monotonic() - begin) + 40
+
+
+@in_loop
+async def test_a_bundle_that_is_over_is_heard_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    async with crew(tmp_path) as watched:
+        for _ in range(3):
+            watched.submit(short, *[(1,)] * 5)
+        await watched.until(lambda: len(watched.outcomes) == 15)
+
+
+@in_loop
+async def test_much_that_is_sent_is_read_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    async with crew(tmp_path) as watched:
+        ids = watched.submit(bytes, *[(1_000_000,)] * 10)
+        for id in ids:
+            assert len(value(await watched.outcome(id))) == 1_000_000
+
+
+@in_loop
+async def test_a_long_call_behind_short_ones_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "held"
+    async with crew(tmp_path) as watched:
+        *first, long, _ = watched.submit(either, *[(None,)] * 5, (str(file),), (None,))
+        await reached_soon(file.exists)
+        begin = time.monotonic()
+        await watched.until(lambda: long in watched.started)
+        assert time.monotonic() - begin < 20 * LOOK_EVERY  # not with its end, and not with the server's patience
+        assert set(first) <= set(watched.outcomes)
+        file.unlink()
+
+
+@in_loop
+async def test_results_that_lie_outlive_their_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+
+    def die_at(number: int, last: int) -> int:
+        if number == last:
+            os.abort()
+        return number
+
+    async with crew(tmp_path) as watched:
+        *done, fatal, behind = watched.submit(die_at, *[(number, 5) for number in range(6)], (6, 5))
+        await watched.until(lambda: watched.died and behind in watched.outcomes)
+        assert [died.call for died in watched.died] == [fatal]
+        assert [value(watched.outcomes[id]) for id in done] == [0, 1, 2, 3, 4]
+
+
+@in_loop
+async def test_a_call_that_is_over_is_not_killed_for_another_that_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    file = tmp_path / "held"
+    async with crew(tmp_path) as watched:
+        first, second, third = watched.submit(either, (None,), (str(file),), (None,))
+        await reached_soon(file.exists)
+        watched.crew.retract([first, third])  # the first is over, and its result lies there
+        await watched.outcome(first)
+        file.unlink()
+        await watched.outcome(second)
+        await watched.until(lambda: third in watched.returned)
+        assert not watched.died
+        assert first not in watched.returned
+
+
+@in_loop
+async def test_memory_is_held_against_the_call_that_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+
+    def grow(to: int) -> int:
+        block = b"x" * to
+        if to:
+            time.sleep(60)
+        return len(block)
+
+    async with crew(tmp_path, memory=Memory(200 * 2**20)) as watched:
+        *small, large, behind = watched.submit(grow, *[(0,)] * 5, (400 * 2**20,), (0,))
+        await watched.until(lambda: watched.died and behind in watched.outcomes)
+        assert [(died.call, died.death.limit) for died in watched.died] == [(large, 200 * 2**20)]
+        assert set(small) <= set(watched.outcomes)
