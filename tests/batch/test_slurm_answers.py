@@ -1,38 +1,20 @@
-"""SLURM's answers, read: what a real one said in each situation, and garbage."""
+"""SLURM's answers about jobs, read: what a real one said in each situation, and garbage."""
 
 from __future__ import annotations
 
-import re
 import signal
 from datetime import datetime
-from pathlib import Path
 
 import pytest
-from goldens import answers, completed, golden
+from goldens import answers, golden
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobpool.batch.base import Doubtful, NoAccounting, Refused, Submitted, Unanswered
 from jobpool.batch.reasons import explain_reason
 from jobpool.batch.slurm import Slurm
-from jobpool.batch.slurm_accounts import parse_accounting
-from jobpool.batch.slurm_fields import time as _time
-from jobpool.batch.slurm_limits import _gpus
 from jobpool.batch.slurm_states import _expand
-from jobpool.model import (
-    Amounts,
-    Command,
-    Completed,
-    Ending,
-    EndingKind,
-    JobId,
-    JobState,
-    Limits,
-    Partition,
-    Seen,
-    User,
-)
-from jobpool.units import Duration, Memory
+from jobpool.model import Command, Completed, Ending, EndingKind, JobId, JobState, Limits, Seen
 
 slurm = Slurm()
 COMMAND = Command(("slurm",))
@@ -51,6 +33,7 @@ def test_planned_starts_are_read_and_jobs_without_one_left_out() -> None:
 
 
 # Submitting
+
 
 ACCEPTED = {
     "accepted",
@@ -338,205 +321,6 @@ def test_a_job_that_ends_just_now_is_no_failure_of_cancel() -> None:
     assert slurm.parse_cancel(Completed(COMMAND, 1, "", words + "scancel: error: Access denied")) is not None
 
 
-# Limits
-
-
-def site() -> Limits:
-    return slurm.parse_limits([completed(answer) for answer in answers("limits")["private cluster"]])
-
-
-def partition(name: str) -> Partition:
-    return next(partition for partition in site().partitions if partition.name == name)
-
-
-def test_limits_of_a_site() -> None:
-    limits = site()
-    assert [found.name for found in limits.partitions] == [
-        "short", "long", "plain", "gpu", "preempt", "closed", "percpu", "down", "inactive",
-    ]  # fmt: skip
-    assert (limits.max_array_size, limits.max_jobs, limits.licenses, limits.unknown) == (1001, 10000, ("matlab:2",), ())
-
-
-def test_limits_of_partitions() -> None:
-    assert [found.name for found in site().partitions if found.default] == ["short"]
-    assert [found.name for found in site().partitions if not found.up] == ["down", "inactive"]
-    assert (partition("short").max_time, partition("short").default_time) == (Duration(3600), Duration(600))
-    assert (partition("plain").max_time, partition("long").max_time) == (None, Duration(172800))
-    assert partition("closed").allow_groups == ("nosuchgroup",)
-    assert partition("short").allow_groups == partition("short").allow_accounts == partition("short").allow_qos == ()
-    assert partition("percpu").max_memory_per_cpu == Memory(2000 * 2**20)
-    assert partition("percpu").default_memory_per_cpu == Memory(1000 * 2**20)
-    assert partition("gpu").max_memory_per_node == Memory(100000 * 2**20)
-
-
-def accounted() -> Limits:
-    return slurm.parse_limits([completed(answer) for answer in answers("limits_accounting")["cluster with accounting"]])
-
-
-def test_what_the_user_may_have() -> None:
-    limits = accounted()
-    assert limits.unknown == ()
-    assert limits.user == User(name="root", groups=("root",), privileged=True)
-    accounting = limits.accounting
-    assert accounting is not None
-    assert (accounting.enforces_accounts, accounting.enforces_limits, accounting.enforces_qos) == (True, True, True)
-    assert (accounting.default_account, [account.name for account in accounting.accounts]) == (
-        "root", ["lab", "second", "root"],
-    )  # fmt: skip
-    lab = accounting.accounts[0]
-    assert (lab.default_qos, "maxwall" in lab.qos, "tres" in lab.qos) == ("normal", True, False)
-    assert (lab.quota.max_time, lab.quota.max_jobs, lab.quota.max_submit) == (Duration(1200), 3, 5)
-    assert lab.quota.per_job == Amounts(cpus=8, memory=Memory(4 * 2**30), gpus=2)
-    assert lab.quota.of_all == Amounts(cpus=16)
-    qos = {quota.name: quota for quota in accounting.qos}
-    assert (qos["maxwall"].max_time, qos["maxjobs"].max_jobs, qos["maxsubmit"].max_submit) == (Duration(1800), 2, 3)
-    assert qos["tres"].together == Amounts(cpus=4, memory=Memory(2 * 2**30))
-    assert (qos["tres"].per_node, qos["tres"].at_least) == (Amounts(cpus=2), Amounts(cpus=2))
-    assert [quota.name for quota in accounting.qos if quota.over_partition] == ["zero"]
-
-
-def test_accounts_of_another_cluster_in_the_same_database_do_not_count() -> None:
-    config = {"ClusterName": "here", "AccountingStorageEnforce": "associations"}
-    rows = "here|a|a||normal|||||||\nelsewhere|b|b||normal|||||||\n"
-    found = parse_accounting("", rows, config)
-    assert ([account.name for account in found.accounts], found.default_account) == (["a"], "a")
-
-
-def test_a_plugin_of_the_site_is_named_as_unknown() -> None:
-    config = Completed(COMMAND, 0, "AccountingStorageType = accounting_storage/none\nJobSubmitPlugins = lua\n")
-    (unknown,) = slurm.parse_limits([config, *[Completed(COMMAND, 0)] * 8]).unknown
-    assert unknown == "rules for submitting: the site's own plugin (lua) may refuse or change jobs"
-
-
-def test_reservations_and_how_full_it_is() -> None:
-    limits = accounted()
-    assert limits.reservations is not None
-    mine, later, theirs = limits.reservations
-    assert (mine.name, mine.users, mine.starts_in) == ("mine", ("root",), 0)
-    assert later.starts_in is not None
-    assert later.ends_in == later.starts_in + 3600
-    assert (theirs.users, theirs.accounts) == ((), ("second",))
-    found = {each.name: each for each in limits.partitions}
-    # An array, as well as a job that waits in two partitions, is one waiting job in each.
-    assert (found["long"].waiting, found["short"].waiting, found["gpu"].waiting) == (2, 1, 0)
-    assert (found["short"].idle_cpus, found["short"].usable_cpus) == (124, 128)
-    assert (found["exq"].qos, found["resv"].needs_reservation, found["minn"].min_nodes) == ("grpcpus", True, 2)
-    assert (found["maxcpu"].max_cpus_per_node, found["qosp"].allow_qos) == (8, ("maxwall",))
-
-
-def test_without_accounting_nothing_of_it_is_unknown() -> None:
-    config = Completed(COMMAND, 0, "AccountingStorageType = accounting_storage/none\n")
-    failed = Completed(COMMAND, 1, "", "You are not running a supported accounting_storage plugin")
-    limits = slurm.parse_limits([config, *[Completed(COMMAND, 0)] * 6, failed, failed])
-    assert (limits.accounting, limits.unknown) == (None, ())
-
-
-def test_shapes_of_nodes() -> None:
-    plain, fast = partition("short").nodes
-    assert (plain.count, plain.cores, plain.threads_per_core, plain.memory) == (2, 16, 2, Memory(64000 * 2**20))
-    assert (fast.count, fast.features) == (1, ("fast",))
-    assert (partition("plain").nodes[0].cores, partition("plain").nodes[0].threads_per_core) == (8, 1)
-    assert partition("gpu").nodes[0].gpus == 4
-
-
-def test_limits_of_the_whole_cluster_hold_where_a_partition_has_none() -> None:
-    config = Completed(
-        COMMAND, 0, "MaxMemPerCPU = 2000\nMaxArraySize = 1001\nSchedulerParameters = a,max_array_tasks=100\n"
-    )
-    found = slurm.parse_limits(
-        [config, Completed(COMMAND, 0, "PartitionName=a MaxMemPerNode=UNLIMITED\nPartitionName=b MaxMemPerNode=5\n")]
-    )
-    assert found.max_array_size == 100
-    assert [part.max_memory_per_cpu for part in found.partitions] == [Memory(2000 * 2**20), None]
-
-
-def test_what_cannot_be_read_is_said() -> None:
-    done = golden("squeue_failures", "controller stopped")
-    limits = slurm.parse_limits([done] * 9)
-    assert [line.partition(":")[0] for line in limits.unknown] == [
-        "configuration", "partitions", "nodes", "licences", "waiting jobs", "groups", "reservations", "limits of QoS",
-        "accounts",
-    ]  # fmt: skip
-    assert (limits.licenses, limits.reservations, limits.user, limits.accounting) == (None, None, None, None)
-    assert all("Unable to contact" in line for line in limits.unknown)
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("gpu:4", 4),
-        ("gpu:a100:4", 4),
-        ("gpu:a100:4(S:0-1),gpu:2,shard:8", 6),
-        ("gpu:a100_1g.5gb:7", 7),
-        ("(null)", 0),
-        ("mps:100", 0),
-    ],
-)
-def test_gpus(text: str, count: int) -> None:
-    assert _gpus(text) == count
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("1-00:00:00", 86400), ("01:00:00", 3600), ("10:00", 600), ("90", 5400), ("UNLIMITED", None), ("", None)],
-)
-def test_times(text: str, seconds: float | None) -> None:
-    assert _time(text) == seconds
-
-
-# Reasons
-
-
-def test_every_reason_seen_is_explained() -> None:
-    for situation in ("just after", "later"):
-        for job in seen(situation).values():
-            if job.state is JobState.PENDING and job.reason:
-                assert explain_reason(job.reason) != job.reason
-
-
-TOLD_AS_TEXT = [
-    "ReqNodeNotAvail, UnavailableNodes:n4",
-    "ReqNodeNotAvail, May be reserved for other job",
-    "ReqNodeNotAvail, Reserved for maintenance",
-    "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
-    "launch failed requeued held",
-    "launch failure limit exceeded requeued held",
-    "user env retrieval failed requeued held",
-    "job requeued in held state",
-    "job requeued in special exit state",
-    "Reservation maintenance was deleted",
-    "RaisedSignal:9(Killed)",
-    "burst_buffer/lua: slurm_bb_pre_run: no room",
-    "uid 1000 not in group permitted to use this partition (gpu). groups allowed: bio",
-]
-# All reasons that SLURM's documentation (job_reason_codes) lists, and those in its source that are not there.
-NAMES = (Path(__file__).parent / "slurm_reasons.txt").read_text().split()
-SAYS_WHAT_TO_DO = re.compile(r"\b(asks?|use|wait|waits|starts?|submit|cancel|lists|tells?|knows|lets|again|fitted)\b")
-
-
-@pytest.mark.parametrize("reason", [*NAMES, *TOLD_AS_TEXT])
-def test_every_reason_of_slurm_has_words_and_what_can_be_done(reason: str) -> None:
-    text = explain_reason(reason)
-    assert text != reason
-    assert re.fullmatch(r"[A-Z].*\.", text)
-    assert SAYS_WHAT_TO_DO.search(text)
-    # A part of the raw word that is left in it: "It waits for BBMinutes."
-    assert not re.search(r"[a-z][A-Z]|Grp|Mins|TRES", re.sub(r"QoS|'[^']*'", "", text))
-
-
-def test_particular_reasons() -> None:
-    assert "n4" in explain_reason("ReqNodeNotAvail, UnavailableNodes:n4")
-    assert "shorter walltime" in explain_reason("ReqNodeNotAvail, May be reserved for other job")
-    assert explain_reason("QOSMaxJobsPerUserLimit") == (
-        "The limit of the QoS on jobs at once for each user is reached; it waits until some of those jobs end."
-    )
-    assert "ask for less" in explain_reason("QOSMaxWallDurationPerJobLimit")
-    assert "used up" in explain_reason("AssocGrpCPUMinutesLimit")
-    assert "shorter walltime" in explain_reason("AssocGrpCPURunMinutesLimit")
-    assert explain_reason("MPIPortsBusy") == explain_reason("MpiPortsBusy")
-    assert explain_reason("SomethingNew") == "SomethingNew"
-
-
 # Estimates
 
 
@@ -552,6 +336,7 @@ def test_an_estimate_is_a_time_of_this_host() -> None:
 
 
 # Garbage
+
 
 pieces = [*row("FAILED").split("|"), "|", "\n", "5_[1-3]", "PENDING", "99999999999999999999"]
 garbage = st.one_of(
