@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import time
@@ -13,6 +14,10 @@ from test_crew import hold, in_loop
 
 from jobpool.units import Memory
 from jobpool.worker import rests
+from jobpool.worker.guard import Guard
+from jobpool.worker.kills import Kills
+from jobpool.worker.page import Page, make
+from jobpool.worker.place import Place
 from jobpool.worker.rests import LOOK_EVERY
 
 WHOLE = 3600.0
@@ -122,3 +127,26 @@ async def test_memory_is_held_against_the_call_that_uses_it(tmp_path: Path, monk
         await watched.until(lambda: watched.died and behind in watched.outcomes)
         assert [(died.call, died.death.limit) for died in watched.died] == [(large, 200 * 2**20)]
         assert set(small) <= set(watched.outcomes)
+
+
+@in_loop
+async def test_the_meter_does_not_pay_for_the_results_that_are_read_before_a_look(tmp_path: Path) -> None:
+    loop, looks = asyncio.get_running_loop(), 0
+    place = Place(token=0, number=0, log=tmp_path / "log", log_start=0, page=Page(make()))
+
+    def busy() -> list[Place]:
+        nonlocal looks
+        looks += 1
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+        return [place]
+
+    kills = Kills(loop, busy, lambda place: None)
+    monitor = Guard(loop, busy, kills, limit=None, over=lambda place: None)
+    begin = time.monotonic()
+    monitor.soon(place)
+    await reached_soon(lambda: looks >= 4)
+    assert time.monotonic() - begin < 5  # one percent of a CPU would be 50 ms in five seconds
+    monitor.close()
+    place.page.close()

@@ -96,8 +96,8 @@ class Guard:
 
     def _look(self) -> None:
         self._next = None
+        places = self._busy()  # reads what they have said first, which is not the meter's cost
         now, begin = self._loop.time(), time.thread_time()
-        places = self._busy()
         self._kills.look()
         spent = 0.0
         for place in places:
