@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -105,19 +104,16 @@ async def crew(directory: Path, **changes: Any) -> AsyncIterator[Watched]:
         "max_tasks_per_child": None,
         "cpus": None,
     }
-    before = set(family(os.getpid()))  # a lab's daemons, for one
+    before = set(psutil.Process().children(recursive=True))  # a lab's daemons, for one
     watched = Watched(WorkerSettings(**{**settings, **changes}))
     await watched.crew.start()
     try:
         yield watched
     finally:
-        pids = set(family(os.getpid())) - before
+        processes = set(psutil.Process().children(recursive=True)) - before
         await watched.crew.close(drain=False)
-    assert not [pid for pid in pids if psutil.pid_exists(pid)], "processes are left"
-
-
-def family(pid: int) -> list[int]:
-    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    # Those of a fork-server that was killed die with it, and are taken off the list by the first process.
+    assert not psutil.wait_procs(processes, timeout=5)[1], "processes are left"
 
 
 def wait_until(reached: Callable[[], object], seconds: float = DEADLINE) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import signal
 import time
 from pathlib import Path
 
@@ -110,6 +111,67 @@ async def test_a_call_that_is_over_is_not_killed_for_another_that_is_cancelled(
         await watched.until(lambda: third in watched.returned)
         assert not watched.died
         assert first not in watched.returned
+
+
+@in_loop
+async def test_a_call_that_waits_and_is_cancelled_is_not_begun_for_the_look(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    async with crew(tmp_path) as watched:
+        await watched.run(short, 1)
+        watched.submit(short, *[(5,)] * 3)
+        (waits,) = watched.submit(Path.touch, (begun,))
+        time.sleep(0.1)  # meanwhile the bundle ends, and the loop hears nothing of it
+        watched.crew.retract([waits])
+        await watched.until(lambda: waits in watched.returned)
+        assert await watched.run(short, 1) == 1
+        assert not watched.died
+        assert not begun.exists()
+
+
+@in_loop
+async def test_a_clock_that_a_call_has_set_does_not_hide_that_the_next_one_is_long(tmp_path: Path) -> None:
+    file = tmp_path / "held"
+
+    def set_clock_or_hold(path: str | None) -> None:
+        if path is None:
+            time.monotonic = lambda: 1e12
+        else:
+            hold(path)
+
+    async with crew(tmp_path) as watched:
+        _, long, behind = watched.submit(set_clock_or_hold, (None,), (str(file),), (None,))
+        await watched.until(lambda: long in watched.started)
+        watched.crew.take_back()
+        await watched.until(lambda: behind in watched.returned)
+        file.unlink()
+
+
+@in_loop
+async def test_a_fork_that_comes_back_from_its_call_does_not_hide_the_results_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forks(number: int) -> bytes:
+        if number == 1 and os.fork() == 0:
+            return bytes(20_000)  # which is more than may lie; the fork rings in vain
+        time.sleep(0.3 if number == 1 else 0)
+        return bytes(3_000_000 if number > 1 else 1)
+
+    async with crew(tmp_path) as watched:
+        begin = time.monotonic()
+        ids = watched.submit(forks, *[(number,) for number in range(8)])
+        await watched.outcome(ids[-1])
+        assert time.monotonic() - begin < 4  # at a look for each 200 KB it takes 9 s
+
+
+@in_loop
+async def test_when_all_workers_die_at_once_one_call_of_a_bundle_is_to_blame(tmp_path: Path) -> None:
+    file = tmp_path / "held"
+    async with crew(tmp_path, size=3) as watched:
+        ids = watched.submit(either, (str(file),), (None,), (None,))
+        await reached_soon(file.exists)
+        os.kill(watched.crew._births.server_pid, signal.SIGKILL)
+        await watched.until(lambda: set(ids[1:]) <= set(watched.outcomes))
+        assert [died.call for died in watched.died if died.call is not None] == [ids[0]]
 
 
 @in_loop

@@ -139,7 +139,8 @@ class Births:
 
     def lost(self, words: str) -> None:
         """Take note that the fork-server died, and all workers with it; start again."""
-        places = list(self.places.values())
+        # Those without calls first: they must not get what waits again when another is buried.
+        places = sorted(self.places.values(), key=lambda place: bool(place.calls))
         if self._may_try_again(words):
             try:
                 self._start_nursery()

@@ -30,6 +30,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import TextIOWrapper
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobpool import pickling, wire
@@ -190,10 +191,10 @@ class _Worker:
         log, log_end = self._output(log_start)
         self._state.restore()
         try:
-            self._send("done", id, 0, *answer, *usage, log, log_end, time.monotonic(), *blame)
+            self._send("done", id, 0, *answer, *usage, log, log_end, monotonic(), *blame)
         except wire.WireError as error:
             answer = False, pickling.dumps_exception(NotPicklable(str(error)))
-            self._send("done", id, 0, *answer, *usage, log, log_end, time.monotonic(), 1, str(error))
+            self._send("done", id, 0, *answer, *usage, log, log_end, monotonic(), 1, str(error))
 
     def _run_rows(self, item: _Item) -> None:
         """Run rows one by one, at half a microsecond for each, until they are done or there is mail."""
@@ -215,7 +216,6 @@ class _Worker:
         while id < item.id + item.rows:
             page[BEGUN] = id
             if page[MAIL] != mail:
-                page[BEGUN] = NOTHING
                 break
             try:
                 value = function(*rows[id - first])
@@ -237,6 +237,8 @@ class _Worker:
                 last = sent = clock()
         if id > item.id:
             self._send_rows(item, id - item.id, results)
+        if page[MAIL] != mail:
+            page[BEGUN] = NOTHING  # not before they are sent: who reads it takes back all that it has not heard of
 
     def _run_row(self, item: _Item, function: Callable[..., Any], rows: Any) -> None:
         """Run a row that may leave a checkpoint, and send its result, so that no other row is lost with it."""
@@ -256,7 +258,7 @@ class _Worker:
         item.id, item.skip, item.rows = id + count, item.skip + count, item.rows - count
         if not item.rows:
             self._queue.popleft()
-        end, now = self._log_end(), time.monotonic()
+        end, now = self._log_end(), monotonic()
         self._send("done", id, count, True, results.take(), *usage, b"", end, now, *results.blame())
 
     def _function(self, key: str) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any
@@ -27,6 +27,7 @@ from jobpool.model import Call, Usage
 from jobpool.units import Memory
 from jobpool.worker import causes
 from jobpool.worker.births import EXIT_WITHIN, Births
+from jobpool.worker.bundles import first_of
 from jobpool.worker.checkpoints import SLOW, Checkpointed, Checkpoints, NoCheckpoint
 from jobpool.worker.guard import Guard
 from jobpool.worker.kills import Kills
@@ -103,7 +104,14 @@ class Crew:
     def retract(self, ids: Iterable[int]) -> None:
         """Drop calls. Each is reported as returned, unless it is done first; one that runs is killed."""
         unwanted = set(ids)
+        self._unqueue(unwanted)  # first: a look may find a free worker for what waits
         self._rests.catch_up()
+        self._unqueue(unwanted)  # and a worker that leaves, whose calls wait again
+        for place in self._busy():
+            if theirs := unwanted & {call.id for call in place.calls}:
+                self._retract_from(place, theirs)
+
+    def _unqueue(self, unwanted: Set[int]) -> None:
         items, self._queue = self._queue, deque()
         for item in items:
             if isinstance(item, deque):
@@ -111,9 +119,6 @@ class Crew:
                 item = deque(call for call in item if call.id not in unwanted)
             if item:
                 self._queue.append(item)
-        for place in self._busy():
-            if theirs := unwanted & {call.id for call in place.calls}:
-                self._retract_from(place, theirs)
 
     def take_back(self) -> None:
         """Return the calls that wait here behind long ones: others have free workers for them."""
@@ -133,7 +138,9 @@ class Crew:
     def _taken_back(self, place: Place) -> None:
         if place.token not in self._places or place.state is State.LEAVING:
             return  # it is dead or about to end, and its calls are settled
-        split, back = place.not_begun()
+        begun = place.begun
+        place.channel.drain()  # what it has done before it read its mail
+        split, back = place.not_begun(begun)
         if split is not None:
             call, at = split
             self._reporter.cut(call.id, at)
@@ -239,7 +246,8 @@ class Crew:
         """Give a bundle, or as much of it as the worker may still run, to a worker."""
         place.state = State.BUSY
         limit = self._settings.max_tasks_per_child
-        place.begin(list(bundle) if limit is None else self._first_of(bundle, limit - place.served), self._loop.time())
+        calls = list(bundle) if limit is None else first_of(bundle, limit - place.served, self._reporter.cut)
+        place.begin(calls, self._loop.time())
         if limit is not None and bundle:
             self._queue.appendleft(bundle)
         for key in {call.function for call in place.calls} - place.defined:
@@ -256,19 +264,6 @@ class Crew:
         place.channel.send("run", run)
         self._watch_over(place)
         self._guard.soon(place)
-
-    def _first_of(self, bundle: deque[Call], most: int) -> list[Call]:
-        """Take so many calls, or rows, from a bundle."""
-        first: list[Call] = []
-        while bundle and most:
-            call = bundle.popleft()
-            if call.rows > most:
-                self._reporter.cut(call.id, most)
-                call, rest = call.cut(most)
-                bundle.appendleft(rest)
-            first.append(call)
-            most -= call.items
-        return first
 
     def _free(self, place: Place) -> None:
         """Let a worker that has nothing to do wait for more, or go, when it has run all it may."""
@@ -365,7 +360,8 @@ class Crew:
         child = not ok and wall >= STARTED_AFTER and self._kills.had_child(place)
         death = causes.lost_a_process(place, self._settings) if child else None
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
-        place.finish(id, rows, now, log_end)
+        # A call may have set the worker's clock, or somebody in it the function that tells it.
+        place.finish(id, rows, min(max(now, place.since), self._loop.time()), log_end)
         if death is not None:
             self._died(id, death)
         else:

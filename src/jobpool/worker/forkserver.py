@@ -106,7 +106,7 @@ class _Server:
     def _obey(self) -> Birth | None:
         """Carry out one order. Returns in the child when it was a fork."""
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, ORDER_SIZE, DESCRIPTORS)
+            data, fds, _, _ = socket.recv_fds(self._control, ORDER_SIZE, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
         except ConnectionError:
             data, fds = b"", []
         if not data:

@@ -49,7 +49,7 @@ class Kills:
 
     def had_child(self, place: Place) -> bool:
         """Say whether the call of this worker, which failed, has lost a process for memory."""
-        if not self._counter.open() or self._culprit() is not place:
+        if not self._counter.open() or self._culprit(place) is not place:
             return False
         self._counter.claim()
         return True
@@ -67,9 +67,10 @@ class Kills:
         if culprit is not None and culprit in self._busy() and culprit.calls[0].id == call:
             self._lost(culprit)
 
-    def _culprit(self) -> Place | None:
+    def _culprit(self, known: Place | None = None) -> Place | None:
+        """``known``: only of this one, and of those whose results are read as they come, it is known what they run."""
         busy = self._busy()
-        lost = [(_lost_memory(place), place) for place in busy]
+        lost = [(_lost_memory(place), place) for place in busy if not known or place is known or not place.resting]
         memory, place = max(lost, key=lambda found: found[0], default=(0, None))
         return place if memory else busy[0] if len(busy) == 1 else None
 

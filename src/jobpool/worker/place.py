@@ -145,12 +145,14 @@ class Place:
         """Let the worker begin nothing more before it has read a message, which has to follow."""
         self.page.words[MAIL] += 1
 
-    def not_begun(self) -> tuple[tuple[Call, int] | None, list[Call]]:
-        """Return the rows that have to be cut, and where, if any have to; and the calls that have not begun.
+    @property
+    def begun(self) -> int:
+        """The id of the call, or row, that was begun last. Holds from ``ORDERED`` seconds after the announcement on."""
+        return int(self.page.words[BEGUN])
 
-        Holds from ``ORDERED`` seconds after the announcement until the message.
-        """
-        begun, calls = self.page.words[BEGUN], list(self.calls)
+    def not_begun(self, begun: int) -> tuple[tuple[Call, int] | None, list[Call]]:
+        """Return the rows that have to be cut, and where, if any have to; and the calls that have not begun."""
+        calls = list(self.calls)
         for place, call in enumerate(calls):
             if begun in call.ids:
                 at = begun - call.id + 1

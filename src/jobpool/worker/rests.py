@@ -93,6 +93,9 @@ class Rests:
     def _look(self) -> None:
         self._next = None
         self.catch_up()
+        for place in self._resting():
+            if not place.page.words[RESTING]:  # it rang, and the bell was closed to it
+                self.end(place)
         self._looked()
         if self._next is None and self._resting():
             self._next = self._loop.call_later(LOOK_EVERY, self._look)
