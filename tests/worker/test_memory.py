@@ -19,6 +19,7 @@ import pytest
 from crewkit import Watched, crew, reached_soon, value
 from test_crew import hold, in_loop, pid, square
 
+from jobpool.worker import guard
 from jobpool.worker.reports import Remark
 
 MB = 10**6
@@ -199,6 +200,27 @@ async def test_freed_memory_goes_back_between_calls(tmp_path: Path) -> None:
         before = process.memory_info().rss
         await watched.run(use_and_free, 200)
         await reached_soon(lambda: process.memory_info().rss < before + 60 * MB)
+
+
+@in_loop
+async def test_a_look_that_the_kernel_held_up_is_not_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+
+    def slow_look(root: int) -> dict[int, int]:
+        looks.append(time.monotonic())
+        end = time.thread_time() + 0.3
+        while len(looks) == 2 and time.thread_time() < end:
+            pass
+        return {root: 2**20}
+
+    monkeypatch.setattr(guard, "tree_memory", slow_look)
+    file = tmp_path / "held"
+    async with crew(tmp_path, memory=2**30) as watched:
+        watched.submit(hold, (str(file),))
+        await reached_soon(lambda: len(looks) >= 4, 10)  # at one percent of a CPU it would be half a minute
+        file.unlink()
 
 
 @in_loop

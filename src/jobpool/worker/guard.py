@@ -37,6 +37,11 @@ SHARE = 0.01
 SAVED = 0.02
 """Seconds of CPU time that are saved up at most, for trees that need a look all at once."""
 
+MOST = 0.01
+"""Seconds of CPU time that a look is taken to cost at most, besides what it looks up of shared pages. While a job runs
+out of memory, the kernel's search for free pages is charged to whoever needs one: a look may take a second then, and
+should not be the last one for minutes."""
+
 WAKE = 0.00005
 """Seconds of CPU time that the loop takes to wake up for a look."""
 
@@ -103,7 +108,7 @@ class Guard:
         for place in places:
             if place.sight.due <= now:
                 spent += self._look_at(place, now)
-        self._looks.spend(WAKE + time.thread_time() - begin - spent, now)
+        self._looks.spend(min(WAKE + time.thread_time() - begin - spent, MOST), now)
         if places:
             self._set(min(place.sight.due for place in places))
 
