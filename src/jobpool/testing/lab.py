@@ -209,7 +209,8 @@ class SlurmLab:
         # first, so that it does not see its nodes go.
         for daemon in self._daemons():
             daemon.kill()
-        end_processes([f"{_MARK}={self.directory}", *(f"SLURMD_NODENAME={node.name}" for node in self.plan.nodes)])
+        marks = [f"{_MARK}={self.directory}", *(f"SLURMD_NODENAME={node.name}" for node in self.plan.nodes)]
+        end_processes(marks, self.directory)
         if self.plan.cgroups:
             remove_cgroups(self.plan.nodes)
         remove_files(self.plan)

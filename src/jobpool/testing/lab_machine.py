@@ -157,12 +157,25 @@ def processes_of(marks: Iterable[str]) -> list[psutil.Process]:
     return list(found.values())
 
 
-def end_processes(marks: Iterable[str]) -> None:
-    """Kill the processes that :func:`processes_of` finds, until it finds none."""
+def _stepds_of(directory: Path) -> list[psutil.Process]:
+    """Find the slurmstepds that write to a lab's logs. SLURM 26.05 writes their title over their environment."""
+    found = []
+    for process in psutil.process_iter(["name"]):
+        with suppress(psutil.Error, OSError):
+            if process.info["name"].startswith("slurmstepd") and any(
+                Path(file.path).is_relative_to(directory) for file in process.open_files()
+            ):
+                found.append(process)
+    return found
+
+
+def end_processes(marks: Iterable[str], lab: Path | None = None) -> None:
+    """Kill the processes that :func:`processes_of` finds, and the slurmstepds of a lab, until there are none."""
     marks = list(marks)
 
     def none_left() -> bool:
         left = [process for process in processes_of(marks) if process.pid != os.getpid()]
+        left += _stepds_of(lab) if lab else []
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
