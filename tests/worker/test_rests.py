@@ -114,6 +114,19 @@ async def test_a_call_that_is_over_is_not_killed_for_another_that_is_cancelled(
 
 
 @in_loop
+async def test_the_last_word_tells_all_that_lies_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    file = tmp_path / "held"
+    async with crew(tmp_path) as watched:
+        *done, _, _ = watched.submit(either, *[(None,)] * 5, (str(file),), (None,))
+        await reached_soon(file.exists)
+        watched.crew.stop()
+        watched.crew.flush()
+        assert set(done) <= set(watched.outcomes)
+        file.unlink()
+
+
+@in_loop
 async def test_a_call_that_waits_and_is_cancelled_is_not_begun_for_the_look(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     async with crew(tmp_path) as watched:

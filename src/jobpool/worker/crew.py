@@ -180,8 +180,8 @@ class Crew:
             self._dispatch()
 
     def flush(self) -> None:
-        """Report now what waits for more to tell."""
-        self._rests.catch_up()
+        """Report now what waits for more to tell, and what the workers have sent until now."""
+        self._hear_all()
         self._reporter.flush()
 
     def stop(self) -> None:
@@ -210,7 +210,7 @@ class Crew:
         Calls that have not started are reported as returned, and so are those that run when they are not to finish.
         """
         self._stop_queue()
-        self._rests.catch_up()
+        self._hear_all()
         if drain:
             self.stop()
             await self._until(lambda: not self._busy())
@@ -286,6 +286,10 @@ class Crew:
                 self._reporter.returned(*(call.id for call in item))
             elif not item.done():
                 item.set_exception(RuntimeError("the crew is closing"))
+
+    def _hear_all(self) -> None:
+        for place in self._busy():  # not only of those at rest: they may have just been woken for the end
+            place.channel.drain()
 
     def _busy(self) -> list[Place]:
         return [place for place in self._places.values() if place.calls]
