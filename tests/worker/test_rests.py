@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from crewkit import crew, reached_soon, value
+from crewkit import crew, reached_soon, value, wait_until
 from test_crew import hold, in_loop
 
 from jobpool.units import Memory
 from jobpool.worker import rests
 from jobpool.worker.guard import Guard
 from jobpool.worker.kills import Kills
-from jobpool.worker.page import Page, make
+from jobpool.worker.page import RESTING, Page, make
 from jobpool.worker.place import Place
 from jobpool.worker.rests import LOOK_EVERY
 
@@ -133,7 +133,8 @@ async def test_a_call_that_waits_and_is_cancelled_is_not_begun_for_the_look(tmp_
         await watched.run(short, 1)
         watched.submit(short, *[(5,)] * 3)
         (waits,) = watched.submit(Path.touch, (begun,))
-        time.sleep(0.1)  # meanwhile the bundle ends, and the loop hears nothing of it
+        (place,) = watched.crew._places.values()
+        wait_until(lambda: not place.page.words[RESTING])  # the bundle is over, and the loop has not heard of it
         watched.crew.retract([waits])
         await watched.until(lambda: waits in watched.returned)
         assert await watched.run(short, 1) == 1
@@ -160,13 +161,12 @@ async def test_a_clock_that_a_call_has_set_does_not_hide_that_the_next_one_is_lo
 
 
 @in_loop
-async def test_a_fork_that_comes_back_from_its_call_does_not_hide_the_results_behind_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_fork_that_comes_back_from_its_call_does_not_hide_the_results_behind_it(tmp_path: Path) -> None:
     def forks(number: int) -> bytes:
-        if number == 1 and os.fork() == 0:
-            return bytes(20_000)  # which is more than may lie; the fork rings in vain
-        time.sleep(0.3 if number == 1 else 0)
+        if number == 1:
+            if (fork := os.fork()) == 0:
+                return bytes(20_000)  # which is more than may lie; the fork rings in vain
+            os.waitpid(fork, 0)
         return bytes(3_000_000 if number > 1 else 1)
 
     async with crew(tmp_path) as watched:
