@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from crewkit import crew, reached_soon, value, wait_until
-from test_crew import hold, in_loop
+from test_crew import hold, in_loop, pid
 
 from jobpool.units import Memory
 from jobpool.worker import rests
@@ -130,15 +130,14 @@ async def test_the_last_word_tells_all_that_lies_there(tmp_path: Path, monkeypat
 async def test_a_call_that_waits_and_is_cancelled_is_not_begun_for_the_look(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     async with crew(tmp_path) as watched:
-        await watched.run(short, 1)
+        worker = await watched.run(pid)
         watched.submit(short, *[(5,)] * 3)
         (waits,) = watched.submit(Path.touch, (begun,))
         (place,) = watched.crew._places.values()
         wait_until(lambda: not place.page.words[RESTING])  # the bundle is over, and the loop has not heard of it
         watched.crew.retract([waits])
         await watched.until(lambda: waits in watched.returned)
-        assert await watched.run(short, 1) == 1
-        assert not watched.died
+        assert await watched.run(pid) == worker  # which would have been killed for it
         assert not begun.exists()
 
 
