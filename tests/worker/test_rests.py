@@ -14,7 +14,7 @@ from crewkit import crew, reached_soon, value, wait_until
 from test_crew import hold, in_loop, pid
 
 from jobpool.units import Memory
-from jobpool.worker import rests
+from jobpool.worker import child, rests
 from jobpool.worker.guard import Guard
 from jobpool.worker.kills import Kills
 from jobpool.worker.page import RESTING, Page, make
@@ -61,9 +61,11 @@ async def test_a_bundle_that_is_over_is_heard_at_once(tmp_path: Path, monkeypatc
 async def test_much_that_is_sent_is_read_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
     async with crew(tmp_path) as watched:
+        begin = time.monotonic()
         ids = watched.submit(bytes, *[(1_000_000,)] * 10)
         for id in ids:
             assert len(value(await watched.outcome(id))) == 1_000_000
+        assert time.monotonic() - begin < 5  # the meter, which looks twice a second, would need 20 s
 
 
 @in_loop
@@ -147,7 +149,8 @@ async def test_a_clock_that_a_call_has_set_does_not_hide_that_the_next_one_is_lo
 
     def set_clock_or_hold(path: str | None) -> None:
         if path is None:
-            time.monotonic = lambda: 1e12
+            # As freezegun does: wherever the name stands.
+            time.monotonic = child.monotonic = lambda: 1e12  # type: ignore[attr-defined]
         else:
             hold(path)
 

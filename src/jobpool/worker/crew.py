@@ -364,7 +364,7 @@ class Crew:
         child = not ok and wall >= STARTED_AFTER and self._kills.had_child(place)
         death = causes.lost_a_process(place, self._settings) if child else None
         usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
-        # A call may have set the worker's clock, or somebody in it the function that tells it.
+        # A call may have left a clock of its own (freezegun, which replaces names in all modules).
         place.finish(id, rows, min(max(now, place.since), self._loop.time()), log_end)
         if death is not None:
             self._died(id, death)
