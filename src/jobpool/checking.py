@@ -54,6 +54,7 @@ def check_settings(settings: config.Settings, *, start: bool = False) -> Verdict
         return Verdict(partition=None, notes=(here,), starts_in=Duration(0) if start else None)
     limits = read_limits_now(settings.system)
     request = tried(settings, limits)
+    registry.get(settings.system, home()).directives(request)  # raises for what no script can say
     verdict = judge(request, limits, max_workers=settings.max_workers)
     if not start or not verdict.ok:
         return verdict

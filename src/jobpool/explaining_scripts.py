@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from jobpool.batch.slurm_options import SRUN_ONLY, is_known, refusal
 from jobpool.batch.slurm_read import ReadScript, read_script, slurm_size
 from jobpool.checking import read_limits_now
 from jobpool.core import explain_script as core_script
@@ -42,10 +43,23 @@ def explain_script(text: str, *, limits: Limits | None = None) -> ExplainedScrip
         limits: What the site allows. Default: read from SLURM.
 
     Raises:
+        ConfigError: A script for another batch system.
         BatchSystemUnavailable: SLURM cannot be asked here.
     """
+    script = read_script(text)
+    if script.foreign and not script.has_directives:
+        raise ConfigError(
+            f"this is a script for {' and '.join(script.foreign)}: it has no #SBATCH line, and SLURM's are the ones "
+            "that can be explained",
+            advice="write its directives as #SBATCH ones; what jobpool asks SLURM for is shown by: jobpool explain",
+        )
     limits = read_limits_now("slurm") if limits is None else limits
-    made = core_script.explain_script(wish_of_script(read_script(text)), limits)
+    made = core_script.explain_script(wish_of_script(script), limits)
+    made = replace(
+        made,
+        problems=(*(refusal(name) for name in script.options if name in SRUN_ONLY), *made.problems),
+        pitfalls=(*_unknown_lines(script), *made.pitfalls),
+    )
     return ExplainedScript(**{field.name: getattr(made, field.name) for field in fields(made)})
 
 
@@ -65,6 +79,15 @@ def explain_cluster(arguments: Mapping[str, Any], *, limits: Limits | None = Non
     return replace(found, pitfalls=(*_dask_pitfalls(arguments), *told), keywords=_shared_out(found.keywords, arguments))
 
 
+def _unknown_lines(script: ReadScript) -> Iterator[str]:
+    """Name what is not explained, since it is nothing of sbatch's."""
+    if script.foreign:
+        yield f"the directives of {' and '.join(script.foreign)} are not explained; write them as #SBATCH lines"
+    for name in script.options:
+        if name not in SRUN_ONLY and not is_known(name):
+            yield f"sbatch has no option --{name}, and refuses the script, unless a plugin of this site adds it"
+
+
 def wish_of_script(script: ReadScript) -> core_script.ScriptWish:
     """Turn directives into what they ask for on one node."""
     options = script.options
@@ -79,7 +102,7 @@ def wish_of_script(script: ReadScript) -> core_script.ScriptWish:
             threads=1 if hint == "nomultithread" else _number(options.get("threads-per-core", "")),
             memory=slurm_size(options.get("mem", "")),
             memory_per_cpu=slurm_size(options.get("mem-per-cpu", "")),
-            exclusive="exclusive" in options,
+            exclusive=options.get("exclusive") == "",  # =user and =mcs keep others off the node, and give no more of it
         ),
         nodes=nodes,
         tasks_stated=bool({"ntasks", "ntasks-per-node"} & options.keys()),
@@ -87,6 +110,7 @@ def wish_of_script(script: ReadScript) -> core_script.ScriptWish:
         request=Request(
             walltime=_walltime(options.get("time", "")),
             licenses=tuple(filter(None, options.get("licenses", "").split(","))),
+            exclude=(options["exclude"],) if "exclude" in options else (),
             partition=options.get("partition"),
             account=options.get("account"),
             qos=options.get("qos"),
@@ -187,13 +211,36 @@ def _dask_pitfalls(arguments: Mapping[str, Any]) -> list[str]:
 
 def read_call(text: str) -> dict[str, Any]:
     """Read the keywords of ``SLURMCluster(cores=4, ...)`` without running it. Raises ``ConfigError``."""
+    found: dict[str, Any] | None = None
     try:
         call = ast.parse(text.strip(), mode="eval").body
         if isinstance(call, ast.Call) and not call.args:
-            return {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+            found = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+            name = ast.unparse(call.func).rpartition(".")[2]
     except (SyntaxError, ValueError):
-        pass
+        found = None
+    if found is not None:
+        _check_cluster(name)
+        return found
     raise ConfigError(
         f"{text!r} is not a call with keywords and plain values",
         advice="""write for example: SLURMCluster(cores=4, memory="8GB", queue="long")""",
+    )
+
+
+_OTHERS = {
+    "PBSCluster": "PBS", "MoabCluster": "Moab", "SGECluster": "Grid Engine", "LSFCluster": "LSF", "OARCluster": "OAR",
+    "HTCondorCluster": "HTCondor", "LocalCluster": "no batch system",
+}  # fmt: skip
+"""Dask's other clusters, and what they start jobs with."""
+
+
+def _check_cluster(name: str) -> None:
+    if name == "SLURMCluster":
+        return
+    whose = f"starts its workers with {_OTHERS[name]}" if name in _OTHERS else "is not dask-jobqueue's SLURMCluster"
+    raise ConfigError(
+        f"{name}(...) {whose}: the directives of SLURMCluster(...) are the ones that can be explained",
+        advice="where its jobs go to SLURM in truth, write SLURMCluster(...) with the same arguments; "
+        "what JobPoolExecutor asks for is shown by: jobpool explain cores=4 memory='8 GiB'",
     )

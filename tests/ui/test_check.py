@@ -79,6 +79,14 @@ def test_the_estimate_of_a_full_cluster(
     assert len(lab.run("squeue", "--noheader").stdout.splitlines()) == 1
 
 
+def test_an_option_of_srun_is_told_before_sbatch_refuses_it(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("check", "explain"):
+        assert main([command, "scheduler=slurm", "job_extra=--cpu-bind=cores"]) == ExitCode.USAGE
+        assert "job_extra: --cpu-bind is an option of srun: sbatch refuses it" in capsys.readouterr().err
+
+
 def test_what_cannot_be_asked_is_told(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.controller = "down"
     assert main(["check", "scheduler=slurm", "cores=99"]) == ExitCode.DONE

@@ -70,6 +70,34 @@ def test_cpus_that_memory_raises() -> None:
     assert "memory per CPU raises 1 CPU(s) to 6" in pitfalls("-N1 -c1 --mem=9G -t 60", limits=limits)
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [("--cpu-bind=cores", "cpu-bind"), ("-n 1 --mpi=pmix", "mpi"), ("-l -c4", "label"), ("--pty", "pty")],
+)
+def test_options_of_srun_are_refused_by_sbatch(line: str, name: str) -> None:
+    found = explain_script(f"#!/bin/sh\n#SBATCH {line}\n{QUIET}\n", limits=LIMITS)
+    assert [problem.partition(":")[0] for problem in found.problems] == [f"--{name} is an option of srun"]
+    found = explain_cluster({"cores": 1, "memory": "1GB", "job_extra_directives": [line]}, limits=LIMITS)
+    assert [problem.partition(":")[0] for problem in found.problems] == [f"--{name} is an option of srun"]
+
+
+def test_an_option_that_sbatch_has_not_is_a_pitfall() -> None:
+    assert "sbatch has no option --cpu-per-task" in pitfalls(SOUND + "\n--cpu-per-task=4")
+
+
+def test_a_script_of_another_batch_system_is_not_taken_for_one_of_slurm() -> None:
+    with pytest.raises(ConfigError, match="a script for PBS: it has no #SBATCH line"):
+        explain_script("#!/bin/sh\n#PBS -l select=1:ncpus=4\npython x.py\n", limits=LIMITS)
+    found = explain_script("#!/bin/sh\n#$ -pe smp 4\n#SBATCH -c2\npython x.py\n", limits=LIMITS)
+    assert "the directives of Grid Engine are not explained; write them as #SBATCH lines" in found.pitfalls
+
+
+def test_exclusive_for_a_user_is_not_the_whole_node() -> None:
+    for value, cores in (("", 16), ("=user", 2)):
+        found = explain_script(f"#!/bin/sh\n#SBATCH -c4 --exclusive{value}\n{QUIET}\n", limits=LIMITS)
+        assert found.nodes[0].job.cores == cores
+
+
 def test_what_would_never_start_is_told() -> None:
     found = explain_script("#!/bin/sh\n#SBATCH -c 99 -t 9-0 --gres=gpu:1\ntrue\n", limits=LIMITS)
     assert any("walltime 9 d is longer" in problem for problem in found.problems)
@@ -83,6 +111,13 @@ def test_the_same_with_jobpool() -> None:
         "cores": "2", "max_workers": "2", "memory": "'4 GiB'", "walltime": "'1 h 30 min'", "partition": "'p'",
         "account": "'lab'",
     }  # fmt: skip
+
+
+def test_the_same_with_jobpool_keeps_threads_licences_and_nodes() -> None:
+    head = "#SBATCH -c4 --threads-per-core=2 -L matlab:1,idl:2 -x n[1-3],n7"
+    found = dict(explain_script(f"#!/bin/sh\n{head}\n{QUIET}\n", limits=LIMITS).keywords)
+    assert (found["cores"], found["threads_per_core"]) == ("2", "2")
+    assert (found["licenses"], found["exclude"]) == ("['matlab:1', 'idl:2']", "['n[1-3],n7']")
 
 
 def test_a_cluster_of_dask_jobqueue() -> None:
@@ -130,6 +165,13 @@ def test_a_call_is_read_and_not_run() -> None:
     for text in ("f(x)", "f(4)", "cores=4", "f(memory=open('x'))", "("):
         with pytest.raises(ConfigError):
             read_call(text)
+    for name, words in (
+        ("PBSCluster", "with PBS"),
+        ("dask_jobqueue.SGECluster", "with Grid Engine"),
+        ("Mine", "is not"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            read_call(f"{name}(cores=4, memory='8GB')")
     with pytest.raises(ConfigError, match="needs cores"):
         explain_cluster({"memory": "1GB"}, limits=LIMITS)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from jobpool.batch.base import Directive, JobScript
 from jobpool.batch.quoting import check_name, exports, shell_command, shell_lines, single_line
+from jobpool.batch.slurm_options import SRUN_ONLY, refusal
+from jobpool.batch.slurm_read import option_names
 from jobpool.errors import ConfigError
 from jobpool.model import JobId, Request
 from jobpool.units import Duration
@@ -143,6 +145,9 @@ def _extra(request: Request) -> Iterator[Directive]:
         text = single_line(line, "job_extra").strip().removeprefix("#SBATCH").strip()
         if not text.startswith("-"):
             raise ConfigError(f"job_extra: {line!r} is not an option of sbatch; write for example '--mail-type=END'")
+        for name in option_names(text):
+            if name in SRUN_ONLY:
+                raise ConfigError(f"job_extra: {refusal(name)}")
         yield Directive(text, "job_extra: your own, taken as it is; it wins over an earlier one.")
 
 

@@ -164,9 +164,11 @@ def _about_memory(asked: ScriptWish, nodes: tuple[OnScriptNode, ...], places: li
 
 def _keywords(asked: ScriptWish, nodes: tuple[OnScriptNode, ...]) -> tuple[tuple[str, str], ...]:
     request, wish = asked.request, asked.wish
-    per_core = 1 if wish.threads == 1 or not nodes else nodes[0].shape.threads_per_core
+    per_core = wish.threads or (nodes[0].shape.threads_per_core if nodes else 1)
     cores = nodes[0].job.cores if wish.exclusive and nodes else -(-wish.cpus_per_task // per_core)
     found: list[tuple[str, Any]] = [("cores", cores)]
+    if (wish.threads or 1) > 1:
+        found.append(("threads_per_core", wish.threads))
     if wish.tasks > 1:
         found.append(("max_workers", wish.tasks * asked.nodes))
     memory = nodes[0].job.memory if nodes else wish.memory
@@ -182,6 +184,8 @@ def _keywords(asked: ScriptWish, nodes: tuple[OnScriptNode, ...]) -> tuple[tuple
         ("qos", lambda request: request.qos),
         ("reservation", lambda request: request.reservation),
         ("constraint", lambda request: request.constraint),
+        ("licenses", lambda request: list(request.licenses) or None),
+        ("exclude", lambda request: list(request.exclude) or None),
     )
     found += [(name, value) for name, read in same if (value := read(request)) is not None]
     return tuple((name, repr(value)) for name, value in found)
