@@ -241,6 +241,8 @@ class Partition:
     idle_cpus: int | None = None
     usable_cpus: int | None = None
     """CPUs of the nodes that are neither down nor drained."""
+    whole_nodes: str = ""
+    """By which setting each job gets a node for itself (``OverSubscribe=EXCLUSIVE``). Empty: none, or not known."""
     waiting: int | None = None
     """Jobs that wait in it now, of all users whose jobs may be seen; an array counts as one."""
 

@@ -68,7 +68,7 @@ def with_qos(**limits: Any) -> Accounting:
     ("limits", "changes"),
     [
         (site(), {"constraint": "fast", "licenses": ("matlab:4",), "reservation": "course"}),
-        (site(), {"constraint": "fast&nowhere"}),  # an expression is SLURM's to read
+        (site(), {"constraint": "{fast|nowhere}"}),  # not to be read here: not guessed
         (site(), {"reservation": "tomorrow"}),
         (site(allow_groups=("bio",)), {}),
         (site(allow_groups=("daemon",), user=User(name="root", privileged=True)), {}),

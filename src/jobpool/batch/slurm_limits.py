@@ -52,6 +52,9 @@ def parse(done: Sequence[Completed]) -> Limits:
     shapes, usable = _shapes(texts.get("nodes", ""))
     waiting = _waiting(texts["waiting jobs"]) if "waiting jobs" in texts else None
     partitions = [fields_of(line) for line in texts.get("partitions", "").splitlines()]
+    hidden = _hidden(partitions, shapes)
+    for name in hidden:
+        del shapes[name]
     return Limits(
         partitions=tuple(
             _partition(fields, config, shapes, usable, waiting) for fields in partitions if fields.get("PartitionName")
@@ -69,12 +72,30 @@ def parse(done: Sequence[Completed]) -> Limits:
             if accounted and {"limits of QoS", "accounts"} <= texts.keys()
             else None
         ),
-        unknown=(*(f"{subject}: {_why_not(answers[subject])}" for subject in missing), *_rules_of_plugins(config)),
+        unknown=(
+            *(f"{subject}: {_why_not(answers[subject])}" for subject in missing),
+            *hidden.values(),
+            *_rules_of_plugins(config),
+        ),
     )
 
 
 def _why_not(done: Completed) -> str:
     return done.words or f"the command ended with {done.returncode}"
+
+
+def _hidden(partitions: Sequence[Fields], shapes: Mapping[str, tuple[NodeShape, ...]]) -> dict[str, str]:
+    """Name the partitions of which sinfo shows a part, and say so: the nodes that it hides may be those that fit.
+
+    It hides nodes of a cloud that are powered down (unless ``PrivateData=cloud``); they are started for jobs.
+    """
+    found = {}
+    for fields in partitions:
+        name, there = fields.get("PartitionName", ""), count(fields.get("TotalNodes", "")) or 0
+        shown = sum(shape.count for shape in shapes.get(name, ()))
+        if 0 < shown < there:
+            found[name] = f"nodes of partition {name!r}: sinfo shows {shown} of {there}, so none of them is compared"
+    return found
 
 
 def _rules_of_plugins(config: Fields) -> Iterator[str]:
@@ -142,10 +163,18 @@ def _partition(
         idle_cpus=idle,
         usable_cpus=in_use,
         waiting=None if waiting is None else waiting[name],
+        whole_nodes=_whole_nodes(fields, config),
     )
 
 
-def _shapes(text: str) -> tuple[Mapping[str, tuple[NodeShape, ...]], Mapping[str, tuple[int, int]]]:
+def _whole_nodes(fields: Fields, config: Fields) -> str:
+    """Say which setting gives each job a node for itself, and has it charged for it."""
+    if fields.get("OverSubscribe") == "EXCLUSIVE":
+        return "OverSubscribe=EXCLUSIVE"
+    return "SelectType=select/linear" if config.get("SelectType") == "select/linear" else ""
+
+
+def _shapes(text: str) -> tuple[dict[str, tuple[NodeShape, ...]], Mapping[str, tuple[int, int]]]:
     """Return, by partition, the shapes of its nodes, and its CPUs that are idle and that are in service."""
     shapes: dict[str, tuple[NodeShape, ...]] = {}
     usable: dict[str, tuple[int, int]] = {}

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobpool.core.constraint import read_constraint
 from jobpool.model import NodeShape, Partition, Request
 from jobpool.units import Memory
 
-__all__ = ["Grant", "Wish", "grant", "raised", "wish_of"]
+__all__ = ["Grant", "Wish", "fits_features", "grant", "raised", "whole_nodes", "wish_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Wish:
     """Of the node (``--mem``)."""
     memory_per_cpu: Memory | None = None
     exclusive: bool = False
+    """Each node is the job's own, with all its cores (``--exclusive``)."""
 
     @property
     def cpus(self) -> int:
@@ -54,7 +56,19 @@ def wish_of(request: Request) -> Wish:
         cpus_per_task=request.job_cores * request.threads_per_core,
         threads=None if skipped else request.threads_per_core,
         memory=request.job_memory,
+        exclusive=any(line.strip().removeprefix("#SBATCH").strip() == "--exclusive" for line in request.job_extra),
     )
+
+
+def whole_nodes(request: Request, partition: Partition) -> str:
+    """Say by what each job of this request gets a node for itself. Empty: it shares one."""
+    return partition.whole_nodes or ("--exclusive" if wish_of(request).exclusive else "")
+
+
+def fits_features(request: Request, shape: NodeShape) -> bool:
+    """Say whether the constraint allows such nodes; one that cannot be read here allows all."""
+    wanted = read_constraint(request.constraint) if request.constraint else None
+    return wanted is None or wanted.holds(frozenset(shape.features))
 
 
 def grant(wish: Wish, partition: Partition, shape: NodeShape) -> Grant | None:
@@ -67,10 +81,12 @@ def grant(wish: Wish, partition: Partition, shape: NodeShape) -> Grant | None:
     if wish.memory_per_cpu is not None and limit is not None:
         factor = -(-wish.memory_per_cpu // limit)
     cpus = raised(wish.cpus * factor, wish.memory, limit)
-    cores = shape.cores if wish.exclusive else -(-cpus // per_core)
-    counted = cores * per_core
+    needed = -(-cpus // per_core)
+    cores = shape.cores if wish.exclusive or partition.whole_nodes else needed
+    # select/linear knows no cores: it counts all threads, whatever --threads-per-core says.
+    counted = cores * (shape.threads_per_core if partition.whole_nodes.endswith("/linear") else per_core)
     memory = _memory(wish, partition, shape, counted, factor)
-    if cores > shape.cores or (memory is not None and memory > shape.memory):
+    if needed > shape.cores or (memory is not None and memory > shape.memory):
         return None
     return Grant(cores=cores, cpus=cores * shape.threads_per_core, counted=counted, memory=memory)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jobpool.core.allocation import Grant, grant, wish_of
+from jobpool.core.allocation import Grant, fits_features, grant, wish_of
 from jobpool.core.limits import as_written, judge, partitions_of
 from jobpool.model import Limits, NodeShape, Partition, Request
 from jobpool.units import Duration, Memory
@@ -91,7 +91,7 @@ def _nodes(request: Request, limits: Limits) -> Iterator[OnNode]:
         for shape in partition.nodes:
             key = shape.cores, shape.threads_per_core, shape.memory, shape.gpus
             given = grant(wish_of(request), partition, shape)
-            if given is None or key in seen or request.job_gpus > shape.gpus:
+            if given is None or key in seen or request.job_gpus > shape.gpus or not fits_features(request, shape):
                 continue
             seen.add(key)
             yield OnNode(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jobpool.core.allocation import Grant, Wish, grant
+from jobpool.core.allocation import Grant, Wish, fits_features, grant
 from jobpool.core.limits import judge, partitions_of
 from jobpool.model import Limits, NodeShape, Partition, Request
 
@@ -88,7 +88,8 @@ def _nodes(asked: ScriptWish, places: list[Partition]) -> Iterator[OnScriptNode]
         for shape in partition.nodes:
             key = shape.cores, shape.threads_per_core, shape.memory, shape.gpus
             given = grant(asked.wish, partition, shape)
-            if given is not None and key not in seen and asked.gpus <= shape.gpus:
+            fits = asked.gpus <= shape.gpus and fits_features(asked.request, shape)
+            if given is not None and key not in seen and fits:
                 seen.add(key)
                 yield OnScriptNode(partition=partition.name, shape=shape, job=given)
 

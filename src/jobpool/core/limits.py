@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobpool.core.limits_nodes import check_nodes, cpus_taken, memory_notes
+from jobpool.core.limits_nodes import check_nodes, cpus_taken, features_unknown, memory_notes, whole_node_notes
 from jobpool.core.limits_problem import Problem
 from jobpool.core.limits_rights import check_rights, check_site, job_times, jobs_at_once, reservation_notes
 from jobpool.model import Limits, Partition, Request
@@ -157,7 +157,7 @@ def judge(request: Request, limits: Limits, *, max_workers: int = 1) -> Verdict:
         problems=tuple(problems),
         fits=tuple(fits),
         notes=() if chosen is None or problems else tuple(_notes(request, chosen, limits, max_workers)),
-        unknown=limits.unknown,
+        unknown=(*limits.unknown, *(() if chosen is None else features_unknown(request, chosen))),
     )
 
 
@@ -250,7 +250,11 @@ def _check_partition(request: Request, partition: Partition, limits: Limits) -> 
             f"at most {partition.max_time}"
         )
         problems.append(Problem("walltime", text, partition.max_time))
-    return [*problems, *check_nodes(request, partition), *check_rights(request, partition, limits)]
+    return [*problems, *check_nodes(request, partition, _features(limits)), *check_rights(request, partition, limits)]
+
+
+def _features(limits: Limits) -> set[str]:
+    return {name for partition in limits.partitions for shape in partition.nodes for name in shape.features}
 
 
 def _fit(request: Request, partition: Partition) -> Fit:
@@ -267,17 +271,19 @@ def _has_room(request: Request, partition: Partition) -> bool:
 
 
 def _slowness(request: Request, partition: Partition) -> tuple[bool, bool, int, float, int]:
-    """Order partitions: room now, no GPUs left unused, a high tier, few waiting jobs for their size, many idle CPUs.
+    """Order partitions: room now, no GPUs or cores left unused, a high tier, few waiting for their size, idle CPUs.
 
     The tier comes early, since jobs of a lower one may be preempted by those of a higher.
     """
     wasteful = not request.gpus and any(shape.gpus for shape in partition.nodes)
+    wasteful |= any(whole_node_notes(request, partition, max_workers=1))
     per_cpu = (partition.waiting or 0) / max(1, partition.usable_cpus or 1)
     return not _has_room(request, partition), wasteful, -partition.tier, per_cpu, -(partition.idle_cpus or 0)
 
 
 def _notes(request: Request, partition: Partition, limits: Limits, max_workers: int) -> Iterable[str]:
     yield from memory_notes(request, partition)
+    yield from whole_node_notes(request, partition, max_workers=max_workers)
     yield from job_times(request, partition, limits)
     yield from reservation_notes(request, limits)
     jobs = -(-max_workers // request.workers_per_job)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from jobpool.core.allocation import raised
+from jobpool.core.allocation import fits_features, grant, raised, whole_nodes, wish_of
+from jobpool.core.constraint import read_constraint
 from jobpool.core.limits_problem import Problem
 from jobpool.model import AGENT_MEMORY, NodeShape, Partition, Request
 from jobpool.units import Memory
 
-__all__ = ["check_nodes", "cores_given", "cpus_asked", "cpus_taken", "memory_notes"]
+__all__ = [
+    "check_nodes",
+    "cores_given",
+    "cpus_asked",
+    "cpus_taken",
+    "features_unknown",
+    "memory_notes",
+    "whole_node_notes",
+]
 
 
 def cpus_asked(request: Request) -> int:
@@ -26,38 +34,108 @@ def cores_given(request: Request, partition: Partition) -> int:
 
 def cpus_taken(request: Request, partition: Partition) -> int:
     """CPUs that one job takes away from others, and that accounting counts: all threads of its cores."""
+    if whole_nodes(request, partition) and (shapes := _fitting(request, partition)):
+        return min(shape.cores * shape.threads_per_core for shape in shapes)
     threads = max((shape.threads_per_core for shape in partition.nodes), default=1)
     return cores_given(request, partition) * threads
 
 
-def check_nodes(request: Request, partition: Partition) -> list[Problem]:
-    """Return what no node of the partition could give."""
+def check_nodes(request: Request, partition: Partition, features: Iterable[str] = ()) -> list[Problem]:
+    """Return what no node of the partition could give. ``features``: those of all nodes of the cluster."""
     problems = list(_check_counts(request, partition))
-    nodes = _with_threads(request, partition)
-    if partition.nodes and not nodes:
-        most = max(shape.threads_per_core for shape in partition.nodes)
+    if not partition.nodes:
+        return problems
+    allowed = [shape for shape in partition.nodes if fits_features(request, shape)]
+    if wrong := list(_check_features(request, partition, allowed, frozenset(features))):
+        return [*problems, *wrong]
+    nodes = [shape for shape in allowed if shape.threads_per_core >= request.threads_per_core]
+    if not nodes:
+        most = max(shape.threads_per_core for shape in allowed)
         text = (
-            f"threads_per_core={request.threads_per_core}: the nodes of partition {partition.name!r} have "
+            f"threads_per_core={request.threads_per_core}: the nodes of {_named(request, partition)} have "
             f"{most} hardware thread(s) per core"
         )
         return [*problems, Problem("threads_per_core", text, most)]
-    if not nodes:
-        return problems
     return problems + (_check_each(request, partition, nodes) or _check_together(request, partition, nodes))
 
 
 def memory_notes(request: Request, partition: Partition) -> Iterator[str]:
     """Say when memory makes SLURM give more cores."""
     given = cores_given(request, partition)
-    if given > request.job_cores:
+    if given > request.job_cores and not whole_nodes(request, partition):
         yield (
             f"partition {partition.name!r} gives at most {partition.max_memory_per_cpu} for each CPU, so a job of "
             f"{request.job_memory} gets, and is charged for, {given} cores instead of {request.job_cores}"
         )
 
 
-def _with_threads(request: Request, partition: Partition) -> list[NodeShape]:
-    return [shape for shape in partition.nodes if shape.threads_per_core >= request.threads_per_core]
+def whole_node_notes(request: Request, partition: Partition, *, max_workers: int) -> Iterator[str]:
+    """Say when a job gets, and is charged for, a node of which it uses a part."""
+    why, shapes = whole_nodes(request, partition), _fitting(request, partition)
+    if not why or not shapes:
+        return
+    sizes = sorted({shape.cores for shape in shapes})
+    if request.job_cores >= sizes[0]:
+        return
+    whose = "each job" if why == "--exclusive" else f"each job in partition {partition.name!r}"
+    size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    text = f"{whose} has a whole node ({why}): {size} cores are taken and charged, and {request.job_cores} are used"
+    room = min(_workers_on(shape, request, partition) for shape in shapes)
+    if (best := min(room, max_workers)) > request.workers_per_job:
+        text += f"; workers_per_job={best} shares a node among them"
+    yield text
+
+
+def features_unknown(request: Request, partition: Partition) -> Iterator[str]:
+    """Say when the constraint was not compared with the nodes' features."""
+    if request.constraint and partition.nodes and read_constraint(request.constraint) is None:
+        yield f"constraint={request.constraint!r}: it cannot be read here, so it was not compared with nodes' features"
+
+
+def _fitting(request: Request, partition: Partition) -> list[NodeShape]:
+    """Return the nodes of the partition that can hold a job of this request."""
+    return [
+        shape
+        for shape in partition.nodes
+        if fits_features(request, shape)
+        and shape.gpus >= request.job_gpus
+        and grant(wish_of(request), partition, shape) is not None
+    ]
+
+
+def _workers_on(shape: NodeShape, request: Request, partition: Partition) -> int:
+    """Return how many workers of this request one such node holds."""
+    counts = [shape.cores // request.cores]
+    if request.memory:
+        counts.append((_memory_of(shape, request, partition) - AGENT_MEMORY) // request.memory)
+    if request.gpus:
+        counts.append(shape.gpus // request.gpus)
+    return min(counts)
+
+
+def _named(request: Request, partition: Partition) -> str:
+    of = f" with constraint={request.constraint!r}" if request.constraint else ""
+    return f"partition {partition.name!r}{of}"
+
+
+def _check_features(
+    request: Request, partition: Partition, allowed: list[NodeShape], features: frozenset[str]
+) -> Iterator[Problem]:
+    if not request.constraint or (wanted := read_constraint(request.constraint)) is None:
+        return
+    here = sorted({feature for shape in partition.nodes for feature in shape.features})
+    known = features | set(here)
+    # sbatch refuses a name that no node of the cluster has, also where another one would do.
+    if unknown := [name for name in wanted.names if name not in known]:
+        named = ", ".join(map(repr, unknown))
+        text = (
+            f"no node of partition {partition.name!r} has the feature {named}; there are: {', '.join(here) or 'none'}"
+        )
+        yield Problem("constraint", text)
+    elif not allowed:
+        sets = sorted({",".join(shape.features) or "none" for shape in partition.nodes})
+        text = f"no node of partition {partition.name!r} has {request.constraint!r}; there are nodes with: "
+        yield Problem("constraint", text + "; ".join(sets))
 
 
 def _check_counts(request: Request, partition: Partition) -> Iterator[Problem]:
@@ -75,17 +153,10 @@ def _check_counts(request: Request, partition: Partition) -> Iterator[Problem]:
             f"a job of {cpus_asked(request)} CPUs{_shared(request)} is more than partition {name!r} gives on a node; "
         )
         yield Problem("cores", f"{text}at most {most}", most // request.threads_per_core // request.workers_per_job)
-    if request.constraint and partition.nodes and re.fullmatch(r"[\w.-]+", request.constraint):
-        there = {feature for shape in partition.nodes for feature in shape.features}
-        if request.constraint not in there:
-            has = ", ".join(sorted(there)) or "none"
-            yield Problem(
-                "constraint", f"no node of partition {name!r} has the feature {request.constraint!r}; there are: {has}"
-            )
 
 
 def _check_each(request: Request, partition: Partition, nodes: list[NodeShape]) -> list[Problem]:
-    where = f"any node of partition {partition.name!r}"
+    where = f"any node of {_named(request, partition)}"
     problems = []
     if request.job_cores > (most := max(shape.cores for shape in nodes)):
         text = f"a job of {request.job_cores} cores{_shared(request)} is larger than {where}; at most {most} cores"
@@ -133,7 +204,7 @@ def _check_together(request: Request, partition: Partition, nodes: list[NodeShap
         return []
     asked = ", ".join(what for what, _ in needs)
     have = "; ".join(f"{shape.cores} cores, {shape.memory}, {shape.gpus} GPUs" for shape in nodes)
-    text = f"no node of partition {partition.name!r} has {asked} together; there are nodes with {have}"
+    text = f"no node of {_named(request, partition)} has {asked} together; there are nodes with {have}"
     return [Problem("cores", text)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from jobpool.core.allocation import whole_nodes
 from jobpool.core.hostlist import expand
 from jobpool.core.limits_nodes import cpus_taken
 from jobpool.core.limits_problem import Problem
@@ -234,12 +235,13 @@ def _check_quotas(request: Request, partition: Partition, quotas: list[Quota]) -
         if most == 0:
             yield Problem("account" if name.startswith("account") else "qos", f"{name} allows no jobs")
     for what, get, need in _needs(request, partition):
-        takes = f"a job takes {_written(need, what)}"
+        whole = whole_nodes(request, partition) if what == "CPUs" else ""
+        takes = f"a job takes {_written(need, what)}" + (f" (a whole node: {whole})" if whole else "")
         for about, of in (*_BOUNDS_ALONE, *_BOUNDS_TOGETHER):
             most, name = _strongest([get(of(quota)) for quota in quotas], quotas)
             if most is not None and need > most:
                 text = f"{takes}, and {name} allows {_written(most, what)} {about}"
-                yield Problem(_SETTINGS[what], text, _nearest(request, most, what, partition))
+                yield Problem(_SETTINGS[what], text, None if whole else _nearest(request, most, what, partition))
         least, name = _strongest([get(quota.at_least) for quota in quotas], quotas)
         if least is not None and need < least:
             yield Problem(_SETTINGS[what], f"{takes}, and {name} wants at least {_written(least, what)}")
