@@ -361,6 +361,8 @@ class Limits:
     user: User | None = None
     confined: bool | None = None
     """Whether jobs are kept to their cores, and cannot run on others. None: not known."""
+    mapped_files_count: bool = False
+    """The batch system itself looks at what a job's processes hold, pages of mapped files too, and kills the job."""
     accounting: Accounting | None = None
     """None: there is none, or it could not be read."""
     unknown: tuple[str, ...] = ()

@@ -83,6 +83,34 @@ def test_a_plugin_of_the_site_is_named_as_unknown() -> None:
     assert unknown == "rules for submitting: the site's own plugin (lua) may refuse or change jobs"
 
 
+@pytest.mark.parametrize(
+    ("gather", "parameters", "count"),
+    [
+        ("linux", "OverMemoryKill", True),
+        ("linux", "UsePss,OverMemoryKill", True),
+        ("linux", "NoShared,OverMemoryKill", False),
+        ("cgroup", "OverMemoryKill", False),
+        ("linux", "(null)", False),
+    ],
+)
+def test_whether_mapped_files_count_as_a_jobs_memory(gather: str, parameters: str, count: bool) -> None:
+    config = f"JobAcctGatherType = jobacct_gather/{gather}\nJobAcctGatherParams = {parameters}\n"
+    assert slurm.parse_limits([Completed(COMMAND, 0, config)]).mapped_files_count == count
+
+
+@pytest.mark.parametrize(
+    ("config", "partition", "whole"),
+    [
+        ("SelectType = select/cons_tres\n", "OverSubscribe=EXCLUSIVE", "OverSubscribe=EXCLUSIVE"),
+        ("SelectType = select/linear\n", "OverSubscribe=NO", "SelectType=select/linear"),
+        ("SelectType = select/cons_tres\n", "OverSubscribe=FORCE:4 ExclusiveUser=YES", ""),
+    ],
+)
+def test_who_gives_out_whole_nodes(config: str, partition: str, whole: str) -> None:
+    done = [Completed(COMMAND, 0, config), Completed(COMMAND, 0, f"PartitionName=p {partition}\n")]
+    assert [found.whole_nodes for found in slurm.parse_limits(done).partitions] == [whole]
+
+
 def test_reservations_and_how_full_it_is() -> None:
     limits = accounted()
     assert limits.reservations is not None

@@ -9,7 +9,7 @@ import pytest
 
 from jobpool.core.doctor import Finding, Level, examine, examine_here, examine_site, worst
 from jobpool.core.facts import DiskQuota, Folder, Meeting, Side, Site
-from jobpool.model import Limits, Partition, Request
+from jobpool.model import Limits, NodeShape, Partition, Request
 from jobpool.units import Duration, Memory
 
 GIB = 2**30
@@ -56,6 +56,7 @@ SHORT = Partition(
     default_time=Duration.parse("1 h"),
     default_memory_per_cpu=Memory(GIB),
 )
+NODE = NodeShape(count=2, cores=16, threads_per_core=2, memory=Memory(64 * GIB))
 SITE = Site(
     system="slurm",
     limits=Limits(partitions=(SHORT, Partition(name="long"))),
@@ -96,6 +97,8 @@ PITFALLS = {
     "other own jobs": "own jobs",
     "quota of file systems": "quota of /home/me",
     "limits of account and QoS": "limits left",
+    "whole nodes": "whole nodes",
+    "mapped files that count": "mapped files",
 }
 """What the doctor is for, and the subject under which it tells of each, also when all is well."""
 
@@ -294,12 +297,27 @@ def test_a_newer_jobqueue_has_no_side_effects() -> None:
             ["100 of 200"],
         ),
         (replace(SITE, left=(("jobs at once (you)", 2, 2),)), "limits left", Level.WARNING, ["2 of 2 jobs"]),
+        (
+            replace(
+                SITE, limits=Limits(partitions=(replace(SHORT, whole_nodes="OverSubscribe=EXCLUSIVE", nodes=(NODE,)),))
+            ),
+            "whole nodes",
+            Level.WARNING,
+            ["16 cores are taken and charged, and 2 are used", "workers_per_job=7 shares"],
+        ),
+        (replace(SITE, limits=replace(SITE.limits, mapped_files_count=True)), "mapped files", Level.NOTE, ["Kill"]),
         (replace(SITE, own_jobs={"PENDING": 3, "RUNNING": 1}), "own jobs", Level.NOTE, ["3 pending, 1 running"]),
         (replace(SITE, limits=Limits(unknown=("nodes: no permission",))), "limits", Level.NOTE, ["no permission"]),
     ],
 )
 def test_pitfalls_of_the_site(site: Site, subject: str, level: Level, words: list[str]) -> None:
     one(examine_site(site), subject, level, *words)
+
+
+def test_a_job_that_has_its_node_for_itself_needs_no_confinement() -> None:
+    whole = Limits(partitions=(replace(SHORT, whole_nodes="SelectType=select/linear"),))
+    there = replace(THERE, cores=16, allowed=16)
+    assert complaints(examine(HERE, there, replace(SITE, limits=whole), MEETING)) == []
 
 
 def test_a_partition_that_is_left_to_auto() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sites import PATIENCE, SlurmSite
 
-from jobpool import CallOutOfMemory
+from jobpool import CallOutOfMemory, Retry
 from jobpool.testing import SlurmLab, wait_until
 
 pytestmark = pytest.mark.usefixtures("slurm_lab")  # it skips, or fails on CI, where there is no SLURM
@@ -62,6 +62,26 @@ def test_a_call_that_was_alone_learns_what_to_ask_for(polling: SlurmSite) -> Non
         assert error.used
         assert error.advice.startswith("ask for more memory, for example memory=")
         assert pool.submit(abs, -3).result(PATIENCE) == 3  # in another job
+
+
+def map_a_file(path: str) -> int:
+    import numpy
+
+    mapped = numpy.memmap(path, dtype="u1", mode="r")
+    total = 0
+    while True:  # until it is killed
+        total += int(mapped.sum())
+
+
+def test_mapped_files_count_here_as_is_explained(polling: SlurmSite, tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(500 * 2**20)
+    with polling.pool(1, memory="100 MiB", retry=Retry(crashed=0)) as pool:
+        assert any("OverMemoryKill" in note and "numpy.memmap" in note for note in pool.explain().notes)
+        error = pool.submit(map_a_file, str(tmp_path / "file")).exception(PATIENCE)
+        assert isinstance(error, CallOutOfMemory)
+        assert "being killed" in error.words  # SLURM's own words: the agent's meter does not count the file
 
 
 def test_a_neighbour_runs_again(polling: SlurmSite, tmp_path: Path) -> None:

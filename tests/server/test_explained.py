@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import jobpool
 from jobpool import JobPoolExecutor
-from jobpool.testing import SlurmLab
+from jobpool.testing import SlurmLab, wait_until
 
 PATIENCE = 60.0
 
@@ -64,3 +65,25 @@ def test_a_call_sees_what_was_explained(
     assert seen["cpus"] == node.call.cpus
     assert seen["threads"] == {node.call.threads}
     assert seen["cpu_count"] == node.call.cpu_count
+
+
+def test_what_is_true_of_a_site_is_told_once_a_day(
+    slurm_lab: SlurmLab, enter_lab: Callable[[SlurmLab], SlurmLab], home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("NOT TESTED: a job may run on one core, and asks for it")
+    enter_lab(slurm_lab)
+    keywords: dict[str, Any] = {"scheduler": "slurm", "addresses": ["127.0.0.1"], "walltime": "10 min"}
+
+    def told() -> bool:
+        return any("workers are not bound to cores" in text for text, _ in pool.status()["notices"])
+
+    with JobPoolExecutor(1, **keywords) as pool:
+        pool.submit(look).result(PATIENCE)
+        assert wait_until(told, PATIENCE)
+    with JobPoolExecutor(1, name="second", **keywords) as pool:
+        pool.submit(look).result(PATIENCE)
+        log = home / ".jobpool/second/server.log"
+        assert wait_until(lambda: "workers are not bound to cores" in log.read_text(), PATIENCE)
+        assert not told()
+    assert capfd.readouterr().err.count("workers are not bound to cores") == 1

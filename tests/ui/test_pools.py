@@ -36,7 +36,7 @@ def lab(slurm_lab: SlurmLab, enter_lab: Callable[[SlurmLab], SlurmLab], monkeypa
     return enter_lab(slurm_lab)
 
 
-def test_a_running_pool_is_listed_shown_and_stopped(lab: SlurmLab) -> None:
+def test_a_running_pool_is_listed_shown_and_stopped(lab: SlurmLab, home: Path) -> None:
     with JobPoolExecutor(max_workers=2, scheduler="slurm", partition="long", name="mine") as pool:
         assert pool.submit(abs, -1).result(timeout=60) == 1
         running = pool.submit(time.sleep, 600)
@@ -60,7 +60,14 @@ def test_a_running_pool_is_listed_shown_and_stopped(lab: SlurmLab) -> None:
             running.result(timeout=10)
     assert lab.run("squeue", "--noheader").stdout == ""
     assert json.loads(jobpool("list", "--json")) == []
-    assert "is not running" in jobpool("status", "mine", code=4)
+    assert jobpool("status", "mine", code=4).startswith("note: the pool mine has ended; ")
+    assert jobpool("top", "mine", code=4).startswith("error: the pool 'mine' has ended\n")
+    record = json.loads(jobpool("report", "mine", "--json"))
+    assert {job["reason"] for job in record["status"]["jobs"]} == {"ended by its pool"}
+    jobpool("report", "mine", "--output", str(home / "run.html"))
+    page = (home / "run.html").read_text()
+    assert "ended by its pool" in page
+    assert "cancelled" not in page
 
 
 def test_a_pending_job_is_shown_with_its_reason_in_words(lab: SlurmLab) -> None:

@@ -92,7 +92,7 @@ def test_of_a_pool_that_ended_well_the_last_status_is_shown_too(home: Path) -> N
         assert pool.submit(track, 1).result() == 1
     shown, error = jobpool("status", "mine", code=4)
     assert "(finished); calls: 0 waiting, 0 running, 1 done, 0 failed" in shown
-    assert "is not running" in error
+    assert error == "note: the pool mine has ended; see what happened with: jobpool report mine\n"
 
 
 # When it is written

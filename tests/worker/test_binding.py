@@ -180,3 +180,14 @@ def test_workers_of_one_job_get_devices_of_their_own() -> None:
 @pytest.mark.parametrize(("devices", "size", "gpus"), [("0,1", 1, 2), ("0,1", 2, 0), ("0", 2, 1), ("", 2, 1)])
 def test_where_there_is_nothing_to_share_the_jobs_devices_stay(devices: str, size: int, gpus: int) -> None:
     assert share_devices({"CUDA_VISIBLE_DEVICES": devices}, size=size, gpus=gpus) is None
+
+
+def test_a_job_that_has_its_node_for_itself_is_bound() -> None:
+    shared = partition(range(16), machine(8), size=1, cores=2, threads_per_core=1, bind="cores", counted=2)
+    assert (shared.cpus, shared.of_site) == (None, True)
+    # What SLURM sets with --exclusive, or where partitions give out whole nodes: SLURM_CPUS_ON_NODE.
+    for threads, counted in ((1, 8), (1, 16), (2, 16)):
+        whole = partition(
+            range(16), machine(8), size=1, cores=2, threads_per_core=threads, bind="cores", counted=counted
+        )
+        assert whole == Shares(((0, 1, 8, 9),))

@@ -66,6 +66,7 @@ def parse(done: Sequence[Completed]) -> Limits:
             slurm_accounts.parse_reservations(texts["reservations"], config_text) if "reservations" in texts else None
         ),
         confined=_confined(config),
+        mapped_files_count=_mapped_files_count(config),
         user=slurm_accounts.parse_user(texts.get("groups", ""), config),
         accounting=(
             slurm_accounts.parse_accounting(texts["limits of QoS"], texts["accounts"], config)
@@ -208,6 +209,14 @@ def _confined(config: Fields) -> bool | None:
     if plugins == [""]:
         return None
     return "task/affinity" in plugins or ("task/cgroup" in plugins and config.get("ConstrainCores") == "yes")
+
+
+def _mapped_files_count(config: Fields) -> bool:
+    # It adds up the resident memory of processes. NoShared leaves out what is shared, files among it; cgroups (v1 and
+    # v2) tell the plugin anonymous memory alone.
+    how = config.get("JobAcctGatherParams", "").lower().split(",")
+    plain = config.get("JobAcctGatherType") == "jobacct_gather/linux"
+    return plain and "overmemorykill" in how and "noshared" not in how
 
 
 def _max_array(config: Fields) -> int | None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from jobpool.core.allocation import whole_nodes
 from jobpool.core.doctor_here import examine_here
 from jobpool.core.doctor_room import IN_MEMORY, NETWORK, room, scratch
 from jobpool.core.doctor_site import examine_site
 from jobpool.core.facts import Meeting, Side, Site
 from jobpool.core.finding import Finding, Level, ok, worst
+from jobpool.core.limits import partitions_of
 from jobpool.units import Duration, Memory
 
 __all__ = ["Finding", "Level", "examine", "examine_here", "examine_site", "worst"]
@@ -148,11 +150,17 @@ def _cpus(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Fin
     if there.cores < asked:
         text = f"{asked} core(s) were asked for, and the job may run on {there.cores} ({there.allowed} CPUs)"
         yield Finding("cores", Level.PROBLEM, text, "look at job_extra and job_skip, and ask an administrator")
-    elif there.allowed == there.cpus and there.cores > asked:
+    elif there.allowed == there.cpus and there.cores > asked and not _alone(site):
         text = f"the job may run on all {there.cores} cores of {there.node}, and asked for {asked}: nobody confines it"
         yield Finding("cores", Level.WARNING, text, "other jobs may slow yours down; workers are not bound to cores")
     else:
         yield ok("cores", f"{there.cores} for the job, {asked} asked for")
+
+
+def _alone(site: Site) -> bool:
+    """Say whether jobs have their nodes for themselves, as far as the batch system tells."""
+    places = partitions_of(site.request, site.limits)
+    return bool(places) and all(whole_nodes(site.request, place) for place in places)
 
 
 def _threads(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:

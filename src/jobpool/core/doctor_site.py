@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 from jobpool.core.facts import Site
 from jobpool.core.finding import Finding, Level, ok
+from jobpool.core.limits_nodes import whole_node_notes
 from jobpool.model import Partition
 
 __all__ = ["examine_site"]
 
 NEARLY = 0.9
 """Part of a limit from which on it is worth a warning."""
+
+MOST_WORKERS = 1000
+"""Workers in a job that are advised at most: more than the cores of any node."""
 
 MANY_LIMITS = 6
 """Limits that are told in one finding, the fullest first."""
@@ -21,7 +25,7 @@ def examine_site(site: Site) -> list[Finding]:
     """Look at what the batch system says of itself."""
     if site.system == "local":
         return [ok("batch system", "none: calls run on this machine, all sharing it")]
-    checks = (_unknown, _chosen, _defaults, _accounting, _enforcement, _own_jobs, _left)
+    checks = (_unknown, _chosen, _defaults, _whole_nodes, _accounting, _enforcement, _mapped_files, _own_jobs, _left)
     return [finding for check in checks for finding in check(site)]
 
 
@@ -91,6 +95,24 @@ def _enforcement(site: Site) -> Iterator[Finding]:
         )
     else:
         yield ok("enforcement", f"jobs are held to their cores and memory (TaskPlugin={tasks})")
+
+
+def _whole_nodes(site: Site) -> Iterator[Finding]:
+    partition = _partition(site)
+    told = () if partition is None else tuple(whole_node_notes(site.request, partition, max_workers=MOST_WORKERS))
+    for text in told:
+        cure = "workers_per_job= shares a node among workers, or take a partition whose jobs share nodes"
+        yield Finding("whole nodes", Level.WARNING, text, cure)
+    if not told:
+        yield ok("whole nodes", "a job is charged for what it asks for, as far as is known")
+
+
+def _mapped_files(site: Site) -> Iterator[Finding]:
+    if site.limits.mapped_files_count:
+        text = "a job whose processes hold more than its memory is killed (OverMemoryKill), and mapped files count"
+        yield Finding("mapped files", Level.NOTE, text, "ask for what calls map, too (numpy.memmap), for each worker")
+    else:
+        yield ok("mapped files", "do not count as memory of a job, as far as is known")
 
 
 def _own_jobs(site: Site) -> Iterator[Finding]:

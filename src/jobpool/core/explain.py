@@ -134,6 +134,11 @@ def _call(request: Request, limits: Limits, partition: Partition, shape: NodeSha
 def _notes(request: Request, limits: Limits) -> Iterator[str]:
     if request.memory is None and limits.partitions:
         yield "memory is not given: a job gets the partition's default, and no call is stopped before the whole job is"
+    if limits.mapped_files_count:
+        yield (
+            "this site kills a job whose processes hold more than its memory (OverMemoryKill), and counts mapped files "
+            "(numpy.memmap), in each process that maps them; memory= does not count them: ask for room for both"
+        )
     if limits.confined is False:
         yield (
             "this site does not keep jobs to their cores (neither task/affinity nor cgroups), so a call may run on "

@@ -7,9 +7,9 @@ from typing import Any
 
 from jobpool.core.events import JobKey
 from jobpool.core.jobs import Closing, Draining, Ended, Job, Pending, Serving, Silent, Starting, Submitting
-from jobpool.model import JobId
+from jobpool.model import EndingKind, JobId
 
-__all__ = ["CallCounts", "FunctionView", "JobView", "RequestView", "Snapshot", "describe"]
+__all__ = ["CallCounts", "FunctionView", "JobView", "RequestView", "Snapshot", "describe", "ending_in_words"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +108,14 @@ class Snapshot:
         return data
 
 
+def ending_in_words(kind: str, words: str, *, ours: bool) -> str:
+    """Say how a job ended. ``ours``: it was no longer needed; that its pool cancelled it is then no trouble."""
+    if ours and kind == EndingKind.CANCELLED.value:
+        return "ended by its pool"
+    # The local system's words begin with it.
+    return words if words.startswith(kind) else f"{kind}: {words}" if words else kind
+
+
 def describe(job: Job, *, now: float, workers: int, busy: int) -> JobView:
     """Say how a job is."""
     word, reason, since = _state(job)
@@ -136,7 +144,5 @@ def _state(job: Job) -> tuple[str, str, float]:
             return "silent", word, since
         case Closing(since=since, ending=ending):
             return "closing", ending.words, since
-        case Ended(at=since, ending=ending):
-            kind, words = ending.kind.value, ending.words
-            # The local system's words begin with it.
-            return "ended", words if words.startswith(kind) else f"{kind}: {words}" if words else kind, since
+        case Ended(at=since, ending=ending, ours=ours):
+            return "ended", ending_in_words(ending.kind.value, ending.words, ours=ours), since

@@ -11,6 +11,7 @@ import logging
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jobpool.link import Link, in_parts
 from jobpool.model import Call, JobId, Request, Usage
 from jobpool.resuming import RESUME, resume
 from jobpool.server.spec import Spec
+from jobpool.told import first_time
 from jobpool.units import Memory
 from jobpool.versions import compare_versions
 
@@ -165,6 +167,8 @@ class Agents:
                 self._tell(e.AgentTrouble(now, job, words, None if fatal is None else from_data(fatal)))
             case ("warning", sentence):
                 self._warn_once(sentence, f"on {facts['node']} (perhaps on others too): {sentence}")
+            case ("daily", topic, sentence):
+                self._warn_daily(topic, f"on {facts['node']} (perhaps on others too): {sentence}")
             case ("remark", topic, sentence):
                 self._warn_once(topic, sentence)
             case ("bye", word):
@@ -246,6 +250,19 @@ class Agents:
         if what not in self._warned:
             self._warned.add(what)
             self._warn(text)
+
+    def _warn_daily(self, topic: str, text: str) -> None:
+        """Tell what is true of a site once a day, not with each pool. Looked up elsewhere: the home may stand still."""
+        if topic in self._warned:
+            return
+        self._warned.add(topic)
+        looked = asyncio.get_running_loop().run_in_executor(None, partial(first_time, topic, daily=True))
+
+        def tell(done: asyncio.Future[bool]) -> None:
+            if not done.cancelled():
+                (self._warn if done.result() else log.info)(text)
+
+        looked.add_done_callback(tell)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

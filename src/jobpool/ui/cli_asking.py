@@ -21,6 +21,7 @@ async def ask(directory: PoolDirectory, *question: Any) -> Any:
     from jobpool import tls
     from jobpool.errors import PoolBroken
     from jobpool.link import Link, LinkClosed, dial
+    from jobpool.ui.remains import ended_well
 
     connection = directory.connection()
     try:
@@ -29,7 +30,7 @@ async def ask(directory: PoolDirectory, *question: Any) -> Any:
         context = tls.client_context(directory.path)
     except FileNotFoundError:  # no keys: it ended just now
         raise PoolBroken(
-            f"the pool {directory.name!r} is not running",
+            f"the pool {directory.name!r} {'has ended' if ended_well(directory.path) else 'is not running'}",
             log=str(directory.server_log),
             advice=_what_is_left(directory),
         ) from None

@@ -6,12 +6,16 @@ import click
 
 __all__ = ["status"]
 
+LOST = 4
+"""The exit code for a pool that does not run, however it ended: a script that watches one sees that it is over."""
+
 
 @click.command()
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: sizes in bytes, times in seconds.")
 @click.option("--start", is_flag=True, help="Ask the batch system when the pending jobs may start: one command.")
-def status(name: str, as_json: bool, start: bool) -> None:
+@click.pass_context
+def status(context: click.Context, name: str, as_json: bool, start: bool) -> None:
     """Show the jobs and calls of the pool NAME, what they use, and how long it will take.
 
     Of a pool that does not run any more, what is known last is shown, and the exit code is 4.
@@ -22,9 +26,9 @@ def status(name: str, as_json: bool, start: bool) -> None:
     from jobpool.home import PoolDirectory
     from jobpool.link import Unreachable
     from jobpool.ui.cli_asking import ask_now
-    from jobpool.ui.remains import last_status
+    from jobpool.ui.remains import ended_well, last_status
     from jobpool.ui.status import asked_status, show_status
-    from jobpool.ui.view import show_json
+    from jobpool.ui.view import show_json, show_note
 
     directory = PoolDirectory.open(name)
     show = show_json if as_json else show_status
@@ -33,4 +37,7 @@ def status(name: str, as_json: bool, start: bool) -> None:
     except (PoolBroken, Unreachable):
         if (last := last_status(directory.path, alive=directory.alive())) is not None:
             show(last)
-        raise
+        if not ended_well(directory.path):
+            raise
+        show_note(f"the pool {name} has ended; see what happened with: jobpool report {name}")
+        context.exit(LOST)

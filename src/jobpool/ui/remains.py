@@ -10,7 +10,7 @@ from typing import Any
 
 from jobpool.errors import JobPoolError
 
-__all__ = ["died", "last_status", "read_record"]
+__all__ = ["died", "ended_well", "last_status", "read_record"]
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -35,6 +35,15 @@ def died(record: Mapping[str, Any]) -> str:
         f"here. This is what it had written down at {_clock(record)}; what came after that is not known. Its log: "
         f"{record['server_log']}"
     )
+
+
+def ended_well(directory: Path) -> bool:
+    """Say whether the pool came to its own end, as far as it was written down."""
+    try:
+        record = read_record(directory)
+    except JobPoolError:
+        return False
+    return bool(record.get("over")) and record.get("status", {}).get("phase") == "finished"
 
 
 def last_status(directory: Path, *, alive: bool) -> dict[str, Any] | None:

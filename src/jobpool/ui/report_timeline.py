@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobpool.core.view import ending_in_words
 from jobpool.ui.report_charts import LEFT, LETTER, WIDTH, box, key_of, picture, text
 from jobpool.ui.view import as_text
 from jobpool.units import Duration
@@ -184,9 +185,7 @@ def _draw(parts: list[str], job: _Job, y: float, height: int, pieces: Mapping[st
 
 
 def _ending(job: Mapping[str, Any]) -> str:
-    kind, words = job["ending"], job["words"]
-    # The local system's words begin with it.
-    return words if words.startswith(kind) else f"{kind}: {words}" if words else kind
+    return ending_in_words(job["ending"], job["words"], ours=job["ours"])
 
 
 def _draw_stations(parts: list[str], job: Mapping[str, Any], y: float, seconds: float, scale: float) -> None:

@@ -192,8 +192,10 @@ class Agent:
         if left is not None:
             log.info("job=%s has %s left", self._job, Duration(round(left)))
             asyncio.get_running_loop().call_later(left - notice(left), self._take_leave)
-        for note in filter(None, (*notes, clock_note(self._ahead))):
-            self._say("warning", note)
+        for note in notes:
+            self._say(*note)
+        if late := clock_note(self._ahead):
+            self._say("warning", late)
         if self._settings["dask_port"] is not None:
             self._join_dask(self._settings["dask_port"])
         self._heard = time.monotonic()
@@ -206,8 +208,8 @@ class Agent:
             self._stop(LOST_SERVER)
         asyncio.get_running_loop().call_later(SILENT / 10, self._expect_words)
 
-    def _worker_settings(self) -> tuple[WorkerSettings, list[str]]:
-        """Return what the workers are like, and a sentence for each thing that could not be had."""
+    def _worker_settings(self) -> tuple[WorkerSettings, list[tuple[str, ...]]]:
+        """Return what the workers are like, and a message with a sentence for each thing that could not be had."""
         asked, size = self._settings, self._settings["workers"]
         shares = binding.share_out(
             size=size, cores=asked["cores"], threads_per_core=asked["threads_per_core"], bind=asked["bind"]
@@ -231,7 +233,10 @@ class Agent:
             umask=asked["umask"],
         )
         memory = None if asked["memory"] is None else asked["memory"] * size
-        return settings, [note for note in (shares.note, binding.too_little_memory(memory, memory_limit())) if note]
+        site = f"workers are not bound to cores on {os.environ.get('SLURM_CLUSTER_NAME', '')}"
+        unbound = ("daily", site, shares.note) if shares.of_site else ("warning", shares.note)
+        notes = [unbound, ("warning", binding.too_little_memory(memory, memory_limit()))]
+        return settings, [note for note in notes if note[-1]]
 
     async def _close(self) -> None:
         if self._dask is not None:

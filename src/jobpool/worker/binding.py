@@ -34,6 +34,8 @@ class Shares:
     cpus: tuple[tuple[int, ...], ...] | None
     note: str = ""
     """A sentence for the user, where what was asked for could not be done."""
+    of_site: bool = False
+    """The note is true of the site, whatever was asked for."""
 
 
 def share_out(*, size: int, cores: int, threads_per_core: int, bind: Bind | None) -> Shares:
@@ -41,7 +43,13 @@ def share_out(*, size: int, cores: int, threads_per_core: int, bind: Bind | None
     if bind is None:
         return Shares(None)
     return partition(
-        os.sched_getaffinity(0), thread_siblings(), size=size, cores=cores, threads_per_core=threads_per_core, bind=bind
+        os.sched_getaffinity(0),
+        thread_siblings(),
+        size=size,
+        cores=cores,
+        threads_per_core=threads_per_core,
+        bind=bind,
+        counted=int(counted) if (counted := os.environ.get("SLURM_CPUS_ON_NODE", "")).isdecimal() else 0,
     )
 
 
@@ -53,6 +61,7 @@ def partition(
     cores: int,
     threads_per_core: int,
     bind: Bind,
+    counted: int = 0,
 ) -> Shares:
     """Share CPUs among workers. Pure.
 
@@ -60,7 +69,8 @@ def partition(
     ``"cores"``, a worker gets all of its cores' CPUs; to ``"threads"``, the first ``threads_per_core`` of each.
 
     No binding where it would do harm: when the job has fewer cores than its workers ask for, and when it may use the
-    whole machine but asked for a part of it. Then nobody keeps jobs apart, and all would bind to the same first cores.
+    whole machine but asked for a part of it. Then nobody keeps jobs apart, and all would bind to the same first cores;
+    unless the batch system counts all the machine's CPUs as the job's (``counted``): it has the node for itself.
     """
     owned = sorted({tuple(sorted({cpu, *siblings.get(cpu, ())} & set(allowed))) for cpu in allowed})
     needed = size * cores
@@ -70,11 +80,13 @@ def partition(
             f"workers are not bound to cores: {size} of {cores} cores each need {needed}, "
             f"and the job may use {len(owned)} ({len(allowed)} CPUs)",
         )
-    if len(owned) > needed and set(allowed) >= set(siblings):
+    whole = counted >= len(owned) * threads_per_core
+    if len(owned) > needed and set(allowed) >= set(siblings) and not whole:
         return Shares(
             None,
             f"workers are not bound to cores: the job asked for {needed} and may use all {len(owned)} of the machine, "
             "so other jobs may run on any of them",
+            of_site=True,
         )
     taken = owned if bind == "cores" else [core[:threads_per_core] for core in owned]
     shares = [taken[worker * cores : (worker + 1) * cores] for worker in range(size)]
