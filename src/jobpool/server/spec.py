@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from jobpool.config import Settings
 from jobpool.home import PoolDirectory
@@ -26,6 +27,8 @@ class Spec:
     working_directory: str
     umask: int
     versions: Mapping[str, str]
+    own_logs: Path | None = None
+    """A directory for this run's logs alone, where others may write in ``settings.log_directory``."""
 
     def save(self, directory: PoolDirectory) -> None:
         """Write it where only this user reads it."""
