@@ -91,7 +91,8 @@ class JobPoolExecutor(Submitting, AboutPool):
         max_memory_growth: Memory, with a unit, by which a worker process may grow from the end of its first call on;
             then it is replaced by a fresh one between two calls. Default: any.
         name: Name of the pool and its jobs. Default: a random one.
-        log_directory: Where the jobs' logs go. Default: ``~/.jobpool/NAME/logs``.
+        log_directory: Where the jobs' logs go; where others may write there, a directory (0700) of the run's own is
+            made in it. Default: ``~/.jobpool/NAME/logs``.
         python: Interpreter for the jobs. Default: this one.
         environment: Variables to set in the jobs.
         addresses: Host names or addresses under which the jobs reach this host. Default: they try all it has.

@@ -11,11 +11,12 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from jobpool.errors import ConfigError
 
-__all__ = ["is_closed_to_others", "make_directory", "make_fresh_directory", "open_directory", "open_log"]
+__all__ = ["is_closed_to_others", "make_directory", "make_fresh_directory", "open_directory", "open_log", "opened"]
 
 _LINKS = 40
 """Symbolic links on one way that Linux follows at most."""
@@ -43,6 +44,21 @@ def open_directory(path: str | Path, *, within: int | None = None) -> int:
         raise PermissionError(errno.EPERM, f"it belongs to another user (uid {status.st_uid})", str(path))
     mode = stat.S_IMODE(status.st_mode)
     raise PermissionError(errno.EPERM, f"others may write there (mode {mode:o})", str(path))
+
+
+@contextlib.contextmanager
+def opened(directory: Path) -> Iterator[Path]:
+    """Open a directory as ``open_directory`` does, and give a path to it that nobody can lead elsewhere meanwhile."""
+    descriptor = open_directory(directory)
+    try:
+        path = Path(f"/proc/self/fd/{descriptor}")
+        yield path if path.exists() else directory  # not Linux
+    except OSError as error:
+        if isinstance(error.filename, str):
+            error.filename = str(directory / Path(error.filename).name)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def make_directory(name: str, *, within: int) -> int:

@@ -12,7 +12,8 @@ import pytest
 from sites import PATIENCE, FakeSite, Site
 
 from jobpool import ConfigError, JobPoolError, JobPoolExecutor, JobsFailed
-from jobpool.private import is_closed_to_others, make_fresh_directory, open_directory
+from jobpool.private import is_closed_to_others, make_fresh_directory, open_directory, open_log
+from jobpool.starting import try_to_write
 
 NOBODY = 65534
 
@@ -48,12 +49,27 @@ def say(words: str) -> str:
     return words
 
 
-def test_where_others_may_write_the_run_has_a_directory_of_its_own(site: Site, folder: Path, home: Path) -> None:
+def plant(folder: Path, victim: Path) -> None:
+    """Have another user put links to a file of ours where a run's logs would be, and to a directory of ours."""
+    for number in range(2):
+        planted = folder / f"jp-mine-{number}-0"
+        assert as_nobody("mkdir", str(planted)).returncode == 0
+        for link in (planted / "worker-0.log", folder / f"jp-mine-{number}-0.log"):
+            assert as_nobody("ln", "-s", str(victim), str(link)).returncode == 0
+    assert as_nobody("ln", "-s", str(victim.parent), str(folder / "jp-mine-2-0")).returncode == 0
+
+
+def test_where_others_may_write_the_run_has_a_directory_of_its_own(
+    site: Site, folder: Path, home: Path, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious\n")
+    if os.geteuid() == 0:
+        plant(folder, victim)
     with site.pool(1, name="mine", log_directory=folder) as pool:
         future = pool.submit(say, "secret words")
         assert future.result(PATIENCE) == "secret words"
         assert pool.log_directory.parent == folder
-        assert stat.S_IMODE(pool.log_directory.stat().st_mode) & 0o777 == 0o700
         assert future.job is not None
         assert future.job.log is not None
         assert future.job.log.parent == home / ".jobpool" / "mine" / "logs"  # the batch system follows links
@@ -64,70 +80,65 @@ def test_where_others_may_write_the_run_has_a_directory_of_its_own(site: Site, f
         (worker,) = pool.log_directory.rglob("worker-0.log")
         assert worker.read_text() == "secret words\n"
     assert "secret words" in pool.logs(future.job)
-    for path in pool.log_directory.rglob("*"):
+    for path in (pool.log_directory, *pool.log_directory.rglob("*")):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077
-
-
-def test_two_runs_of_one_name_do_not_meet_in_a_folder(site: Site, folder: Path) -> None:
-    places = []
-    for words in ("first", "second"):
-        with site.pool(1, name="mine", log_directory=folder) as pool:
-            pool.submit(say, words).result(PATIENCE)
-            assert words in pool.logs()
-            assert ("first" in pool.logs()) == (words == "first")
-            places.append(pool.log_directory)
-    assert len({*places, *folder.iterdir()}) == 2
-
-
-@as_root
-def test_what_another_user_plants_there_is_not_written_to(site: Site, folder: Path, tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious\n")
-    for number in range(2):
-        planted = folder / f"jp-mine-{number}-0"
-        assert as_nobody("mkdir", str(planted)).returncode == 0
-        assert as_nobody("ln", "-s", str(victim), str(planted / "worker-0.log")).returncode == 0
-        assert as_nobody("ln", "-s", str(victim), str(folder / f"jp-mine-{number}-0.log")).returncode == 0
-    planted = folder / "jp-mine-2-0"
-    assert as_nobody("ln", "-s", str(tmp_path), str(planted)).returncode == 0
-    with site.pool(1, name="mine", log_directory=folder) as pool:
-        pool.submit(say, "secret words").result(PATIENCE)
+    if os.geteuid() == 0:
         assert as_nobody("ls", str(pool.log_directory)).returncode != 0
-        (worker,) = pool.log_directory.rglob("worker-0.log")
         assert as_nobody("cat", str(worker)).returncode != 0
     assert victim.read_text() == "precious\n"
     assert list(tmp_path.glob("*.log")) == []
-    assert "secret words" not in "".join(path.read_text() for path in folder.glob("jp-*/*.log"))
+
+
+def test_two_runs_of_one_name_do_not_meet_in_a_folder(folder: Path) -> None:
+    said = []
+    for words in ("first", "second"):
+        with JobPoolExecutor(1, scheduler="local", name="mine", log_directory=folder) as pool:
+            pool.submit(say, words).result(PATIENCE)
+            said.append(pool.logs())
+    assert ["first" in text for text in said] == [True, False]
+    assert len(list(folder.iterdir())) == 2
 
 
 @as_root
-@pytest.mark.parametrize("by", ["a directory", "a link"])
-def test_a_directory_that_is_exchanged_is_not_used(fake_site: FakeSite, folder: Path, tmp_path: Path, by: str) -> None:
+def test_a_directory_that_is_exchanged_is_not_used(fake_site: FakeSite, folder: Path) -> None:
     """By a member of the group, between the start of the pool and that of its job."""
-    victim = tmp_path / "victims"
-    victim.mkdir()
     with fake_site.pool(1, name="mine", log_directory=folder) as pool:
         place = pool.log_directory
         assert as_nobody("mv", str(place), f"{place}.away").returncode == 0
-        if by == "a link":
-            assert as_nobody("ln", "-s", str(victim), str(place)).returncode == 0
-        else:
-            assert as_nobody("mkdir", "-m", "777", str(place)).returncode == 0
+        assert as_nobody("mkdir", "-m", "777", str(place)).returncode == 0
         error = pool.submit(say, "secret words").exception(PATIENCE)
         assert isinstance(error, JobsFailed)
-        assert "a link or a file now" in str(error) if by == "a link" else "belongs to another user" in str(error)
+        assert f"belongs to another user (uid {NOBODY})" in str(error)
         with pytest.raises(JobPoolError, match="exchanged"):
             pool.logs()
-    assert list(victim.iterdir()) == []
-    assert not any(path.rglob("*.log") and list(path.rglob("*.log")) for path in (place, Path(f"{place}.away")))
+    assert [path for path in folder.rglob("*") if path not in (place, Path(f"{place}.away"))] == []
+
+
+def test_neither_a_link_nor_what_others_may_write_is_opened(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (tmp_path / "link").symlink_to(mine)
+    with pytest.raises(OSError, match="is a link or a file now"):
+        open_directory(tmp_path / "link")
+    mine.chmod(0o770)
+    with pytest.raises(PermissionError, match="others may write there"):
+        open_directory(mine)
+    mine.chmod(0o700)
+    within = open_directory(mine)
+    (tmp_path / "victim").touch()
+    (mine / "worker-0.log").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match=r"worker-0\.log"):
+        open_log("worker-0.log", within=within)
+    os.close(within)
 
 
 @as_root
-def test_a_folder_of_somebody_else_is_used(site: Site, folder: Path) -> None:
+def test_a_folder_of_somebody_else_is_used(folder: Path) -> None:
     os.chown(folder, NOBODY, NOBODY)
-    with site.pool(1, log_directory=folder) as pool:
-        assert pool.submit(say, "words").result(PATIENCE) == "words"
-        assert pool.log_directory.parent == folder
+    own = try_to_write(folder, "mine")
+    assert own is not None
+    assert own.parent == folder
+    assert stat.S_IMODE(own.stat().st_mode) & 0o777 == 0o700
 
 
 def refused(directory: Path) -> str:
@@ -150,17 +161,18 @@ def test_a_folder_that_all_may_write_needs_the_sticky_bit(folder: Path) -> None:
     assert "anybody can exchange" in refused(folder)
     assert "anybody can exchange" in refused(folder / "logs")
     folder.chmod(0o1777)
-    with JobPoolExecutor(1, scheduler="local", log_directory=folder / "logs") as pool:
-        assert pool.log_directory == folder / "logs"  # made for this pool, and nobody else can take it away
-    with JobPoolExecutor(1, scheduler="local", log_directory=folder) as pool:
-        assert pool.log_directory.parent == folder
+    assert try_to_write(folder / "logs") is None  # made just now, and nobody else can take it away
+    own = try_to_write(folder)
+    assert own is not None
+    assert own.parent == folder
 
 
-def test_a_run_that_does_not_come_about_leaves_no_directory(folder: Path, site: Site) -> None:
-    with site.pool(1, name="twice"):
-        with pytest.raises(ConfigError, match="twice"):
-            site.make(1, name="twice", log_directory=folder)
-        assert list(folder.iterdir()) == []
+def test_a_run_that_does_not_come_about_leaves_no_directory(folder: Path, home: Path) -> None:
+    (home / ".jobpool").mkdir()
+    (home / ".jobpool").chmod(0o755)
+    with pytest.raises(ConfigError, match="chmod 700"):
+        JobPoolExecutor(1, scheduler="local", log_directory=folder)
+    assert list(folder.iterdir()) == []
 
 
 def test_what_is_closed_to_others(folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from jobpool.config import Settings
 from jobpool.home import PoolDirectory
 from jobpool.model import Retry
+from jobpool.private import opened
 
 __all__ = ["Spec"]
 
@@ -37,7 +38,8 @@ class Spec:
 
     @classmethod
     def load(cls, directory: PoolDirectory) -> Spec:
-        """Read it back."""
-        spec = pickle.loads((directory.path / "settings.pickle").read_bytes())
+        """Read it back. Raises ``OSError``, also where others have put a directory of theirs in its place."""
+        with opened(directory.path) as place:
+            spec = pickle.loads((place / "settings.pickle").read_bytes())
         assert isinstance(spec, cls)
         return spec

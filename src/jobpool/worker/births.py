@@ -60,7 +60,8 @@ class Births:
         self._wanted = wanted  # False: the crew stops, and no worker is started any more
         self._tokens = count()
         self._failed_starts = 0
-        self._logs: dict[str, int] = {}
+        self._open = {"": settings.logs}
+        """Descriptors of the logs by their names, and of their directory."""
         self.places: dict[int, Place] = {}
         """By token; those too whose process is on its way out."""
 
@@ -116,9 +117,8 @@ class Births:
         for place in self.places.values():
             place.close()
         self.places.clear()
-        for log in (*self._logs.values(), self._settings.logs):
-            os.close(log)
-        self._logs.clear()
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     # ------------------------------------------------------------------------------------------ of the fork-server
 
@@ -192,9 +192,9 @@ class Births:
 
     def _log(self, name: str) -> int:
         """Return a descriptor of a log. It stays open: a fresh worker needs no file system that answers."""
-        if name not in self._logs:
-            self._logs[name] = open_log(name, within=self._settings.logs)
-        return self._logs[name]
+        if name not in self._open:
+            self._open[name] = open_log(name, within=self._open[""])
+        return self._open[name]
 
     def _no_start(self, place: Place, words: str) -> None:
         if self._may_try_again(place.with_tail(words)):
