@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from jobpool import tls
 from jobpool.errors import ConfigError, JobPoolError
 from jobpool.home import KEEP_LOGS, PoolDirectory, check_private, home, process_started
+from jobpool.server.spec import Spec
 
 
 def mode(path: Path) -> int:
@@ -135,3 +137,19 @@ def test_a_line_that_does_not_fit_on_the_disk_leaves_no_half_of_it(home: Path, m
             directory.append("submissions", "jp-full-2")
     directory.append("submissions", "jp-full-3")
     assert directory.lines("submissions") == ["jp-full-1", "jp-full-3"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: a directory of another user's; this needs root")
+def test_keys_and_settings_of_a_directory_that_another_user_has_put_there_are_not_read() -> None:
+    """Whoever may write in a folder above the home can exchange it: the server would run code of theirs."""
+    directory = PoolDirectory.create("mine")
+    tls.make_keys(directory)
+    directory.write("settings.pickle", b"cos\nabort\n(tR.")
+    os.chown(directory.path, 65534, 65534)
+    for read in (
+        lambda: Spec.load(directory),
+        lambda: tls.client_context(directory.path),
+        lambda: tls.server_context(directory.path),
+    ):
+        with pytest.raises(PermissionError, match=r"another user \(uid 65534\)"):
+            read()

@@ -4,6 +4,7 @@ about them in ``core``."""
 from __future__ import annotations
 
 import atexit
+import contextlib
 import datetime
 import enum
 import os
@@ -26,7 +27,7 @@ from jobpool.model import Bind, Retry
 from jobpool.pickling import dumps_initializer, register_own_modules
 from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
-from jobpool.starting import start_server, try_to_write
+from jobpool.starting import discard, start_server, try_to_write
 from jobpool.submitting import Submitting
 from jobpool.ui.waiting import WaitingLine
 from jobpool.versions import versions
@@ -90,7 +91,8 @@ class JobPoolExecutor(Submitting, AboutPool):
         max_memory_growth: Memory, with a unit, by which a worker process may grow from the end of its first call on;
             then it is replaced by a fresh one between two calls. Default: any.
         name: Name of the pool and its jobs. Default: a random one.
-        log_directory: Where the jobs' logs go. Default: ``~/.jobpool/NAME/logs``.
+        log_directory: Where the jobs' logs go; where others may write there, a directory (0700) of the run's own is
+            made in it. Default: ``~/.jobpool/NAME/logs``.
         python: Interpreter for the jobs. Default: this one.
         environment: Variables to set in the jobs.
         addresses: Host names or addresses under which the jobs reach this host. Default: they try all it has.
@@ -152,22 +154,25 @@ class JobPoolExecutor(Submitting, AboutPool):
             raise TypeError("retry must be a jobpool.Retry")
         self._settings = config.resolve(given)
         config.require(self._settings.system)
-        try_to_write(self._settings.log_directory)
-        prepared = None if initializer is None else dumps_initializer(initializer, initargs)
-        PoolDirectory.sweep()
-        self._directory = PoolDirectory.create(self._settings.name)
+        logs = try_to_write(self._settings.log_directory, self._settings.name)
         self._initializer = initializer, initargs
         self._shutdown = False
         self._lock = threading.Lock()
         self._client: Client | None = None
-        self._connection = self._start(prepared, retry or Retry())
+        with contextlib.ExitStack() as undo:
+            undo.callback(discard, logs)
+            prepared = None if initializer is None else dumps_initializer(initializer, initargs)
+            PoolDirectory.sweep()
+            self._directory = PoolDirectory.create(self._settings.name)
+            self._connection = self._start(prepared, retry or Retry(), logs)
+            undo.pop_all()
         self._kind = Kind(self._settings.request, self._settings.max_workers)
         # Called when this object is collected, or at the interpreter's exit: holds the connection, not the executor.
         self._finalizer = weakref.finalize(self, _forgotten, self._connection)
         for note in self._settings.notes:
             WaitingLine().say(note, warning=False)
 
-    def _start(self, initializer: bytes | None, retry: Retry) -> Connection:
+    def _start(self, initializer: bytes | None, retry: Retry, logs: Path | None) -> Connection:
         try:
             Spec(
                 settings=self._settings,
@@ -178,6 +183,7 @@ class JobPoolExecutor(Submitting, AboutPool):
                 working_directory=os.getcwd(),  # noqa: PTH109 - as text: it travels
                 umask=_umask(),
                 versions=versions(),
+                own_logs=logs,
             ).save(self._directory)
             connection = Connection(self._directory, start_server(self._directory))
             connection.open()

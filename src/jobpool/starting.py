@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from jobpool.errors import ConfigError, PoolBroken, from_data
 from jobpool.home import PoolDirectory
+from jobpool.private import is_closed_to_others, make_fresh_directory
 from jobpool.versions import python_path
 
-__all__ = ["start_server", "try_to_write"]
+__all__ = ["discard", "start_server", "try_to_write"]
 
 START_TIMEOUT = 120.0
 """Seconds for the server's process to start: it imports from a file system that may be cold, and reads limits."""
@@ -83,17 +85,34 @@ def _first_line(descriptor: int) -> str:
         return pipe.readline() if waiting.poll(START_TIMEOUT * 1000) else ""
 
 
-def try_to_write(directory: Path | None) -> None:
-    """Make the log directory that the user chose, and try to write there: SLURM would fail without a word."""
+def try_to_write(directory: Path | None, name: str | None = None) -> Path | None:
+    """Make the log directory that the user chose, and try to write there: SLURM would fail without a word.
+
+    Where others may write, or exchange it, a fresh directory of the run's own is made in it, and returned.
+    """
     if directory is None:
-        return
+        return None
+    own = None
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not is_closed_to_others(directory):
+            own = directory / make_fresh_directory(directory, f"jobpool-{name}" if name else "jobpool")
         # A name of its own: in a directory where others write too, one that is known could be a link of theirs.
-        with tempfile.TemporaryFile(dir=directory) as file:
+        with tempfile.TemporaryFile(dir=own or directory) as file:
             file.write(b"\0" * 65536)
     except OSError as error:
+        discard(own)
         raise ConfigError(
             f"log_directory={str(directory)!r} cannot be written: {error.strerror or error}",
             advice="choose a directory with room that the compute nodes share",
         ) from error
+    except ConfigError as error:
+        raise ConfigError(f"log_directory={str(directory)!r}: {error.message}", **error.details) from None
+    return own
+
+
+def discard(logs: Path | None) -> None:
+    """Delete a directory that was made for the logs of a run that did not come about, if nothing is in it."""
+    if logs is not None:
+        with contextlib.suppress(OSError):
+            logs.rmdir()

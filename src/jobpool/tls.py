@@ -12,6 +12,8 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobpool.private import opened
+
 if TYPE_CHECKING:
     from jobpool.home import PoolDirectory
 
@@ -61,13 +63,16 @@ def make_keys(directory: PoolDirectory) -> None:
 
 
 def server_context(path: Path) -> ssl.SSLContext:
-    """Return the context of the side that listens: only holders of this pool's key get past the handshake."""
+    """Return the context of the side that listens: only holders of this pool's key get past the handshake.
+
+    Raises ``OSError``, also where others have put a directory of theirs in the place of the pool's.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     return _with_keys(context, path)
 
 
 def client_context(path: Path) -> ssl.SSLContext:
-    """Return the context of the side that connects."""
+    """Return the context of the side that connects. Raises ``OSError``, as ``server_context`` does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     return _with_keys(context, path)
@@ -76,6 +81,7 @@ def client_context(path: Path) -> ssl.SSLContext:
 def _with_keys(context: ssl.SSLContext, path: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(path / "ca.pem")
-    context.load_cert_chain(path / "cert.pem", path / "key.pem")
+    with opened(path) as place:
+        context.load_verify_locations(place / "ca.pem")
+        context.load_cert_chain(place / "cert.pem", place / "key.pem")
     return context

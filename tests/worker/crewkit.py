@@ -15,6 +15,7 @@ import psutil
 from jobpool import pickling
 from jobpool.core.events import Outcome
 from jobpool.model import PLAIN, Call, Terms
+from jobpool.private import open_directory
 from jobpool.worker.crew import Crew
 from jobpool.worker.reports import Died, Done, InitializerError, Report, Returned, Started
 from jobpool.worker.settings import WorkerSettings
@@ -96,7 +97,7 @@ async def crew(directory: Path, **changes: Any) -> AsyncIterator[Watched]:
     """Run a crew, and see that nothing is left of it."""
     settings: dict[str, Any] = {
         "size": 1,
-        "log_directory": directory,
+        "logs": open_directory(directory),
         "environment": {},
         "working_directory": None,
         "sys_path": (),

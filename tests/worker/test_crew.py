@@ -21,6 +21,7 @@ from crewkit import crew, reached_soon, value
 
 from jobpool.errors import NotPicklable
 from jobpool.model import Terms
+from jobpool.private import open_directory
 from jobpool.units import Duration
 
 Test = Callable[..., Awaitable[None]]
@@ -402,8 +403,12 @@ async def test_a_call_for_a_function_that_nobody_defined_is_refused(tmp_path: Pa
 
 @in_loop
 async def test_a_log_directory_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="missing"):
-        async with crew(tmp_path / "missing"):
+    gone = tmp_path / "gone"
+    gone.mkdir(mode=0o700)
+    logs = open_directory(gone)
+    gone.rmdir()
+    with pytest.raises(OSError, match=r"fork-server\.log"):
+        async with crew(tmp_path, logs=logs):
             pass
 
 

@@ -209,7 +209,7 @@ async def test_memory_is_held_against_the_call_that_uses_it(tmp_path: Path, monk
 @in_loop
 async def test_the_meter_does_not_pay_for_the_results_that_are_read_before_a_look(tmp_path: Path) -> None:
     loop, looks = asyncio.get_running_loop(), 0
-    place = Place(token=0, number=0, log=tmp_path / "log", log_start=0, page=Page(make()))
+    place = Place(token=0, number=0, log=-1, log_start=0, page=Page(make()))
 
     def busy() -> list[Place]:
         nonlocal looks

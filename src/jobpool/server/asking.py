@@ -51,7 +51,9 @@ class Asking:
         self._ids: dict[e.JobKey, JobId] = {}
         self._served: set[e.JobKey] = set()
         self._read: dict[tuple[e.JobKey, Ending], Ending] = {}
-        self.log_directory = spec.settings.log_directory or directory.logs
+        self.log_directory = spec.own_logs or spec.settings.log_directory or directory.logs
+        # The batch system opens a job's log by its name, and follows links: never below a folder where others write.
+        self._job_logs = directory.logs if spec.own_logs else self.log_directory
         self.door: tuple[list[str], int] = ([], 0)
 
     async def submit(self, name: str, request: Request, count: int) -> None:
@@ -97,7 +99,7 @@ class Asking:
         job = JobScript(
             name=name,
             request=request,
-            log_directory=self.log_directory,
+            log_directory=self._job_logs,
             working_directory=Path(self._spec.working_directory),
             # -P: a file of the user's that is named like a module must not stand in for it.
             argv=(

@@ -120,7 +120,7 @@ class Supervisor:
             os.setsid()
             self._reset_signals()
             id = f"{self._plan.name}.{index}"
-            output = os.open(self._plan.log(index), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            output = os.open(self._plan.log(index), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
                 os.dup2(source, descriptor)
             os.chdir(self._plan.working_directory)

@@ -76,7 +76,7 @@ def _submit(root: Path, name: str, count: int, script: str) -> int:
 def _supervise(plan: Plan, started: int) -> None:
     """Run the jobs in a process that nobody waits for, with its own session and no output of the command's."""
     os.setsid()
-    log = os.open(plan.directory / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(plan.directory / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
         os.dup2(source, descriptor)
     os.chdir("/")

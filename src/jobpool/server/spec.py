@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from jobpool.config import Settings
 from jobpool.home import PoolDirectory
 from jobpool.model import Retry
+from jobpool.private import opened
 
 __all__ = ["Spec"]
 
@@ -26,6 +28,8 @@ class Spec:
     working_directory: str
     umask: int
     versions: Mapping[str, str]
+    own_logs: Path | None = None
+    """A directory for this run's logs alone, where others may write in ``settings.log_directory``."""
 
     def save(self, directory: PoolDirectory) -> None:
         """Write it where only this user reads it."""
@@ -34,7 +38,8 @@ class Spec:
 
     @classmethod
     def load(cls, directory: PoolDirectory) -> Spec:
-        """Read it back."""
-        spec = pickle.loads((directory.path / "settings.pickle").read_bytes())
+        """Read it back. Raises ``OSError``, also where others have put a directory of theirs in its place."""
+        with opened(directory.path) as place:
+            spec = pickle.loads((place / "settings.pickle").read_bytes())
         assert isinstance(spec, cls)
         return spec

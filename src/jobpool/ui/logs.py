@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jobpool.core.fleet import stem
 from jobpool.errors import JobPoolError
+from jobpool.private import open_directory
 
 __all__ = ["LAST", "Follower", "LogFile", "find_logs", "heading", "last_lines", "logs_of", "place_of", "texts"]
 
@@ -51,14 +52,14 @@ class LogFile:
         return {**told, "changed": self.changed, "path": str(self.path)}
 
 
-def find_logs(directory: Path, server_log: Path | None = None, *, local: bool = False) -> list[LogFile]:
-    """Return the logs in a pool's log directory, those that were written last at the end.
+def find_logs(*directories: Path, server_log: Path | None = None, local: bool = False) -> list[LogFile]:
+    """Return the logs in a pool's log directories, those that were written last at the end.
 
     ``local``: its jobs are processes of this machine, whose ids are the submission's with the element's number.
     """
-    found = [_job_log(path, local=local) for path in directory.glob("jp-*.log")]
+    found = [_job_log(path, local=local) for directory in directories for path in directory.glob("jp-*.log")]
     jobs = {(log.submission, log.element): log.job for log in found if log is not None}
-    found += [_worker_log(path, jobs) for path in directory.glob("jp-*/*.log")]
+    found += [_worker_log(path, jobs) for directory in directories for path in directory.glob("jp-*/*.log")]
     if server_log is not None:
         found.append(_log(server_log, "server", "", "", 0))
     return sorted((log for log in found if log is not None), key=lambda log: log.changed)
@@ -67,10 +68,13 @@ def find_logs(directory: Path, server_log: Path | None = None, *, local: bool = 
 def logs_of(pool: Path, place: Path, job: str | None) -> list[LogFile]:
     """Return the logs of the pool with this directory, in a place that others may use too; with a job, those of it.
 
-    Raises ``JobPoolError`` when the job has none.
+    Raises ``JobPoolError`` when the job has none, and when somebody has exchanged the place.
     """
+    _refuse_if_exchanged(place)
     ours = re.compile(rf"jp-{re.escape(stem(pool.name))}-\d+")
-    found = find_logs(place, pool / "server.log", local=_text(pool / "system").strip() == "local")
+    # Those of the jobs themselves are in the pool's own directory where others may write in the one that was chosen.
+    places = dict.fromkeys((place, pool / "logs"))
+    found = find_logs(*places, server_log=pool / "server.log", local=_text(pool / "system").strip() == "local")
     found = [log for log in found if log.kind == "server" or ours.fullmatch(log.submission)]
     if job is None:
         return found
@@ -89,6 +93,18 @@ def place_of(pool: Path) -> Path:
         return Path(json.loads(_text(pool / "record.json"))["logs"])
     except (ValueError, KeyError):
         return pool / "logs"
+
+
+def _refuse_if_exchanged(place: Path) -> None:
+    try:
+        os.close(open_directory(place))
+    except FileNotFoundError:
+        pass  # deleted, by its owner or another one: there are no logs
+    except OSError as error:
+        raise JobPoolError(
+            f"the directory of the logs is not what this run has made, and is not read: {error.strerror}: {place}",
+            advice="somebody who may write in the folder around it has exchanged it",
+        ) from error
 
 
 def _text(path: Path) -> str:

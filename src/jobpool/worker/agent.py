@@ -39,6 +39,7 @@ from jobpool.errors import InitializerFailed
 from jobpool.link import KEPT, Link, Unreachable, dial, in_parts
 from jobpool.malloc import reuse_memory
 from jobpool.model import PLAIN, UNREACHABLE, Call, Terms
+from jobpool.private import make_directory, open_directory
 from jobpool.units import Duration
 from jobpool.versions import versions
 from jobpool.worker import binding
@@ -214,13 +215,14 @@ class Agent:
         shares = binding.share_out(
             size=size, cores=asked["cores"], threads_per_core=asked["threads_per_core"], bind=asked["bind"]
         )
-        logs = Path(asked["log_directory"]) / f"{self._job.submission}-{self._job.element}"
-        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = open_directory(asked["log_directory"])
+        logs = make_directory(f"{self._job.submission}-{self._job.element}", within=place)
+        os.close(place)
         environment = binding.thread_environment(asked["cores"] * asked["threads_per_core"], asked["environment"])
         os.environ.update(environment)  # for tasks of pool.client, which run in this process
         settings = WorkerSettings(
             size=size,
-            log_directory=logs,
+            logs=logs,
             environment=environment,
             working_directory=asked["working_directory"],
             sys_path=tuple(asked["sys_path"]),

@@ -9,12 +9,12 @@ import signal
 import socket
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 from typing import Any, Protocol
 
+from jobpool.private import open_log
 from jobpool.worker.binding import scrub
 from jobpool.worker.channel import Channel
-from jobpool.worker.nursery import Exit, Nursery, describe, open_log
+from jobpool.worker.nursery import Exit, Nursery, describe
 from jobpool.worker.page import Page, make
 from jobpool.worker.place import Place, State
 from jobpool.worker.settings import WorkerSettings
@@ -60,7 +60,8 @@ class Births:
         self._wanted = wanted  # False: the crew stops, and no worker is started any more
         self._tokens = count()
         self._failed_starts = 0
-        self._logs: dict[int, Any] = {}
+        self._open = {"": settings.logs}
+        """Descriptors of the logs by their names, and of their directory."""
         self.places: dict[int, Place] = {}
         """By token; those too whose process is on its way out."""
 
@@ -116,8 +117,8 @@ class Births:
         for place in self.places.values():
             place.close()
         self.places.clear()
-        for log in self._logs.values():
-            log.close()
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     # ------------------------------------------------------------------------------------------ of the fork-server
 
@@ -169,17 +170,16 @@ class Births:
             initializer=settings.initializer,
             umask=settings.umask,
             max_memory_growth=settings.max_memory_growth,
-            log=settings.log_directory / "fork-server.log",
+            log=self._log("fork-server.log"),
         )
 
     def _fork(self, number: int) -> Place:
         """Ask for a fresh worker. Raises ``OSError`` when it can have no log or no channel."""
         settings, token = self._settings, next(self._tokens)
-        path = settings.log_directory / f"worker-{number}.log"
         ours, theirs = socket.socketpair()
-        log, page = self._log(number, path), make()
+        log, page = self._log(f"worker-{number}.log"), make()
         start = os.lseek(log, 0, os.SEEK_CUR)  # not its size, for which a file system would have to answer
-        place = Place(token=token, number=number, log=path, log_start=start, page=Page(page))
+        place = Place(token=token, number=number, log=log, log_start=start, page=Page(page))
         cpus = list(settings.cpus[number]) if settings.cpus else []
         devices = dict(settings.devices[number]) if settings.devices else {}
         self._nursery.fork(
@@ -190,11 +190,11 @@ class Births:
         self.places[token] = place
         return place
 
-    def _log(self, number: int, path: Path) -> int:
-        """Return a descriptor of a worker's log. It stays open: a fresh worker needs no file system that answers."""
-        if number not in self._logs:
-            self._logs[number] = open_log(path)
-        return int(self._logs[number].fileno())
+    def _log(self, name: str) -> int:
+        """Return a descriptor of a log. It stays open: a fresh worker needs no file system that answers."""
+        if name not in self._open:
+            self._open[name] = open_log(name, within=self._open[""])
+        return self._open[name]
 
     def _no_start(self, place: Place, words: str) -> None:
         if self._may_try_again(place.with_tail(words)):

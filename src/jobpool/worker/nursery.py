@@ -13,7 +13,6 @@ import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from jobpool import wire
@@ -74,11 +73,11 @@ class Nursery:
         initializer: bytes | None,
         umask: int,
         max_memory_growth: int | None,
-        log: Path,
+        log: int,
     ) -> None:
         """Start the process. Orders may be given at once; they are carried out when it is up.
 
-        Raises ``OSError`` when the log cannot be written or the process cannot be started.
+        Raises ``OSError`` when the process cannot be started.
         """
         setup = {
             "working_directory": working_directory,
@@ -90,14 +89,14 @@ class Nursery:
         }
         with contextlib.ExitStack() as undo:
             ours, theirs = map(undo.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-            output, stdin = undo.enter_context(open_log(log)), undo.enter_context(tempfile.TemporaryFile())
+            stdin = undo.enter_context(tempfile.TemporaryFile())
             stdin.writelines(wire.pack(setup))
             stdin.seek(0)
             command = f"from jobpool.worker.forkserver import main; main({theirs.fileno()})"
             # In the loop's thread, and no session of its own: a signal to the job's process group reaches it as well.
             self._process = subprocess.Popen(
                 [sys.executable, *FLAGS, "-c", command],
-                env=environment, stdin=stdin, stdout=output, stderr=output, pass_fds=[theirs.fileno()],
+                env=environment, stdin=stdin, stdout=log, stderr=log, pass_fds=[theirs.fileno()],
             )  # fmt: skip
             self._control = socket.socket(fileno=ours.detach())
         self._control.setblocking(False)
@@ -189,11 +188,6 @@ class Nursery:
         for _, fds in self._unsent:
             _close(fds)
         self._unsent.clear()
-
-
-def open_log(path: Path) -> Any:
-    """Open a log that several processes append to, readable too, for the user alone."""
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "a+b")
 
 
 def describe(how: Exit) -> str:

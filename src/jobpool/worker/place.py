@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
+import os
 from asyncio import TimerHandle
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from jobpool.model import Call
 from jobpool.worker.channel import Channel
@@ -70,7 +70,8 @@ class Place:
     token: int
     """Names the process towards the fork-server; never used again."""
     number: int
-    log: Path
+    log: int
+    """A descriptor of what the process writes to, which others have, too."""
     log_start: int
     """Where in the log the output of the current call begins."""
     page: Page
@@ -179,11 +180,9 @@ class Place:
     def tail(self) -> str:
         """Return the last lines of what the process has written since the current call began."""
         try:
-            with self.log.open("rb") as file:
-                end = file.seek(0, 2)
-                start = max(self.log_start, end - TAIL)
-                file.seek(start)
-                text = file.read().decode(errors="replace")
+            end = os.fstat(self.log).st_size
+            start = max(self.log_start, end - TAIL)
+            text = os.pread(self.log, end - start, start).decode(errors="replace") if end > start else ""
         except OSError:
             return ""
         return text.partition("\n")[2] if start > self.log_start else text

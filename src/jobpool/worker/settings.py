@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 __all__ = ["WorkerSettings"]
 
@@ -14,8 +13,8 @@ class WorkerSettings:
     """What a crew's workers are. Plain data."""
 
     size: int
-    log_directory: Path
-    """Exists, 0700. ``worker-0.log`` and so on: all that a worker's calls write."""
+    logs: int
+    """A descriptor of the directory (0700) of its logs. ``worker-0.log`` and so on: all that a worker's calls write."""
     environment: Mapping[str, str]
     """Set from the start, over the agent's own without the batch system's variables."""
     working_directory: str | None
