@@ -154,7 +154,7 @@ class JobPoolExecutor(Submitting, AboutPool):
         config.require(self._settings.system)
         try_to_write(self._settings.log_directory)
         prepared = None if initializer is None else dumps_initializer(initializer, initargs)
-        PoolDirectory.sweep()
+        _sweep()
         self._directory = PoolDirectory.create(self._settings.name)
         self._initializer = initializer, initargs
         self._shutdown = False
@@ -386,6 +386,18 @@ class JobPoolExecutor(Submitting, AboutPool):
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system
         return f"<JobPoolExecutor {self.name} ({state}), at most {self._settings.max_workers} workers>"
+
+
+_told: set[str] = set()
+"""What this process has said of other pools' directories: once is enough for all that it makes."""
+
+
+def _sweep() -> None:
+    """Clear up after dead pools, and name those that were passed over."""
+    for damaged in PoolDirectory.sweep():
+        if (text := str(damaged)) not in _told:
+            _told.add(text)
+            WaitingLine().say(text, warning=True)
 
 
 def _umask() -> int:
