@@ -7,23 +7,31 @@ import os
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from jobpool import tls
+from jobpool import JobPoolExecutor, tls
 from jobpool.errors import ConfigError, JobPoolError
-from jobpool.home import KEEP_LOGS, PoolDirectory, check_private, home, process_started
+from jobpool.home import KEEP_LOGS, Damaged, PoolDirectory, check_private, home, process_started
 from jobpool.server.spec import Spec
+from jobpool.ui.cli import ExitCode, main
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def as_alive(directory: PoolDirectory, pid: int, host: str | None = None) -> None:
-    connection = {"host": host or os.uname().nodename, "pid": pid, "started": process_started(pid)}
-    directory.write("connection.json", json.dumps(connection).encode())
+def connection(**changes: object) -> bytes:
+    """Return what a server would write that is this process."""
+    mine = {"host": os.uname().nodename, "pid": os.getpid(), "started": process_started(os.getpid())}
+    return json.dumps({**mine, "port": 1, "addresses": ["127.0.0.1"], **changes}).encode()
+
+
+def as_alive(directory: PoolDirectory, **changes: object) -> None:
+    directory.write("connection.json", connection(**changes))
 
 
 def test_all_of_it_is_closed_to_others_whatever_the_umask() -> None:
@@ -66,28 +74,24 @@ def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
 
 def test_a_name_in_use_is_refused_and_a_dead_pools_name_is_free() -> None:
     first = PoolDirectory.create("mine")
-    as_alive(first, os.getpid())
+    as_alive(first)
     with pytest.raises(ConfigError, match="running already"):
         PoolDirectory.create("mine")
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    as_alive(first, os.getpid())
-    first.write(
-        "connection.json", json.dumps({"host": os.uname().nodename, "pid": int(gone.stdout), "started": 1}).encode()
-    )
+    as_alive(first, pid=int(gone.stdout), started=1)
     assert PoolDirectory.create("mine").connection() is None
 
 
 def test_a_pid_that_is_somebody_elses_by_now_is_not_the_server() -> None:
     directory = PoolDirectory.create("mine")
     other_start = (process_started(os.getpid()) or 0) - 1
-    connection = {"host": os.uname().nodename, "pid": os.getpid(), "started": other_start}
-    directory.write("connection.json", json.dumps(connection).encode())
+    as_alive(directory, started=other_start)
     assert not directory.alive()
 
 
 def test_a_server_on_another_host_counts_as_alive() -> None:
     directory = PoolDirectory.create("mine")
-    as_alive(directory, os.getpid(), host="elsewhere")
+    as_alive(directory, host="elsewhere")
     assert directory.alive()
 
 
@@ -153,3 +157,94 @@ def test_keys_and_settings_of_a_directory_that_another_user_has_put_there_are_no
     ):
         with pytest.raises(PermissionError, match=r"another user \(uid 65534\)"):
             read()
+
+
+def hollow(size: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        path.touch()
+        os.truncate(path, size)
+
+    return make
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+    "no pid": lambda path: path.write_text(json.dumps({"host": os.uname().nodename, "port": 1})),
+    "a pid that is none": lambda path: path.write_bytes(connection(pid="four")),
+    "a list": lambda path: path.write_text("[1]"),
+    "deep": lambda path: path.write_text("[" * 1_000_000),
+    "huge": hollow(2**40),
+    "a directory": lambda path: path.mkdir(),
+    "a pipe": os.mkfifo,
+    "a link": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_pool_whose_address_is_damaged_is_named_and_passed_over_with_all_it_has(
+    damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = PoolDirectory.create("other")
+    other.write("key.pem", b"secret")
+    os.utime(other.path, (1, 1))  # old enough for its logs to be deleted, were it known to be dead
+    DAMAGES[damage](other.path / "connection.json")
+    (told,) = PoolDirectory.sweep()
+    assert f"{other.path}/connection.json cannot be read" in str(told)
+    assert "jobpool stop other" in str(told)
+    assert (other.path / "key.pem").read_bytes() == b"secret"
+    with pytest.raises(Damaged, match="'other' cannot be judged"):
+        PoolDirectory.create("other")
+    assert main(["list", "--json"]) == ExitCode.DONE
+    listed = capfd.readouterr()
+    assert [(row["name"], row["state"]) for row in json.loads(listed.out)] == [("other", "damaged")]
+    assert "connection.json" in listed.err
+    for command in (["stop", "other"], ["status", "other"], ["top", "other"], ["logs", "other"]):
+        assert main(command) != ExitCode.DONE
+        assert "connection.json" in capfd.readouterr().err
+
+
+def test_a_damaged_pool_stops_no_other_one_and_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    DAMAGES["a pipe"](PoolDirectory.create("other").path / "connection.json")
+    for _ in range(2):
+        with JobPoolExecutor(1, scheduler="local") as pool:
+            assert pool.submit(abs, -1).result(60) == 1
+    assert capfd.readouterr().err.count("'other' cannot be judged") == 1
+
+
+def test_a_list_of_submissions_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:
+    other = PoolDirectory.create("other")
+    other.write("settings.pickle", b"")
+    os.utime(other.path / "settings.pickle", (1, 1))
+    (other.path / "submissions").write_bytes(b"\xff\n")
+    (told,) = PoolDirectory.sweep()
+    assert "submissions cannot be read" in str(told)
+    assert (other.path / "settings.pickle").exists()
+
+
+def test_what_is_a_link_among_the_pools_is_none(tmp_path: Path) -> None:
+    PoolDirectory.create("mine")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "key.pem").write_text("somebody's own")
+    (home() / "linked").symlink_to(tmp_path)
+    PoolDirectory.sweep()
+    assert [directory.name for directory in PoolDirectory.all()] == ["mine"]
+    assert (tmp_path / "key.pem").exists()
+
+
+def test_a_pool_is_being_started_by_the_clock_of_its_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of this host may be minutes, or days, before or behind it."""
+    fresh, old = (PoolDirectory.create(name) for name in ("fresh", "old"))
+    for directory in (fresh, old):
+        directory.write("settings.pickle", b"")
+        directory.write("key.pem", b"secret")
+        directory.server_log.touch()
+    os.utime(old.path / "settings.pickle", (1, 1))
+    shown = time.time
+    for off in (-86400.0, 86400.0, 10 * KEEP_LOGS):
+        monkeypatch.setattr(time, "time", lambda off=off: shown() + off)
+        assert (fresh.alive(), old.alive()) == (True, False)
+        PoolDirectory.sweep()
+        assert (fresh.path / "key.pem").exists()
+        assert old.logs.exists()
+    assert not (old.path / "key.pem").exists()

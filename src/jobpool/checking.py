@@ -15,15 +15,12 @@ from jobpool.batch.base import JobScript, Unanswered
 from jobpool.core.auto import generous
 from jobpool.core.limits import Verdict, choose_partition, judge
 from jobpool.home import home
-from jobpool.model import Command, Completed, Limits, Request
+from jobpool.model import Limits, Request
 from jobpool.server import shell
 from jobpool.server.asking import user_name
 from jobpool.units import Duration
 
 __all__ = ["check", "check_settings", "read_limits_now", "start_of", "tried"]
-
-_FORMATS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SLURM_TIME_FORMAT")
-"""Variables by which a user changes what SLURM's commands print: the parsers read the commands' own formats."""
 
 
 def check(*, start: bool = False, **keywords: Any) -> Verdict:
@@ -94,9 +91,4 @@ def read_limits_now(system: str) -> Limits:
     found = registry.get(system, home())
     commands = found.limits(user_name())
     with ThreadPoolExecutor(len(commands) or 1) as threads:
-        return found.parse_limits(list(threads.map(_run, commands)))
-
-
-def _run(command: Command) -> Completed:
-    plain = tuple((name, value) for name, value in os.environ.items() if not name.startswith(_FORMATS))
-    return shell.run_now(replace(command, environment=plain))
+        return found.parse_limits(list(threads.map(shell.run_now, commands)))

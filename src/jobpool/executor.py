@@ -162,7 +162,7 @@ class JobPoolExecutor(Submitting, AboutPool):
         with contextlib.ExitStack() as undo:
             undo.callback(discard, logs)
             prepared = None if initializer is None else dumps_initializer(initializer, initargs)
-            PoolDirectory.sweep()
+            _sweep()
             self._directory = PoolDirectory.create(self._settings.name)
             self._connection = self._start(prepared, retry or Retry(), logs)
             undo.pop_all()
@@ -392,6 +392,18 @@ class JobPoolExecutor(Submitting, AboutPool):
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system
         return f"<JobPoolExecutor {self.name} ({state}), at most {self._settings.max_workers} workers>"
+
+
+_told: set[str] = set()
+"""What this process has said of other pools' directories: once is enough for all that it makes."""
+
+
+def _sweep() -> None:
+    """Clear up after dead pools, and name those that were passed over."""
+    for damaged in PoolDirectory.sweep():
+        if (text := str(damaged)) not in _told:
+            _told.add(text)
+            WaitingLine().say(text, warning=True)
 
 
 def _umask() -> int:

@@ -22,11 +22,13 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +36,9 @@ from typing import Any
 
 from jobpool.errors import ConfigError, JobPoolError
 
-__all__ = ["PoolDirectory", "home"]
+__all__ = ["Damaged", "PoolDirectory", "home", "read_file"]
+
+log = logging.getLogger("jobpool.home")
 
 KEEP_LOGS = 14 * 86400.0
 """Seconds that a dead pool's logs are kept: two weeks, time to come back from a holiday and ask what happened."""
@@ -42,7 +46,14 @@ KEEP_LOGS = 14 * 86400.0
 STARTING = 300.0
 """Seconds that a server may need to start, on a cold shared file system."""
 
+LARGEST = 64 * 2**20
+"""Bytes of a file that is read as a whole: the record of a run with a million jobs."""
+
 _SECRETS = ("key.pem", "cert.pem", "ca.pem", "settings.pickle", "connection.json")
+
+
+class Damaged(JobPoolError):
+    """A file of a pool cannot be read or understood, so that nobody can tell from it whether the pool lives."""
 
 
 def home() -> Path:
@@ -123,11 +134,17 @@ class PoolDirectory:
 
     @classmethod
     def all(cls) -> Iterator[PoolDirectory]:
-        """Yield the directories of all pools of this user, living and dead, oldest first."""
+        """Yield the directories of all pools of this user, living and dead, oldest first.
+
+        Raises ``ConfigError`` when the directory of all of them cannot be read.
+        """
         try:
-            paths = [path for path in home().iterdir() if (path / "logs").is_dir()]
+            with os.scandir(home()) as entries:
+                paths = [Path(entry.path) for entry in entries if _is_pool(entry)]
         except (FileNotFoundError, NotADirectoryError):
             return
+        except OSError as error:
+            raise ConfigError(f"{home()} cannot be read: {error.strerror}", advice="set JOBPOOL_HOME") from error
         yield from map(cls, sorted(paths, key=_age))
 
     # ------------------------------------------------------------------------------------------------------- contents
@@ -160,25 +177,49 @@ class PoolDirectory:
             os.close(descriptor)
 
     def lines(self, name: str) -> list[str]:
-        """Return the whole lines of a file; a last one that was cut off by a crash is left out."""
+        """Return the whole lines of a file; a last one that was cut off by a crash is left out.
+
+        Raises ``Damaged`` when it is there and cannot be read.
+        """
         try:
-            text = (self.path / name).read_text()
-        except FileNotFoundError:
+            text = read_file(self.path / name).decode()
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except (OSError, ValueError) as error:
+            raise self._damaged(name, error) from error
         return text.split("\n")[:-1]
 
     def connection(self) -> dict[str, Any] | None:
-        """Return where the server listens, or None when no server has said so."""
+        """Return where the server listens, or None when no server has said so.
+
+        Raises ``Damaged`` when what is there does not say it.
+        """
         try:
-            found = json.loads((self.path / "connection.json").read_text())
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            found = json.loads(read_file(self.path / "connection.json"))
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return found if isinstance(found, dict) else None
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._damaged("connection.json", error) from error
+        match found:
+            case {"host": str(), "pid": int(), "started": int() | None, "port": int(), "addresses": [*addresses]}:
+                if all(isinstance(address, str) for address in addresses):
+                    return dict(found)
+        raise self._damaged("connection.json", "it does not say where a server is")
+
+    def _damaged(self, name: str, why: object) -> Damaged:
+        words = why.strerror if isinstance(why, OSError) and why.strerror else why
+        end = f"if no pool {self.name} runs any more"
+        return Damaged(
+            f"the pool {self.name!r} cannot be judged: {self.path / name} cannot be read: {words}",
+            advice=f"{end}, delete this file; then remove what is left of it with: jobpool stop {self.name}"
+            if name == "connection.json"
+            else f"{end}, and no job of it is in the queue, delete {self.path}",
+        )
 
     # ----------------------------------------------------------------------------------------------------------- life
 
     def alive(self) -> bool:
-        """Say whether the server may be running.
+        """Say whether the server may be running. Raises ``Damaged`` when that cannot be told.
 
         A server on another host counts as running while its connection file is there: from here nobody can tell.
         One that is being started has no connection file yet, but fresh settings.
@@ -186,37 +227,52 @@ class PoolDirectory:
         connection = self.connection()
         if connection is None:
             return self._being_started()
-        if connection.get("host") != os.uname().nodename:
+        if connection["host"] != os.uname().nodename:
             return True
-        return process_started(int(connection["pid"])) == int(connection["started"])
+        return bool(process_started(connection["pid"]) == connection["started"])
 
     def _being_started(self) -> bool:
         try:
             begun = (self.path / "settings.pickle").stat().st_mtime
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             # Made a moment ago, and nothing is in it yet? One whose start failed has a log.
-            begun = 0.0 if self.server_log.exists() else _age(self.path)
-        return time.time() - begun < STARTING
+            if self.server_log.exists():
+                return False
+            begun = _age(self.path)
+        return _time_there() - begun < STARTING
 
     def retire(self, *, keep_logs: bool = False) -> None:
         """Delete what a pool that has ended leaves: its keys always, its logs unless they are to be kept."""
         for name in _SECRETS:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 (self.path / name).unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:  # the others must go all the same
+                log.warning("%s cannot be deleted: %s", self.path / name, error.strerror)
         if not keep_logs:
             shutil.rmtree(self.path, ignore_errors=True)
 
     @classmethod
-    def sweep(cls) -> None:
+    def sweep(cls) -> list[Damaged]:
         """Delete the keys of pools that are dead, and their logs when nobody asked for them in two weeks.
 
-        Pools with jobs that may still be in a queue are left alone: ``jobpool stop`` ends those.
+        Pools with jobs that may still be in a queue are left alone: ``jobpool stop`` ends those. So are those that
+        cannot be judged: they may live, and why they cannot is returned.
         """
+        damaged = []
         for directory in cls.all():
-            if not directory.alive() and not directory.lines("submissions"):
-                old = time.time() - _age(directory.path) > KEEP_LOGS
-                with contextlib.suppress(OSError):
-                    directory.retire(keep_logs=not old)
+            try:
+                if not directory.alive() and not directory.lines("submissions"):
+                    directory.retire(keep_logs=not directory._is_old())
+            except Damaged as error:
+                damaged.append(error)
+        return damaged
+
+    def _is_old(self) -> bool:
+        # By both clocks: that of the file system is asked for only where something would be deleted.
+        age = _age(self.path)
+        return time.time() - age > KEEP_LOGS and _time_there() - age > KEEP_LOGS
 
 
 def process_started(pid: int) -> int | None:
@@ -229,6 +285,21 @@ def process_started(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] == "Z" else int(fields[19])
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file as a whole, if it is one: a pipe in its place would be waited for, a huge one fill the memory.
+
+    Raises ``OSError``, also for what is no file, or above 64 MiB.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        if status.st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes", str(path))
+        return file.read(LARGEST)
 
 
 def check_private(path: Path) -> None:
@@ -270,3 +341,22 @@ def _age(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:  # deleted just now
         return 0.0
+
+
+def _is_pool(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False) and Path(entry.path, "logs").is_dir()
+    except OSError:  # it cannot be looked into: whoever asks more of it is told why
+        return True
+
+
+def _time_there() -> float:
+    """Return the time by the clock that files get theirs from: a file server's may be minutes off this host's."""
+    try:
+        with tempfile.TemporaryFile(dir=home()) as file:
+            file.write(b"\0")
+            file.flush()
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:  # nothing can be written there, so nothing will be deleted either
+        return time.time()

@@ -107,7 +107,8 @@ class Command:
     timeout: float = 60.0
     """Seconds. Above the 10-18 s that SLURM's commands take to give up on a frozen controller."""
     environment: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
-    """All variables that it runs with. None: those of the process that runs it. Not printed: they may hold secrets."""
+    """All variables that it runs with. None: those of the process that runs it, without those by which a user changes
+    what SLURM's commands do (``SCANCEL_STATE``). Not printed: they may hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)

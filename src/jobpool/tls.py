@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["client_context", "make_keys", "server_context"]
 
-VALID_FOR = datetime.timedelta(days=365)
-"""Longer than any walltime; the keys are deleted with the pool, which is what really ends them."""
+VALID_FROM = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
+VALID_UNTIL = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
+"""Always, as RFC 5280 writes it (4.1.2.5): a node's clock may be hours behind, or at its beginning when its battery is
+empty, and says nothing about who holds the key. The keys are deleted with the pool, which is what really ends them."""
 
 
 def make_keys(directory: PoolDirectory) -> None:
@@ -31,8 +33,6 @@ def make_keys(directory: PoolDirectory) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
 
-    now = datetime.datetime.now(datetime.UTC)
-
     def certificate(
         name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, *, authority: bool
     ) -> x509.Certificate:
@@ -42,9 +42,8 @@ def make_keys(directory: PoolDirectory) -> None:
             .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            # An hour back: clocks of nodes differ.
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + VALID_FOR)
+            .not_valid_before(VALID_FROM)
+            .not_valid_after(VALID_UNTIL)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from jobpool import config, tls
 from jobpool.batch import registry
-from jobpool.home import PoolDirectory
+from jobpool.home import PoolDirectory, process_started
 from jobpool.model import Command, JobId
 from jobpool.server import reap, shell
 from jobpool.server.asking import read_limits
@@ -107,16 +108,10 @@ def test_a_dead_pool_is_cleared_with_its_own_batch_system_when_its_address_is_go
 
 def test_a_living_pool_without_keys_is_told_and_not_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     directory, _ = prepared("half")
-    text = f'{{"host": "{os.uname().nodename}", "pid": {os.getpid()}, "started": {_start()}, "port": 1}}'
-    directory.write("connection.json", text.encode())
+    mine = {"host": os.uname().nodename, "pid": os.getpid(), "started": process_started(os.getpid())}
+    directory.write("connection.json", json.dumps({**mine, "port": 1, "addresses": []}).encode())
     assert main(["status", "half"]) == ExitCode.LOST
     assert "not running" in capsys.readouterr().err
-
-
-def _start() -> int:
-    from jobpool.home import process_started
-
-    return process_started(os.getpid()) or 0
 
 
 @pytest.mark.parametrize("name", ["..", ".", "x" * 300, "a\nb"])

@@ -7,6 +7,8 @@ import os
 import sys
 import time
 
+import pytest
+
 from jobpool.model import Command, Completed
 from jobpool.server import shell
 
@@ -49,6 +51,18 @@ def test_its_environment_is_the_commands_own() -> None:
         assert run(sys.executable, "-c", code, environment=(("PATH", "/usr/bin"),)).stdout == "None\n"
     finally:
         del os.environ["JOBPOOL_TEST_SECRET"]
+
+
+def test_no_variable_of_a_users_profile_changes_what_a_command_of_the_batch_system_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profile = {"SCANCEL_STATE": "PENDING", "SQUEUE_STATES": "CD", "SACCT_FORMAT": "User", "SINFO_PARTITION": "x"}
+    profile |= {"SCONTROL_LOCAL": "1", "SBATCH_QOS": "x", "SLURM_TIME_FORMAT": "%s", "SLURM_CONF": "/conf"}
+    for name, value in profile.items():
+        monkeypatch.setenv(name, value)
+    command = Command((sys.executable, "-c", f"import os; print(*sorted({set(profile)} & set(os.environ)))"))
+    assert asyncio.run(shell.run(command)).stdout == "SLURM_CONF\n"
+    assert shell.run_now(command).stdout == "SLURM_CONF\n"
 
 
 def test_without_an_event_loop_it_is_the_same() -> None:

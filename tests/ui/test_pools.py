@@ -16,6 +16,7 @@ import pytest
 
 from jobpool import JobPoolExecutor, PoolBroken
 from jobpool.testing import SlurmLab, wait_until
+from jobpool.testing.lab_machine import processes_of
 
 
 def jobpool(*arguments: str, code: int = 0) -> str:
@@ -84,7 +85,7 @@ def test_a_pending_job_is_shown_with_its_reason_in_words(lab: SlurmLab) -> None:
         assert future.cancel()
 
 
-SCRIPT = """
+PENDING = """
 import time
 from jobpool import JobPoolExecutor
 with JobPoolExecutor(max_workers=2, scheduler="slurm", name="mine", job_extra="--begin=now+1hour") as p:
@@ -96,22 +97,67 @@ with JobPoolExecutor(max_workers=2, scheduler="slurm", name="mine", job_extra="-
 """
 
 
-def test_jobs_of_a_pool_whose_server_and_client_were_killed_are_found_and_removed(lab: SlurmLab, home: Path) -> None:
-    script = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
-    assert script.stdout is not None
-    assert script.stdout.readline() == "pending\n"
+RUNNING = """
+import time
+from jobpool import JobPoolExecutor
+with JobPoolExecutor(max_workers=1, scheduler="slurm", name="mine") as p:
+    future = p.submit(time.sleep, 600)
+    while not future.running():
+        time.sleep(0.05)
+    print("running", flush=True)
+    time.sleep(600)
+"""
+
+PROFILE = {
+    "SCANCEL_STATE": "PENDING",
+    "SCANCEL_PARTITION": "nowhere",
+    "SQUEUE_STATES": "COMPLETED",
+    "SQUEUE_FORMAT": "%i",
+    "SQUEUE_PARTITION": "nowhere",
+    "SINFO_PARTITION": "nowhere",
+    "SBATCH_EXPORT": "NONE",
+}
+
+
+def killed_with_its_server(script: str, word: str, home: Path, *, frozen: str = "") -> None:
+    """Run a script until it says a word, and kill it and its server so that neither sees the other die.
+
+    ``frozen``: a mark of processes that must not see it either.
+    """
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{word}\n"
     server = json.loads((home / ".jobpool/mine/connection.json").read_text())["pid"]
     os.kill(server, signal.SIGSTOP)  # each would remove the jobs if it saw the other die
-    script.kill()
-    script.communicate()
+    for seer in processes_of([frozen]) if frozen else ():
+        seer.suspend()
+    process.kill()
+    process.communicate()
     os.kill(server, signal.SIGKILL)
     assert wait_until(lambda: json.loads(jobpool("list", "--json"))[0]["state"] != "running", 10)
+
+
+def test_jobs_of_a_pool_whose_server_and_client_were_killed_are_found_and_removed(lab: SlurmLab, home: Path) -> None:
+    killed_with_its_server(PENDING, "pending", home)
     assert "jobs may be left" in jobpool("list")
     assert lab.run("squeue", "--noheader").stdout != ""
 
     jobpool("stop", "mine")
     assert lab.run("squeue", "--noheader").stdout == ""
     assert jobpool("list", "--json").strip() == "[]"
+
+
+def test_what_a_profile_sets_for_slurms_commands_leaves_no_job_of_a_dead_pool(
+    lab: SlurmLab, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in PROFILE.items():
+        monkeypatch.setenv(name, value)
+    # An agent that sees that its server is gone ends its job: here it is the cancel alone that does.
+    killed_with_its_server(RUNNING, "running", home, frozen="SLURM_JOB_NAME=jp-mine-1")
+    assert "RUNNING" in lab.run("squeue", "--noheader", "--format=%T").stdout
+
+    jobpool("stop", "mine")
+    assert lab.run("squeue", "--noheader").stdout == ""
 
 
 @pytest.mark.parametrize("command", ["status", "stop"])

@@ -8,6 +8,8 @@
                                 names, ids ──────────► scancel
                                          slurm_limits: scontrol, sinfo, ...   ──► what the site allows
 
+    the user's environment ─────────────── slurm_environment ────────────────────► what these commands see of it
+
 What is said here of SLURM's behaviour was seen on a real one; ``tests/batch/golden`` holds its words.
 """
 
@@ -19,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from jobpool.batch import slurm_limits, slurm_log, slurm_script, slurm_states, slurm_submit
+from jobpool.batch import slurm_environment, slurm_limits, slurm_log, slurm_script, slurm_states, slurm_submit
 from jobpool.batch.base import Answer, Directive, JobScript, NoAccounting, SubmitAnswer, Unanswered
 from jobpool.batch.quoting import check_name
 from jobpool.model import Command, Completed, Ending, JobId, Limits, Request
@@ -54,7 +56,7 @@ class Slurm:
     def submit(self, script: str, *, name: str, count: int, environment: Mapping[str, str]) -> Command:
         """Make one sbatch for all jobs; the script travels on stdin, so no file is left behind."""
         several = (f"--array=0-{count - 1}",) if count > 1 else ()
-        cleaned = slurm_submit.clean_environment(environment, slurm_script.stated_options(script))
+        cleaned = slurm_environment.for_jobs(environment, slurm_script.stated_options(script))
         return Command(
             ("sbatch", "--parsable", f"--job-name={check_name(name)}", *several),
             stdin=script if count > 1 else slurm_script.as_plain_job(script),

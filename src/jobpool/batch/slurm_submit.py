@@ -1,4 +1,4 @@
-"""The way of a script to SLURM: what sbatch sees of the caller's environment, and what its answer means."""
+"""The way of a script to SLURM: whether there is one here, and what the answer of sbatch means."""
 
 from __future__ import annotations
 
@@ -10,40 +10,7 @@ from datetime import datetime
 from jobpool.batch.base import Doubtful, Refused, SubmitAnswer, Submitted, Unanswered
 from jobpool.model import Completed, JobId
 
-__all__ = ["clean_environment", "is_without_cluster", "parse_estimate", "parse_submit"]
-
-_OWN = (
-    "SLURM_",
-    "SLURMD_",
-    "SBATCH_",
-    "SALLOC_",
-    "SRUN_",
-    "SQUEUE_",
-    "SACCT_",
-    "SCANCEL_",
-    "SINFO_",
-    "PMI_",
-    "PMI2_",
-    "PMIX_",
-)
-"""Variables of SLURM and its launchers: inside an allocation they describe *that* one (SLURM_CPU_BIND,
-SLURM_CPUS_PER_TASK, SLURM_ARRAY_TASK_ID), or they would change what our commands do (SBATCH_EXPORT=NONE)."""
-
-_ACCESS = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"})
-"""How SLURM is reached at all."""
-
-_SITE_DEFAULTS = {
-    "SBATCH_ACCOUNT": {"--account", "-A"},
-    "SBATCH_PARTITION": {"--partition", "-p"},
-    "SBATCH_QOS": {"--qos", "-q"},
-    "SBATCH_RESERVATION": {"--reservation"},
-    "SBATCH_CONSTRAINT": {"--constraint", "-C"},
-    "SBATCH_WCKEY": {"--wckey"},
-}
-"""Defaults that sites tell people to set. They would win over a directive, so they stay only where there is none."""
-
-_DEVICES = frozenset({"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"})
-"""Inside an allocation: its GPUs, which are not those of the new job."""
+__all__ = ["is_without_cluster", "lost_configuration", "parse_estimate", "parse_submit"]
 
 _DOUBTFUL = (
     "timed out",
@@ -72,22 +39,6 @@ _TEMPORARY = re.compile(
     re.IGNORECASE,
 )
 """Limits on jobs in the queue at once, and a controller that is full: asking again later may succeed."""
-
-
-def clean_environment(environment: Mapping[str, str], stated: frozenset[str]) -> dict[str, str]:
-    """Return the caller's environment for sbatch, which hands it on to the job.
-
-    PATH, LD_LIBRARY_PATH, a venv and loaded modules stay (``--export=NONE`` would drop them). ``stated`` are the
-    options of the script's directives.
-    """
-    inside = "SLURM_JOB_ID" in environment
-    return {
-        name: value
-        for name, value in environment.items()
-        if name in _ACCESS
-        or (name in _SITE_DEFAULTS and not _SITE_DEFAULTS[name] & stated)
-        or not (name in _SITE_DEFAULTS or name.startswith(_OWN) or (inside and name in _DEVICES))
-    }
 
 
 def is_without_cluster(done: Completed) -> bool:

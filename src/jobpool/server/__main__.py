@@ -38,7 +38,6 @@ def main() -> NoReturn:
     arguments = parser.parse_args()
     os.umask(0o077)
     _reset_signals()
-    _drop_formats()
     # Dask tells each connection at INFO; what matters of it comes as events.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     reuse_memory()
@@ -52,13 +51,6 @@ def _reset_signals() -> None:
     """Undo what a client may hand on: an ignored SIGCHLD hides all commands' exit codes, a blocked SIGTERM our end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def _drop_formats() -> None:
-    """Forget variables by which a user changes what SLURM's commands print: parsers read the commands' own formats."""
-    for name in list(os.environ):
-        if name.startswith(("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SLURM_TIME_FORMAT")):
-            del os.environ[name]
 
 
 async def _serve(directory: PoolDirectory, ready: int) -> int:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 
+from jobpool.batch.slurm_environment import for_commands
 from jobpool.model import Command, Completed
 
 __all__ = ["run", "run_now"]
@@ -29,7 +30,7 @@ async def run(command: Command) -> Completed:
             stdin=asyncio.subprocess.DEVNULL if command.stdin is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=None if command.environment is None else dict(command.environment),
+            env=_environment(command),
             # Its own session: a Ctrl-C at the terminal is for the client, not for a submit under way.
             start_new_session=True,
         )
@@ -62,12 +63,17 @@ def run_now(command: Command) -> Completed:
             input=(command.stdin or "").encode(),
             capture_output=True,
             timeout=command.timeout,
-            env=None if command.environment is None else dict(command.environment),
+            env=_environment(command),
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
     return Completed(command, done.returncode, _text(done.stdout), _text(done.stderr))
+
+
+def _environment(command: Command) -> dict[str, str]:
+    """Return the variables for a command: here, in the one place where all pass, those go that would change it."""
+    return for_commands(os.environ) if command.environment is None else dict(command.environment)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -28,6 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from jobpool.batch.slurm_environment import for_commands
 from jobpool.errors import BatchSystemUnavailable
 from jobpool.testing.lab_accounting import account_commands, create_database, mariadbd_argv
 from jobpool.testing.lab_config import LabPlan, plan_from_json
@@ -49,8 +50,8 @@ __all__ = ["SlurmLab", "export_line", "lab_down", "lab_up"]
 READY = 30.0
 """Seconds for all daemons to answer. They take 0.2 (5 with accounting); a loaded machine may be slow."""
 
-_INHERITED = ("SLURM", "SBATCH_", "SALLOC_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_", "SPRIO_", "MYSQL_")
-"""Beginnings of variables by which another cluster, or a job around us, would change what the commands do."""
+_OTHERS = ("SLURM", "MYSQL_")
+"""Beginnings of variables that would lead a lab to another cluster, or to another database."""
 
 
 class SlurmLab:
@@ -132,7 +133,7 @@ class SlurmLab:
 
     def client_environment(self) -> dict[str, str]:
         """Return a whole environment for a client: ours, without the traces of any other cluster or job."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_INHERITED)}
+        kept = {name: value for name, value in for_commands(os.environ).items() if not name.startswith(_OTHERS)}
         return {**kept, **self.environment}
 
     @property

@@ -36,15 +36,19 @@ def list_pools(as_json: bool, also_dead: bool) -> None:
 
 
 def _row(directory: PoolDirectory) -> dict[str, Any]:
-    connection = directory.connection() or {}
-    dead = "dead, jobs may be left" if directory.lines("submissions") else "ended"
-    about = {key: connection.get(key, "") for key in ("system", "host", "pid")}
-    return {
-        "name": directory.name,
-        "state": "running" if directory.alive() else dead,
-        **about,
-        "directory": str(directory.path),
-    }
+    from jobpool.home import Damaged
+    from jobpool.ui.view import show_note
+
+    about = dict.fromkeys(("system", "host", "pid"), "")
+    try:
+        connection = directory.connection() or {}
+        about = {key: connection.get(key, "") for key in about}
+        dead = "dead, jobs may be left" if directory.lines("submissions") else "ended"
+        state = "running" if directory.alive() else dead
+    except Damaged as error:
+        show_note(str(error))
+        state = "damaged"
+    return {"name": directory.name, "state": state, **about, "directory": str(directory.path)}
 
 
 @click.command()

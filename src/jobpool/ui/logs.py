@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jobpool.core.fleet import stem
 from jobpool.errors import JobPoolError
+from jobpool.home import read_file
 from jobpool.private import open_directory
 
 __all__ = ["LAST", "Follower", "LogFile", "find_logs", "heading", "last_lines", "logs_of", "place_of", "texts"]
@@ -91,7 +92,7 @@ def place_of(pool: Path) -> Path:
     """Return where the logs of a pool are that does not run: it may be elsewhere than in the pool's directory."""
     try:
         return Path(json.loads(_text(pool / "record.json"))["logs"])
-    except (ValueError, KeyError):
+    except (ValueError, LookupError, TypeError):
         return pool / "logs"
 
 
@@ -109,7 +110,7 @@ def _refuse_if_exchanged(place: Path) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return read_file(path).decode(errors="replace")
     except OSError:
         return ""
 

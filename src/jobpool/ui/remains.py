@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobpool.errors import JobPoolError
+from jobpool.home import read_file
 
 __all__ = ["died", "ended_well", "last_status", "read_record"]
 
@@ -16,8 +17,9 @@ __all__ = ["died", "ended_well", "last_status", "read_record"]
 def read_record(directory: Path) -> dict[str, Any]:
     """Read what the server of a pool wrote down last. Raises ``JobPoolError`` when it left nothing."""
     try:
-        record: dict[str, Any] = json.loads((directory / "record.json").read_text())
-    except (OSError, ValueError):
+        record: dict[str, Any] = json.loads(read_file(directory / "record.json"))
+        record["status"], record["ended_at"]  # else it is no record
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
         raise JobPoolError(
             f"the pool {directory.name!r} left no record of its run",
             log=str(directory / "server.log"),
