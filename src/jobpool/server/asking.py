@@ -69,7 +69,8 @@ class Asking:
         log.info("submission=%s jobs=%d rc=%s said=%r", name, count, done.returncode, done.words[:200])
         match self._system.parse_submit(done, count=count):
             case Submitted(ids):
-                self._ids.update({e.JobKey(name, index): id for index, id in enumerate(ids)})
+                for index, id in enumerate(ids):
+                    self._ids.setdefault(e.JobKey(name, index), id)
                 self._tell(e.JobsSubmitted(self._now(), name, ids))
             case Refused(words, temporary):
                 self._tell(e.SubmitRefused(self._now(), name, words, temporary))
@@ -125,7 +126,8 @@ class Asking:
             log.warning("poll unanswered said=%r", answer.words[:200])
             self._tell(e.PollFailed(self._now(), answer.words))
             return
-        self._ids.update({e.JobKey(seen.name, seen.index): seen.id for seen in answer})
+        for seen in answer:  # what the submit command or the agent said is surer
+            self._ids.setdefault(e.JobKey(seen.name, seen.index), seen.id)
         jobs = [(e.JobKey(seen.name, seen.index), seen.ending) for seen in answer]
         endings = await self._with_logs([(job, ending) for job, ending in jobs if ending is not None])
         answer = tuple(
@@ -181,7 +183,7 @@ class Asking:
 
     def joined(self, job: e.JobKey, id: JobId) -> None:
         """Note a job's id as its agent knows it: it may be here before the submit command's answer."""
-        self._ids.setdefault(job, id)
+        self._ids[job] = id
         if job in self._served:  # requeued, or cut off a while: its log goes on
             self._read = {(one, ending): read for (one, ending), read in self._read.items() if one != job}
         self._served.add(job)

@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import pickle
+import secrets
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
@@ -452,6 +453,7 @@ def _core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, li
         retry = replace(retry, memory_growth=GROWTH)  # what was found is right for nearly all calls, and not for all
     return CoreSettings(
         pool=directory.name,
+        run=secrets.token_hex(4),
         request=settings.request,
         auto=settings.auto,
         trial=trial,

@@ -69,7 +69,7 @@ def logs_of(pool: Path, place: Path, job: str | None) -> list[LogFile]:
 
     Raises ``JobPoolError`` when the job has none.
     """
-    ours = re.compile(rf"jp-{re.escape(stem(pool.name))}-\d+")
+    ours = re.compile(rf"jp-{re.escape(stem(pool.name))}-[0-9a-f]{{8}}-\d+")
     found = find_logs(place, pool / "server.log", local=_text(pool / "system").strip() == "local")
     found = [log for log in found if log.kind == "server" or ours.fullmatch(log.submission)]
     if job is None:
