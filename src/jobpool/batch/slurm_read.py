@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jobpool.batch.slurm_options import options_of, words_of
 from jobpool.units import Memory
 
 __all__ = ["ReadScript", "read_script", "slurm_size"]
-
-_SHORT = {
-    "A": "account", "a": "array", "B": "extra-node-info", "C": "constraint", "c": "cpus-per-task", "D": "chdir",
-    "d": "dependency", "e": "error", "F": "nodefile", "G": "gpus", "H": "hold", "i": "input", "J": "job-name",
-    "k": "no-kill", "L": "licenses", "M": "clusters", "m": "distribution", "N": "nodes", "n": "ntasks",
-    "O": "overcommit", "o": "output", "p": "partition", "Q": "quiet", "q": "qos", "S": "core-spec",
-    "s": "oversubscribe", "t": "time", "v": "verbose", "W": "wait", "w": "nodelist", "x": "exclude",
-}  # fmt: skip
-
-_ALONE = frozenset(
-    {
-        *("contiguous", "exclusive", "get-user-env", "hold", "ignore-pbs", "kill-on-invalid-dep", "nice", "no-kill"),
-        *("no-requeue", "overcommit", "oversubscribe", "parsable", "propagate", "quiet", "reboot", "requeue"),
-        *("spread-job", "test-only", "use-min-nodes", "verbose", "wait"),
-    }
-)
-"""Options that take no value, or one behind ``=`` only (sbatch(1))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +34,7 @@ def read_script(text: str) -> ReadScript:
             if commands:
                 ignored.append(line)
             else:
-                options.update(_options(_words(line[7:])))
+                options.update(options_of(words_of(line[7:])))
         elif line.strip() and not line.lstrip().startswith("#"):
             commands.append(line.strip())
     return ReadScript(options=options, ignored=tuple(ignored), commands=tuple(commands))
@@ -63,26 +46,3 @@ def slurm_size(text: str) -> Memory | None:
     if not match:
         return None
     return Memory(int(match[1]) * 2 ** {"K": 10, "": 20, "M": 20, "G": 30, "T": 40}[match[2].upper()])
-
-
-def _words(line: str) -> list[str]:
-    try:
-        return shlex.split(line, comments=True)
-    except ValueError:  # a quote that is not closed
-        return line.split()
-
-
-def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-        elif word.startswith("-") and word[1:2] in _SHORT:
-            name, value = _SHORT[word[1]], word[2:]
-            equals = value
-        else:
-            continue
-        if not equals and name not in _ALONE and rest:
-            value = rest.pop(0)
-        yield name, value

@@ -33,12 +33,12 @@ _ACCESS = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM
 """How SLURM is reached at all."""
 
 _SITE_DEFAULTS = {
-    "SBATCH_ACCOUNT": {"--account", "-A"},
-    "SBATCH_PARTITION": {"--partition", "-p"},
-    "SBATCH_QOS": {"--qos", "-q"},
-    "SBATCH_RESERVATION": {"--reservation"},
-    "SBATCH_CONSTRAINT": {"--constraint", "-C"},
-    "SBATCH_WCKEY": {"--wckey"},
+    "SBATCH_ACCOUNT": "--account",
+    "SBATCH_PARTITION": "--partition",
+    "SBATCH_QOS": "--qos",
+    "SBATCH_RESERVATION": "--reservation",
+    "SBATCH_CONSTRAINT": "--constraint",
+    "SBATCH_WCKEY": "--wckey",
 }
 """Defaults that sites tell people to set. They would win over a directive, so they stay only where there is none."""
 
@@ -85,7 +85,7 @@ def clean_environment(environment: Mapping[str, str], stated: frozenset[str]) ->
         name: value
         for name, value in environment.items()
         if name in _ACCESS
-        or (name in _SITE_DEFAULTS and not _SITE_DEFAULTS[name] & stated)
+        or (name in _SITE_DEFAULTS and _SITE_DEFAULTS[name] not in stated)
         or not (name in _SITE_DEFAULTS or name.startswith(_OWN) or (inside and name in _DEVICES))
     }
 

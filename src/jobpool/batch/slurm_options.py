@@ -1,0 +1,172 @@
+"""Options of sbatch, read as it reads them: abbreviated, joined, several in one text; and which are the pool's own.
+
+An option of the user's (``job_extra``) is one of three kinds:
+
+=============  =====================================================================================================
+the pool's     jobs are found, counted, or kept alive by it: refused, with what to use instead
+a keyword's    ``--mem``, ``--time``, ...: refused where the script says something else already, free where it is silent
+free           all others: SLURM takes or refuses them
+=============  =====================================================================================================
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["LONG", "SHORT", "named", "options_of", "problems_of_extra", "words_of"]
+
+SHORT = {
+    "A": "account", "a": "array", "B": "extra-node-info", "b": "begin", "C": "constraint", "c": "cpus-per-task",
+    "D": "chdir", "d": "dependency", "e": "error", "F": "nodefile", "G": "gpus", "H": "hold", "h": "help",
+    "i": "input", "J": "job-name", "k": "no-kill", "L": "licenses", "M": "clusters", "m": "distribution", "N": "nodes",
+    "n": "ntasks", "O": "overcommit", "o": "output", "p": "partition", "Q": "quiet", "q": "qos", "S": "core-spec",
+    "s": "oversubscribe", "t": "time", "V": "version", "v": "verbose", "W": "wait", "w": "nodelist", "x": "exclude",
+}  # fmt: skip
+
+ALONE = frozenset(
+    {
+        *("contiguous", "exclusive", "get-user-env", "help", "hold", "ignore-pbs", "kill-on-invalid-dep", "nice"),
+        *("no-kill", "no-requeue", "overcommit", "oversubscribe", "parsable", "propagate", "quiet", "reboot"),
+        *("requeue", "spread-job", "test-only", "usage", "use-min-nodes", "verbose", "version", "wait"),
+    }
+)
+"""Options that take no value, or one behind ``=`` only (sbatch(1))."""
+
+LONG = frozenset(
+    {
+        *SHORT.values(),
+        *ALONE,
+        *("acctg-freq", "bb", "bbf", "batch", "cluster-constraint", "comment", "container", "cores-per-socket"),
+        *("cpu-freq", "cpus-per-gpu", "deadline", "delay-boot", "export", "export-file", "extra", "gid", "gpu-bind"),
+        *("gpu-freq", "gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres", "gres-flags", "hint", "mail-type"),
+        *("mail-user", "mcs-label", "mem", "mem-bind", "mem-per-cpu", "mem-per-gpu", "mincpus", "network"),
+        *("ntasks-per-core", "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "open-mode", "power", "prefer"),
+        *("priority", "profile", "reservation", "signal", "sockets-per-node", "switches", "thread-spec"),
+        *("threads-per-core", "time-min", "tmp", "tres-per-task", "uid", "wckey", "wrap"),
+    }
+)
+
+_OWNED = {
+    "job-name": "the pool finds its jobs by it; use name=",
+    "array": "the pool counts its jobs itself; use max_workers= and workers_per_job=",
+    "output": "the pool reads its jobs' logs; use log_directory=",
+    "error": "a job's stdout and stderr go into one log, which the pool reads; use log_directory=",
+    "open-mode": "a requeued job goes on in its log, else it would wipe out why its first run ended",
+    "chdir": "jobs run in the directory where the pool is made; change to it first",
+    "exclude": "the pool adds nodes that fail to the list; use exclude=",
+    "signal": "it would end the agent; jobs keep the time themselves, see checkpoint()",
+    "wrap": "the pool writes the script; use setup= for lines of your own",
+    "test-only": "no job would come of it; use check(start=True)",
+    "wait": "the submit command would not come back before the job's end",
+    "quiet": "the submit command would not tell the job's id",
+    "help": "no job would come of it",
+    "usage": "no job would come of it",
+    "version": "no job would come of it",
+    "clusters": "the pool would not find the jobs there; set SLURM_CLUSTERS, which all of SLURM's commands read",
+    "uid": "the pool would not find another user's jobs",
+}
+"""Options that only the pool may set, each with the reason and what to use instead."""
+
+_JUST_ONE = {
+    "nodes": "one job is one node; use max_workers= for more jobs",
+    "ntasks": "one job is one task, the agent, which starts the workers; use workers_per_job=",
+    "ntasks-per-node": "one job is one task, the agent, which starts the workers; use workers_per_job=",
+}
+"""The same, but for the value that the pool itself means."""
+
+_KEYWORDS = {
+    "cpus-per-task": ("cpus-per-task", "cores= and threads_per_core="),
+    "cpus-per-gpu": ("cpus-per-task", "cores="),
+    "threads-per-core": ("threads-per-core", "threads_per_core="),
+    "hint": ("threads-per-core", "threads_per_core="),
+    "ntasks-per-core": ("threads-per-core", "threads_per_core="),
+    "mem": ("mem", "memory="),
+    "mem-per-cpu": ("mem", "memory="),
+    "mem-per-gpu": ("mem", "memory="),
+    "time": ("time", "walltime="),
+    "gres": ("gres", "gpus="),
+    "gpus": ("gres", "gpus="),
+    "gpus-per-node": ("gres", "gpus="),
+    "gpus-per-task": ("gres", "gpus="),
+    "gpus-per-socket": ("gres", "gpus="),
+    "licenses": ("licenses", "licenses="),
+    "partition": ("partition", "partition="),
+    "account": ("account", "account="),
+    "qos": ("qos", "qos="),
+    "reservation": ("reservation", "reservation="),
+    "constraint": ("constraint", "constraint="),
+}
+"""Options with a keyword of their own: the directive of the script that says the same, and the keyword."""
+
+
+def words_of(line: str) -> list[str]:
+    """Split a directive into words."""
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:  # a quote that is not closed
+        return line.split()
+
+
+def named(name: str) -> tuple[str, ...]:
+    """Return the options that a long name may mean: sbatch takes the beginning of one, too. Empty: it is not known."""
+    return (name,) if name in LONG else tuple(sorted(known for known in LONG if known.startswith(name)))
+
+
+def options_of(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each option by its long name, with its value; an abbreviation that may be several as it is."""
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            meant = named(name)
+            name = meant[0] if len(meant) == 1 else name
+            if not equals and name not in ALONE and rest:
+                value = rest.pop(0)
+            yield name, value
+        elif word.startswith("-"):
+            yield from _short(word[1:], rest)
+
+
+def _short(letters: str, rest: list[str]) -> Iterator[tuple[str, str]]:
+    """Read ``-Jx``, ``-J x``, ``-HJx``; what SLURM does not know ends the word."""
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        name = SHORT.get(letter)
+        if name is None:
+            return
+        if name in ALONE and letters[:1] != "=":
+            yield name, ""
+            continue
+        yield name, letters.removeprefix("=") if letters else (rest.pop(0) if rest else "")
+        return
+
+
+def problems_of_extra(extra: Iterable[str], stated: Mapping[str, str]) -> Iterator[str]:
+    """Say what is wrong with the user's own options. ``stated``: those of the script, by their long names."""
+    for line in extra:
+        text = line.strip().removeprefix("#SBATCH").strip()
+        if not text.startswith("-"):
+            yield f"job_extra: {line!r} is not an option of sbatch; write for example '--mail-type=END'"
+            continue
+        for name, value in options_of(words_of(text)):
+            if problem := _problem(name, value, stated):
+                yield f"job_extra: {line!r}: {problem}"
+
+
+def _problem(name: str, value: str, stated: Mapping[str, str]) -> str:
+    meant = named(name)
+    if len(meant) > 1:
+        return f"--{name} may be {', '.join(f'--{one}' for one in meant)}; write it in full"
+    if name in _OWNED:
+        return f"--{name} is the pool's own: {_OWNED[name]}"
+    if name in _JUST_ONE and value not in ("1", "1-1"):
+        return f"--{name} is the pool's own: {_JUST_ONE[name]}"
+    directive, keyword = _KEYWORDS.get(name, ("", ""))
+    if directive in stated and (name, value) != (directive, stated[directive]):
+        return (
+            f"the script says --{directive}={stated[directive]} already; use {keyword}, or leave that out with "
+            f"job_skip=['--{directive}']"
+        )
+    return ""
