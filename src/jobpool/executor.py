@@ -25,6 +25,7 @@ from jobpool.main_guard import refuse_while_imported
 from jobpool.model import Bind, Retry
 from jobpool.pickling import dumps_initializer, register_own_modules
 from jobpool.server.reap import end_server
+from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
 from jobpool.submitting import Submitting
@@ -152,6 +153,8 @@ class JobPoolExecutor(Submitting, AboutPool):
             raise TypeError("retry must be a jobpool.Retry")
         self._settings = config.resolve(given)
         config.require(self._settings.system)
+        working_directory = os.getcwd()  # noqa: PTH109 - as text: it travels
+        try_script(self._settings, working_directory)
         try_to_write(self._settings.log_directory)
         prepared = None if initializer is None else dumps_initializer(initializer, initargs)
         PoolDirectory.sweep()
@@ -160,14 +163,14 @@ class JobPoolExecutor(Submitting, AboutPool):
         self._shutdown = False
         self._lock = threading.Lock()
         self._client: Client | None = None
-        self._connection = self._start(prepared, retry or Retry())
+        self._connection = self._start(prepared, retry or Retry(), working_directory)
         self._kind = Kind(self._settings.request, self._settings.max_workers)
         # Called when this object is collected, or at the interpreter's exit: holds the connection, not the executor.
         self._finalizer = weakref.finalize(self, _forgotten, self._connection)
         for note in self._settings.notes:
             WaitingLine().say(note, warning=False)
 
-    def _start(self, initializer: bytes | None, retry: Retry) -> Connection:
+    def _start(self, initializer: bytes | None, retry: Retry, working_directory: str) -> Connection:
         try:
             Spec(
                 settings=self._settings,
@@ -175,7 +178,7 @@ class JobPoolExecutor(Submitting, AboutPool):
                 initializer=initializer,
                 retry=retry,
                 sys_path=tuple(os.path.abspath(entry or os.getcwd()) for entry in sys.path),  # noqa: PTH100, PTH109
-                working_directory=os.getcwd(),  # noqa: PTH109 - as text: it travels
+                working_directory=working_directory,
                 umask=_umask(),
                 versions=versions(),
             ).save(self._directory)

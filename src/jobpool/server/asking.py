@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import pwd
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from jobpool.errors import JobPoolError
 from jobpool.home import PoolDirectory
 from jobpool.model import Ending, JobId, Limits, Request
 from jobpool.server import shell
+from jobpool.server.scripts import Door, job_script
 from jobpool.server.spec import Spec
 from jobpool.units import Memory
-from jobpool.versions import python_path
 
 __all__ = ["Asking", "read_limits", "tail", "user_name"]
 
@@ -52,19 +51,27 @@ class Asking:
         self._served: set[e.JobKey] = set()
         self._read: dict[tuple[e.JobKey, Ending], Ending] = {}
         self.log_directory = spec.settings.log_directory or directory.logs
-        self.door: tuple[list[str], int] = ([], 0)
+        self.door: Door = ((), 0)
 
     async def submit(self, name: str, request: Request, count: int) -> None:
         """Submit jobs; ``JobsSubmitted``, ``SubmitRefused`` or ``SubmitDoubtful`` follows."""
         job = self._script(name, request)
-        text = self._system.script(job)
+        try:
+            text = self._system.script(job)
+            command = self._system.submit(text, name=name, count=count, environment=dict(os.environ))
+        except (JobPoolError, ValueError) as error:
+            # It was tried when the pool was made; but nodes to avoid, or a grown size, may have come since.
+            log.error("submission=%s cannot be written", name, exc_info=error)
+            words = f"no job script can be written: {error}"
+            self._tell(e.SubmitRefused(self._now(), name, words, temporary=False))
+            return
+        self._scripts[name] = job
         try:
             await self._in_the_directory(lambda: self._write_down(name, text))
         except OSError as error:
             words = f"the pool's directory cannot be written: {error}"
             self._tell(e.SubmitRefused(self._now(), name, words, temporary=True))
             return
-        command = self._system.submit(text, name=name, count=count, environment=dict(os.environ))
         done = await shell.run(command)
         log.info("submission=%s jobs=%d rc=%s said=%r", name, count, done.returncode, done.words[:200])
         match self._system.parse_submit(done, count=count):
@@ -92,32 +99,20 @@ class Asking:
             )
         await acting
 
+    def check(self, request: Request) -> None:
+        """Raise ``ConfigError`` for a request of which no job script can be written."""
+        self._system.script(self._script("jp-trial-1", request))
+
     def _script(self, name: str, request: Request) -> JobScript:
-        addresses, port = self.door
-        settings = self._spec.settings
-        job = JobScript(
+        return job_script(
+            self._spec.settings,
+            request,
             name=name,
-            request=request,
+            pool=self._directory.path,
             log_directory=self.log_directory,
-            working_directory=Path(self._spec.working_directory),
-            # -P: a file of the user's that is named like a module must not stand in for it.
-            argv=(
-                settings.python or sys.executable,
-                "-P",
-                "-m",
-                "jobpool.worker",
-                "--pool",
-                str(self._directory.path),
-                "--submission",
-                name,
-                "--port",
-                str(port),
-                *(part for address in addresses for part in ("--address", address)),
-            ),
-            environment={**python_path(), **settings.environment},
+            working_directory=self._spec.working_directory,
+            door=self.door,
         )
-        self._scripts[name] = job
-        return job
 
     async def poll(self, names: Sequence[str]) -> None:
         """Look at all jobs of these submissions; ``Polled`` or ``PollFailed`` follows."""

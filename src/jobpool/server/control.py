@@ -361,7 +361,7 @@ class Control:
     def _add_kind(self, key: str, request: Request, max_workers: int, terms: Terms) -> Any:
         """Take a kind of calls into service, or return the error that says why the site would refuse its jobs."""
         try:
-            self._system.directives(request)
+            self._asking.check(request)
             refuse_what_cannot_run(request, self._limits)
         except JobPoolError as error:
             return error.as_data()
