@@ -95,6 +95,12 @@ def test_a_server_on_another_host_counts_as_alive() -> None:
     assert directory.alive()
 
 
+def test_a_relative_home_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JOBPOOL_HOME", "pools")
+    assert PoolDirectory.create("mine").path == tmp_path / "pools" / "mine"
+
+
 def test_a_line_that_a_crash_cut_off_is_left_out() -> None:
     directory = PoolDirectory.create("mine")
     directory.append("submissions", "jp-mine-1")

@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ from jobpool.model import Request
 from jobpool.units import Duration, Memory
 
 if TYPE_CHECKING:
+    from jobpool.batch.base import BatchSystem
     from jobpool.batch.registry import Machine
 
 __all__ = ["DEFAULT_MAX_WORKERS", "Origin", "Settings", "keywords_from_text", "local_cores", "resolve"]
@@ -122,7 +123,7 @@ def resolve(
     if findings.problems:
         unknown_system = scheduler is None and len(findings.problems) == 1
         raise (BatchSystemUnavailable if unknown_system else ConfigError).from_problems(findings.problems)
-    return _settings(scheduler, system or "local", found, origins, findings, cores_here or local_cores)
+    return _writable(_settings(scheduler, system or "local", found, origins, findings, cores_here or local_cores))
 
 
 def keywords_from_text(pairs: Iterable[str]) -> dict[str, Any]:
@@ -182,6 +183,38 @@ def _conflicts(found: Mapping[str, Any], origins: Mapping[str, Origin]) -> list[
         f"min_workers={least} ({origins['min_workers']}) cannot be used: it is more than "
         f"max_workers={most} ({origins['max_workers']})"
     ]
+
+
+def _writable(settings: Settings) -> Settings:
+    """Raise ``ConfigError`` for what no job script can say; what a file of Dask's says so is left out, with a note."""
+    from jobpool.batch import registry
+
+    if settings.system not in registry.BUILT:
+        return settings
+    system, origin = registry.get(settings.system, Path()), settings.origins["job_extra"]
+    # Sizes that are to be found will be written, whatever they come to.
+    sizes: dict[str, Any] = {"memory": Memory(2**30), "walltime": Duration(3600)}
+    request = replace(settings.request, **{name: size for name, size in sizes.items() if name in settings.auto})
+    if origin.kind == "jobqueue":
+        # Written for other programs: Dask's own job scripts may say it, and one that cannot is no reason to stop.
+        told = {line: _refused(system, replace(request, job_extra=(line,))) for line in request.job_extra}
+        request = replace(request, job_extra=tuple(line for line, problems in told.items() if not problems))
+        left_out = [f"left out: {problem} ({origin})" for problems in told.values() for problem in problems]
+        extra, notes = request.job_extra, (*settings.notes, *left_out)
+        settings = replace(settings, request=replace(settings.request, job_extra=extra), notes=notes)
+    if problems := _refused(system, request):
+        given = origin.kind not in ("keyword", "default")
+        said = [f"{text} ({origin})" if given and text.startswith("job_extra") else text for text in problems]
+        raise ConfigError.from_problems(said)
+    return settings
+
+
+def _refused(system: BatchSystem, request: Request) -> list[str]:
+    try:
+        system.directives(request)
+    except ConfigError as error:
+        return error.problems or [str(error)]
+    return []
 
 
 def require(system: str) -> None:

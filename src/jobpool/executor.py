@@ -26,6 +26,7 @@ from jobpool.main_guard import refuse_while_imported
 from jobpool.model import Bind, Retry
 from jobpool.pickling import dumps_initializer, register_own_modules
 from jobpool.server.reap import end_server
+from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.starting import discard, start_server, try_to_write
 from jobpool.submitting import Submitting
@@ -154,6 +155,8 @@ class JobPoolExecutor(Submitting, AboutPool):
             raise TypeError("retry must be a jobpool.Retry")
         self._settings = config.resolve(given)
         config.require(self._settings.system)
+        working_directory = os.getcwd()  # noqa: PTH109 - as text: it travels
+        try_script(self._settings, working_directory)
         logs = try_to_write(self._settings.log_directory, self._settings.name)
         self._initializer = initializer, initargs
         self._shutdown = False
@@ -164,7 +167,7 @@ class JobPoolExecutor(Submitting, AboutPool):
             prepared = None if initializer is None else dumps_initializer(initializer, initargs)
             _sweep()
             self._directory = PoolDirectory.create(self._settings.name)
-            self._connection = self._start(prepared, retry or Retry(), logs)
+            self._connection = self._start(prepared, retry or Retry(), working_directory, logs)
             undo.pop_all()
         self._kind = Kind(self._settings.request, self._settings.max_workers)
         # Called when this object is collected, or at the interpreter's exit: holds the connection, not the executor.
@@ -172,7 +175,7 @@ class JobPoolExecutor(Submitting, AboutPool):
         for note in self._settings.notes:
             WaitingLine().say(note, warning=False)
 
-    def _start(self, initializer: bytes | None, retry: Retry, logs: Path | None) -> Connection:
+    def _start(self, initializer: bytes | None, retry: Retry, working_directory: str, logs: Path | None) -> Connection:
         try:
             Spec(
                 settings=self._settings,
@@ -180,7 +183,7 @@ class JobPoolExecutor(Submitting, AboutPool):
                 initializer=initializer,
                 retry=retry,
                 sys_path=tuple(os.path.abspath(entry or os.getcwd()) for entry in sys.path),  # noqa: PTH100, PTH109
-                working_directory=os.getcwd(),  # noqa: PTH109 - as text: it travels
+                working_directory=working_directory,
                 umask=_umask(),
                 versions=versions(),
                 own_logs=logs,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from jobpool.batch.slurm_options import SRUN_ONLY, is_known, refusal
+from jobpool.batch.slurm_options import SRUN_ONLY, named, refusal_of_srun
 from jobpool.batch.slurm_read import ReadScript, read_script, slurm_size
 from jobpool.checking import read_limits_now
 from jobpool.core import explain_script as core_script
@@ -57,7 +57,7 @@ def explain_script(text: str, *, limits: Limits | None = None) -> ExplainedScrip
     made = core_script.explain_script(wish_of_script(script), limits)
     made = replace(
         made,
-        problems=(*(refusal(name) for name in script.options if name in SRUN_ONLY), *made.problems),
+        problems=(*(refusal_of_srun(name) for name in script.options if name in SRUN_ONLY), *made.problems),
         pitfalls=(*_unknown_lines(script), *made.pitfalls),
     )
     return ExplainedScript(**{field.name: getattr(made, field.name) for field in fields(made)})
@@ -84,7 +84,7 @@ def _unknown_lines(script: ReadScript) -> Iterator[str]:
     if script.foreign:
         yield f"the directives of {' and '.join(script.foreign)} are not explained; write them as #SBATCH lines"
     for name in script.options:
-        if name not in SRUN_ONLY and not is_known(name):
+        if name not in SRUN_ONLY and not named(name):
             yield f"sbatch has no option --{name}, and refuses the script, unless a plugin of this site adds it"
 
 

@@ -58,7 +58,8 @@ class Damaged(JobPoolError):
 
 def home() -> Path:
     """Return the directory of all pools of this user."""
-    return Path(os.environ.get("JOBPOOL_HOME") or Path.home() / ".jobpool")
+    # Absolute: the server and the jobs have working directories of their own.
+    return Path(os.environ.get("JOBPOOL_HOME") or Path.home() / ".jobpool").absolute()
 
 
 class PoolDirectory:

@@ -191,6 +191,16 @@ def test_the_row_that_stands_for_cancelled_elements_is_no_job() -> None:
     }
 
 
+@pytest.mark.parametrize("earlier", ["7_0|0", "7_1|1"])
+def test_an_array_hides_no_other_job_of_its_name(earlier: str) -> None:
+    # Two runs of one name, when a name was all that there was to a run: SLURM shows ended jobs for minutes.
+    lines = [f"{earlier}|same|COMPLETED|0|n1|10:00|1G|None|", "9|N/A|same|PENDING|0|n/a|10:00|1G|Priority|"]
+    for rows in (lines, lines[::-1]):
+        answer = slurm.parse_poll(Completed(COMMAND, 0, "".join(f"{row}\n" for row in rows)))
+        assert isinstance(answer, tuple)
+        assert {job.id for job in answer} == {earlier.partition("|")[0], "9"}
+
+
 def row(state: str, exit_code: str = "0", reason: str = "None") -> str:
     return f"7|N/A|name|{state}|{exit_code}|n1|10:00|1G|{reason}|\n"
 

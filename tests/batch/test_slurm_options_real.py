@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jobpool.batch.slurm_options import SRUN_ONLY, SRUN_ONLY_SHORT, is_known
+from jobpool.batch.slurm_options import SRUN_ONLY, SRUN_ONLY_SHORT, named
 from jobpool.testing import SlurmLab
 
 VALUES = {"mpi": "none", "bcast": "/tmp/x", "relative": "0", "jobid": "1", "het-group": "0", "cpu-bind": "cores"}
@@ -24,7 +24,7 @@ def refused(lab: SlurmLab, option: str) -> bool:
 def test_each_option_of_sbatch_is_known(slurm_lab: SlurmLab) -> None:
     found = options(slurm_lab, "sbatch")
     assert "cpus-per-task" in found
-    assert [name for name in found if not is_known(name) or name in SRUN_ONLY] == []
+    assert [name for name in found if not named(name) or name in SRUN_ONLY] == []
 
 
 def test_each_option_of_srun_that_sbatch_refuses_is_known_as_such(slurm_lab: SlurmLab) -> None:

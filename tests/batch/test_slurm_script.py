@@ -150,6 +150,75 @@ def test_the_script() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("--job-name=x", "use name="),
+        ("-Jx", "use name="),
+        ("-J x", "use name="),
+        ("--job-n=x", "use name="),
+        ("#SBATCH --job-name x", "use name="),
+        ("--array=0-3", "use max_workers="),
+        ("--arr 0-3", "use max_workers="),
+        ("-a0-3", "use max_workers="),
+        ("-Ha 0-3", "use max_workers="),
+        ("--exclusive --array=0-3", "use max_workers="),
+        ("--output=/tmp/x", "use log_directory="),
+        ("-e x", "use log_directory="),
+        ("--open-mode=truncate", "log"),
+        ("--chdir=/", "change to it"),
+        ("--nodes=2", "one job is one node"),
+        ("-n 4", "use workers_per_job="),
+        ("--cpus-per-task=4", "use cores="),
+        ("--hint=nomultithread", "use threads_per_core="),
+        ("--mem=1G", "use memory="),
+        ("--mem-per-cpu=1G", "use memory="),
+        ("-t 10", "use walltime="),
+        ("-p other", "use partition="),
+        ("--gres=tmp:1", "use gpus="),
+        ("--exclude=n1", "use exclude="),
+        ("--signal=B:USR1@60", "checkpoint"),
+        ("--wrap=true", "use setup="),
+        ("--test-only", "no job"),
+        ("-W", "would not come back"),
+        ("-Q", "the job's id"),
+        ("-M other", "SLURM_CLUSTERS"),
+        ("--no=1", "write it in full"),
+        ("mail me", "is not an option"),
+    ],
+)
+def test_an_option_that_is_the_pools_own_is_refused_with_what_to_use(extra: str, words: str) -> None:
+    request = {"memory": Memory(2**30), "walltime": Duration(3600), "partition": "long", "gpus": 1}
+    with pytest.raises(ConfigError, match="job_extra") as caught:
+        texts(**request, job_extra=(extra,))
+    assert words in str(caught.value)
+
+
+def test_all_options_that_are_refused_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        texts(job_extra=("--array=0-3 -o x", "--mail-type=END", "-J y"))
+    assert [problem.partition(" is the pool's own")[0].split()[-1] for problem in caught.value.problems] == [
+        "--array", "--output", "--job-name",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        *("--mail-type=END", "--begin=now+1hour", "--dependency=afterok:7", "--exclusive", "-H", "--gres=tmp:1"),
+        *("--nodes=1", "-n1", "--cpus-per-task=1", "--mem=300M", "--time=10", "-p x", "--requeue", "--export=ALL,A=1"),
+        *("--new-in-slurm-30=x", "--comment='--array=0-3'", "--nodelist=n1"),
+    ],
+)
+def test_all_other_options_are_the_users(extra: str) -> None:
+    assert texts(job_extra=(extra,))[-1] == extra
+
+
+def test_what_is_left_out_may_be_said_anew() -> None:
+    request = {"memory": Memory(2**30), "gpus": 1, "job_skip": ("--mem", "--gres", "--threads-per-core")}
+    assert texts(**request, job_extra=("--mem-per-cpu=1G", "--gres=gpu:a100:1,tmp:1", "--hint=nomultithread"))
+
+
 def test_a_backslash_in_the_log_directory_is_refused() -> None:
     with pytest.raises(ConfigError, match="backslash"):
         slurm.script(
@@ -193,6 +262,10 @@ def test_another_allocation_does_not_leak_into_the_job() -> None:
         SLURM_ARRAY_TASK_ID="3",
         SBATCH_EXPORT="NONE",
         SBATCH_MEM_PER_NODE="1",
+        SBATCH_JOB_NAME="x",
+        SBATCH_ARRAY_INX="0-3",
+        SBATCH_OUTPUT="/dev/null",
+        SBATCH_WAIT="1",
         PMI_RANK="0",
         PMIX_RANK="0",
         CUDA_VISIBLE_DEVICES="0",
@@ -210,6 +283,7 @@ def test_site_defaults_stay_where_the_script_says_nothing() -> None:
     assert environment(slurm.script(job()), **defaults) == defaults
     assert environment(slurm.script(job(partition="short")), **defaults) == {"SBATCH_ACCOUNT": "lab"}
     assert environment(slurm.script(job(job_extra=("-A other", "-p x"))), **defaults) == {}
+    assert environment(slurm.script(job(job_extra=("--exclusive --acco=other -px",))), **defaults) == {}
 
 
 def test_the_environment_is_not_printed_with_the_command() -> None:

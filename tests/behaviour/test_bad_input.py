@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sites import Site
+from sites import PATIENCE, Site
 
 from jobpool import JobPoolExecutor
 from jobpool.errors import BatchSystemUnavailable, ConfigError
@@ -81,6 +82,78 @@ def test_a_full_log_directory(site: Site, tmp_path: Path) -> None:
         assert "log_directory" in str(caught.value)
     finally:
         subprocess.run(["umount", str(full)], check=True)
+
+
+@pytest.fixture
+def odd_directory(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Return a function that makes a directory, of so many parts, and goes there; at the end we are back."""
+    before = Path.cwd()
+
+    def enter(name: str, times: int = 1) -> Path:
+        os.chdir(tmp_path)
+        for _ in range(times):
+            os.mkdir(name)  # noqa: PTH102 - the whole path may be longer than the kernel takes
+            os.chdir(name)
+        return Path.cwd()
+
+    yield enter
+    os.chdir(before)
+
+
+@pytest.mark.parametrize("setting", ["working directory", "log_directory", "JOBPOOL_HOME"])
+def test_a_path_that_no_job_script_can_say(
+    batch_site: Site, odd_directory: Callable[..., Path], setting: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keywords: dict[str, object] = {}
+    match setting:
+        case "working directory":
+            odd_directory("two\nlines")
+        case "log_directory":
+            keywords["log_directory"] = home / "back\\slash"
+        case _:
+            monkeypatch.setenv("JOBPOOL_HOME", str(home / "back\\slash"))
+    with pytest.raises(ConfigError, match=r"single line|backslash"):
+        batch_site.make(1, **keywords)
+    assert [path.name for path in home.iterdir()] == []
+
+
+@pytest.mark.parametrize("parts", [17, 40])
+def test_a_working_directory_that_is_too_long(
+    batch_site: Site, odd_directory: Callable[..., Path], parts: int, home: Path
+) -> None:
+    odd_directory("x" * 240, parts)
+    with pytest.raises(ConfigError, match="longer than 4000 bytes"):
+        batch_site.make(1)
+    assert not (home / ".jobpool").exists()
+
+
+def test_a_working_directory_with_odd_characters(site: Site, odd_directory: Callable[..., Path]) -> None:
+    # What can be said is said as it is: SLURM gives some of these a meaning in other places.
+    place = odd_directory("%j %% 'a' \"b\" $HOME #c é")
+    with site.pool(1) as pool:
+        assert pool.submit(os.getcwd).result(PATIENCE) == str(place)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"environment": {"LONG": "x" * 140_000}}, "LONG is too long"),
+        ({"setup": ["true # " + "x" * 5_000_000]}, "shorten setup="),
+        ({"setup": ["echo '\udcff'"]}, "not text"),
+        ({"job_extra": ["--array=0-3", "--job-name=x"]}, "--job-name is the pool's own: .*use name="),
+    ],
+)
+def test_a_job_script_that_cannot_be_written(
+    batch_site: Site, keywords: dict[str, object], words: str, home: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        batch_site.make(1, **keywords)
+    assert not (home / ".jobpool").exists()
+
+
+def test_a_view_with_an_option_that_is_the_pools_own(batch_site: Site) -> None:
+    with batch_site.pool(1) as pool, pytest.raises(ConfigError, match="use max_workers="):
+        pool.with_request(job_extra=["--array=0-3"])
 
 
 def test_a_home_that_others_can_read_is_refused(site: Site, home: Path) -> None:

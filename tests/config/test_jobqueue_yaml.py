@@ -116,6 +116,16 @@ def test_the_older_names_of_keys_count_where_the_newer_have_no_value(site: Site)
     assert (request.setup, request.job_extra, request.job_skip) == (("old",), ("--new",), ("-n",))
 
 
+def test_options_of_dasks_that_are_the_pools_own_are_left_out_with_a_note(site: Site) -> None:
+    lines = "    memory: 2GB\n    cores: 1\n    job-extra-directives: ['--job-name=x -o y', '--exclusive', '--mem=0']\n"
+    path = site.write("dask/jobqueue.yaml", f"jobqueue:\n  slurm:\n{lines}")
+    settings = site.resolve()
+    assert settings.request.job_extra == ("--exclusive",)
+    left_out = [note for note in settings.notes if "left out" in note and str(path) in note]
+    words = ("--job-name is", "--output is", "use memory=")
+    assert [word for note in left_out for word in words if word in note] == list(words)
+
+
 def test_files_are_merged_key_by_key_in_the_order_of_dask(site: Site) -> None:
     named = site.write("named.yaml", "jobqueue:\n  slurm:\n    account: by-name\n")
     site.places = replace(site.places, dask=(*site.places.dask, named))

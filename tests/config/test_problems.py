@@ -243,3 +243,16 @@ def test_any_text_of_a_variable_is_used_or_refused_with_a_sentence(site: Site, n
     problems = problems_of(site)
     assert len(problems) <= 1
     assert all(f"(variable {variable}) cannot be used: " in problem for problem in problems)
+
+
+def test_options_that_are_the_pools_own_are_refused_with_their_place(site: Site) -> None:
+    path = site.write("user.toml", 'job_extra = ["--job-name=x", "--array=0-3", "--nice=1"]\n')
+    with pytest.raises(ConfigError) as caught:
+        site.resolve()
+    assert [str(path) in problem for problem in caught.value.problems] == [True, True]
+    site.environment["JOBPOOL_JOB_EXTRA"] = "--output=x"
+    with pytest.raises(ConfigError, match=r"--output is the pool's own.*variable JOBPOOL_JOB_EXTRA"):
+        site.resolve()
+    with pytest.raises(ConfigError, match="use memory="):
+        site.resolve(memory="auto", job_extra=["--mem=1G"])
+    assert site.resolve(scheduler="local", job_extra=["--array=0-3"])  # nothing of it is read there

@@ -8,9 +8,12 @@ import pytest
 from enginekit import actions, finish, pool, serving, states
 
 from jobpool.core import events as ev
+from jobpool.core.engine import Core
 from jobpool.core.events import JobKey
+from jobpool.core.settings import CoreSettings
 from jobpool.errors import InitializerFailed, JobsFailed, RequestRefused
-from jobpool.model import EndingKind, Limits, Request
+from jobpool.model import Call, Ending, EndingKind, JobId, JobState, Limits, Request, Seen
+from jobpool.testing.simulation import Simulation
 
 DOUBTFUL = ev.SubmitDoubtful(0.0, "", "Socket timed out on send/recv operation")
 PERMANENT = ev.SubmitRefused(0.0, "", "Invalid account", temporary=False)
@@ -122,6 +125,39 @@ def test_a_job_of_a_submission_looked_up_in_vain_is_cancelled_when_it_turns_up()
     sim.run(200, until=lambda: sim.jobs[ghost].ending is not None)
     assert sim.jobs[ghost].ending is not None
     assert sim.most_running == 2
+
+
+def test_no_two_runs_share_a_name() -> None:
+    runs = [Simulation(CoreSettings(pool="same", run=run, max_workers=2)) for run in ("0a", "0b")]
+    for sim in runs:
+        sim.submit(2, seconds=1.0)
+        assert sim.settle(60)
+    first, second = ({action.submission for action in sim.submits} for sim in runs)
+    assert not first & second
+    longest = Simulation(CoreSettings(pool="x" * 200, run="01234567"))
+    longest.submit(1)
+    assert longest.settle(60)
+    assert all(len(action.submission) < 60 for action in longest.submits)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_jobs_of_one_name_the_one_with_the_known_id_counts(order: int) -> None:
+    # A site's own program around the submit command tried again after a time-out, and told the second id.
+    core = Core(settings=CoreSettings(pool="t"), now=0.0)
+    core.handle(ev.CallsArrived(0.0, (Call(1, "f", b""),)))
+    core.handle(ev.Tick(2.0))
+    core.handle(ev.JobsSubmitted(3.0, "jp-t-1", (JobId("8"),)))
+    ended = Ending(kind=EndingKind.FAILED, words="FAILED NonZeroExitCode 3:0", exit_code=3)
+    twins = [
+        Seen(id=JobId("7"), name="jp-t-1", index=0, state=JobState.ENDED, ending=ended),
+        Seen(id=JobId("8"), name="jp-t-1", index=0, state=JobState.PENDING, reason="Priority"),
+        Seen(id=JobId("9"), name="jp-t-1", index=0, state=JobState.RUNNING),
+    ]
+    core.handle(ev.Tick(10.0))
+    actions = core.handle(ev.Polled(11.0, ("jp-t-1",), tuple(twins[::order])))
+    assert [(view.id, view.state) for view in core.snapshot().jobs] == [("8", "pending")]
+    actions += core.handle(ev.Tick(12.0))
+    assert [action.ids for action in actions if isinstance(action, ev.CancelJobs)] == [("9",)]
 
 
 def test_an_agent_may_be_faster_than_the_answer_of_the_submit_command() -> None:

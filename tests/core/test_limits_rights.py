@@ -85,6 +85,7 @@ def with_qos(**limits: Any) -> Accounting:
         (site(), {"walltime": Duration(9999), "job_extra": ("-t 10",)}),
         (site(), {"partition": "no", "job_extra": ("#SBATCH --partition=plain",)}),
         (site(), {"partition": "no", "job_extra": ('-p "plain"',)}),
+        (site(), {"partition": "no", "walltime": Duration(9999), "job_extra": ("--exclusive -t10 --partition plain",)}),
     ],
 )
 def test_what_is_allowed(limits: Limits, changes: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 
 from jobpool import config, tls
 from jobpool.batch import registry
+from jobpool.core.events import Event, SubmitRefused
 from jobpool.home import PoolDirectory, process_started
-from jobpool.model import Command, JobId
+from jobpool.model import Command, JobId, Request
 from jobpool.server import reap, shell
-from jobpool.server.asking import read_limits
+from jobpool.server.asking import Asking, read_limits
 from jobpool.server.control import Control
 from jobpool.server.spec import Spec
 from jobpool.testing import wait_until
@@ -96,6 +98,19 @@ def test_a_clock_that_fails_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> 
         return control.crash
 
     assert isinstance(asyncio.run(scenario()), LookupError)
+
+
+def test_a_script_that_cannot_be_written_is_refused_and_ends_no_server() -> None:
+    directory, spec = prepared("unwritable")
+    told: list[Event] = []
+    asking = Asking(directory, replace(spec, system="slurm"), registry.get("slurm", Path()), told.append, pytest.fail)
+    # As when so many nodes are avoided that their names fit no directive any more.
+    asyncio.run(asking.submit("jp-unwritable-1", Request(exclude=tuple(f"node{n:06}" for n in range(1000))), 1))
+    (refused,) = told
+    assert isinstance(refused, SubmitRefused)
+    assert "--exclude is longer than 4000 bytes" in refused.words
+    assert not refused.temporary
+    assert directory.lines("submissions") == []
 
 
 def test_a_dead_pool_is_cleared_with_its_own_batch_system_when_its_address_is_gone() -> None:

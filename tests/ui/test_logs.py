@@ -85,10 +85,17 @@ def test_a_pool_returns_its_logs_while_it_runs_and_afterwards(tmp_path: Path) ->
 
 
 def test_a_folder_that_pools_share_shows_each_its_own(tmp_path: Path) -> None:
-    for name in ("jp-mine-1-77_3.log", "jp-mine-1-1-80.log", "jp-yours-1-81.log", "jp-mine-2-3/worker-0.log"):
+    run = "0a1b2c3d"
+    names = (
+        f"mine-{run}-1-77_3.log",
+        f"mine-1-{run}-1-80.log",
+        f"yours-{run}-1-81.log",
+        f"mine-{run}-2-3/worker-0.log",
+    )
+    for name in (f"jp-{name}" for name in names):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x\n")
-    assert {log.job for log in logs_of(tmp_path / "mine", tmp_path, None)} == {"77_3", "jp-mine-2-3"}
+    assert {log.job for log in logs_of(tmp_path / "mine", tmp_path, None)} == {"77_3", f"jp-mine-{run}-2-3"}
     assert [log.job for log in logs_of(tmp_path / "mine-1", tmp_path, None)] == ["80"]
 
 

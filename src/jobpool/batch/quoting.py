@@ -12,6 +12,9 @@ from jobpool.errors import ConfigError
 __all__ = ["check_name", "exports", "shell_command", "shell_lines", "shell_word", "single_line"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,59}")
+_LONGEST = 131_071
+"""Bytes of one argument, or of a variable with its name, that Linux hands to a program (MAX_ARG_STRLEN, less the NUL).
+A longer one ends every job with "Argument list too long"."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -43,6 +46,8 @@ def shell_word(value: str) -> str:
     """
     if "\0" in value:
         raise ConfigError(f"a NUL character cannot be passed to a job: {value!r}")
+    if len(os.fsencode(value)) > _LONGEST:
+        raise ConfigError(f"no program can be given a text of more than {_LONGEST:,} bytes: {value[:60]!r}...")
     if value.isprintable() and _encodable(value):
         return shlex.quote(value)
     return "$'" + "".join(_escaped(byte) for byte in os.fsencode(value)) + "'"
@@ -55,9 +60,11 @@ def shell_command(argv: Iterable[str]) -> str:
 
 def exports(environment: Mapping[str, str]) -> list[str]:
     """Write one ``export`` line for each variable. Raises ``ConfigError`` for a name that is none."""
-    for name in environment:
+    for name, value in environment.items():
         if not _VARIABLE.fullmatch(name):
             raise ConfigError(f"{name!r} is not a name for a variable of the job's environment")
+        if len(os.fsencode(f"{name}={value}")) > _LONGEST:
+            raise ConfigError(f"environment: {name} is too long: no program can be given more than {_LONGEST:,} bytes")
     return [f"export {name}={shell_word(value)}" for name, value in environment.items()]
 
 

@@ -31,12 +31,12 @@ _ACCESS = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM
 """How SLURM is reached at all. SLURM_CLUSTERS leads all commands alike, so jobs are looked for where they went."""
 
 _SITE_DEFAULTS = {
-    "SBATCH_ACCOUNT": {"--account", "-A"},
-    "SBATCH_PARTITION": {"--partition", "-p"},
-    "SBATCH_QOS": {"--qos", "-q"},
-    "SBATCH_RESERVATION": {"--reservation"},
-    "SBATCH_CONSTRAINT": {"--constraint", "-C"},
-    "SBATCH_WCKEY": {"--wckey"},
+    "SBATCH_ACCOUNT": "--account",
+    "SBATCH_PARTITION": "--partition",
+    "SBATCH_QOS": "--qos",
+    "SBATCH_RESERVATION": "--reservation",
+    "SBATCH_CONSTRAINT": "--constraint",
+    "SBATCH_WCKEY": "--wckey",
 }
 """Defaults that sites tell people to set. They would win over a directive, so they stay only where there is none."""
 
@@ -57,8 +57,8 @@ def for_jobs(environment: Mapping[str, str], stated: frozenset[str]) -> dict[str
     """
     defaults = {
         name: environment[name]
-        for name, options in _SITE_DEFAULTS.items()
-        if name in environment and not options & stated
+        for name, option in _SITE_DEFAULTS.items()
+        if name in environment and option not in stated
     }
     inside = _DEVICES if "SLURM_JOB_ID" in environment else frozenset()
     kept = {name: value for name, value in for_commands(environment).items() if name not in inside}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jobpool.batch.base import Directive, JobScript
 from jobpool.batch.quoting import check_name, exports, shell_command, shell_lines, single_line
-from jobpool.batch.slurm_options import SRUN_ONLY, refusal
-from jobpool.batch.slurm_read import option_names
+from jobpool.batch.slurm_options import options_of, problems_of_extra, words_of
+from jobpool.batch.slurm_read import read_script
 from jobpool.errors import ConfigError
 from jobpool.model import JobId, Request
 from jobpool.units import Duration
@@ -20,7 +20,10 @@ __all__ = ["as_plain_job", "directives", "log_path", "script", "slurm_time", "st
 _ARRAY_LOG, _PLAIN_LOG = "-%A_%a.log", "-%A.log"
 
 _LONGEST = 4000
-"""Characters of one directive. sbatch reads each word into a buffer of BUFSIZ (8192) bytes."""
+"""Bytes of one directive: the controller takes paths of up to 4096, and sbatch's buffer for a word has 8192."""
+
+_LARGEST = 4 * 2**20
+"""Bytes of a whole script that the controller takes, unless the site has set ``max_script_size``."""
 
 # SLURM_ARRAY_* are there in an element of an array only; the id has the form that squeue and sacct print.
 _INDEX = '"${SLURM_ARRAY_TASK_ID:-0}"'
@@ -37,8 +40,8 @@ def directives(request: Request) -> tuple[Directive, ...]:
     if "" in request.job_skip:
         raise ConfigError("job_skip: an empty text would leave out every directive; name one, such as '--mem'")
     ours = (*_shape(request), *_amounts(request), *_places(request))
-    kept = (line for line in ours if not line.text.startswith(request.job_skip or ("\0",)))
-    return (*kept, *_extra(request))
+    kept = tuple(line for line in ours if not line.text.startswith(request.job_skip or ("\0",)))
+    return (*kept, *_extra(request, dict(options_of([word for line in kept for word in words_of(line.text)]))))
 
 
 def script(job: JobScript) -> str:
@@ -60,7 +63,10 @@ def script(job: JobScript) -> str:
         # exec: the agent is the process that SLURM signals, and whose exit code it reports.
         f"exec {shell_command(job.argv)} --index {_INDEX} --job-id {_ID}",
     ]
-    return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in head), "", *body, ""])
+    text = "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in head), "", *body, ""])
+    if len(text.encode()) >= _LARGEST:
+        raise ConfigError(f"the job script has {len(text):,} characters, and SLURM takes {_LARGEST:,}: shorten setup=")
+    return text
 
 
 def as_plain_job(text: str) -> str:
@@ -74,8 +80,8 @@ def log_path(job: JobScript, id: JobId) -> Path:
 
 
 def stated_options(text: str) -> frozenset[str]:
-    """Return the names of all options in the script's directives (``--mem``, ``-p``)."""
-    return frozenset(re.findall(r"^#SBATCH\s+(--[a-z-]+|-[A-Za-z])", text, re.MULTILINE))
+    """Return the long names of all options in the script's directives (``--mem``)."""
+    return frozenset(f"--{name}" for name in read_script(text).options)
 
 
 def slurm_time(walltime: Duration) -> str:
@@ -140,15 +146,13 @@ def _places(request: Request) -> Iterator[Directive]:
         yield Directive(_option("--exclude", _joined(request.exclude, "exclude")), "exclude=: not on these nodes.")
 
 
-def _extra(request: Request) -> Iterator[Directive]:
-    for line in request.job_extra:
-        text = single_line(line, "job_extra").strip().removeprefix("#SBATCH").strip()
-        if not text.startswith("-"):
-            raise ConfigError(f"job_extra: {line!r} is not an option of sbatch; write for example '--mail-type=END'")
-        for name in option_names(text):
-            if name in SRUN_ONLY:
-                raise ConfigError(f"job_extra: {refusal(name)}")
-        yield Directive(text, "job_extra: your own, taken as it is; it wins over an earlier one.")
+def _extra(request: Request, stated: Mapping[str, str]) -> Iterator[Directive]:
+    lines = [single_line(line, "job_extra") for line in request.job_extra]
+    if problems := list(problems_of_extra(lines, stated)):
+        raise ConfigError.from_problems(problems)
+    for line in lines:
+        text = line.strip().removeprefix("#SBATCH").strip()
+        yield Directive(text, "job_extra: your own, taken as it is.")
 
 
 def _joined(values: tuple[str, ...], what: str) -> str:
@@ -169,8 +173,8 @@ def _option(name: str, value: str) -> str:
     Its own rules, not a shell's: a backslash escapes in every kind of quotes, ``#`` begins a comment outside them, and
     ``$`` means nothing (``get_argument`` in src/common/slurm_opt.c).
     """
-    if len(value) > _LONGEST:
-        raise ConfigError(f"the value of {name} is longer than {_LONGEST} characters: {value[:60]}...")
+    if len(value.encode()) > _LONGEST:
+        raise ConfigError(f"the value of {name} is longer than {_LONGEST} bytes: {value[:60]}...")
     if re.fullmatch(r"[\w./:,@%+=\[\]-]+", value):
         return f"{name}={value}"
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -70,11 +70,11 @@ def parse_poll(done: Completed) -> Answer | Unanswered:
     rows = [row for line in lines if (row := _cells(line.removesuffix("|"), len(_POLL_FIELDS)))]
     if lines and not rows:
         return Unanswered(f"squeue's answer cannot be read: {lines[0][:200]}")
-    arrays = {row[2] for row in rows if row[1].isdecimal()}
+    arrays = {row[0].partition("_")[0] for row in rows if row[1].isdecimal()}
     # When its pending elements were cancelled one by one, SLURM keeps one row without an index for them: it is no job.
     # Where nothing else is left of the array, the row cannot be told from a single job's: then it is read as index 0,
     # cancelled, which is true of that index too.
-    return tuple(_seen(row) for row in rows if row[1].isdecimal() or row[2] not in arrays)
+    return tuple(_seen(row) for row in rows if row[1].isdecimal() or row[0] not in arrays)
 
 
 def parse_starts(done: Completed) -> dict[JobId, float] | Unanswered:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from jobpool.core.events import Accounted, JobKey, Polled
@@ -28,12 +28,13 @@ from jobpool.core.jobs import (
     Told,
 )
 from jobpool.core.settings import CoreSettings
-from jobpool.model import JobId
+from jobpool.model import JobId, Seen
 
 __all__ = ["Doubt", "Fleet", "Submission", "stem"]
 
-_STEM = 45
-"""Characters of the pool's id in a submission's name: 60, less ``jp-``, ``-`` and eleven digits."""
+_STEM = 40
+"""Characters of the pool's id in a submission's name: 60, less ``jp-``, the run's nine with ``-``, and ``-`` with seven
+digits."""
 
 _REMEMBERED = 100
 """Ended jobs kept for the status, beside the living ones."""
@@ -74,7 +75,7 @@ class Fleet:
         self.ghosts: dict[str, None] = {}
         """Submissions that were looked up in vain, or lost a job so: in every poll and in the last cancel, should they
         turn up."""
-        self._stem = stem(settings.pool)
+        self._prefix = f"jp-{stem(settings.pool)}-{settings.run}-" if settings.run else f"jp-{stem(settings.pool)}-"
         self._numbered = 0
         self._supply: Counter[str] = Counter()
         self._alive: Counter[str] = Counter()
@@ -82,7 +83,7 @@ class Fleet:
     def submit(self, request: str, count: int, now: float) -> Submission:
         """Note a new submission under a name that was not used before."""
         self._numbered += 1
-        name = f"jp-{self._stem}-{self._numbered}"
+        name = f"{self._prefix}{self._numbered}"
         submission = self.submissions[name] = Submission(name, request, count)
         for element in range(count):
             self.put(Job(key=JobKey(name, element), request=request, state=Submitting(now), asked=now))
@@ -165,7 +166,7 @@ class Fleet:
 
     def read_poll(self, polled: Polled, asked: float) -> Iterator[tuple[JobKey, Observation]]:
         """Say what an answer tells of each job that it was asked for."""
-        shown = {JobKey(seen.name, seen.index): seen for seen in polled.seen}
+        shown = self._shown(polled)
         for name in polled.names:
             if (submission := self.submissions.get(name)) is None:
                 continue
@@ -176,15 +177,29 @@ class Fleet:
                 elif not late:
                     yield job.key, Missed(polled.time)
 
+    def _shown(self, polled: Polled) -> dict[JobKey, Seen]:
+        """Return the one job in an answer that each key stands for: the one with its id, where that is known.
+
+        One submit command may have brought two of a name: a site's own around it has tried again after a time-out.
+        """
+        shown: dict[JobKey, Seen] = {}
+        for seen in polled.seen:
+            key = JobKey(seen.name, seen.index)
+            job = self.jobs.get(key)
+            if key not in shown or (job is not None and job.id is not None and _is(job.id, seen.id)):
+                shown[key] = seen
+        return shown
+
     def strays(self, polled: Polled) -> list[JobId]:
         """Return jobs of ours in an answer that are in the queue although they should not be."""
-        return [
-            seen.id
-            for seen in polled.seen
-            if seen.ending is None
-            and JobKey(seen.name, seen.index) not in self.jobs
-            and (seen.name in self.ghosts or JobKey(seen.name, seen.index) in self.ended)
-        ]
+        shown = self._shown(polled)
+        return [seen.id for seen in polled.seen if seen.ending is None and self._is_stray(seen, shown)]
+
+    def _is_stray(self, seen: Seen, shown: Mapping[JobKey, Seen]) -> bool:
+        key = JobKey(seen.name, seen.index)
+        if key in self.jobs:
+            return shown[key] is not seen  # a second one of the same name
+        return seen.name in self.ghosts or key in self.ended
 
     def look_up(self, polled: Polled, asked: float) -> Iterator[tuple[Submission, Doubt | None]]:
         """Say what an answer tells of each doubtful submission: None when it exists, else the doubt that is left."""
@@ -222,6 +237,11 @@ def stem(pool: str) -> str:
     if plain == pool and len(pool) <= _STEM:
         return pool
     return f"{plain[: _STEM - 9]}-{hashlib.sha256(pool.encode()).hexdigest()[:8]}"
+
+
+def _is(known: JobId, shown: JobId) -> bool:
+    """Say whether a job is shown. One row may stand for all elements of an array that never ran, with its id alone."""
+    return known == shown or known.startswith(f"{shown}_")
 
 
 def _since(job: Job) -> float:

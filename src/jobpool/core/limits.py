@@ -8,8 +8,8 @@ Whether one node can hold a job is in ``limits_nodes``; who may use what, and ho
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -193,7 +193,7 @@ def as_written(request: Request) -> Request:
         for field, option in _OPTIONS.items()
         if any(option.startswith(beginning) for beginning in request.job_skip)
     }
-    stated = dict(map(_stated, request.job_extra))
+    stated = dict(option for line in request.job_extra for option in _stated(line))
     own = {field: stated[option] for field, option in _OPTIONS.items() if field in _TEXTS and option in stated}
     # Amounts of one's own in whatever form: SLURM reads them, and nothing is compared.
     other = {field: None for field, option in _OPTIONS.items() if field not in _TEXTS and option in stated}
@@ -201,12 +201,16 @@ def as_written(request: Request) -> Request:
     return replace(request, **changes) if changes else request
 
 
-def _stated(line: str) -> tuple[str, str]:
-    """Read ``--time=5``, ``--time 5``, ``-t 5`` or ``-t5`` as the long name and the value."""
-    match = re.match(r"(?:#SBATCH)?\s*(--[a-z-]+|-[A-Za-z])[=\s]*(.*)", line.strip())
-    if match is None:
-        return "", ""
-    return _SHORT.get(match[1], match[1]), match[2].strip().strip("\"'")
+def _stated(line: str) -> Iterator[tuple[str, str]]:
+    """Yield each ``--time=5``, ``--time 5``, ``-t 5`` or ``-t5`` in the line as the long name and the value."""
+    try:
+        words = shlex.split(line.strip().removeprefix("#SBATCH"), comments=True)
+    except ValueError:  # a quote that is not closed
+        words = line.split()
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word.startswith("-"):
+            name, equals, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
+            yield _SHORT.get(name, name), value if equals else following
 
 
 _SHORT = {"-p": "--partition", "-A": "--account", "-q": "--qos", "-t": "--time", "-C": "--constraint"}

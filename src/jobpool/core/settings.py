@@ -14,7 +14,10 @@ class CoreSettings:
     """All that the core is told before the first event. Times are in seconds."""
 
     pool: str
-    """Short id of the pool; submissions are named ``jp-{pool}-{n}``."""
+    """Short id of the pool; submissions are named ``jp-{pool}-{run}-{n}``."""
+    run: str = ""
+    """Up to eight letters and digits that no other run has: a pool of this name may have run a minute ago, may run with
+    another home, and the batch system remembers its jobs by name. Empty, for simulations: the name has no such part."""
     request: Request = field(default_factory=Request)
     """The pool's own request; its key is the empty text."""
     auto: tuple[str, ...] = ()

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import pwd
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from jobpool.errors import JobPoolError
 from jobpool.home import PoolDirectory
 from jobpool.model import Ending, JobId, Limits, Request
 from jobpool.server import shell
+from jobpool.server.scripts import Door, job_script
 from jobpool.server.spec import Spec
 from jobpool.units import Memory
-from jobpool.versions import python_path
 
 __all__ = ["Asking", "read_limits", "tail", "user_name"]
 
@@ -54,24 +53,33 @@ class Asking:
         self.log_directory = spec.own_logs or spec.settings.log_directory or directory.logs
         # The batch system opens a job's log by its name, and follows links: never below a folder where others write.
         self._job_logs = directory.logs if spec.own_logs else self.log_directory
-        self.door: tuple[list[str], int] = ([], 0)
+        self.door: Door = ((), 0)
 
     async def submit(self, name: str, request: Request, count: int) -> None:
         """Submit jobs; ``JobsSubmitted``, ``SubmitRefused`` or ``SubmitDoubtful`` follows."""
         job = self._script(name, request)
-        text = self._system.script(job)
+        try:
+            text = self._system.script(job)
+            command = self._system.submit(text, name=name, count=count, environment=dict(os.environ))
+        except (JobPoolError, ValueError) as error:
+            # It was tried when the pool was made; but nodes to avoid, or a grown size, may have come since.
+            log.error("submission=%s cannot be written", name, exc_info=error)
+            words = f"no job script can be written: {error}"
+            self._tell(e.SubmitRefused(self._now(), name, words, temporary=False))
+            return
+        self._scripts[name] = job
         try:
             await self._in_the_directory(lambda: self._write_down(name, text))
         except OSError as error:
             words = f"the pool's directory cannot be written: {error}"
             self._tell(e.SubmitRefused(self._now(), name, words, temporary=True))
             return
-        command = self._system.submit(text, name=name, count=count, environment=dict(os.environ))
         done = await shell.run(command)
         log.info("submission=%s jobs=%d rc=%s said=%r", name, count, done.returncode, done.words[:200])
         match self._system.parse_submit(done, count=count):
             case Submitted(ids):
-                self._ids.update({e.JobKey(name, index): id for index, id in enumerate(ids)})
+                for index, id in enumerate(ids):
+                    self._ids.setdefault(e.JobKey(name, index), id)
                 self._tell(e.JobsSubmitted(self._now(), name, ids))
             case Refused(words, temporary):
                 self._tell(e.SubmitRefused(self._now(), name, words, temporary))
@@ -93,32 +101,20 @@ class Asking:
             )
         await acting
 
+    def check(self, request: Request) -> None:
+        """Raise ``ConfigError`` for a request of which no job script can be written."""
+        self._system.script(self._script("jp-trial-1", request))
+
     def _script(self, name: str, request: Request) -> JobScript:
-        addresses, port = self.door
-        settings = self._spec.settings
-        job = JobScript(
+        return job_script(
+            self._spec.settings,
+            request,
             name=name,
-            request=request,
+            pool=self._directory.path,
             log_directory=self._job_logs,
-            working_directory=Path(self._spec.working_directory),
-            # -P: a file of the user's that is named like a module must not stand in for it.
-            argv=(
-                settings.python or sys.executable,
-                "-P",
-                "-m",
-                "jobpool.worker",
-                "--pool",
-                str(self._directory.path),
-                "--submission",
-                name,
-                "--port",
-                str(port),
-                *(part for address in addresses for part in ("--address", address)),
-            ),
-            environment={**python_path(), **settings.environment},
+            working_directory=self._spec.working_directory,
+            door=self.door,
         )
-        self._scripts[name] = job
-        return job
 
     async def poll(self, names: Sequence[str]) -> None:
         """Look at all jobs of these submissions; ``Polled`` or ``PollFailed`` follows."""
@@ -127,7 +123,8 @@ class Asking:
             log.warning("poll unanswered said=%r", answer.words[:200])
             self._tell(e.PollFailed(self._now(), answer.words))
             return
-        self._ids.update({e.JobKey(seen.name, seen.index): seen.id for seen in answer})
+        for seen in answer:  # what the submit command or the agent said is surer
+            self._ids.setdefault(e.JobKey(seen.name, seen.index), seen.id)
         jobs = [(e.JobKey(seen.name, seen.index), seen.ending) for seen in answer]
         endings = await self._with_logs([(job, ending) for job, ending in jobs if ending is not None])
         answer = tuple(
@@ -183,7 +180,7 @@ class Asking:
 
     def joined(self, job: e.JobKey, id: JobId) -> None:
         """Note a job's id as its agent knows it: it may be here before the submit command's answer."""
-        self._ids.setdefault(job, id)
+        self._ids[job] = id
         if job in self._served:  # requeued, or cut off a while: its log goes on
             self._read = {(one, ending): read for (one, ending), read in self._read.items() if one != job}
         self._served.add(job)

@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import pickle
+import secrets
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
@@ -360,7 +361,7 @@ class Control:
     def _add_kind(self, key: str, request: Request, max_workers: int, terms: Terms) -> Any:
         """Take a kind of calls into service, or return the error that says why the site would refuse its jobs."""
         try:
-            self._system.directives(request)
+            self._asking.check(request)
             refuse_what_cannot_run(request, self._limits)
         except JobPoolError as error:
             return error.as_data()
@@ -452,6 +453,7 @@ def _core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, li
         retry = replace(retry, memory_growth=GROWTH)  # what was found is right for nearly all calls, and not for all
     return CoreSettings(
         pool=directory.name,
+        run=secrets.token_hex(4),
         request=settings.request,
         auto=settings.auto,
         trial=trial,

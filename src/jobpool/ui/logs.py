@@ -72,7 +72,7 @@ def logs_of(pool: Path, place: Path, job: str | None) -> list[LogFile]:
     Raises ``JobPoolError`` when the job has none, and when somebody has exchanged the place.
     """
     _refuse_if_exchanged(place)
-    ours = re.compile(rf"jp-{re.escape(stem(pool.name))}-\d+")
+    ours = re.compile(rf"jp-{re.escape(stem(pool.name))}-[0-9a-f]{{8}}-\d+")
     # Those of the jobs themselves are in the pool's own directory where others may write in the one that was chosen.
     places = dict.fromkeys((place, pool / "logs"))
     found = find_logs(*places, server_log=pool / "server.log", local=_text(pool / "system").strip() == "local")

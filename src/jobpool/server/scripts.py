@@ -1,0 +1,72 @@
+"""What the pool's job scripts are made from; and the trial of one, before anything is started for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobpool.batch import registry
+from jobpool.batch.base import JobScript
+from jobpool.config import Settings
+from jobpool.home import home
+from jobpool.model import Request
+from jobpool.versions import python_path
+
+__all__ = ["Door", "job_script", "try_script"]
+
+Door = tuple[Sequence[str], int]
+"""The server's addresses, and its port."""
+
+
+def job_script(
+    settings: Settings,
+    request: Request,
+    *,
+    name: str,
+    pool: Path,
+    log_directory: Path,
+    working_directory: str,
+    door: Door,
+) -> JobScript:
+    """Return all that the script of a submission is made from. ``pool`` is the pool's directory."""
+    addresses, port = door
+    return JobScript(
+        name=name,
+        request=request,
+        log_directory=log_directory,
+        working_directory=Path(working_directory),
+        # -P: a file of the user's that is named like a module must not stand in for it.
+        argv=(
+            settings.python or sys.executable,
+            "-P",
+            "-m",
+            "jobpool.worker",
+            "--pool",
+            str(pool),
+            "--submission",
+            name,
+            "--port",
+            str(port),
+            *(part for address in addresses for part in ("--address", address)),
+        ),
+        environment={**python_path(), **settings.environment},
+    )
+
+
+def try_script(settings: Settings, working_directory: str) -> None:
+    """Write a whole job script as the server will, to see that it can be written; nothing is kept of it.
+
+    Raises ``ConfigError``: a path that the batch system would read as another one, a variable that no program can take.
+    """
+    pool = home() / (settings.name or "pool-00000000")
+    job = job_script(
+        settings,
+        settings.request,
+        name="jp-trial-1",
+        pool=pool,
+        log_directory=settings.log_directory or pool / "logs",
+        working_directory=working_directory,
+        door=(settings.addresses, 65535),
+    )
+    registry.get(settings.system, pool).script(job)
