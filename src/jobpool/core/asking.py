@@ -41,14 +41,15 @@ def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
         # Perhaps no other node would do (nodelist=, a constraint): a bad one is better than none.
         pool.nodes.pardon()
         staff.backoff = staff.backoff.longer(pool.now, pool.settings)
-        text = f"jobs that avoid {', '.join(avoided)} are refused; they are asked for there too: {event.words}"
-        pool.notice(text, warning=True)
+        why = f"jobs that avoid {', '.join(avoided)} are refused; then they are asked for there too: {event.words}"
+        pool.notice(staff.pausing(why, pool.now), warning=True)
     elif event.temporary:
         staff.backoff = staff.backoff.refused(submission.count, pool.now, pool.settings)
-        pool.notice(f"no more jobs can be asked for now; this is tried again later: {event.words}", warning=True)
+        pool.notice(staff.pausing(f"the batch system takes no more now: {event.words}", pool.now), warning=True)
     elif pool.fleet.supply(submission.request):
         staff.backoff = staff.backoff.longer(pool.now + pool.settings.backoff_last, pool.settings)
-        pool.notice(f"the batch system refused more jobs; going on with fewer: {event.words}", warning=True)
+        why = f"the batch system refused more jobs; going on with fewer: {event.words}"
+        pool.notice(staff.pausing(why, pool.now), warning=True)
     elif not (submission.request == pool.auto.hiring and fall_back(pool, event.words)) and not staff.broken:
         pool.give_up(submission.request, request_refused(event.words))
 
@@ -76,7 +77,7 @@ def _not_found(pool: PoolState, submission: Submission, words: str) -> None:
     pool.fleet.ghosts[submission.name] = None
     staff = pool.staff[submission.request]
     staff.backoff = staff.backoff.longer(pool.now, pool.settings)
-    pool.notice(f"a submit command failed and left no job; asking again: {words}", warning=True)
+    pool.notice(staff.pausing(f"a submit command failed and left no job: {words}", pool.now), warning=True)
 
 
 def poll(pool: PoolState) -> None:
