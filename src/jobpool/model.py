@@ -22,6 +22,7 @@ __all__ = [
     "Completed",
     "Ending",
     "EndingKind",
+    "Hold",
     "JobId",
     "JobState",
     "Limits",
@@ -190,6 +191,16 @@ class Ending:
     """Who says so: ``queue``, ``accounting``, ``agent``, ``exit file``, or ``absence``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a job in the queue will not start before somebody acts."""
+
+    advice: str
+    """Who has to act, and how."""
+    hopeless: bool = False
+    """Its starts fail, and so it would with those that follow."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """One job as one poll saw it."""
@@ -204,6 +215,8 @@ class Seen:
     """The batch system's own state and reason, unchanged."""
     reason: str = ""
     """The reason alone (``Resources``, ``QOSMaxJobsPerUserLimit``), empty when there is none."""
+    hold: Hold | None = None
+    """Present when it is pending and held."""
     node: str | None = None
     ending: Ending | None = None
     """Present exactly when ``state`` is ENDED."""

@@ -99,6 +99,35 @@ def test_calls_of_a_job_that_ends_run_again(site: Site, gate: Gate, how: str) ->
         assert [future.result(PATIENCE) for future in waiting] == [number**2 for number in range(5)]
 
 
+def begin(directory: str, number: int) -> None:
+    import time
+    import uuid
+    from pathlib import Path
+
+    Path(directory, f"{number}-{uuid.uuid4().hex}").touch()
+    time.sleep(600)
+
+
+def test_a_call_that_may_run_once_and_has_begun_does_not_run_again(site: Site, tmp_path: Path) -> None:
+    """Its agent hears of the end before it comes, and says a last word; that gives nothing back that has begun."""
+    with site.pool(8, workers_per_job=1, retry=Retry(lost=0)) as pool:
+        futures = [pool.submit(begin, str(tmp_path), number) for number in range(8)]
+        for future in futures:
+            running(future)
+        assert wait_until(lambda: len(list(tmp_path.iterdir())) == 8, PATIENCE)
+        for future in futures:
+            assert future.job is not None
+            if site.is_batch:
+                site.end_job(future.job.id, "cancelled")
+            else:
+                for id, process in agents(future.job.id):
+                    if id == future.job.id:
+                        process.terminate()
+        for future in futures:
+            assert isinstance(future.exception(PATIENCE), JobLost)
+    assert len(list(tmp_path.iterdir())) == 8
+
+
 def kill_agent() -> None:
     """Kill the process that the fork-server belongs to."""
     server = os.getppid()

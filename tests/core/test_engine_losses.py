@@ -9,6 +9,7 @@ from jobpool.core import events as ev
 from jobpool.core.events import Death, Hello, JobKey
 from jobpool.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
 from jobpool.model import EndingKind, JobId, Request, Retry
+from jobpool.testing.simulation import Simulation
 from jobpool.units import Duration
 
 
@@ -214,3 +215,67 @@ def test_an_answer_asked_before_a_change_says_nothing_of_it() -> None:
         core.handle(ev.Polled(now + 100, asked.names, ()))
     assert core.snapshot().jobs[0].state == "silent"
     assert not [action for action in core.handle(ev.Tick(now + 101)) if isinstance(action, ev.Account)]
+
+
+def gap_after(sim: Simulation) -> float:
+    """Run until jobs are asked for again; return how long that took."""
+    begin, before = sim.clock.now, len(sim.submits)
+    assert sim.run(1000, until=lambda: len(sim.submits) > before)
+    return sim.clock.now - begin
+
+
+@pytest.mark.parametrize("kind", [EndingKind.PREEMPTED, EndingKind.NODE_FAILED, EndingKind.CANCELLED])
+def test_many_jobs_that_are_lost_at_one_moment_are_replaced_at_once(kind: EndingKind) -> None:
+    sim = pool(max_workers=10)
+    ids = sim.submit(40, seconds=20.0)
+    serving(sim, 10)
+    sim.run(2)
+    for agent in sim.agents:
+        sim.end(agent.job, kind, kind.name)
+    assert gap_after(sim) < 5
+    assert not any("no jobs are asked for" in text for text in sim.notices)
+    assert sim.settle(200)
+    assert sim.results.keys() == set(ids)
+
+
+def test_a_switch_that_fails_again_and_again_is_a_lesson_each_time_and_told() -> None:
+    sim = pool(max_workers=10)
+    sim.submit(10, seconds=1000.0)
+    gaps = []
+    for _ in range(6):
+        serving(sim, 10)
+        sim.run(2)
+        for agent in sim.agents:
+            sim.cut_off(agent, ends_after=1.0)
+        gaps.append(round(gap_after(sim)))
+    assert max(gaps[:3]) < 15
+    assert 15 <= gaps[3] < 25  # once for all ten
+    assert 30 <= gaps[4] < 40
+    assert 60 <= gaps[5] < 70
+    assert sum("no jobs are asked for in the next 15 s" in text for text in sim.notices) == 1
+    assert sum("no jobs are asked for" in text for text in sim.notices) == 3
+
+
+def test_jobs_that_were_preempted_or_lost_with_their_node_teach_nothing() -> None:
+    sim = pool(max_workers=1, retry=Retry(lost=100))
+    sim.submit(1, seconds=1000.0)
+    for number in range(12):
+        serving(sim, 1)
+        sim.run(2)
+        sim.end(sim.agents[0].job, EndingKind.PREEMPTED if number % 2 else EndingKind.NODE_FAILED, "gone")
+        assert gap_after(sim) < 5
+
+
+def test_a_pause_is_in_the_status_while_it_lasts() -> None:
+    sim = pool(max_workers=1, retry=Retry(lost=100))
+    sim.submit(1, seconds=1000.0)
+    for _ in range(4):
+        serving(sim, 1)
+        sim.run(2)
+        sim.end(sim.agents[0].job, EndingKind.CANCELLED, "CANCELLED by 1001")
+        sim.run(3)
+    (request,) = sim.core.snapshot().requests
+    assert 5 < request.pause <= 15
+    assert "CANCELLED by 1001" in request.pause_reason
+    assert sim.settle(2000)
+    assert sim.core.snapshot().requests[0].pause == 0

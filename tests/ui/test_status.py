@@ -47,11 +47,19 @@ REQUEST = {
     "used_memory": 3 * 2**30,
     "largest_memory": 4 * 2**30,
     "core_hours": 12.5,
+    "pause": 0.0,
+    "pause_reason": "",
 }
 
 
 def test_a_pool_without_jobs_is_told_in_one_line() -> None:
     assert text() == "mine on slurm (open); calls: 3 waiting, 2 running, 40 done, 1 failed\n"
+
+
+def test_a_pause_is_told_with_how_long_and_why() -> None:
+    paused = {**REQUEST, "pause": 59.6, "pause_reason": "the batch system takes no more now"}
+    assert "no jobs are asked for in the next 1 min: the batch system takes no more now\n" in text(requests=[paused])
+    assert "no jobs are asked for" not in text(requests=[REQUEST])
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ def test_calls_that_scale_holds_back_are_told() -> None:
     assert "3 pending" in waiting.waiting_text(snapshot(*[("pending", "Priority")] * 3, held=3))
 
 
+def test_a_pause_in_which_no_job_is_asked_for_is_told_in_one_line() -> None:
+    told = []
+    for seconds in (9.5, 8.0):
+        pauses = [{"pause": seconds, "pause_reason": "jobs end"}]
+        told.append(waiting.waiting_text({**snapshot(("ended", "node failed: NODE_FAIL")), "requests": pauses}))
+    assert "none is asked for in a pause: jobs end" in told[0]
+    assert told[0] == told[1]
+
+
 def test_a_short_wait_says_nothing(clock: list[float]) -> None:
     stream = io.StringIO()
     line = waiting.WaitingLine(stream)

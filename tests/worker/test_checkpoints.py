@@ -238,7 +238,8 @@ async def test_one_that_cannot_be_pickled(tmp_path: Path) -> None:
 async def test_one_that_hangs_is_told_and_given_up(tmp_path: Path) -> None:
     words, watched = await odd(tmp_path, "hangs", within=2.5)
     assert "has not returned" in words[0]
-    assert watched.returned == [0]  # with the crew's end
+    assert 0 in watched.started  # and so the job's end decides on it
+    assert not watched.returned
 
 
 @in_loop

@@ -68,7 +68,30 @@ async def test_close_without_drain_ends_running_calls_at_once(tmp_path: Path) ->
         (running,) = watched.submit(hold, (str(held),))
         await reached_soon(held.exists)
         await asyncio.wait_for(watched.crew.close(drain=False), 10)
-        assert watched.returned == [running]
+        assert running in watched.started
+
+
+@in_loop
+async def test_what_has_begun_is_never_given_back(tmp_path: Path) -> None:
+    """Told to end the moment after: who decides on the calls has to know which of them ran."""
+
+    def touch_and_hold(path: str) -> None:
+        Path(path).touch()
+        hold(f"{path}-held")
+
+    for attempt in range(10):
+        touched = [tmp_path / f"{attempt}-{number}" for number in range(4)]
+        async with crew(tmp_path, size=2) as watched:
+            first = watched.submit(touch_and_hold, (str(touched[0]),), (str(touched[1]),))
+            second = watched.submit(touch_and_hold, (str(touched[2]),), (str(touched[3]),))
+            await reached_soon(touched[0].exists)
+            await reached_soon(touched[2].exists)
+            await watched.crew.close(drain=False)
+            ids = [*first, *second]
+            begun = [id for id, path in zip(ids, touched, strict=True) if path.exists()]
+            assert begun == [first[0], second[0]]
+            assert set(watched.started) == set(begun)
+            assert sorted(watched.returned) == [first[1], second[1]]
 
 
 @in_loop

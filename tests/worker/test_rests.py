@@ -122,7 +122,7 @@ async def test_the_last_word_tells_all_that_lies_there(tmp_path: Path, monkeypat
     async with crew(tmp_path) as watched:
         *done, _, _ = watched.submit(either, *[(None,)] * 5, (str(file),), (None,))
         await reached_soon(file.exists)
-        watched.crew.stop()
+        await watched.crew.stop()
         watched.crew.flush()
         assert set(done) <= set(watched.outcomes)
         file.unlink()

@@ -70,7 +70,7 @@ _REASONS = {
     "NodeFail": "The node of its last run failed; it waits to run on another one.",
     "MaxMemPerLimit": "It asks for more memory than the partition allows per CPU or node; ask for less.",
     "MaxRequeueExceeded": "It was requeued too often and is held; ask an administrator why its starts fail.",
-    "launch_failed_requeued_held": "Its start failed and it is held; 'scontrol release JOB' tries again.",
+    "launch_failed_requeued_held": "Its start failed and SLURM holds it; an administrator knows why.",
     "job_requeued_in_held_state": "It was requeued and is held; 'scontrol release JOB' lets it go on.",
     "job_requeued_in_special_exit_state": "It was requeued and is held; 'scontrol release JOB' lets it go on.",
 }

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from jobpool.batch.base import Answer, NoAccounting, Unanswered
-from jobpool.model import Completed, Ending, EndingKind, JobId, JobState, Seen
+from jobpool.model import Completed, Ending, EndingKind, Hold, JobId, JobState, Seen
 
 __all__ = ["ACCOUNT_FORMAT", "POLL_FORMAT", "STARTS_FORMAT", "parse_account", "parse_poll", "parse_starts"]
 
@@ -53,6 +53,19 @@ _ENDINGS = {
 }
 
 _NOTHING = frozenset({"", "None", "(null)", "n/a", "N/A", "None assigned", "Unknown"})
+
+_HELD_STATES = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+
+_HOLDS = {
+    "jobhelduser": "'scontrol release {id}' lets it go on",
+    "jobheldadmin": "an administrator holds it, or SLURM itself; ask for the reason, and for 'scontrol release {id}'",
+    "job_requeued_in_held_state": "'scontrol release {id}' lets it go on",
+    "job_requeued_in_special_exit_state": "'scontrol release {id}' lets it go on",
+}
+"""Reasons of jobs that are held, and what to do."""
+
+_HOPELESS = frozenset({"launch_failed_requeued_held", "jobholdmaxrequeue", "maxrequeueexceeded"})
+"""Reasons of jobs that SLURM holds since it could not start them. Released, they would most likely fail again."""
 
 _LAUNCH_SIGNAL = 53
 """What SLURM reports as the signal (exit code 0:53) when it could not open the output file or set the job up."""
@@ -119,16 +132,27 @@ def _seen(row: list[str]) -> Seen:
     id, index, name, state, exit_code, node, walltime, memory, reason = row
     ending = _ending(state, reason, exit_code, node=node, walltime=walltime, memory=memory, source="queue")
     reason = "" if reason in _NOTHING else reason
+    known = JobState.ENDED if ending else _STATES.get(state, JobState.UNKNOWN)
     return Seen(
         id=JobId(id),
         name=name,
         index=int(index) if index.isdecimal() else 0,
-        state=JobState.ENDED if ending else _STATES.get(state, JobState.UNKNOWN),
+        state=known,
         words=f"{state} {reason}".strip(),
         reason=reason,
+        hold=_hold(state, reason, id) if known is JobState.PENDING else None,
         node=_known(node),
         ending=ending,
     )
+
+
+def _hold(state: str, reason: str, id: str) -> Hold | None:
+    word = reason.replace(" ", "_").lower()  # some come as text: "launch failed requeued held"
+    if word in _HOPELESS:
+        return Hold("its starts fail", hopeless=True)
+    if (advice := _HOLDS.get(word)) is not None:
+        return Hold(advice.format(id=id))
+    return Hold(f"'scontrol release {id}' lets it go on") if state in _HELD_STATES else None
 
 
 def _ending(

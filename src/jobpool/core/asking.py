@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.fleet import Doubt, Submission
-from jobpool.core.jobs import Accepted
+from jobpool.core.jobs import Accepted, Job, Pending
 from jobpool.core.staffing import request_refused
 from jobpool.core.state import PoolState
 from jobpool.core.trial import fall_back
@@ -41,14 +43,15 @@ def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
         # Perhaps no other node would do (nodelist=, a constraint): a bad one is better than none.
         pool.nodes.pardon()
         staff.backoff = staff.backoff.longer(pool.now, pool.settings)
-        text = f"jobs that avoid {', '.join(avoided)} are refused; they are asked for there too: {event.words}"
-        pool.notice(text, warning=True)
+        why = f"jobs that avoid {', '.join(avoided)} are refused; then they are asked for there too: {event.words}"
+        pool.notice(staff.pausing(why, pool.now), warning=True)
     elif event.temporary:
         staff.backoff = staff.backoff.refused(submission.count, pool.now, pool.settings)
-        pool.notice(f"no more jobs can be asked for now; this is tried again later: {event.words}", warning=True)
-    elif pool.fleet.supply(submission.request):
+        pool.notice(staff.pausing(f"the batch system takes no more now: {event.words}", pool.now), warning=True)
+    elif pool.fleet.supply(submission.request) or pool.fleet.held(submission.request):
         staff.backoff = staff.backoff.longer(pool.now + pool.settings.backoff_last, pool.settings)
-        pool.notice(f"the batch system refused more jobs; going on with fewer: {event.words}", warning=True)
+        why = f"the batch system refused more jobs; going on with fewer: {event.words}"
+        pool.notice(staff.pausing(why, pool.now), warning=True)
     elif not (submission.request == pool.auto.hiring and fall_back(pool, event.words)) and not staff.broken:
         pool.give_up(submission.request, request_refused(event.words))
 
@@ -76,7 +79,7 @@ def _not_found(pool: PoolState, submission: Submission, words: str) -> None:
     pool.fleet.ghosts[submission.name] = None
     staff = pool.staff[submission.request]
     staff.backoff = staff.backoff.longer(pool.now, pool.settings)
-    pool.notice(f"a submit command failed and left no job; asking again: {words}", warning=True)
+    pool.notice(staff.pausing(f"a submit command failed and left no job: {words}", pool.now), warning=True)
 
 
 def poll(pool: PoolState) -> None:
@@ -90,17 +93,32 @@ def poll(pool: PoolState) -> None:
 def polled(pool: PoolState, event: ev.Polled) -> None:
     """Read what the batch system says of the jobs."""
     asked = pool.inquiry.answered()
+    held_before = {job.key for job in pool.fleet.jobs.values() if job.hold is not None}
     for key, observation in list(pool.fleet.read_poll(event, asked)):
         pool.observe_key(key, observation)
+    _tell_holds(pool, [job for job in pool.fleet.jobs.values() if job.hold is not None and job.key not in held_before])
     for submission, doubt in list(pool.fleet.look_up(event, asked)):
         if doubt is None:
             _found(pool, submission)
         elif doubt.misses >= pool.settings.lookups:
             _not_found(pool, submission, doubt.words)
     pool.cancels.update(dict.fromkeys(pool.fleet.strays(event)))
-    pool.inquiry.rest(pool.now, pressing=pool.fleet.pressing, starting=pool.fleet.starting)
+    fleet = pool.fleet
+    pool.inquiry.rest(pool.now, pressing=fleet.pressing, starting=fleet.starting, held=fleet.all_held)
     if pool.accounting and (names := pool.fleet.unexplained()):
         pool.out.append(ev.Account(names))
+
+
+def _tell_holds(pool: PoolState, held: Sequence[Job]) -> None:
+    """Tell of jobs that are held from now on: without a person nothing comes of them."""
+    by_reason: dict[str, list[Job]] = {}
+    for job in held:
+        assert isinstance(job.state, Pending)
+        by_reason.setdefault(job.state.reason, []).append(job)
+    for reason, (first, *others) in by_reason.items():
+        assert first.hold is not None
+        which = f"job {first.id} and {len(others)} more are" if others else f"job {first.id} is"
+        pool.notice(f"{which} held ({reason}) and will not start: {first.hold.advice}", warning=True)
 
 
 def poll_failed(pool: PoolState, words: str) -> None:

@@ -55,6 +55,8 @@ def _request(pool: PoolState, key: str, now: float) -> RequestView:
         used_memory=used.memory.quantile(0.99),
         largest_memory=used.memory.largest if used.memory.count else None,
         core_hours=pool.record.spent(key, now)["held"] * request.job_cores / 3600,
+        pause=pool.staff[key].paused(now),
+        pause_reason=pool.staff[key].why,
     )
 
 

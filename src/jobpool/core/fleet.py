@@ -78,6 +78,8 @@ class Fleet:
         self._prefix = f"jp-{stem(settings.pool)}-{settings.run}-" if settings.run else f"jp-{stem(settings.pool)}-"
         self._numbered = 0
         self._supply: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
+        self._stuck: Counter[str] = Counter()
         self._alive: Counter[str] = Counter()
 
     def submit(self, request: str, count: int, now: float) -> Submission:
@@ -85,8 +87,10 @@ class Fleet:
         self._numbered += 1
         name = f"{self._prefix}{self._numbered}"
         submission = self.submissions[name] = Submission(name, request, count)
+        substitutes = self._held[request] - self._stuck[request]
         for element in range(count):
-            self.put(Job(key=JobKey(name, element), request=request, state=Submitting(now), asked=now))
+            key, substitute = JobKey(name, element), element < substitutes
+            self.put(Job(key=key, request=request, state=Submitting(now), asked=now, substitute=substitute))
         return submission
 
     def put(self, job: Job) -> None:
@@ -122,10 +126,21 @@ class Fleet:
         self._alive[job.key.submission] += step
         if job.supplies:
             self._supply[job.request] += step
+        if job.hold is not None:
+            self._held[job.request] += step
+            self._stuck[job.request] += step * job.substitute
 
     def supply(self, request: str) -> int:
         """Count the jobs of a request that serve or are expected to."""
         return self._supply[request]
+
+    def held(self, request: str) -> int:
+        """Count the jobs of a request that are held in the queue."""
+        return self._held[request]
+
+    def stuck(self, request: str) -> int:
+        """Count those of them that have been asked for in the place of others that are held."""
+        return self._stuck[request]
 
     def of(self, request: str) -> list[Job]:
         """Return the jobs of a request that did not end."""
@@ -158,6 +173,11 @@ class Fleet:
         return any(submission.doubt for submission in self.submissions.values()) or any(
             job.absent or isinstance(job.state, Silent) for job in self.jobs.values()
         )
+
+    @property
+    def all_held(self) -> bool:
+        """Whether nothing happens before somebody releases a job."""
+        return bool(self.jobs) and self._held.total() == len(self.jobs)
 
     @property
     def starting(self) -> bool:

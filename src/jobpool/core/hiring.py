@@ -35,7 +35,7 @@ def staff_up(pool: PoolState) -> None:
             continue
         demand = pool.demand(key)
         wanted = staff.wanted(demand, pool.settings)
-        missing = wanted - pool.fleet.supply(key)
+        missing = wanted - pool.fleet.supply(key) - pool.fleet.stuck(key)
         if missing <= 0:
             staff.settling = Settling()
             continue
@@ -96,7 +96,7 @@ def shed(pool: PoolState, key: str) -> None:
     patience = pool.settings.idle_timeout if demand.held is None else 0.0
     if pool.now - staff.surplus_since < patience:
         return
-    pending = [job for job in pool.fleet.of(key) if isinstance(job.state, Pending)]
+    pending = [job for job in pool.fleet.of(key) if isinstance(job.state, Pending) and job.hold is None]
     for job in pending[-surplus:]:  # the last ones asked for wait longest
         pool.observe(job, Dropped(pool.now, NOT_NEEDED))
     surplus -= len(pending[-surplus:])

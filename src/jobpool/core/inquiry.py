@@ -17,6 +17,13 @@ _SLOWEST_AT_START = 10.0
 """Seconds between two polls at most while an agent is awaited: its script may fail late, and then nothing serves."""
 
 
+_SLOWEST_HELD = 1800.0
+"""Seconds between two polls at most while all jobs are held: a job that is released tells it by its agent."""
+
+_HELD_GROWTH = 30
+"""Part of the time since anything changed that passes between two of these polls."""
+
+
 class Inquiry:
     """The state of the poll."""
 
@@ -26,6 +33,7 @@ class Inquiry:
         self._asked: float | None = None
         self._last = float("-inf")
         self._news = False
+        self._changed = now
         self._again = False
         self._unanswered = 0
         self.ending = False
@@ -43,7 +51,7 @@ class Inquiry:
 
     def hurry(self, now: float, *, at_once: bool = False) -> None:
         """Note a change: the next answer will be worth having."""
-        self._news = True
+        self._news, self._changed = True, now
         fast = self._fast
         # At once, but for one thing: when many agents leave one after the other, each would bring a question.
         soonest = max(now, self._last + fast)
@@ -60,11 +68,11 @@ class Inquiry:
         self._unanswered = 0
         return float("-inf") if asked is None else asked
 
-    def rest(self, now: float, *, pressing: bool, starting: bool) -> None:
+    def rest(self, now: float, *, pressing: bool, starting: bool, held: bool = False) -> None:
         """Set the time of the next question, after an answer was read.
 
         ``pressing``: something is open that only the batch system can answer. ``starting``: so it is when a script
-        fails before its agent is there.
+        fails before its agent is there. ``held``: nothing will happen before a person acts.
         """
         if self._again:
             self._cadence = Cadence(max(now, self._last + self._fast), self._fast)
@@ -72,6 +80,8 @@ class Inquiry:
             self._cadence = Cadence(now + self._fast, self._fast)
         else:
             slowest = min(self._slow, _SLOWEST_AT_START) if starting else self._slow
+            if held and not self.ending:
+                slowest = max(slowest, min(_SLOWEST_HELD, (now - self._changed) / _HELD_GROWTH))
             self._cadence = self._cadence.quiet(now, slowest, self._settings)
         self._again = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobpool.core.events import Hello
-from jobpool.model import Ending, JobId, Seen
+from jobpool.model import Ending, Hold, JobId, Seen
 
 __all__ = [
     "Accepted",
@@ -46,6 +46,8 @@ class Pending:
 
     since: float
     reason: str = ""
+    hold: Hold | None = None
+    """It is held, and somebody has to act."""
 
 
 @dataclass(frozen=True, slots=True)

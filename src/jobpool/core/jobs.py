@@ -42,7 +42,7 @@ from jobpool.core.job_states import (
     Waited,
 )
 from jobpool.core.settings import CoreSettings
-from jobpool.model import Ending, EndingKind, JobId, JobState, Seen
+from jobpool.model import Ending, EndingKind, Hold, JobId, JobState, Seen
 from jobpool.units import Duration
 
 __all__ = [
@@ -94,6 +94,8 @@ class Job:
     """A call started in it, or its agent stayed: the setup works."""
     fruitful: bool = False
     """A call came back from it."""
+    substitute: bool = False
+    """It was asked for in the place of a job that is held. Nothing is in its own place, should it be held too."""
 
     @property
     def connected(self) -> bool:
@@ -111,10 +113,17 @@ class Job:
         return isinstance(self.state, Serving | Draining | Silent)
 
     @property
+    def hold(self) -> Hold | None:
+        """Why it is held in the queue, if it is."""
+        return self.state.hold if isinstance(self.state, Pending) else None
+
+    @property
     def supplies(self) -> bool:
         """Whether it will serve, or is expected to: no other job is needed in its place."""
         match self.state:
-            case Submitting() | Pending() | Starting():
+            case Pending(hold=hold):
+                return hold is None
+            case Submitting() | Starting():
                 return True
             case Serving(fading=fading):
                 return not fading
@@ -200,14 +209,18 @@ def _sighted_ended(job: Job, observation: Sighted) -> Job:
 
 
 def _sighted_pending(job: Job, observation: Sighted, settings: CoreSettings) -> Job:
-    reason = observation.seen.reason
+    reason, hold = observation.seen.reason, observation.seen.hold
     match job.state:
-        case Pending(since=since, reason=known):
-            return job if reason == known else replace(job, state=Pending(since, reason))
+        case Submitting() | Pending() | Starting() | Silent() if hold is not None and hold.hopeless:
+            seen = observation.seen
+            ending = Ending(kind=EndingKind.LAUNCH_FAILED, words=seen.words, node=job.node, source="queue")
+            return replace(job, state=Closing(observation.time, ending, ours=False))
+        case Pending(since=since, reason=known, hold=held):
+            return job if (reason, hold) == (known, held) else replace(job, state=Pending(since, reason, hold))
         case Submitting(since=since):
-            return replace(job, state=Pending(since, reason))
+            return replace(job, state=Pending(since, reason, hold))
         case Starting() | Silent():  # requeued
-            return replace(job, state=Pending(observation.time, reason), node=None)
+            return replace(job, state=Pending(observation.time, reason, hold), node=None)
         case Serving() | Draining() | Ended():
             return job
         case Closing():

@@ -10,6 +10,7 @@ from jobpool.core.settings import CoreSettings
 from jobpool.core.walltime import LEAD_EXTRA
 from jobpool.errors import JobPoolError, JobsFailed, RequestRefused
 from jobpool.model import UNREACHABLE, Ending, EndingKind, Request
+from jobpool.units import Duration
 
 __all__ = ["Staffing", "jobs_failed", "request_refused"]
 
@@ -40,7 +41,12 @@ class Staffing:
     failures: int = 0
     """Jobs in a row that came to nothing, without one that served between."""
     losses: int = 0
-    """Jobs in a row that were lost, without a new one that gave a result between."""
+    """Lessons in a row that were drawn from lost jobs, without a new one that gave a result between."""
+    learned: float = float("-inf")
+    """When the last of them was drawn. What was asked for before says the same again: many jobs are lost at one moment
+    when a switch fails."""
+    why: str = ""
+    """Why none are asked for now, if it is a pause."""
     broken: JobPoolError | None = None
     """Why there will be no more jobs for it."""
 
@@ -78,18 +84,34 @@ class Staffing:
         if fruitful:
             self.losses, self.caution = 0, Backoff()
 
-    def lost(self, job: Job, ending: Ending, now: float, settings: CoreSettings) -> bool:
-        """Note that a job ended that was not told to. Returns whether the setup has to count as failing."""
-        self.losses += 1
-        if job.proven or ending.kind in _NO_FAULT:
-            failing, patience = False, settings.failed_starts
-        else:
+    def lost(self, job: Job, ending: Ending, now: float, settings: CoreSettings) -> tuple[bool, str]:
+        """Note that a job ended that was not told to.
+
+        Returns whether the setup has to count as failing, and what is to be told of a pause that begins now.
+        """
+        innocent = ending.kind in _NO_FAULT
+        failing, patience = False, settings.failed_starts
+        if not (job.proven or innocent):
             self.failures += 1
             enough = _UNREACHABLE_STARTS if ending.exit_code == UNREACHABLE else settings.failed_starts
             failing, patience = self.failures >= enough, 1
-        if self.losses > patience:
-            self.caution = self.caution.longer(now, settings)
-        return failing
+        if (job.proven and innocent) or job.asked < self.learned:
+            return failing, ""
+        self.losses, self.learned = self.losses + 1, now
+        if self.losses <= patience:
+            return failing, ""
+        self.caution = self.caution.longer(now, settings)
+        where = f" on {job.node}" if job.node else ""
+        return failing, self.pausing(f"jobs end again and again, job {job.id}{where} as the last: {ending.words}", now)
+
+    def pausing(self, why: str, now: float) -> str:
+        """Note why no jobs are asked for now. Returns what is to be told, with how long."""
+        self.why = why
+        return f"no jobs are asked for in the next {Duration(round(self.paused(now)))}: {why}"
+
+    def paused(self, now: float) -> float:
+        """Return the seconds in which no jobs are asked for; 0: there is no pause."""
+        return max(0.0, max(self.backoff.until, self.caution.until) - now)
 
 
 def jobs_failed(job: Job, ending: Ending, failures: int) -> JobsFailed:

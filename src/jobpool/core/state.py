@@ -163,7 +163,10 @@ class PoolState:
         # A node without a way to the server is avoided at once, and counts all the same: the next one will tell.
         if job.node in self.nodes.avoided(self.now) and not (bad and unreachable):
             return
-        if not staff.lost(job, state.ending, self.now, self.settings):
+        failing, pause = staff.lost(job, state.ending, self.now, self.settings)
+        if pause:
+            self.notice(pause, warning=True)
+        if not failing:
             return
         if any(other.connected for other in self.fleet.of(job.request)):
             self.notice(f"jobs come to nothing while others serve: {state.ending.words}", warning=True)

@@ -50,7 +50,8 @@ def fall_back(pool: PoolState, words: str) -> bool:
     pool.auto.names = ()
     staff = pool.staff[pool.auto.hiring]
     staff.backoff = staff.backoff.longer(pool.now, pool.settings)
-    pool.notice(f"jobs of the size that was found are refused; generous ones are asked for: {words}", warning=True)
+    why = f"jobs of the size that was found are refused; then generous ones are asked for: {words}"
+    pool.notice(staff.pausing(why, pool.now), warning=True)
     return True
 
 

@@ -77,6 +77,9 @@ class RequestView:
     largest_memory: float | None
     core_hours: float
     """Of all its jobs, from their start on."""
+    pause: float
+    """Seconds in which no jobs are asked for. 0: there is no pause."""
+    pause_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from jobpool.core.events import Action, Event, Hello, JobKey, Outcome
 from jobpool.core.settings import CoreSettings
 from jobpool.core.walltime import Span
 from jobpool.errors import JobPoolError
-from jobpool.model import PLAIN, Call, Ending, EndingKind, JobId, JobState, Request, Seen, Terms
+from jobpool.model import PLAIN, Call, Ending, EndingKind, Hold, JobId, JobState, Request, Seen, Terms
 from jobpool.testing.simulation_agents import EventAt, Workplace
 from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, SimulatedJob, seen_of
 
@@ -49,6 +49,8 @@ class Simulation(Workplace):
         self.start_delay = 1.0
         self.join_delay = 0.5
         self.command_seconds = 0.05
+        self.tick_seconds = 1.0
+        """Between two ticks, beside those that the core asks for."""
         self.submits: list[ev.SubmitJobs] = []
         self.actions: list[Action] = []
         self.results: dict[int, Outcome] = {}
@@ -131,7 +133,7 @@ class Simulation(Workplace):
         """Let time pass, at most so long. Returns whether ``until`` came true (at once if it is true already)."""
         end = self.clock.now + seconds
         while not until():
-            tick = min(self._last_tick + 1.0, self.core.next_tick() or float("inf"))
+            tick = min(self._last_tick + self.tick_seconds, self.core.next_tick() or float("inf"))
             due = self._events[0][0] if self._events else float("inf")
             if min(tick, due) > end:
                 self.clock.now = max(self.clock.now, end)
@@ -240,6 +242,8 @@ class Simulation(Workplace):
 
     def _enqueue(self, key: JobKey, request: Request) -> JobId:
         job = self.jobs[key] = SimulatedJob(key, JobId(f"{key.submission.rsplit('-')[-1]}_{key.element}"), request)
+        if self.faults.held:
+            self.hold(job, self.faults.held, hopeless=self.faults.hopeless)
         self._plan_start(job)
         return job.id
 
@@ -283,7 +287,7 @@ class Simulation(Workplace):
         run = job.run
 
         def start() -> None:
-            if job.run != run or job.state is not JobState.PENDING:
+            if job.run != run or job.state is not JobState.PENDING or job.hold is not None:
                 return
             nodes = [node for node in NODES if node not in job.request.exclude]
             job.state, job.reason, job.node = JobState.RUNNING, "", nodes[job.key.element % len(nodes)]
@@ -331,6 +335,18 @@ class Simulation(Workplace):
             job.ending = Ending(kind=kind, words=words, node=job.node, exit_code=exit_code, source="queue")
             self._leave_checkpoints(job)
             self._end_agent(job, "SIGTERM")
+
+    def hold(self, job: SimulatedJob, reason: str = "JobHeldUser", *, hopeless: bool = False) -> None:
+        """Hold a job that is pending."""
+        if job.state is JobState.PENDING:
+            job.reason, job.hold = reason, Hold("'scontrol release' lets it go on", hopeless)
+
+    def release(self, job: SimulatedJob) -> None:
+        """Let a job start that was held."""
+        if job.state is JobState.PENDING and job.hold is not None:
+            job.reason, job.hold = "Priority", None
+            job.run += 1
+            self._plan_start(job)
 
     def requeue(self, job: SimulatedJob) -> None:
         """Put a job back into the queue, as preemption does."""

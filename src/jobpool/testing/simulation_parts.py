@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
-from jobpool.model import Call, Ending, JobId, JobState, Request, Seen
+from jobpool.model import Call, Ending, Hold, JobId, JobState, Request, Seen
 
 __all__ = ["FakeClock", "Faults", "SimulatedAgent", "SimulatedJob", "seen_of"]
 
@@ -50,6 +50,10 @@ class Faults:
     """Job scripts end with code 1 before the agent connects."""
     bad_node: str = ""
     """Job scripts end with code 1 on this node."""
+    held: str = ""
+    """New jobs are held, for this reason."""
+    hopeless: bool = False
+    """They are since they could not be started."""
     never_connect: bool = False
     """Agents never connect, and the scripts run on."""
     twice: float = 0.0
@@ -69,6 +73,8 @@ class SimulatedJob:
     request: Request
     state: JobState = JobState.PENDING
     reason: str = "Priority"
+    hold: Hold | None = None
+    """It does not start before it is released."""
     node: str | None = None
     ending: Ending | None = None
     agent: SimulatedAgent | None = None
@@ -112,6 +118,7 @@ def seen_of(job: SimulatedJob) -> Seen:
         state=JobState.UNKNOWN if job.puzzling and job.ending is None else job.state,
         words=words,
         reason=job.reason,
+        hold=job.hold if job.state is JobState.PENDING else None,
         node=job.node,
         ending=job.ending,
     )

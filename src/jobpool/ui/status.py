@@ -37,7 +37,7 @@ def show_status(answer: Mapping[str, Any], *, file: TextIO | None = None) -> Non
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(as_of))
         print(f"as it was at {when}, {_duration(time.time() - as_of)} ago:", file=file)
     print(headline(answer), file=file)
-    for line in (progress_text(answer), *used_text(answer)):
+    for line in (progress_text(answer), *used_text(answer), _pause_text(answer)):
         if line:
             print(line, file=file)
     _show_functions(answer, file)
@@ -71,6 +71,15 @@ def _rate(rate: float) -> str:
 def used_text(answer: Mapping[str, Any]) -> list[str]:
     """Say what is used of what was asked, a line for each kind of worker that ever was there."""
     return [_used(request) for request in answer["requests"] if request["core_hours"] or request["workers"]]
+
+
+def _pause_text(answer: Mapping[str, Any]) -> str:
+    """Say that no jobs are asked for now, for how long and why; empty when there is no pause."""
+    pauses = [(request["pause"], request["pause_reason"]) for request in answer["requests"] if request.get("pause")]
+    if not pauses:
+        return ""
+    seconds, why = max(pauses)
+    return f"no jobs are asked for in the next {Duration(max(1, round(seconds)))}: {why}"
 
 
 def _used(request: Mapping[str, Any]) -> str:

@@ -28,7 +28,10 @@ def waiting_text(snapshot: Mapping[str, Any]) -> str:
         return "jobpool: scale(0) holds the calls back; scale(None) lets them run"
     jobs = [job for job in snapshot["jobs"] if job["state"] not in ("ended", "closing")]
     if not jobs:
-        return f"jobpool: no job in the queue {_last_end(snapshot['jobs'])}"
+        # Without the seconds that are left: the line would be another one each time.
+        why = next((request["pause_reason"] for request in snapshot.get("requests", ()) if request.get("pause")), "")
+        pause = f"; none is asked for in a pause: {why}" if why else ""
+        return f"jobpool: no job in the queue {_last_end(snapshot['jobs'])}{pause}"
     parts = [f"{count} {state}" for state, count in Counter(job["state"] for job in jobs).items()]
     text = f"jobpool: waiting for the first worker; jobs: {', '.join(parts)}"
     reasons = Counter(job["reason"] for job in jobs if job["state"] == "pending" and job["reason"])

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any
@@ -27,7 +27,7 @@ from jobpool.model import Call, Usage
 from jobpool.units import Memory
 from jobpool.worker import causes
 from jobpool.worker.births import EXIT_WITHIN, Births
-from jobpool.worker.bundles import first_of
+from jobpool.worker.bundles import Waiting, drop, first_of
 from jobpool.worker.checkpoints import SLOW, Checkpointed, Checkpoints, NoCheckpoint
 from jobpool.worker.guard import Guard
 from jobpool.worker.kills import Kills
@@ -49,7 +49,7 @@ class Crew:
         self._settings = settings
         self._report = report
         self._functions: dict[str, bytes] = {}
-        self._queue: deque[deque[Call] | asyncio.Future[None]] = deque()
+        self._queue: Waiting = deque()
         self._idle: list[Place] = []
         self._taken: list[Place] = []
         self._births = Births(settings, self, wanted=lambda: not self._stopping)
@@ -104,28 +104,18 @@ class Crew:
     def retract(self, ids: Iterable[int]) -> None:
         """Drop calls. Each is reported as returned, unless it is done first; one that runs is killed."""
         unwanted = set(ids)
-        self._unqueue(unwanted)  # first: a look may find a free worker for what waits
+        self._reporter.returned(*drop(self._queue, unwanted))  # first: a look may find a free worker for what waits
         self._rests.catch_up()
-        self._unqueue(unwanted)  # and a worker that leaves, whose calls wait again
+        self._reporter.returned(*drop(self._queue, unwanted))  # and a worker that leaves, whose calls wait again
         for place in self._busy():
             if theirs := unwanted & {call.id for call in place.calls}:
                 self._retract_from(place, theirs)
-
-    def _unqueue(self, unwanted: Set[int]) -> None:
-        items, self._queue = self._queue, deque()
-        for item in items:
-            if isinstance(item, deque):
-                self._reporter.returned(*(call.id for call in item if call.id in unwanted))
-                item = deque(call for call in item if call.id not in unwanted)
-            if item:
-                self._queue.append(item)
 
     def take_back(self) -> None:
         """Return the calls that wait here behind long ones: others have free workers for them."""
         self._rests.catch_up()
         self._watch.look()
-        items, self._queue = self._queue, deque(item for item in self._queue if not isinstance(item, deque))
-        self._reporter.returned(*(call.id for item in items if isinstance(item, deque) for call in item))
+        self._reporter.returned(*drop(self._queue))
         for place in self._busy():
             if place.told and place.calls[-1].ids[-1] != place.calls[0].id:
                 self._take_back_from(place)
@@ -150,6 +140,10 @@ class Crew:
         place.skip([call.id for call in back], self._loop.time())
         self._reporter.returned(*(call.id for call in back))
         place.channel.send("retract", [(call.id, call.id + call.items) for call in back])
+        if self._stopping and place.calls and not place.told:
+            # Who ends this job has to hear which calls it costs, however young they are.
+            place.told = True
+            self._reporter.started(place.calls[0].id, more=False)
         if place.state is State.BUSY and not place.calls:
             self._free(place)
             self._dispatch()
@@ -184,11 +178,12 @@ class Crew:
         self._hear_all()
         self._reporter.flush()
 
-    def stop(self) -> None:
-        """Begin no more calls: those that have not begun are reported as returned."""
+    async def stop(self) -> None:
+        """Begin no more calls: those that have not begun are reported as returned, all others as started."""
         self._stop_queue()
         for place in self._busy():
             self._take_back_from(place)
+        await asyncio.sleep(2 * ORDERED)
 
     def ask_for_checkpoints(self) -> None:
         """Let the calls that run and can leave a checkpoint do so, from now on."""
@@ -196,7 +191,7 @@ class Crew:
 
     async def last_checkpoints(self, seconds: float) -> None:
         """Wait so long for the checkpoints of the calls that run, and begin no others: the job is being ended."""
-        self.stop()
+        await self.stop()
         self._checkpoints.ask()
         await self._until(lambda: not self._checkpoints.pending, min(SLOW, seconds))
         if self._checkpoints.pending:
@@ -207,14 +202,14 @@ class Crew:
     async def close(self, *, drain: bool) -> None:
         """End all workers and whatever they started. ``drain``: calls that run may finish first.
 
-        Calls that have not started are reported as returned, and so are those that run when they are not to finish.
+        Calls that have not begun are reported as returned. Those that have, and are not to finish, are reported as
+        started and no more: the end of the job decides on them.
         """
         self._stop_queue()
         self._hear_all()
+        await self.stop()
         if drain:
-            self.stop()
             await self._until(lambda: not self._busy())
-        self._reporter.returned(*(call.id for place in self._busy() for call in place.calls))
         busy = self._busy()
         for place in list(self._places.values()):
             if place in busy:
@@ -280,12 +275,11 @@ class Crew:
 
     def _stop_queue(self) -> None:
         self._stopping = True
-        items, self._queue = self._queue, deque()
-        for item in items:
-            if isinstance(item, deque):
-                self._reporter.returned(*(call.id for call in item))
-            elif not item.done():
-                item.set_exception(RuntimeError("the crew is closing"))
+        self._reporter.returned(*drop(self._queue))
+        while self._queue:
+            turn = self._queue.popleft()
+            if isinstance(turn, asyncio.Future) and not turn.done():
+                turn.set_exception(RuntimeError("the crew is closing"))
 
     def _hear_all(self) -> None:
         for place in self._busy():  # not only of those at rest: they may have just been woken for the end

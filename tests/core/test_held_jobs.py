@@ -1,0 +1,98 @@
+"""Jobs that are held in the queue: told, kept, replaced once, and asked about ever more rarely."""
+
+from __future__ import annotations
+
+import pytest
+from enginekit import actions, finish, pool, serving, states
+
+from jobpool.core import events as ev
+from jobpool.errors import JobsFailed
+from jobpool.model import EndingKind
+
+WEEK = 7 * 86400.0
+
+
+@pytest.mark.parametrize("reason", ["JobHeldUser", "JobHeldAdmin"])
+def test_a_week_of_held_jobs_is_told_and_costs_few_polls(reason: str) -> None:
+    sim = pool(max_workers=2)
+    sim.faults.held = reason
+    ids = sim.submit(2)
+    sim.run(10)
+    sim.tick_seconds = 60.0
+    sim.run(WEEK)
+    sim.tick_seconds = 1.0
+    assert states(sim) == ["pending"] * 4  # each was replaced once
+    assert len(actions(sim, ev.Poll)) < 500
+    assert not actions(sim, ev.CancelJobs)
+    told = [text for text in sim.notices if f"held ({reason})" in text]
+    assert len(told) == 2
+    assert "scontrol release" in told[0]
+    sim.faults.held = ""
+    sim.release(sim.queue[0])
+    assert sim.settle(60)  # its agent tells, whenever the next poll is
+    assert sim.results.keys() == set(ids)
+    finish(sim)
+
+
+def test_a_job_that_is_held_is_replaced_and_goes_on_when_it_is_released() -> None:
+    sim = pool(max_workers=2)
+    ids = sim.submit(6, seconds=30.0)
+    (first, second) = sim.queue
+    sim.hold(first)
+    serving(sim, 2)
+    assert sorted(states(sim)) == ["pending", "serving", "serving"]
+    sim.release(first)
+    assert sim.settle()
+    assert sim.results.keys() == set(ids)
+    assert len(sim.submits) == 2
+    assert sim.most_running == 2
+    assert second.ending is None or second.ending.kind is EndingKind.COMPLETED
+
+
+def test_a_held_job_is_not_removed_for_want_of_work_and_holds_nobody_idle() -> None:
+    sim = pool(max_workers=1, idle_timeout=30.0)
+    sim.submit(1)
+    (job,) = sim.queue
+    sim.hold(job)
+    assert sim.settle(120)
+    sim.run(300)
+    assert states(sim).count("pending") == 1
+    assert states(sim).count("serving") == 0
+    finish(sim)  # but not left behind either
+
+
+def test_scale_keeps_those_that_serve_while_others_are_held() -> None:
+    sim = pool(max_workers=1)
+    sim.feed(ev.ScaleAsked(sim.clock.now, 1))
+    sim.run(0.5)
+    (job,) = sim.queue
+    sim.hold(job)
+    serving(sim, 1)
+    sim.run(100)
+    assert sorted(states(sim)) == ["pending", "serving"]
+
+
+def test_a_replacement_that_is_refused_gives_nothing_up() -> None:
+    sim = pool(max_workers=1)
+    ids = sim.submit(1)
+    (job,) = sim.queue
+    sim.hold(job)
+    sim.faults.refuse_all = "Invalid account"
+    sim.run(100)
+    assert not sim.errors
+    sim.release(job)
+    assert sim.settle(60)
+    assert sim.results.keys() == set(ids)
+
+
+def test_jobs_that_are_held_since_they_cannot_be_started_come_to_nothing() -> None:
+    sim = pool(max_workers=1)
+    sim.faults.held, sim.faults.hopeless = "launch failed requeued held", True
+    (id,) = sim.submit(1)
+    assert sim.settle(600)
+    assert isinstance(sim.errors[id], JobsFailed)
+    assert "launch failed requeued held" in str(sim.errors[id])
+    assert len(sim.submits) == 3
+    assert any("no jobs are asked for in the next 15 s" in text for text in sim.notices)
+    sim.run(10)
+    assert not sim.queue
