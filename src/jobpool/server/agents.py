@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from jobpool.core import events as e
 from jobpool.errors import PoolBroken, from_data
 from jobpool.link import Link, in_parts
 from jobpool.model import Call, JobId, Request, Usage
-from jobpool.resuming import RESUME, resume
+from jobpool.resuming import PICKLED, RESUME
 from jobpool.server.spec import Spec
 from jobpool.units import Memory
 from jobpool.versions import compare_versions
@@ -51,7 +50,7 @@ class Agents:
         self._spec, self._log_directory, self._tell, self._warn = spec, log_directory, tell, warn
         self._jobs: dict[Link, tuple[e.JobKey, Mapping[str, Any]]] = {}
         self._links: dict[e.JobKey, Link] = {}
-        self._functions: dict[str, bytes] = {RESUME: pickle.dumps(resume, 5)}
+        self._functions: dict[str, bytes] = {RESUME: PICKLED}
         self._replaced: set[Link] = set()
         """Those of jobs that have another agent now: a node whose daemon was cut off lets a job's first run go on."""
         self._knows: dict[Link, set[str]] = {}

@@ -18,7 +18,6 @@ import json
 import logging
 import math
 import os
-import pickle
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
@@ -34,8 +33,10 @@ from jobpool.core.engine import Core
 from jobpool.core.settings import CoreSettings
 from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
 from jobpool.home import PoolDirectory, process_started
+from jobpool.kinds import Kind
 from jobpool.link import Link
 from jobpool.model import PLAIN, Call, JobId, Limits, Request, Terms
+from jobpool.plain import from_plain
 from jobpool.server import channel
 from jobpool.server.agents import Agents
 from jobpool.server.asking import Asking, tail
@@ -341,8 +342,8 @@ class Control:
                 self.stop(why)
             case ("functions", functions) if number is not None:
                 self._agents.define(functions)
-            case ("ask", reference, "kind", key, pickled):
-                link.send("answer", reference, self._add_kind(key, *pickle.loads(pickled)))
+            case ("ask", reference, "kind", key, kind) if number is not None:
+                link.send("answer", reference, self._add_kind(key, from_plain(Kind, kind)))
             case ("calls", kind, calls) if number is not None:
                 self.tell(e.CallsArrived(now, tuple(self._calls(number, kind, calls))))
             case ("cancel", ids) if number is not None:
@@ -350,26 +351,26 @@ class Control:
             case ("cancel rows", spans) if number is not None:
                 firsts = [(channel.global_id(number, id), count) for id, count in spans]
                 self.tell(e.CallsCancelled(now, tuple(id + n for id, count in firsts for n in range(count))))
-            case ("scale", workers) if number is not None:
+            case ("scale", int() | None as workers) if number is not None:
                 self.tell(e.ScaleAsked(now, workers))
             case ("shutdown", cancel_waiting, kill) if number is not None:
                 self.tell(e.ShutdownAsked(now, cancel_waiting=cancel_waiting, kill=kill))
             case _:
                 log.error("something unknown was said: %r", message[:1])
 
-    def _add_kind(self, key: str, request: Request, max_workers: int, terms: Terms) -> Any:
+    def _add_kind(self, key: str, kind: Kind) -> Any:
         """Take a kind of calls into service, or return the error that says why the site would refuse its jobs."""
         try:
-            self._system.directives(request)
-            refuse_what_cannot_run(request, self._limits)
+            self._system.directives(kind.request)
+            refuse_what_cannot_run(kind.request, self._limits)
         except JobPoolError as error:
             return error.as_data()
-        request = core_limits.choose_partition(request, self._limits)
-        asked = request, max_workers
+        request = core_limits.choose_partition(kind.request, self._limits)
+        asked = request, kind.max_workers
         if asked not in self._requests:
             self._requests[asked] = f"request {len(self._requests)}"
-            self.tell(e.RequestAdded(self._loop.time(), self._requests[asked], request, max_workers))
-        self._kinds[key] = self._requests[asked], terms
+            self.tell(e.RequestAdded(self._loop.time(), self._requests[asked], request, kind.max_workers))
+        self._kinds[key] = self._requests[asked], kind.terms
         return None
 
     def _calls(self, number: int, kind: str, calls: Sequence[Sequence[Any]]) -> Iterator[Call]:
