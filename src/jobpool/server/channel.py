@@ -126,7 +126,7 @@ class Clients:
             )
         for number, items in groups.items():
             if link := self._links.get(number):
-                for part in in_parts(items, lambda item: len(item[2])):
+                for part in in_parts(items, lambda item: len(item[2]) + len(item[4])):
                     link.send("done", job, part)
 
     def _by_client(self, name: str, detail: Any, ids: Iterable[int]) -> None:

@@ -372,7 +372,7 @@ class Agent:
             case Started(ids):
                 self._say("started", list(ids))
             case Done(outcomes):
-                for part in in_parts(outcomes, lambda outcome: len(outcome.payload)):
+                for part in in_parts(outcomes, lambda outcome: len(outcome.payload) + len(outcome.log)):
                     self._say("done", [_plain(outcome) for outcome in part])
             case Returned(ids):
                 self._say("returned", list(ids))
