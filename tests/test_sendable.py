@@ -24,7 +24,7 @@ def overhead(message: Any, content: bytes) -> int:
     return sum(map(len, wire.pack(message))) - len(content)
 
 
-def test_a_result_of_the_largest_size_fits_into_each_message_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_of_the_largest_size_fits_into_each_message_on_its_way() -> None:
     """Each hop adds its own words to it, and may add the largest output that travels with a result."""
     content, log, words = b"x" * 1000, b"o" * child.LOG_KEPT, "w" * 300
     worker = ("done", 2**40, 256, True, content, 1.0, 1.0, 2**50, 1000, log, 2**50, 1e9, 256, words)
@@ -33,6 +33,8 @@ def test_a_result_of_the_largest_size_fits_into_each_message_on_its_way(monkeypa
     sent: list[Any] = []
 
     class Link:
+        waiting = 0
+
         def send(self, *message: Any) -> None:
             sent.append(message)
 

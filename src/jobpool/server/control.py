@@ -74,9 +74,9 @@ class Control:
         """The keys of requests. Kinds that differ in their terms alone share jobs."""
         settings = _core_settings(directory, spec, system, limits)
         self._core = Core(settings=settings, now=self._loop.time())
-        self._clients = channel.Clients()
         self._asking = Asking(directory, spec, system, self.tell, self._warn)
         self._agents = Agents(spec, self._asking.log_directory, self.tell, self._warn)
+        self._clients = channel.Clients(self._agents.hold)
         self._host: str | None = None
         self._door: asyncio.Server | None = None
         self._scheduler: DaskScheduler | None = None
@@ -381,6 +381,9 @@ class Control:
 
     def _closed(self, link: Link, error: BaseException | None) -> None:
         if link in self._agents:
+            if self._scheduler is not None:
+                facts = self._agents.facts(link)
+                self._spawn(self._scheduler.forget(facts["id"], facts["node"], facts["pid"]))
             self._agents.left(link)
         elif self._clients.remove(link) and not self._clients and not self.finished.is_set():
             self.stop("the client is gone")
