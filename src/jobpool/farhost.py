@@ -22,7 +22,7 @@ again takes half a minute."""
 LOOK_EVERY = 5.0
 """Seconds between two looks. Each is one system call."""
 
-_TCP_INFO = struct.Struct("=8B24I")
+_TCP_INFO = struct.Struct("=8B13I")
 """The beginning of ``struct tcp_info`` in <linux/tcp.h>."""
 
 
