@@ -115,6 +115,53 @@ def test_the_server_knows_neither_client_nor_command_line() -> None:
         assert not inside(imports(file)) & {"executor", "pool", "ui", "testing"}, file
 
 
+OPENERS = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
+OPENERS |= {"jobpool.pickling", "jobpool.returning", "jobpool.rows"}
+"""What can make any object, and so run code, out of bytes."""
+
+CLOSED = {
+    "errors.py": "names PicklingError",
+    "resuming.py": "packs one function, and opens nothing",
+    "wire.py": "its unpickler knows no globals",
+}
+
+
+def loaded_with(file: str) -> set[str]:
+    """Return the files of the package that a file imports, and they in their turn; without the Dask side."""
+    seen: set[str] = set()
+    todo = [file]
+    while todo:
+        if (one := todo.pop()) not in seen and not one.endswith("dask_side.py"):
+            seen.add(one)
+            parts = [name.split(".")[1:] for name in imports(one) if name.startswith("jobpool.")]
+            todo += [found for some in parts for found in ("/".join(some), "/".join(some[:-1])) if found]
+            todo = [f"{found.removesuffix('.py')}.py" for found in todo]
+            todo = [found for found in todo if found in FILES]
+    return seen
+
+
+def openers(file: str) -> set[str]:
+    return {opener for opener in OPENERS for name in imports(file) if f"{name}.".startswith(f"{opener}.")}
+
+
+def test_nothing_that_the_server_loads_can_open_a_pickle_that_names_classes() -> None:
+    files = loaded_with("server/__main__.py")
+    assert {"server/control.py", "server/agents.py", "link.py", "core/engine.py"} <= files
+    assert {file: found for file in files if (found := openers(file)) and file not in CLOSED} == {}
+
+
+def test_of_what_the_agent_loads_only_the_workers_part_can() -> None:
+    files = loaded_with("worker/agent.py")
+    assert {"worker/crew.py", "worker/channel.py", "link.py"} <= files
+    beyond = CLOSED.keys() | {"pickling.py", "returning.py", "rows.py"}
+    assert {file for file in files if openers(file)} - beyond == {"worker/offers.py"}
+    agents_part = imports("worker/checkpoints.py")
+    assert {name for name in agents_part if ".offers." in name} == {
+        "jobpool.worker.offers.OFFERS",
+        "jobpool.worker.offers.SIGNAL",
+    }
+
+
 def test_what_runs_in_a_job_knows_neither_server_nor_client() -> None:
     for file in files("worker"):
         # What the server tells the agents has its form in one place.

@@ -149,7 +149,7 @@ class Connection:
                 id = next(self._ids)
                 future: JobFuture[Any] = JobFuture(id, tell_cancelled)
                 futures.append(future)
-                if error := refused or refusal("the arguments", payload):
+                if error := refused or refusal("the arguments of the call", payload):
                     future.set_exception(error)
                     continue
                 self._futures[id] = future
@@ -170,7 +170,7 @@ class Connection:
         Raises ``PoolBroken`` when nothing can run any more.
         """
         with self._lock:
-            refused = self._admit(function) or refusal("the arguments", payload)
+            refused = self._admit(function) or refusal("the arguments of the call", payload)
             batch = Batch(next(self._batch_ids), count, changed, self._batch_cancelled)
             if refused is not None:
                 batch.fail(refused)
@@ -189,7 +189,7 @@ class Connection:
         if self.ended.is_set():
             raise PoolBroken("the pool's server has ended")
         key, pickled = function
-        refused = refusal("the function", pickled)
+        refused = refusal("the function of the call", pickled)
         if refused is None and key not in self._sent_functions:
             self._sent_functions.add(key)
             self._functions[key] = pickled  # type: ignore[assignment]  # no refusal: it is bytes

@@ -9,7 +9,12 @@ from typing import Any
 
 import dask
 
-__all__ = ["extend_path", "quiet_logging", "security", "settings"]
+__all__ = ["extend_path", "patience", "quiet_logging", "security", "settings", "worker_name"]
+
+_PATIENCE = {"distributed.comm.timeouts.tcp": "10 minutes"}
+"""For how long the other side of a connection may take nothing. Dask gives it to the kernel as ``TCP_USER_TIMEOUT``, so
+it holds for a process that stands still and for a dead host alike; that a job's host is dead, the connection of its
+agent tells after a minute (``jobpool.farhost``)."""
 
 
 def quiet_logging() -> None:
@@ -35,6 +40,16 @@ def extend_path(paths: Iterable[str]) -> None:
     sys.path += [path for path in paths if path not in sys.path and Path(path).exists()]
 
 
+def worker_name(job: str, node: str, pid: int) -> str:
+    """Return the name under which an agent joins the Scheduler: its alone, also after its job was requeued."""
+    return f"{job}@{node}:{pid}"
+
+
+def patience() -> Any:
+    """Return a context in which a client connects that has the patience of server and agents."""
+    return dask.config.set(_PATIENCE)
+
+
 def settings() -> dict[str, Any]:
     """Return the settings of Dask under which a pool works, for the server and for the agents alike."""
     return {
@@ -52,6 +67,9 @@ def settings() -> dict[str, Any]:
         # A graph's task that forks is as welcome as a call that does.
         "distributed.worker.daemon": False,
         "distributed.comm.require-encryption": True,
+        **_PATIENCE,
+        # Which Workers are gone is known from their agents; one that stands still does its tasks later.
+        "distributed.scheduler.worker-ttl": None,
         # Losing a job is not a task's fault; how often a call may be lost is ours to say (core.recovery).
         "distributed.scheduler.allowed-failures": 10,
     }

@@ -372,11 +372,12 @@ class JobPoolExecutor(Submitting, AboutPool):
             from jobpool import dask_config
 
             port = self._connection.ask("dask", False)["port"]
-            self._client = Client(
-                f"tls://{self._connection.host}:{port}",
-                security=dask_config.security(self._directory.path),
-                set_as_default=False,
-            )
+            with dask_config.patience():
+                self._client = Client(
+                    f"tls://{self._connection.host}:{port}",
+                    security=dask_config.security(self._directory.path),
+                    set_as_default=False,
+                )
         return self._client
 
     @property

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 from jobpool import wire
 from jobpool.errors import JobPoolError
+from jobpool.farhost import LOOK_EVERY, SILENT, FarHost
 
 __all__ = ["KEPT", "Link", "LinkClosed", "Unreachable", "dial", "in_parts"]
 
@@ -59,6 +59,10 @@ class Link(asyncio.BufferedProtocol):
         self._unpacker = wire.Unpacker(kept=kept)
         self._transport: asyncio.Transport | None = None
         self._unsent: deque[bytes | memoryview] = deque()
+        self.waiting = 0
+        """Bytes of messages that were not handed to the transport yet: the other side does not take them."""
+        self.has_room: Callable[[], None] = lambda: None
+        """Called when some of them could be handed over."""
         self._paused = self._closing = False
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._references = itertools.count(1)
@@ -68,7 +72,14 @@ class Link(asyncio.BufferedProtocol):
         """Begin (asyncio calls this)."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        _notice_a_dead_host(transport.get_extra_info("socket"))
+        self._far_host = FarHost(transport.get_extra_info("socket"))
+        self._next_look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
+
+    def _look(self) -> None:
+        if self._far_host.is_silent():
+            self.abort(LinkClosed(f"the other host has not answered for {SILENT:.0f} s"))
+        elif self._transport is not None:
+            self._next_look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to put what comes (asyncio calls this)."""
@@ -94,7 +105,9 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End (asyncio calls this)."""
         self._transport = None
+        self._next_look.cancel()
         self._unsent.clear()
+        self.waiting = 0
         for waiting in self._answers.values():
             if not waiting.done():
                 waiting.set_exception(LinkClosed(str(error or "the connection was closed")))
@@ -106,7 +119,9 @@ class Link(asyncio.BufferedProtocol):
     def send(self, *message: Any) -> None:
         """Send a message; silently nothing when the link is closed: ``on_closed`` tells that."""
         if self._transport is not None and not self._closing and not self._transport.is_closing():
-            self._unsent.extend(wire.pack(message))
+            pieces = wire.pack(message)
+            self._unsent.extend(pieces)
+            self.waiting += sum(map(len, pieces))
             self._write()
 
     def pause_writing(self) -> None:
@@ -117,6 +132,17 @@ class Link(asyncio.BufferedProtocol):
         """Send on (asyncio calls this)."""
         self._paused = False
         self._write()
+        self.has_room()
+
+    def pause(self) -> None:
+        """Take nothing from the other side, until :meth:`resume`; what it sends waits there. Its end is not seen."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Take what comes again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     def _write(self) -> None:
         if self._transport is None:
@@ -137,6 +163,7 @@ class Link(asyncio.BufferedProtocol):
                 self._unsent.appendleft(view[room:])
             taken.append(piece)
             room -= len(piece)
+            self.waiting -= len(piece)
         return taken
 
     async def ask(self, *message: Any) -> Any:
@@ -171,15 +198,6 @@ class Link(asyncio.BufferedProtocol):
             if error is not None and not self.closed.done():
                 self.closed.set_result(error)
                 self._on_closed(self, error)
-
-
-def _notice_a_dead_host(connection: socket.socket) -> None:
-    """Let the kernel end the connection after a minute of silence: a node that lost its power says nothing."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)  # the same for unanswered data, in ms
 
 
 def in_parts(items: Iterable[T], size: Callable[[T], int], *, limit: int = PART) -> Iterator[list[T]]:

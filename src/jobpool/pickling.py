@@ -32,6 +32,7 @@ import cloudpickle
 
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.returning import loads_home
+from jobpool.sendable import refusal
 from jobpool.unchanged import LARGEST, Look, global_names, holds, look
 
 __all__ = [
@@ -55,6 +56,10 @@ loads = pickle.loads
 
 # CPython's own tests of executors ask for exactly this class; typeshed gives its parameter a wrong type.
 _RemoteTraceback: Callable[[str], Exception] = vars(process)["_RemoteTraceback"]
+
+
+TEXT_KEPT = 64 * 1024
+"""Characters that are kept of the text and the traceback of an exception that is too large to travel."""
 
 
 def dumps_function(function: Callable[..., Any]) -> tuple[str, bytes]:
@@ -102,29 +107,37 @@ def dumps_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
 def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
     """Pickle a worker's initializer and its arguments. Raises ``NotPicklable`` as the two functions above do."""
     try:
-        return _dumps((function, args), own_by_value=True)
+        data = _dumps((function, args), own_by_value=True)
     except Exception:
         dumps_function(function)
         dumps_arguments(args, {})
         raise
+    return _sendable("the initializer with its arguments", data)
 
 
 def dumps_result(value: object) -> bytes:
-    """Pickle what a call returned. Raises ``NotPicklable`` that names its type."""
+    """Pickle what a call returned. Raises ``NotPicklable`` that names its type, or its size if that is too large."""
     try:
-        return _dumps(value, own_by_value=False)
+        data = _dumps(value, own_by_value=False)
     except Exception as reason:  # a user's __reduce__ may raise anything
         error = NotPicklable(
             f"the call's result, of type {_name(type(value))}, cannot be pickled: {_words(reason)}",
             advice="return plain data, or write the result to a file and return its path",
         )
         raise error from reason
+    return _sendable(f"the call's result, of type {_name(type(value))}", data)
+
+
+def _sendable(what: str, data: bytes) -> bytes:
+    if error := refusal(what, data):
+        raise error
+    return data
 
 
 def dumps_exception(error: BaseException) -> bytes:
     """Pickle an exception together with the text of its traceback, which pickle alone would drop.
 
-    Never raises: one that cannot be pickled travels as ``NotPicklable`` with its type and text.
+    Never raises: one that cannot be pickled, or is too large, travels as ``NotPicklable`` with its type and text.
     """
     text = "".join(traceback.format_exception(error))
     try:
@@ -133,7 +146,11 @@ def dumps_exception(error: BaseException) -> bytes:
         pickled = pickle.dumps(
             _exception_error(NotPicklable, _describe(error), f"which cannot be pickled: {_words(reason)}"), 5
         )
-    return pickle.dumps((pickled, _describe(error), text), 5)
+    described = _describe(error)
+    data = pickle.dumps((pickled, described, text), 5)
+    if too_large := refusal(f"the call's exception, {describe(error)}", data):
+        data = pickle.dumps((pickle.dumps(too_large, 5), described[:TEXT_KEPT], text[-TEXT_KEPT:]), 5)
+    return data
 
 
 def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Callable[..., Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["RESUME", "resume"]
+__all__ = ["PICKLED", "RESUME", "resume"]
 
 T = TypeVar("T")
 
@@ -16,3 +17,7 @@ RESUME = "resume"
 def resume(go_on: Callable[[], T]) -> T:
     """Run what ``checkpoint()`` returned. It travels as an argument, which goes when the call is over."""
     return go_on()
+
+
+PICKLED = pickle.dumps(resume, 5)
+"""As it travels: by name."""

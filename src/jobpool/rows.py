@@ -27,7 +27,7 @@ from jobpool.pickling import (
     loads_result,
 )
 
-__all__ = ["IMMUTABLE", "Raised", "Results", "batches", "loads_results", "loads_rows"]
+__all__ = ["NUMBERS", "Raised", "Results", "batches", "loads_results", "loads_rows"]
 
 ROWS = 256
 """Rows in a payload at most: its own cost is small then, and it may be cut and sent many times."""
@@ -35,7 +35,8 @@ ROWS = 256
 PAYLOAD = 32 * 1024
 """Bytes of a payload after which it is full, for the same reason."""
 
-IMMUTABLE = frozenset({type(None), bool, int, float, complex, str, bytes})
+NUMBERS = frozenset({type(None), bool, int, float, complex})
+IMMUTABLE = NUMBERS | {str, bytes}
 
 _TOGETHER, _APART = b"T", b"A"
 _VALUES, _RESULT, _EXCEPTION = 0, 1, 2
@@ -101,14 +102,18 @@ class Results:
     def __init__(self) -> None:
         self._parts: list[tuple[int, bytes]] = []
         self.values: list[Any] = []
-        """Where results of ``IMMUTABLE`` types are appended."""
+        """Where results of ``NUMBERS`` types are appended."""
         self.size = 0
-        """Bytes of what was pickled already."""
+        """Bytes of what was added, numbers aside."""
         self._failures, self._words = 0, ""
 
     def add(self, value: object) -> None:
         """Add any other result, as it is now. Raises ``NotPicklable``."""
-        self._add(_RESULT, dumps_result(value))
+        if isinstance(value, str | bytes) and type(value) in IMMUTABLE and len(value) <= PAYLOAD:
+            self.values.append(value)
+            self.size += len(value)
+        else:
+            self._add(_RESULT, dumps_result(value))
 
     def add_exception(self, error: BaseException) -> None:
         """Add the exception that a call raised."""
@@ -137,10 +142,10 @@ class Results:
         if not self._parts:
             payload = _TOGETHER + pickle.dumps(self.values, 5)
             self.values.clear()
-            return payload
-        self._pack_values()
-        payload = _APART + pickle.dumps(self._parts, 5)
-        self._parts.clear()
+        else:
+            self._pack_values()
+            payload = _APART + pickle.dumps(self._parts, 5)
+            self._parts.clear()
         self.size = 0
         return payload
 

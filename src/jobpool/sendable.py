@@ -8,17 +8,18 @@ from jobpool.units import Memory
 
 __all__ = ["LARGEST", "refusal"]
 
-LARGEST = wire.FRAME_LIMIT - 2**20
-"""Bytes of one call's arguments, or of a function, at most: a message holds some words more."""
+LARGEST = wire.FRAME_LIMIT - 4 * 2**20
+"""Bytes of one call's arguments, its result, its exception, or of a function, at most. A message holds some more on
+each stretch of its way: what the call used and printed (64 KiB), results of a map that go together (``rows``)."""
 
 
 def refusal(what: str, pickled: bytes | NotPicklable) -> NotPicklable | None:
-    """Return why this cannot be sent, if it cannot."""
+    """Return why this cannot be sent, if it cannot. Ask where it is made: later it costs more than the call."""
     if isinstance(pickled, NotPicklable):
         return pickled
     if len(pickled) <= LARGEST:
         return None
     return NotPicklable(
-        f"{what} of the call: {Memory(len(pickled))} pickled, more than the {Memory(LARGEST)} that can be sent",
+        f"{what}: {Memory(len(pickled))} pickled, more than the {Memory(LARGEST)} that can be sent",
         advice="write the data to a file that the nodes share, and give its path",
     )

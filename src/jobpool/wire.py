@@ -13,6 +13,7 @@ between small pieces, ready for ``sendmsg`` or ``writelines``. No out-of-band bu
 from __future__ import annotations
 
 import io
+import mmap
 import pickle
 import struct
 from typing import Any, NoReturn
@@ -24,6 +25,9 @@ FRAME_LIMIT = 4 * 2**30
 
 BUFFER = 64 * 1024
 """Bytes that are read at once, and held for each connection: the server of a thousand jobs has a thousand of them."""
+
+AT_ONCE = 2**20
+"""Bytes of a buffer that are taken when a frame is announced. What is larger takes memory as its bytes come."""
 
 _LENGTH = struct.Struct("<Q")
 
@@ -55,16 +59,22 @@ class Spare:
     def __init__(self) -> None:
         self.limit = 0
         """Bytes that are held at most; 0 in processes whose memory is the user's."""
-        self._buffers: list[bytearray] = []
+        self._buffers: list[bytearray | mmap.mmap] = []
 
-    def take(self, size: int) -> bytearray:
+    def take(self, size: int) -> bytearray | mmap.mmap:
         """Return a buffer of at least so many bytes, and not of many times as many."""
         for place, buffer in enumerate(self._buffers):
             if size <= len(buffer) <= 4 * size:
                 return self._buffers.pop(place)
-        return bytearray(size)
+        if size <= AT_ONCE:
+            return bytearray(size)
+        # The other side may announce much and send nothing: the kernel gives pages of this when they are written to.
+        try:
+            return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise WireError(f"there is no memory for a message of {size} bytes: {error.strerror}") from None
 
-    def give(self, buffer: bytearray) -> None:
+    def give(self, buffer: bytearray | mmap.mmap) -> None:
         """Take back a buffer, where there is room for it."""
         if len(buffer) > BUFFER and sum(map(len, self._buffers)) + len(buffer) <= self.limit:
             self._buffers.append(buffer)
@@ -80,7 +90,7 @@ class Unpacker:
     def __init__(self, *, limit: int = FRAME_LIMIT, kept: int = BUFFER) -> None:
         """``kept``: bytes of the buffer at most that are held for this connection's next frame; see also ``SPARE``."""
         self._limit, self._kept = limit, kept
-        self._buffer = bytearray(BUFFER)
+        self._buffer: bytearray | mmap.mmap = bytearray(BUFFER)
         self._have = 0
         self._need = _LENGTH.size  # bytes of the buffer before there is anything to do
 
@@ -184,7 +194,7 @@ class _Reader:
         raise WireError("what came in is not a message: it has text in it")  # of older protocols, which pack() has not
 
 
-def _load(buffer: bytearray, start: int, end: int) -> Any:
+def _load(buffer: bytearray | mmap.mmap, start: int, end: int) -> Any:
     # A small copy costs less than calls of Python's.
     reader = io.BytesIO(buffer[start:end]) if end - start < BUFFER else _Reader(memoryview(buffer)[start:end])
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ from jobpool.future import JobFuture
 from jobpool.kinds import Kind
 from jobpool.mapping import Batch
 from jobpool.model import Request
+from jobpool.plain import as_plain
 from jobpool.submitting import Submitting
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class PoolView(Submitting, AboutRequest):
         # Weak: the connection holds what has not ended, and whoever wants the results holds the rest.
         self._calls: weakref.WeakSet[JobFuture[Any] | Batch] = weakref.WeakSet()
         kind = self._kind
-        plain = pickle.dumps((kind.request, kind.max_workers, kind.terms))
-        if (refused := self._connection.ask("kind", kind.key, plain)) is not None:
+        if (refused := self._connection.ask("kind", kind.key, as_plain(kind))) is not None:
             raise from_data(refused)
 
     @property

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import contextlib
 import os
+import pickle
 import shutil
 import socket
 import ssl
@@ -10,14 +14,17 @@ import stat
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sites import PATIENCE, Site
 
-from jobpool import JobPoolExecutor, dask_config
+import jobpool
+from jobpool import JobPoolExecutor, dask_config, tls, versions, wire
 from jobpool.home import PoolDirectory
+from jobpool.link import Link, LinkClosed, dial
 
 NOBODY = 65534
 
@@ -68,6 +75,75 @@ def test_with_the_keys_something_is_said(busy_pool: JobPoolExecutor, home: Path)
     context = careless()
     context.load_cert_chain(home / ".jobpool" / "mine" / "cert.pem", home / ".jobpool" / "mine" / "key.pem")
     assert handshake(ports(busy_pool)[1], context) != b""
+
+
+class _Trap:
+    """Makes a file where it is opened."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self._marker),)
+
+
+def heard_by(file: str) -> list[tuple[str, int]]:
+    """Return the messages that a file of the server takes: for questions what is asked, with the number of fields."""
+    source = Path(jobpool.__file__).parent / "server" / file
+    found = []
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.MatchSequence) and node.patterns and isinstance(node.patterns[0], ast.MatchValue):
+            words = [part.value.value for part in node.patterns if isinstance(part, ast.MatchValue)]  # type: ignore[attr-defined]
+            found.append((words[-1], len(node.patterns) - len(words) - (words[0] == "ask")))
+    return found
+
+
+async def _say_to_server(pool: JobPoolExecutor, words: Sequence[Any], *, role: str) -> None:
+    """Be a client or an agent that holds the key, say one thing, and wait until the server has dealt with it."""
+    directory = PoolDirectory.open(pool.name)
+    connection = directory.connection()
+    assert connection is not None
+    context = tls.client_context(directory.path)
+    _, link = await dial(["127.0.0.1"], connection["port"], context, lambda: Link(lambda link, message: None))
+    if role == "agent":
+        facts = {"job": ("jp-made-up-1", 0), "id": "1", "node": "n", "pid": 1, "versions": versions.versions()}
+        await link.ask("agent", facts)
+    else:
+        await link.ask("client")
+    link.send(*words)
+    if role == "agent":
+        link.send("bye", "")
+    else:
+        with contextlib.suppress(LinkClosed):  # what it makes nothing of may cost the connection
+            await asyncio.wait_for(link.ask("status"), PATIENCE)
+        link.abort()
+    await asyncio.wait_for(link.closed, PATIENCE)
+
+
+@pytest.mark.parametrize("role", ["client", "agent"])
+def test_a_key_holders_pickle_is_opened_nowhere_in_the_server(
+    site: Site, home: Path, tmp_path: Path, role: str
+) -> None:
+    """Bytes that run code where they are opened, in each place of each message."""
+    marker = tmp_path / "opened"
+    trap = pickle.dumps(_Trap(marker), 5)
+    kinds = heard_by("control.py" if role == "client" else "agents.py")
+    assert {("client", "calls"), ("agent", "done")} & {(role, name) for name, _ in kinds}
+    frame = wire.Unpacker()
+    with pytest.raises(wire.WireError):
+        frame.feed(len(trap).to_bytes(8, "little") + trap)
+    with site.pool(1) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        for name, count in kinds:
+            for start in [()] if role == "agent" else [(), ("ask", 7)]:
+                if name not in ("stop", "shutdown"):  # these end the pool, whatever comes with them
+                    asyncio.run(_say_to_server(pool, (*start, name, *(trap for _ in range(count))), role=role))
+        assert pool.submit(abs, -2).result(PATIENCE) == 2
+        if role == "client":
+            asyncio.run(_say_to_server(pool, ("shutdown", trap, b""), role=role))
+    assert not marker.exists()
+    pickle.loads(trap)
+    assert marker.exists()
 
 
 def test_plain_words_are_not_answered(busy_pool: JobPoolExecutor) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -152,7 +151,6 @@ def test_a_pool_whose_directory_was_made_a_moment_ago_is_not_cleared_away() -> N
 def test_the_spec_survives_the_way() -> None:
     directory, spec = prepared("spec")
     assert Spec.load(directory) == spec
-    assert pickle.loads((directory.path / "settings.pickle").read_bytes()) == spec
     assert directory.lines("system") == ["local"]
 
 

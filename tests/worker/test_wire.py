@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import pickle
 import struct
-from typing import Any
+from typing import Any, NoReturn
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,6 +123,32 @@ def test_a_frame_above_the_limit_raises_before_its_bytes_come() -> None:
     with pytest.raises(WireError, match="more than the 1000"):
         pack(b"x" * 1001, limit=1000)
     assert Unpacker(limit=1000).feed(joined(b"x" * 900)) == [b"x" * 900]
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds."""
+    return psutil.Process().memory_info().rss
+
+
+def test_an_announcement_takes_no_memory_its_bytes_do() -> None:
+    before, unpackers = resident(), [Unpacker() for _ in range(5)]
+    for unpacker in unpackers:
+        unpacker.feed(struct.pack("<Q", 256 * 2**20))
+        unpacker.feed(bytes(2**20))
+    assert resident() - before < 50 * 2**20
+    chunk = bytes(2**20)
+    for _ in range(100):
+        unpackers[0].feed(chunk)
+    assert 90 * 2**20 < resident() - before < 200 * 2**20
+
+
+def test_no_memory_for_a_message_is_an_error_of_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: Any, **__: Any) -> NoReturn:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(wire.mmap, "mmap", none_left)
+    with pytest.raises(WireError, match="no memory for a message of 200000008 bytes: Cannot allocate"):
+        Unpacker().feed(struct.pack("<Q", 200_000_000))
 
 
 class Colour(enum.IntEnum):

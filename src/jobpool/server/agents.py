@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from jobpool.core import events as e
 from jobpool.errors import PoolBroken, from_data
 from jobpool.link import Link, in_parts
 from jobpool.model import Call, JobId, Request, Usage
-from jobpool.resuming import RESUME, resume
+from jobpool.resuming import PICKLED, RESUME
 from jobpool.server.spec import Spec
 from jobpool.told import first_time
 from jobpool.units import Memory
@@ -41,7 +40,10 @@ PING = 30.0
 
 SILENT = 300.0
 """Seconds without a word after which an agent counts as lost: its node hangs, or it was stopped. A dead host or network
-is noticed by the kernel after one minute; a living one may be under such a load that it takes longer to answer."""
+is noticed after one minute; a living one may be under such a load that it takes longer to answer."""
+
+STILL = 10.0
+"""Seconds between two looks, which come every second, above which this process itself stood still."""
 
 
 class Agents:
@@ -53,7 +55,7 @@ class Agents:
         self._spec, self._log_directory, self._tell, self._warn = spec, log_directory, tell, warn
         self._jobs: dict[Link, tuple[e.JobKey, Mapping[str, Any]]] = {}
         self._links: dict[e.JobKey, Link] = {}
-        self._functions: dict[str, bytes] = {RESUME: pickle.dumps(resume, 5)}
+        self._functions: dict[str, bytes] = {RESUME: PICKLED}
         self._replaced: set[Link] = set()
         """Those of jobs that have another agent now: a node whose daemon was cut off lets a job's first run go on."""
         self._knows: dict[Link, set[str]] = {}
@@ -64,6 +66,8 @@ class Agents:
         self._heard: dict[Link, float] = {}
         """When each agent said something last."""
         self._next_look = 0.0
+        self._last_look = self._now()
+        self._held = False
 
     # ----------------------------------------------------------------------------------------------------- at the door
 
@@ -86,6 +90,8 @@ class Agents:
         for sentence in odd:
             self._warn_once(sentence, f"{sentence}; objects of it may not survive the way")
         self._heard[link] = self._now()
+        if self._held:
+            link.pause()
         self._jobs[link] = job, {**facts, "told_dask": self._dask_port is not None}
         settings = self._spec.settings
         link.send(
@@ -187,16 +193,30 @@ class Agents:
     def look(self) -> None:
         """Ask the agents now and then whether they live, and hang up on those that have not answered for long."""
         now = self._now()
+        stood_still, self._last_look = now - self._last_look - STILL, now
+        if stood_still > 0:  # what they said meanwhile was not read yet
+            self._heard = {link: heard + stood_still for link, heard in self._heard.items()}
         if now < self._next_look:
             return
         self._next_look = now + PING
         for link, (job, _) in list(self._jobs.items()):
-            silent = now - self._heard[link]
+            silent = 0.0 if self._held else now - self._heard[link]
             if silent > SILENT:
                 log.warning("job=%s said nothing for %.0f s", job, silent)
                 link.abort(TimeoutError("its agent does not answer"))
             else:
                 link.send("ping")
+
+    def hold(self, held: bool) -> None:
+        """Take nothing from the agents for a while: their results wait with them, and they for new bundles."""
+        self._held = held
+        for link in self._jobs:
+            link.pause() if held else link.resume()
+        self._heard = dict.fromkeys(self._heard, self._now())
+
+    def facts(self, link: Link) -> Mapping[str, Any]:
+        """Return what the agent at this link said of itself at first."""
+        return self._jobs[link][1]
 
     def left(self, link: Link) -> None:
         """Tell that the connection to an agent ended."""

@@ -26,6 +26,10 @@ FAREWELL = 600.0
 """Seconds that the last results may be on their way to a client: it takes them one by one, and calls the user's
 callbacks meanwhile."""
 
+MOST_WAITING = 256 * 2**20
+"""Bytes of results that wait in the server for a client at most, and those that are one message. One that stands still,
+or calls a slow callback, may come back after hours; meanwhile results stay where they were made."""
+
 CLIENT_BITS = 40
 """A call's id in the server is ``client << 40 | id in the client``: a trillion calls for each of many clients."""
 
@@ -71,11 +75,16 @@ def is_loopback(address: str) -> bool:
 
 
 class Clients:
-    """The connected clients. Calls are known here by ids that tell whose they are."""
+    """The connected clients. Calls are known here by ids that tell whose they are.
 
-    def __init__(self) -> None:
+    ``hold(True)`` is called when more waits for one than it takes, ``hold(False)`` when it has taken most of it.
+    """
+
+    def __init__(self, hold: Callable[[bool], None] = lambda held: None) -> None:
         self._links: dict[int, Link] = {}
         self._next = 1
+        self._hold = hold
+        self._held = False
 
     def __bool__(self) -> bool:
         return bool(self._links)
@@ -84,6 +93,7 @@ class Clients:
         """Take a client in, and return its number."""
         number, self._next = self._next, self._next + 1
         self._links[number] = link
+        link.has_room = self._look
         return number
 
     def remove(self, link: Link) -> bool:
@@ -91,6 +101,7 @@ class Clients:
         for number, known in list(self._links.items()):
             if known is link:
                 del self._links[number]
+                self._look()
                 return True
         return False
 
@@ -126,8 +137,17 @@ class Clients:
             )
         for number, items in groups.items():
             if link := self._links.get(number):
-                for part in in_parts(items, lambda item: len(item[2])):
+                for part in in_parts(items, lambda item: len(item[2]) + len(item[4])):
                     link.send("done", job, part)
+        self._look()
+
+    def _look(self) -> None:
+        waiting = max((link.waiting for link in self._links.values()), default=0)
+        held = waiting > (MOST_WAITING // 2 if self._held else MOST_WAITING)
+        if held is not self._held:
+            self._held = held
+            log.info("%s", "results wait for a client that takes none" if held else "results are taken again")
+            self._hold(held)
 
     def _by_client(self, name: str, detail: Any, ids: Iterable[int]) -> None:
         groups: dict[int, list[int]] = {}

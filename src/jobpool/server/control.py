@@ -18,7 +18,6 @@ import json
 import logging
 import math
 import os
-import pickle
 import secrets
 import time
 from collections import deque
@@ -35,8 +34,10 @@ from jobpool.core.engine import Core
 from jobpool.core.settings import CoreSettings
 from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
 from jobpool.home import PoolDirectory, process_started
+from jobpool.kinds import Kind
 from jobpool.link import Link
 from jobpool.model import PLAIN, Call, JobId, Limits, Request, Terms
+from jobpool.plain import from_plain
 from jobpool.server import channel
 from jobpool.server.agents import Agents
 from jobpool.server.asking import Asking, tail
@@ -74,9 +75,9 @@ class Control:
         """The keys of requests. Kinds that differ in their terms alone share jobs."""
         settings = _core_settings(directory, spec, system, limits)
         self._core = Core(settings=settings, now=self._loop.time())
-        self._clients = channel.Clients()
         self._asking = Asking(directory, spec, system, self.tell, self._warn)
         self._agents = Agents(spec, self._asking.log_directory, self.tell, self._warn)
+        self._clients = channel.Clients(self._agents.hold)
         self._host: str | None = None
         self._door: asyncio.Server | None = None
         self._scheduler: DaskScheduler | None = None
@@ -342,8 +343,8 @@ class Control:
                 self.stop(why)
             case ("functions", functions) if number is not None:
                 self._agents.define(functions)
-            case ("ask", reference, "kind", key, pickled):
-                link.send("answer", reference, self._add_kind(key, *pickle.loads(pickled)))
+            case ("ask", reference, "kind", key, kind) if number is not None:
+                link.send("answer", reference, self._add_kind(key, from_plain(Kind, kind)))
             case ("calls", kind, calls) if number is not None:
                 self.tell(e.CallsArrived(now, tuple(self._calls(number, kind, calls))))
             case ("cancel", ids) if number is not None:
@@ -351,26 +352,26 @@ class Control:
             case ("cancel rows", spans) if number is not None:
                 firsts = [(channel.global_id(number, id), count) for id, count in spans]
                 self.tell(e.CallsCancelled(now, tuple(id + n for id, count in firsts for n in range(count))))
-            case ("scale", workers) if number is not None:
+            case ("scale", int() | None as workers) if number is not None:
                 self.tell(e.ScaleAsked(now, workers))
             case ("shutdown", cancel_waiting, kill) if number is not None:
                 self.tell(e.ShutdownAsked(now, cancel_waiting=cancel_waiting, kill=kill))
             case _:
                 log.error("something unknown was said: %r", message[:1])
 
-    def _add_kind(self, key: str, request: Request, max_workers: int, terms: Terms) -> Any:
+    def _add_kind(self, key: str, kind: Kind) -> Any:
         """Take a kind of calls into service, or return the error that says why the site would refuse its jobs."""
         try:
-            self._asking.check(request)
-            refuse_what_cannot_run(request, self._limits)
+            self._asking.check(kind.request)
+            refuse_what_cannot_run(kind.request, self._limits)
         except JobPoolError as error:
             return error.as_data()
-        request = core_limits.choose_partition(request, self._limits)
-        asked = request, max_workers
+        request = core_limits.choose_partition(kind.request, self._limits)
+        asked = request, kind.max_workers
         if asked not in self._requests:
             self._requests[asked] = f"request {len(self._requests)}"
-            self.tell(e.RequestAdded(self._loop.time(), self._requests[asked], request, max_workers))
-        self._kinds[key] = self._requests[asked], terms
+            self.tell(e.RequestAdded(self._loop.time(), self._requests[asked], request, kind.max_workers))
+        self._kinds[key] = self._requests[asked], kind.terms
         return None
 
     def _calls(self, number: int, kind: str, calls: Sequence[Sequence[Any]]) -> Iterator[Call]:
@@ -381,6 +382,9 @@ class Control:
 
     def _closed(self, link: Link, error: BaseException | None) -> None:
         if link in self._agents:
+            if self._scheduler is not None:
+                facts = self._agents.facts(link)
+                self._spawn(self._scheduler.forget(facts["id"], facts["node"], facts["pid"]))
             self._agents.left(link)
         elif self._clients.remove(link) and not self._clients and not self.finished.is_set():
             self.stop("the client is gone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from tornado.web import ErrorHandler
 from jobpool import dask_config
 
 __all__ = ["DaskScheduler"]
+
+log = logging.getLogger("jobpool.dask")
 
 
 class DaskScheduler:
@@ -41,6 +44,15 @@ class DaskScheduler:
         await scheduler
         self.scheduler = scheduler
         return int(scheduler.port)
+
+    async def forget(self, job: str, node: str, pid: int) -> None:
+        """Let go of the Worker of an agent that is gone: its own connection may tell it minutes later."""
+        name = dask_config.worker_name(job, node, pid)
+        if self.scheduler is not None and (address := self.scheduler.aliases.get(name)) is not None:
+            try:
+                await self.scheduler.remove_worker(address, stimulus_id=f"jobpool-lost-{name}")
+            except Exception:  # whatever Dask stumbles over, the pool's own calls go on
+                log.exception("worker=%s cannot be removed", name)
 
     def graph_tasks(self) -> int:
         """Count the tasks of Dask graphs that wait for a worker or run now."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobpool import wire
 from jobpool.config import Settings
 from jobpool.home import PoolDirectory
 from jobpool.model import Retry
+from jobpool.plain import as_plain, from_plain
 from jobpool.private import opened
 
 __all__ = ["Spec"]
@@ -33,13 +34,12 @@ class Spec:
 
     def save(self, directory: PoolDirectory) -> None:
         """Write it where only this user reads it."""
-        directory.write("settings.pickle", pickle.dumps(self))
+        directory.write("settings.pickle", b"".join(wire.pack(as_plain(self))))
         directory.write("system", f"{self.system}\n".encode())
 
     @classmethod
     def load(cls, directory: PoolDirectory) -> Spec:
         """Read it back. Raises ``OSError``, also where others have put a directory of theirs in its place."""
         with opened(directory.path) as place:
-            spec = pickle.loads((place / "settings.pickle").read_bytes())
-        assert isinstance(spec, cls)
-        return spec
+            [data] = wire.Unpacker().feed((place / "settings.pickle").read_bytes())
+        return from_plain(cls, data)

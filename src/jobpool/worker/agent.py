@@ -82,6 +82,9 @@ SILENT = 600.0
 """Seconds without a word of the server after which it counts as lost, though the connection stands: it was stopped, or
 its host hangs. It asks every 30 s whether we live."""
 
+LOOK_EVERY = 5.0
+"""Seconds between two looks for that."""
+
 BROKEN, UNWANTED, LOST_SERVER, CANNOT_START = 70, 76, 77, 78
 """Exit codes, beside ``UNREACHABLE`` (70 is sysexits.h's EX_SOFTWARE); the words are in the job's log."""
 
@@ -126,7 +129,7 @@ class Agent:
         self._said_bye = False
         self._end = asyncio.Event()
         self._code = 0
-        self._heard = 0.0
+        self._heard = self._last_look = 0.0
 
     # ----------------------------------------------------------------------------------------------------------- life
 
@@ -199,15 +202,19 @@ class Agent:
             self._say("warning", late)
         if self._settings["dask_port"] is not None:
             self._join_dask(self._settings["dask_port"])
-        self._heard = time.monotonic()
+        self._heard = self._last_look = time.monotonic()
         self._expect_words()
 
     def _expect_words(self) -> None:
         """End when the server, which asks now and then whether we live, is silent for too long."""
-        if time.monotonic() - self._heard > SILENT:
+        now = time.monotonic()
+        # Where the looks came late, this process stood still, and what was said to it was not read yet.
+        self._heard += max(0.0, now - self._last_look - 2 * LOOK_EVERY)
+        self._last_look = now
+        if now - self._heard > SILENT:
             log.error("job=%s lost its server: it said nothing for %.0f s", self._job, SILENT)
             self._stop(LOST_SERVER)
-        asyncio.get_running_loop().call_later(SILENT / 10, self._expect_words)
+        asyncio.get_running_loop().call_later(LOOK_EVERY, self._expect_words)
 
     def _worker_settings(self) -> tuple[WorkerSettings, list[tuple[str, ...]]]:
         """Return what the workers are like, and a message with a sentence for each thing that could not be had."""
@@ -317,7 +324,8 @@ class Agent:
             self._worker = await dask_side.start_worker(
                 f"tls://{self._host}:{port}",
                 pool=self._arguments.pool,
-                name=f"{self._arguments.job_id}@{self._node}:{os.getpid()}",
+                job=self._arguments.job_id,
+                node=self._node,
                 workers=self._settings["workers"],
                 scratch=self._scratch,
                 crew=self._crew,
@@ -379,7 +387,7 @@ class Agent:
             case Started(ids):
                 self._say("started", list(ids))
             case Done(outcomes):
-                for part in in_parts(outcomes, lambda outcome: len(outcome.payload)):
+                for part in in_parts(outcomes, lambda outcome: len(outcome.payload) + len(outcome.log)):
                     self._say("done", [_plain(outcome) for outcome in part])
             case Returned(ids):
                 self._say("returned", list(ids))

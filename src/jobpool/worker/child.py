@@ -34,9 +34,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobpool import pickling, wire
-from jobpool.errors import NotPicklable
 from jobpool.resuming import resume
-from jobpool.rows import IMMUTABLE, Results, loads_rows
+from jobpool.rows import NUMBERS, Results, loads_rows
 from jobpool.worker.bell import Bell
 from jobpool.worker.initial import Initial
 from jobpool.worker.linux import die_with_parent
@@ -169,7 +168,8 @@ class _Worker:
         except BaseException as error:
             _LOGGER.critical("Exception in initializer:", exc_info=True)
             _flush()
-            self._send("failed", f"{type(error).__name__}: {error}", pickling.dumps_exception(error))
+            words = f"{type(error).__name__}: {error}"[: pickling.TEXT_KEPT]
+            self._send("failed", words, pickling.dumps_exception(error))
             _exit(1)
         _flush()
 
@@ -190,11 +190,7 @@ class _Worker:
         _flush()
         log, log_end = self._output(log_start)
         self._state.restore()
-        try:
-            self._send("done", id, 0, *answer, *usage, log, log_end, monotonic(), *blame)
-        except wire.WireError as error:
-            answer = False, pickling.dumps_exception(NotPicklable(str(error)))
-            self._send("done", id, 0, *answer, *usage, log, log_end, monotonic(), 1, str(error))
+        self._send("done", id, 0, *answer, *usage, log, log_end, monotonic(), *blame)
 
     def _run_rows(self, item: _Item) -> None:
         """Run rows one by one, at half a microsecond for each, until they are done or there is mail."""
@@ -219,7 +215,7 @@ class _Worker:
                 break
             try:
                 value = function(*rows[id - first])
-                if type(value) in IMMUTABLE:
+                if type(value) in NUMBERS:
                     add_value(value)
                 else:
                     results.add(value)

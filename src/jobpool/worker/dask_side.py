@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -63,7 +64,8 @@ async def start_worker(
     scheduler: str,
     *,
     pool: Path,
-    name: str,
+    job: str,
+    node: str,
     workers: int,
     scratch: Path,
     crew: Crew,
@@ -74,7 +76,7 @@ async def start_worker(
     worker = Worker(
         scheduler,
         nthreads=workers,
-        name=name,
+        name=dask_config.worker_name(job, node, os.getpid()),
         security=dask_config.security(pool),
         protocol="tls",
         # Where the Scheduler is on loopback, so are all who want data of this Worker.

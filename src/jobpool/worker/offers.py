@@ -68,7 +68,7 @@ class Offers:
             payload = _payload(offered, row=row)
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises, its call goes on
             self._page[OFFERS] = 0
-            self._send("no checkpoint", id, f"{_name(offered)}: {type(error).__name__}: {error}")
+            self._send("no checkpoint", id, f"{_name(offered)}: {type(error).__name__}: {error}"[: pickling.TEXT_KEPT])
             return
         self._flush()
         self._send("checkpoint", id, payload)
@@ -85,7 +85,7 @@ def _payload(offered: Callable[[], object], *, row: bool) -> bytes:
         [(payload, _)] = rows.batches(iter([(go_on,)]))
     else:
         payload = pickling.dumps_arguments((go_on,), {})
-    if error := refusal("the checkpoint", payload):
+    if error := refusal("the checkpoint of the call", payload):
         raise error
     assert isinstance(payload, bytes)
     return payload
