@@ -27,7 +27,7 @@ from jobpool.pickling import dumps_initializer, register_own_modules
 from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
-from jobpool.submitting import Submitting
+from jobpool.submitting import Submitting, destination
 from jobpool.ui.waiting import WaitingLine
 from jobpool.versions import versions
 from jobpool.with_request import PoolView
@@ -153,7 +153,8 @@ class JobPoolExecutor(Submitting, AboutPool):
         self._settings = config.resolve(given)
         config.require(self._settings.system)
         try_to_write(self._settings.log_directory)
-        prepared = None if initializer is None else dumps_initializer(initializer, initargs)
+        self._to = destination(self._settings)
+        prepared = None if initializer is None else dumps_initializer(initializer, initargs, self._to)
         PoolDirectory.sweep()
         self._directory = PoolDirectory.create(self._settings.name)
         self._initializer = initializer, initargs
