@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
-__all__ = ["SameRandomNumbers", "is_generator", "warn"]
+__all__ = ["SameRandomNumbers", "is_generator", "is_kind", "warn"]
 
 _NAMES = frozenset({"Generator", "RandomState", "MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
 _LIBRARIES = ("numpy.", "torch", "cupy", "tensorflow.")
@@ -24,9 +24,13 @@ class SameRandomNumbers(UserWarning):
 
 def is_generator(value: object) -> bool:
     """Whether it draws random numbers from a state of its own, which it would take along."""
-    if isinstance(value, Random):
-        return not isinstance(value, SystemRandom)
-    kind = type(value)
+    return is_kind(type(value))
+
+
+def is_kind(kind: type) -> bool:
+    """Whether objects of this type do so."""
+    if issubclass(kind, Random):
+        return not issubclass(kind, SystemRandom)
     return kind.__name__ in _NAMES and str(kind.__module__).startswith(_LIBRARIES)
 
 
@@ -35,8 +39,8 @@ def warn(function: str, way: Sequence[str], generator: Any) -> None:
     kind = type(generator)
     text = (
         f"{function} takes a generator of random numbers along ({' -> '.join(way)}, a {kind.__module__}."
-        f"{kind.__qualname__}), which begins with the same numbers in each worker process: make one in each call, from a "
-        "seed that is an argument (docs/how-to-random-numbers.md)"
+        f"{kind.__qualname__}), which begins with the same numbers in each worker process: make one in each call, from "
+        "a seed that is an argument (docs/how-to-random-numbers.md)"
     )
     if text not in _told:
         _told.add(text)

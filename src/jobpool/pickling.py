@@ -21,7 +21,6 @@ import site
 import sys
 import sysconfig
 import traceback
-from collections import ChainMap
 from collections.abc import Callable, Mapping
 from concurrent.futures import process
 from io import IOBase
@@ -36,7 +35,7 @@ from jobpool.blame import described, type_name, words
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.exits import as_told
 from jobpool.named import BY_THEMSELVES, Named, name_of
-from jobpool.proxies import reduce_shared
+from jobpool.proxies import is_shared, reduce_shared
 from jobpool.returning import loads_home
 from jobpool.unchanged import LARGEST, Look, holds, look
 
@@ -271,6 +270,16 @@ def _reduce_code(code: CodeType) -> tuple[Any, ...]:
 _NO_FILE = "<dynamic-code>"
 
 
+class _Reducers(dict[type, Any]):
+    """By type, and behind them cloudpickle's and copyreg's. Asked for each object, where a ChainMap takes 2 us."""
+
+    def __missing__(self, kind: type) -> Any:
+        for theirs in cloudpickle.Pickler.dispatch_table.maps:
+            if kind in theirs:
+                return theirs[kind]
+        raise KeyError(kind)
+
+
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do.
 
@@ -278,20 +287,23 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
     more than data. A dictionary of settings that is an argument means what it holds.
     """
 
-    dispatch_table: ClassVar[Any] = ChainMap(
-        {CodeType: _reduce_code, **reducers.OF_TYPE}, cloudpickle.Pickler.dispatch_table
-    )
+    dispatch_table: ClassVar[Any] = _Reducers({CodeType: _reduce_code, **reducers.OF_TYPE})
 
-    def __init__(self, pieces: Any, to: Destination, taken: list[object] | None) -> None:
-        super().__init__(pieces, 5)
-        self._to, self._taken = to, taken
+    @classmethod
+    def to(cls, pieces: Any, to: Destination, taken: list[object] | None = None) -> _ValuePickler:
+        """Make one that writes to ``pieces``, and appends generators of random numbers that travel to ``taken``."""
+        pickler: _ValuePickler = cls(pieces, 5)
+        pickler._destination, pickler._taken, pickler._ordinary = to, taken, set()
+        return pickler
 
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
+        if kind in _ORDINARY or kind in self._ordinary:
+            return NotImplemented
         if kind is FunctionType:
             if reducers.is_dispatcher(value) and (reduced := reducers.dispatcher(value, _travels_by_value)):
                 return reduced
-            return super().reducer_override(value)
+            return self._function_reduce(value)
         if issubclass(kind, type):
             reduced = super().reducer_override(value)
             if type(reduced) is tuple and "__slots__" in vars(value):
@@ -307,38 +319,51 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
                 # know each other.
                 return ModuleType, (value.__name__,), _own_variables(value), None, None, _set_variables
             return NotImplemented
-        return self._reduce_object(value, kind)
-
-    def _reduce_object(self, value: Any, kind: type) -> Any:
         if kind is MethodType or kind is BuiltinFunctionType:
             return _reduce_method(value)
-        if (callable(value) or kind in reducers.OF_THE_PROCESS) and (name := name_of(value)):
-            return Named(name).__reduce__()
-        if isinstance(value, IOBase) and (reduced := reducers.stream(value)):
-            return reduced
+        if _is_ordinary(kind):
+            (self._ordinary if _travels_by_value(kind.__module__) else _ORDINARY).add(kind)
+            return NotImplemented
+        return self._reduce_object(value)
+
+    def _reduce_object(self, value: Any) -> Any:
         if generators.is_generator(value):
-            if name := name_of(value):
-                return Named(name).__reduce__()
-            if self._taken is not None:
+            if (name := name_of(value)) is None and self._taken is not None:
                 self._taken.append(value)
-        return reduce_shared(value, local=self._to.local) or NotImplemented
+        elif (reduced := reducers.stream(value)) or (reduced := reduce_shared(value, local=self._destination.local)):
+            return reduced
+        else:
+            name = name_of(value)
+        return NotImplemented if name is None else Named(name).__reduce__()
 
     def _dynamic_function_reduce(self, function: FunctionType) -> Any:
-        make, arguments, (attributes, slots), *rest = super()._dynamic_function_reduce(function)
-        slots["__globals__"] = _named(slots["__globals__"])
-        if slots["__defaults__"]:
-            slots["__defaults__"] = tuple(_named(dict(enumerate(slots["__defaults__"]))).values())
-        if slots["__kwdefaults__"]:
-            slots["__kwdefaults__"] = _named(slots["__kwdefaults__"])
-        return make, arguments, (attributes, slots), *rest
+        reduced = super()._dynamic_function_reduce(function)
+        variables = reduced[2][1]
+        _put_names(variables["__globals__"])
+        if variables["__defaults__"]:
+            variables["__defaults__"] = tuple(_put_names(dict(enumerate(variables["__defaults__"]))).values())
+        if variables["__kwdefaults__"]:
+            variables["__kwdefaults__"] = _put_names(variables["__kwdefaults__"].copy())
+        return reduced
 
 
-def _named(variables: dict[Any, Any]) -> dict[Any, Any]:
-    """Return variables of a function, with names in the place of what belongs to installed modules."""
-    return {
-        variable: value if type(value) in BY_THEMSELVES or (name := name_of(value)) is None else Named(name)
-        for variable, value in variables.items()
-    }
+_ORDINARY: set[type] = set()
+"""Types of installed modules whose objects pickle alone takes apart. Those of the user's may be many, and large."""
+
+
+def _is_ordinary(kind: type) -> bool:
+    """Whether objects of this type are data, or at least go their own way."""
+    # Not callable(kind), which every class is.
+    acts = kind in reducers.OF_THE_PROCESS or any("__call__" in vars(base) for base in kind.__mro__)
+    return not (acts or issubclass(kind, IOBase) or generators.is_kind(kind) or is_shared(kind))
+
+
+def _put_names(variables: dict[Any, Any]) -> dict[Any, Any]:
+    """Put names in the place of what belongs to installed modules, and return the variables."""
+    for variable, value in variables.items():
+        if type(value) not in BY_THEMSELVES and (name := name_of(value)) is not None:
+            variables[variable] = Named(name)
+    return variables
 
 
 def _reduce_method(method: Any) -> Any:
@@ -357,7 +382,7 @@ def dumps_by_value(value: object) -> bytes:
 def _by_value(value: object, to: Destination = ANYWHERE, taken: list[object] | None = None) -> bytes:
     """Pickle anything. Generators of random numbers that travel are appended to ``taken``."""
     pieces = _Pieces()
-    _ValuePickler(pieces, to, taken).dump(value)
+    _ValuePickler.to(pieces, to, taken).dump(value)
     return b"".join(pieces)
 
 
@@ -367,7 +392,7 @@ def _cached_again(parameters: dict[str, Any], function: Callable[..., Any]) -> C
 
 
 def _own_variables(module: ModuleType) -> dict[str, Any]:
-    return _named({name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT})
+    return _put_names({name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT})
 
 
 def _set_variables(module: ModuleType, variables: dict[str, Any]) -> None:
@@ -431,7 +456,7 @@ def _installation() -> tuple[str, ...]:
 def _fails(to: Destination) -> Callable[[object], bool]:
     def fails(value: object) -> bool:
         try:
-            _ValuePickler(_Nowhere(), to, None).dump(value)
+            _ValuePickler.to(_Nowhere(), to).dump(value)
         except Exception:  # noqa: BLE001 - the question is whether, not why
             return True
         return False

@@ -10,9 +10,19 @@ import sys
 from multiprocessing import process
 from typing import Any
 
-__all__ = ["reduce_shared"]
+__all__ = ["is_shared", "reduce_shared"]
 
 _NOWHERE = ("127.", "0.0.0.0", "::1", "localhost")
+
+
+def is_shared(kind: type) -> bool:
+    """Whether objects of this type are shared by processes of one host."""
+    managers: Any = sys.modules.get("multiprocessing.managers")
+    memory: Any = sys.modules.get("multiprocessing.shared_memory")
+    shared = (managers is not None and issubclass(kind, managers.BaseProxy)) or (
+        memory is not None and issubclass(kind, memory.SharedMemory | memory.ShareableList)
+    )
+    return bool(shared)
 
 
 def reduce_shared(value: Any, *, local: bool) -> tuple[Any, ...] | None:
