@@ -82,14 +82,14 @@ def test_the_variable_to_blame_is_named() -> None:
         return lock.locked()
 
     cases: list[tuple[Any, str]] = [
-        (uses_lock, "'uses_lock' cannot be pickled: its global variable 'LOCK' is of type _thread.lock"),
+        (uses_lock, "'uses_lock' cannot be pickled: global variable 'LOCK' -> lock: TypeError"),
         (
             uses_it_indirectly,
-            r"global variable 'LOCK' \(used by its global variable 'uses_lock'\) is of type _thread.lock",
+            "'uses_it_indirectly' cannot be pickled: global variable 'uses_lock' -> global variable 'LOCK' -> lock: ",
         ),
-        (closure, r"its variable 'lock' \(of the enclosing function\) is of type _thread.lock"),
-        (functools.partial(square, lock), "its argument 1 is of type _thread.lock"),
-        (functools.partial(square, x=lock), "its argument 'x' is of type _thread.lock"),
+        (closure, r"variable 'lock' \(of the enclosing function\) -> lock: TypeError"),
+        (functools.partial(square, lock), "pickled: argument 1 -> lock: TypeError"),
+        (functools.partial(square, x=lock), "pickled: argument 'x' -> lock: TypeError"),
     ]
     for function, words in cases:
         with pytest.raises(NotPicklable, match=words):

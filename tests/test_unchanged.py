@@ -50,7 +50,7 @@ def made_again(function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
     with monkeypatch.context() as patch:
         count: list[Any] = []
         real = pickling._by_value
-        patch.setattr(pickling, "_by_value", lambda value: count.append(value) or real(value))
+        patch.setattr(pickling, "_by_value", lambda *args: count.append(args) or real(*args))
         pickling.dumps_function(function)
     return bool(count)
 

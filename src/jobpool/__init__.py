@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jobpool.explaining import explain
     from jobpool.explaining_scripts import explain_cluster, explain_script
     from jobpool.future import JobFuture
+    from jobpool.generators import SameRandomNumbers
     from jobpool.model import Retry
     from jobpool.pool import Pool
     from jobpool.profile import Profile
@@ -65,6 +66,7 @@ __all__ = [
     "Proposal",
     "RequestRefused",
     "Retry",
+    "SameRandomNumbers",
     "check",
     "explain",
     "explain_cluster",
@@ -82,6 +84,7 @@ _HOMES = {
     "Profile": "jobpool.profile",
     "Proposal": "jobpool.core.proposal",
     "Retry": "jobpool.model",
+    "SameRandomNumbers": "jobpool.generators",
     "check": "jobpool.checking",
     "explain": "jobpool.explaining",
     "explain_cluster": "jobpool.explaining_scripts",

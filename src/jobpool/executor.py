@@ -29,7 +29,7 @@ from jobpool.server.reap import end_server
 from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.starting import discard, start_server, try_to_write
-from jobpool.submitting import Submitting
+from jobpool.submitting import Submitting, destination
 from jobpool.ui.waiting import WaitingLine
 from jobpool.versions import versions
 from jobpool.with_request import PoolView
@@ -155,6 +155,7 @@ class JobPoolExecutor(Submitting, AboutPool):
             raise TypeError("retry must be a jobpool.Retry")
         self._settings = config.resolve(given)
         config.require(self._settings.system)
+        self._to = destination(self._settings)
         working_directory = os.getcwd()  # noqa: PTH109 - as text: it travels
         try_script(self._settings, working_directory)
         logs = try_to_write(self._settings.log_directory, self._settings.name)
@@ -164,7 +165,7 @@ class JobPoolExecutor(Submitting, AboutPool):
         self._client: Client | None = None
         with contextlib.ExitStack() as undo:
             undo.callback(discard, logs)
-            prepared = None if initializer is None else dumps_initializer(initializer, initargs)
+            prepared = None if initializer is None else dumps_initializer(initializer, initargs, self._to)
             _sweep()
             self._directory = PoolDirectory.create(self._settings.name)
             self._connection = self._start(prepared, retry or Retry(), working_directory, logs)

@@ -21,21 +21,28 @@ import site
 import sys
 import sysconfig
 import traceback
-from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import process
+from io import IOBase
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, ClassVar
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, ClassVar, NamedTuple
 
 import cloudpickle
 
+from jobpool import blame, generators, reducers
+from jobpool.blame import described, type_name, words
 from jobpool.errors import NotPicklable, NotUnpicklable
+from jobpool.exits import as_told
+from jobpool.named import BY_THEMSELVES, Named, name_of
+from jobpool.proxies import is_shared, reduce_shared
 from jobpool.returning import loads_home
 from jobpool.sendable import refusal
-from jobpool.unchanged import LARGEST, Look, global_names, holds, look
+from jobpool.unchanged import LARGEST, Look, holds, look
 
 __all__ = [
+    "ANYWHERE",
+    "Destination",
     "describe",
     "detached",
     "dumps_arguments",
@@ -62,10 +69,23 @@ TEXT_KEPT = 64 * 1024
 """Characters that are kept of the text and the traceback of an exception that is too large to travel."""
 
 
-def dumps_function(function: Callable[..., Any]) -> tuple[str, bytes]:
+class Destination(NamedTuple):
+    """Who opens what is pickled."""
+
+    local: bool = False
+    """Processes of this machine alone."""
+    several: bool = False
+    """There may be more than one."""
+
+
+ANYWHERE = Destination()
+
+
+def dumps_function(function: Callable[..., Any], to: Destination = ANYWHERE) -> tuple[str, bytes]:
     """Pickle a function (any callable) and return its key, a hash of the pickle with its name, and the pickle.
 
-    Global variables that a function by value uses travel with the value that they have now.
+    Global variables that a function by value uses travel with the value that they have now. Warns with
+    ``SameRandomNumbers`` of a generator of random numbers among them.
     Raises ``NotPicklable`` that names the variable which cannot travel.
     """
     register_own_modules()
@@ -74,10 +94,14 @@ def dumps_function(function: Callable[..., Any]) -> tuple[str, bytes]:
         if modules == _modules_seen and holds(seen):
             return key, data
     noted = look(function, _travels_by_value) if isinstance(function, FunctionType) else None
+    taken: list[object] = []
     try:
-        data = _by_value(function)
+        data = _by_value(function, to, taken)
     except Exception as reason:  # a user's __reduce__ may raise anything
-        raise _function_error(function, reason) from reason
+        raise blame.function_error(function, reason, _fails(to)) from reason
+    if taken and to.several:
+        users = blame.users_function(function)
+        _warn_of_generators(taken, [("", users)], blame.label(users))
     # The name is for people alone; calls that do the same are told apart by the hash.
     key = f"{hashlib.blake2b(data, digest_size=16).hexdigest()}:{_shown_name(function)}"
     if noted is not None and isinstance(function, FunctionType) and len(data) <= LARGEST:
@@ -93,24 +117,28 @@ _PICKLED = 32
 _pickled: dict[FunctionType, tuple[int, Look, str, bytes]] = {}
 
 
-def dumps_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-    """Pickle the arguments of one call.
+def dumps_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], to: Destination = ANYWHERE) -> bytes:
+    """Pickle the arguments of one call. A generator of random numbers that a function among them takes along is told.
 
     Raises ``NotPicklable`` that names the first argument which cannot travel, and its type.
     """
+    taken: list[object] = []
     try:
-        return _dumps((args, dict(kwargs)), own_by_value=True)
+        data = _dumps((args, dict(kwargs)), to, taken, own_by_value=True)
     except Exception as reason:  # a user's __reduce__ may raise anything
-        raise _arguments_error(args, kwargs, reason) from reason
+        raise blame.arguments_error(args, kwargs, reason, _fails(to)) from reason
+    if taken and to.several:
+        _warn_of_generators(taken, blame.argument_steps(args, kwargs), "a call")
+    return data
 
 
-def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
+def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...], to: Destination = ANYWHERE) -> bytes:
     """Pickle a worker's initializer and its arguments. Raises ``NotPicklable`` as the two functions above do."""
     try:
-        data = _dumps((function, args), own_by_value=True)
+        data = _dumps((function, args), to, own_by_value=True)
     except Exception:
-        dumps_function(function)
-        dumps_arguments(args, {})
+        dumps_function(function, to)
+        dumps_arguments(args, {}, to)
         raise
     return _sendable("the initializer with its arguments", data)
 
@@ -118,14 +146,10 @@ def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...]) -> by
 def dumps_result(value: object) -> bytes:
     """Pickle what a call returned. Raises ``NotPicklable`` that names its type, or its size if that is too large."""
     try:
-        data = _dumps(value, own_by_value=False)
+        data = _dumps(value, ANYWHERE, own_by_value=False)
     except Exception as reason:  # a user's __reduce__ may raise anything
-        error = NotPicklable(
-            f"the call's result, of type {_name(type(value))}, cannot be pickled: {_words(reason)}",
-            advice="return plain data, or write the result to a file and return its path",
-        )
-        raise error from reason
-    return _sendable(f"the call's result, of type {_name(type(value))}", data)
+        raise blame.result_error(value, reason, _fails(ANYWHERE)) from reason
+    return _sendable(f"the call's result, of type {type_name(type(value))}", data)
 
 
 def _sendable(what: str, data: bytes) -> bytes:
@@ -141,15 +165,15 @@ def dumps_exception(error: BaseException) -> bytes:
     """
     text = "".join(traceback.format_exception(error))
     try:
-        pickled = cloudpickle.dumps(error, 5)
+        pickled = _by_value(error)
     except BaseException as reason:  # noqa: BLE001 - a user's __reduce__ may raise anything
         pickled = pickle.dumps(
-            _exception_error(NotPicklable, _describe(error), f"which cannot be pickled: {_words(reason)}"), 5
+            _exception_error(NotPicklable, described(error), f"which cannot be pickled: {words(reason)}"), 5
         )
-    described = _describe(error)
-    data = pickle.dumps((pickled, described, text), 5)
+    told = described(error)
+    data = pickle.dumps((pickled, told, text), 5)
     if too_large := refusal(f"the call's exception, {describe(error)}", data):
-        data = pickle.dumps((pickle.dumps(too_large, 5), described[:TEXT_KEPT], text[-TEXT_KEPT:]), 5)
+        data = pickle.dumps((pickle.dumps(too_large, 5), told[:TEXT_KEPT], text[-TEXT_KEPT:]), 5)
     return data
 
 
@@ -179,7 +203,7 @@ def loads_result(data: bytes) -> Any:
     try:
         return loads_home(data)
     except BaseException as reason:  # as above; a sys.exit() there would end the thread on which all futures wait
-        raise NotUnpicklable(f"the call's result cannot be unpickled here: {_words(reason)}") from reason
+        raise NotUnpicklable(f"the call's result cannot be unpickled here: {words(reason)}") from reason
 
 
 def loads_exception(data: bytes) -> BaseException:
@@ -191,13 +215,13 @@ def loads_exception(data: bytes) -> BaseException:
     try:
         error = loads_home(pickled)
     except BaseException as reason:  # noqa: BLE001 - an exception's own __init__ runs here
-        error = _exception_error(NotUnpicklable, described, f"which cannot be made again here: {_words(reason)}")
+        error = _exception_error(NotUnpicklable, described, f"which cannot be made again here: {words(reason)}")
     if isinstance(error, BaseException):
         raised = error
     else:
-        raised = _exception_error(NotUnpicklable, described, f"which came back as {_name(type(error))}")
+        raised = _exception_error(NotUnpicklable, described, f"which came back as {type_name(type(error))}")
     raised.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
-    return raised
+    return as_told(raised, text)
 
 
 def detached(error: NotPicklable) -> NotPicklable:
@@ -234,7 +258,7 @@ class _PlainPickler(pickle.Pickler):
         raise _Foreign
 
 
-def _dumps(value: object, *, own_by_value: bool) -> bytes:
+def _dumps(value: object, to: Destination, taken: list[object] | None = None, *, own_by_value: bool) -> bytes:
     """Pickle plain data at C speed (2 us), anything else with cloudpickle (20 us and more)."""
     pieces = _Pieces()
     try:
@@ -243,7 +267,7 @@ def _dumps(value: object, *, own_by_value: bool) -> bytes:
     except _Foreign:
         if own_by_value:
             register_own_modules()
-        return _by_value(value)
+        return _by_value(value, to, taken)
 
 
 _OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
@@ -263,19 +287,108 @@ def _reduce_code(code: CodeType) -> tuple[Any, ...]:
 _NO_FILE = "<dynamic-code>"
 
 
-class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do."""
+class _Reducers(dict[type, Any]):
+    """By type, and behind them cloudpickle's and copyreg's. Asked for each object, where a ChainMap takes 2 us."""
 
-    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
+    def __missing__(self, kind: type) -> Any:
+        for theirs in cloudpickle.Pickler.dispatch_table.maps:
+            if kind in theirs:
+                return theirs[kind]
+        raise KeyError(kind)
+
+
+class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do.
+
+    What belongs to installed modules goes by name: from the variables of functions all of it, from elsewhere what is
+    more than data. A dictionary of settings that is an argument means what it holds.
+    """
+
+    dispatch_table: ClassVar[Any] = _Reducers({CodeType: _reduce_code, **reducers.OF_TYPE})
+
+    @classmethod
+    def to(cls, pieces: Any, to: Destination, taken: list[object] | None = None) -> _ValuePickler:
+        """Make one that writes to ``pieces``, and appends generators of random numbers that travel to ``taken``."""
+        pickler: _ValuePickler = cls(pieces, 5)
+        pickler._destination, pickler._taken, pickler._ordinary = to, taken, set()
+        return pickler
 
     def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, functools._lru_cache_wrapper) and _travels_by_value(value.__module__):
-            return _cached_again, (value.cache_parameters(), value.__wrapped__)
-        if isinstance(value, ModuleType) and _travels_by_value(value.__name__):
-            # In two steps, as cloudpickle does it for functions and classes but not for modules: those of a package
-            # know each other.
-            return ModuleType, (value.__name__,), _own_variables(value), None, None, _set_variables
-        return super().reducer_override(value)
+        kind = type(value)
+        if kind in _ORDINARY or kind in self._ordinary:
+            return NotImplemented
+        if kind is FunctionType:
+            if reducers.is_dispatcher(value) and (reduced := reducers.dispatcher(value, _travels_by_value)):
+                return reduced
+            return self._function_reduce(value)
+        if issubclass(kind, type):
+            reduced = super().reducer_override(value)
+            if type(reduced) is tuple and "__slots__" in vars(value):
+                return reducers.with_slots(value, reduced)
+            return reduced
+        if kind is functools._lru_cache_wrapper:
+            if _travels_by_value(value.__module__):
+                return _cached_again, (value.cache_parameters(), value.__wrapped__)
+            return NotImplemented
+        if isinstance(value, ModuleType):
+            if _travels_by_value(value.__name__):
+                # In two steps, as cloudpickle does it for functions and classes but not for modules: those of a package
+                # know each other.
+                return ModuleType, (value.__name__,), _own_variables(value), None, None, _set_variables
+            return NotImplemented
+        if kind is MethodType or kind is BuiltinFunctionType:
+            return _reduce_method(value)
+        if _is_ordinary(kind):
+            (self._ordinary if _travels_by_value(kind.__module__) else _ORDINARY).add(kind)
+            return NotImplemented
+        return self._reduce_object(value)
+
+    def _reduce_object(self, value: Any) -> Any:
+        if generators.is_generator(value):
+            if (name := name_of(value)) is None and self._taken is not None:
+                self._taken.append(value)
+        elif (reduced := reducers.stream(value)) or (reduced := reduce_shared(value, local=self._destination.local)):
+            return reduced
+        else:
+            name = name_of(value)
+        return NotImplemented if name is None else Named(name).__reduce__()
+
+    def _dynamic_function_reduce(self, function: FunctionType) -> Any:
+        reduced = super()._dynamic_function_reduce(function)
+        variables = reduced[2][1]
+        _put_names(variables["__globals__"])
+        if variables["__defaults__"]:
+            variables["__defaults__"] = tuple(_put_names(dict(enumerate(variables["__defaults__"]))).values())
+        if variables["__kwdefaults__"]:
+            variables["__kwdefaults__"] = _put_names(variables["__kwdefaults__"].copy())
+        return reduced
+
+
+_ORDINARY: set[type] = set()
+"""Types of installed modules whose objects pickle alone takes apart. Those of the user's may be many, and large."""
+
+
+def _is_ordinary(kind: type) -> bool:
+    """Whether objects of this type are data, or at least go their own way."""
+    # Not callable(kind), which every class is.
+    acts = kind in reducers.OF_THE_PROCESS or any("__call__" in vars(base) for base in kind.__mro__)
+    return not (acts or issubclass(kind, IOBase) or generators.is_kind(kind) or is_shared(kind))
+
+
+def _put_names(variables: dict[Any, Any]) -> dict[Any, Any]:
+    """Put names in the place of what belongs to installed modules, and return the variables."""
+    for variable, value in variables.items():
+        if type(value) not in BY_THEMSELVES and (name := name_of(value)) is not None:
+            variables[variable] = Named(name)
+    return variables
+
+
+def _reduce_method(method: Any) -> Any:
+    if name := name_of(method):
+        return Named(name).__reduce__()
+    if name := name_of(method.__self__):
+        return getattr, (Named(name), method.__name__)
+    return NotImplemented
 
 
 def dumps_by_value(value: object) -> bytes:
@@ -283,9 +396,10 @@ def dumps_by_value(value: object) -> bytes:
     return _by_value(value)
 
 
-def _by_value(value: object) -> bytes:
+def _by_value(value: object, to: Destination = ANYWHERE, taken: list[object] | None = None) -> bytes:
+    """Pickle anything. Generators of random numbers that travel are appended to ``taken``."""
     pieces = _Pieces()
-    _ValuePickler(pieces, 5).dump(value)
+    _ValuePickler.to(pieces, to, taken).dump(value)
     return b"".join(pieces)
 
 
@@ -295,7 +409,7 @@ def _cached_again(parameters: dict[str, Any], function: Callable[..., Any]) -> C
 
 
 def _own_variables(module: ModuleType) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT}
+    return _put_names({name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT})
 
 
 def _set_variables(module: ModuleType, variables: dict[str, Any]) -> None:
@@ -356,66 +470,30 @@ def _installation() -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------ who is to blame
 
 
-def _arguments_error(args: Iterable[Any], kwargs: Mapping[str, Any], reason: Exception) -> NotPicklable:
-    named = [(f"argument {position}", value) for position, value in enumerate(args, 1)]
-    named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
-    for what, value in named:
-        if _fails(value):
-            return NotPicklable(
-                f"{what}, of type {_name(type(value))}, cannot be pickled: {_words(reason)}",
-                advice="pass what it is made from (a path, parameters), and make it inside the function",
-            )
-    return NotPicklable(f"the arguments cannot be pickled: {_words(reason)}")
+def _fails(to: Destination) -> Callable[[object], bool]:
+    def fails(value: object) -> bool:
+        try:
+            _ValuePickler.to(_Nowhere(), to).dump(value)
+        except Exception:  # noqa: BLE001 - the question is whether, not why
+            return True
+        return False
+
+    return fails
 
 
-def _function_error(function: object, reason: Exception) -> NotPicklable:
-    message = f"{_label(function)} cannot be pickled: "
-    if trail := _blame(function, set()):
-        *through, (variable, value) = trail
-        used_by = "".join(f" (used by its {name})" for name, _ in reversed(through))
-        message += f"its {variable}{used_by} is of type {_name(type(value))}: "
-    return NotPicklable(
-        message + _words(reason), advice="make the object inside the function, or in the pool's initializer"
-    )
+class _Nowhere:
+    def write(self, data: object) -> None:
+        """Drop it."""
 
 
-def _blame(value: object, seen: set[int]) -> list[tuple[str, object]]:
-    """Return the variables from ``value`` down to the one that fails by itself."""
-    seen.add(id(value))
-    for variable, held in _variables(value):
-        if id(held) not in seen and _fails(held):
-            return [(variable, held), *_blame(held, seen)]
-    return []
-
-
-def _variables(value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, functools.partial):
-        yield "function", value.func
-        yield from ((f"argument {position}", held) for position, held in enumerate(value.args, 1))
-        yield from ((f"argument {name!r}", held) for name, held in value.keywords.items())
-    elif isinstance(value, MethodType):
-        yield "object", value.__self__
-    elif isinstance(value, FunctionType):
-        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            try:
-                yield f"variable {name!r} (of the enclosing function)", cell.cell_contents
-            except ValueError:
-                continue  # not assigned yet
-        for name in global_names(value.__code__):
-            if name in value.__globals__:
-                yield f"global variable {name!r}", value.__globals__[name]
-        yield from (("default value", held) for held in value.__defaults__ or ())
-        yield from ((f"default of {name!r}", held) for name, held in (value.__kwdefaults__ or {}).items())
-    elif not isinstance(value, type):
-        yield from ((f"attribute {name!r}", held) for name, held in getattr(value, "__dict__", {}).items())
-
-
-def _fails(value: object) -> bool:
-    try:
-        cloudpickle.dumps(value, 5)
-    except Exception:  # noqa: BLE001 - the question is whether, not why
-        return True
-    return False
+def _warn_of_generators(taken: list[object], steps: list[blame.Step], who: str) -> None:
+    for generator in taken:
+        way = blame.way_to(generator, steps)
+        holders = [holder for _, holder in way[:-1]]
+        # As an argument, or part of one, it is meant to begin there as it is here. One of numpy's has another in it.
+        by_function = any(isinstance(holder, (FunctionType, functools.partial, MethodType)) for holder in holders)
+        if by_function and not any(map(generators.is_generator, holders)):
+            generators.warn(who, [name for name, _ in way if name], generator)
 
 
 def _exception_error(kind: type[NotPicklable], described: str, why: str) -> NotPicklable:
@@ -428,9 +506,9 @@ def _exception_error(kind: type[NotPicklable], described: str, why: str) -> NotP
 def _loading_error(what: str, reason: BaseException) -> NotUnpicklable:
     missing = getattr(reason, "name", None) if isinstance(reason, ImportError) else None
     if missing is None:
-        return NotUnpicklable(f"{what} cannot be unpickled on the worker: {_words(reason)}")
+        return NotUnpicklable(f"{what} cannot be unpickled on the worker: {words(reason)}")
     return NotUnpicklable(
-        f"{what} needs the module {missing!r}, which cannot be imported on the worker: {_words(reason)}",
+        f"{what} needs the module {missing!r}, which cannot be imported on the worker: {words(reason)}",
         advice=f"install {missing!r} in the environment of the workers ({sys.prefix}), or put its directory on "
         f"PYTHONPATH; looked for in: {os.pathsep.join(sys.path)}",
     )
@@ -438,33 +516,13 @@ def _loading_error(what: str, reason: BaseException) -> NotUnpicklable:
 
 def describe(error: BaseException) -> str:
     """Return type and text of an exception in one line of at most 300 characters, for lists."""
-    lines = [line for line in _describe(error).splitlines() if line[:1].strip()]
+    lines = [line for line in described(error).splitlines() if line[:1].strip()]
     return lines[0][:300] if lines else type(error).__name__
-
-
-def _describe(error: BaseException) -> str:
-    """Return type and text of an exception, even of one whose ``__str__`` fails."""
-    return "".join(traceback.format_exception_only(error)).strip()
-
-
-def _words(reason: BaseException) -> str:
-    return f"{type(reason).__name__}: {reason}"
 
 
 def _shown_name(function: object) -> str:
     """Return the name under which the calls of a function are counted: its own, and not that of what is around it."""
-    while isinstance(function, functools.partial):
-        # What map and Pool make of chunks is one of ours, and has the user's function as its first argument.
-        ours = str(getattr(function.func, "__module__", "")).startswith("jobpool.")
-        function = function.args[0] if ours and function.args else function.func
+    while isinstance(function := blame.users_function(function), functools.partial):
+        function = function.func
     name = getattr(function, "__qualname__", None)
     return (name if isinstance(name, str) else type(function).__qualname__).replace("<locals>.", "")[-100:]
-
-
-def _label(function: object) -> str:
-    name = getattr(function, "__qualname__", None)
-    return f"the function {name!r}" if name else f"the {_name(type(function))}"
-
-
-def _name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

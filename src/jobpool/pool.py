@@ -200,7 +200,7 @@ class _Engine:
 
     def _submit(self, tasks: Iterable[Task], *, lazy: bool) -> int:
         """Submit the tasks of one result, and return how many there are; ``lazy`` ones may be endless."""
-        count, function, pickled = 0, None, None
+        count, function, pickled, to = 0, None, None, self._executor._to
         for job, index, run, args, keywords in tasks:
             if self._stopped:
                 break
@@ -212,8 +212,8 @@ class _Engine:
             try:
                 # Once for all chunks, with the values that its global variables have at the first.
                 if pickled is None or called is not function:
-                    function, pickled = called, dumps_function(partial(chunked, called) if chunked else called)
-                self._send(job, index, pickled, dumps_arguments(rest, keywords))
+                    function, pickled = called, dumps_function(partial(chunked, called) if chunked else called, to)
+                self._send(job, index, pickled, dumps_arguments(rest, keywords, to))
             except Exception as error:  # noqa: BLE001 - the user's __reduce__ may raise anything; it is the result
                 self._outcomes.put((job, index, (False, _as_pickle_raised(error))))
                 if lazy and isinstance(error, BrokenExecutor):

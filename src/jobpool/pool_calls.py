@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,12 +10,12 @@ __all__ = ["map_chunk", "nothing", "starmap_chunk"]
 
 def map_chunk(function: Callable[..., Any], chunk: Iterable[Any]) -> list[Any]:
     """Call the function with each item."""
-    return list(map(function, chunk))
+    return [function(item) for item in chunk]  # list(map(...)) would end where the function raises StopIteration
 
 
 def starmap_chunk(function: Callable[..., Any], chunk: Iterable[Iterable[Any]]) -> list[Any]:
     """Call the function with the items of each item."""
-    return list(itertools.starmap(function, chunk))
+    return [function(*items) for items in chunk]
 
 
 def nothing() -> None:

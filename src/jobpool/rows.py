@@ -17,6 +17,8 @@ from typing import Any
 
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.pickling import (
+    ANYWHERE,
+    Destination,
     describe,
     detached,
     dumps_arguments,
@@ -42,7 +44,9 @@ _TOGETHER, _APART = b"T", b"A"
 _VALUES, _RESULT, _EXCEPTION = 0, 1, 2
 
 
-def batches(items: Iterator[tuple[Any, ...]], most: int = ROWS) -> Iterator[tuple[bytes | NotPicklable, int]]:
+def batches(
+    items: Iterator[tuple[Any, ...]], most: int = ROWS, to: Destination = ANYWHERE
+) -> Iterator[tuple[bytes | NotPicklable, int]]:
     """Yield the arguments of the next calls, pickled, and how many calls they are for.
 
     Where they cannot travel: an error that names the first argument which cannot, for one call.
@@ -51,7 +55,7 @@ def batches(items: Iterator[tuple[Any, ...]], most: int = ROWS) -> Iterator[tupl
         if _is_plain(rows):
             yield _TOGETHER + pickle.dumps(rows, 5), len(rows)
         else:
-            yield from _apart(rows)
+            yield from _apart(rows, to)
 
 
 def _is_plain(rows: list[tuple[Any, ...]]) -> bool:
@@ -64,11 +68,11 @@ def _is_plain(rows: list[tuple[Any, ...]]) -> bool:
     return sum(len(arg) for row in rows for arg in row if isinstance(arg, (str, bytes))) <= PAYLOAD
 
 
-def _apart(rows: list[tuple[Any, ...]]) -> Iterator[tuple[bytes | NotPicklable, int]]:
+def _apart(rows: list[tuple[Any, ...]], to: Destination) -> Iterator[tuple[bytes | NotPicklable, int]]:
     parts: list[bytes] = []
     for row in rows:
         try:
-            data: bytes | NotPicklable = dumps_arguments(row, {})
+            data: bytes | NotPicklable = dumps_arguments(row, {}, to)
         except NotPicklable as error:
             data = detached(error)
         if parts and (isinstance(data, NotPicklable) or sum(map(len, parts)) + len(data) > PAYLOAD):

@@ -15,16 +15,23 @@ from typing import Any, ParamSpec, TypeVar
 
 from jobpool import mapping, rows
 from jobpool.client import Connection
+from jobpool.config import Settings
 from jobpool.errors import NotPicklable
 from jobpool.future import JobFuture
 from jobpool.kinds import Kind
-from jobpool.pickling import detached, dumps_arguments, dumps_function
+from jobpool.pickling import Destination, detached, dumps_arguments, dumps_function
 from jobpool.ui.progress import with_progress
 
-__all__ = ["Submitting"]
+__all__ = ["Submitting", "destination"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def destination(settings: Settings) -> Destination:
+    """Return who opens what the calls of a pool with these settings take along."""
+    several = settings.max_workers > 1 or settings.max_tasks_per_child is not None
+    return Destination(local=settings.system == "local", several=several)
 
 
 class Submitting(Executor, abc.ABC):
@@ -32,6 +39,8 @@ class Submitting(Executor, abc.ABC):
 
     _connection: Connection
     _kind: Kind
+    _to: Destination
+    """Who opens what is pickled."""
     _lock: threading.Lock
 
     @abc.abstractmethod
@@ -49,7 +58,7 @@ class Submitting(Executor, abc.ABC):
             RuntimeError: After ``shutdown``.
             PoolBroken: The pool can run nothing any more; the message says why.
         """
-        return self._submit(_function(fn), [_arguments(args, kwargs)])[0]
+        return self._submit(self._function(fn), [self._arguments(args, kwargs)])[0]
 
     def _submit(
         self, function: tuple[str, bytes | NotPicklable], payloads: Iterable[bytes | NotPicklable]
@@ -113,13 +122,13 @@ class Submitting(Executor, abc.ABC):
         most: int = rows.ROWS,
     ) -> Iterator[T]:
         """Submit (now, not at the first ``next``) and return the iterator over the results."""
-        function, changed = _function(fn), threading.Condition()
+        function, changed = self._function(fn), threading.Condition()
         size = most if buffersize is None else max(1, min(most, buffersize // 4))
         batches: deque[mapping.Batch] = deque()
-        executor = weakref.ref(self)  # a forgotten iterator must not keep the pool alive
+        executor, to = weakref.ref(self), self._to  # a forgotten iterator must not keep the pool alive
 
         def send(some: Iterator[tuple[Any, ...]]) -> None:
-            for payload, count in rows.batches(some, size):
+            for payload, count in rows.batches(some, size, to):
                 if (pool := executor()) is not None:
                     batches.append(pool._submit_rows(function, payload, count, changed))
 
@@ -137,16 +146,14 @@ class Submitting(Executor, abc.ABC):
             self._check_open()
             return self._connection.submit_rows(function, payload, count, changed, self._kind.key)
 
+    def _function(self, fn: Callable[..., Any]) -> tuple[str, bytes | NotPicklable]:
+        try:
+            return dumps_function(fn, self._to)
+        except NotPicklable as error:
+            return "", detached(error)
 
-def _function(fn: Callable[..., Any]) -> tuple[str, bytes | NotPicklable]:
-    try:
-        return dumps_function(fn)
-    except NotPicklable as error:
-        return "", detached(error)
-
-
-def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | NotPicklable:
-    try:
-        return dumps_arguments(args, kwargs)
-    except NotPicklable as error:
-        return detached(error)
+    def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | NotPicklable:
+        try:
+            return dumps_arguments(args, kwargs, self._to)
+        except NotPicklable as error:
+            return detached(error)

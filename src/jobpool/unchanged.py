@@ -10,8 +10,11 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from logging import Logger
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
+
+from jobpool.named import name_of
 
 __all__ = ["Look", "global_names", "holds", "look"]
 
@@ -60,6 +63,8 @@ def look(function: FunctionType, by_value: Callable[[str], bool]) -> Look | None
             if _is_constant(value, by_value):
                 continue
             if not isinstance(value, FunctionType):
+                if type(value) is Logger or name_of(value):  # what travels by its name
+                    continue
                 return None
             waiting.append(value)
     return list(found.values())

@@ -18,7 +18,7 @@ from jobpool.kinds import Kind
 from jobpool.mapping import Batch
 from jobpool.model import Request
 from jobpool.plain import as_plain
-from jobpool.submitting import Submitting
+from jobpool.submitting import Submitting, destination
 
 if TYPE_CHECKING:
     from jobpool.executor import JobPoolExecutor
@@ -38,6 +38,7 @@ class PoolView(Submitting, AboutRequest):
     def __init__(self, pool: JobPoolExecutor, kind: Kind, changes: Mapping[str, Any]) -> None:
         self._pool, self._connection = pool, pool._connection
         self._kind = kind.changed(changes, system=pool.settings.system)
+        self._to = destination(self.settings)
         self._lock = threading.Lock()
         self._shutdown = False
         # Weak: the connection holds what has not ended, and whoever wants the results holds the rest.
