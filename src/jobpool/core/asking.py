@@ -5,12 +5,17 @@ from __future__ import annotations
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.fleet import Doubt, Submission
-from jobpool.core.jobs import Accepted
+from jobpool.core.jobs import Accepted, Vouched
 from jobpool.core.staffing import request_refused
 from jobpool.core.state import PoolState
 from jobpool.core.trial import fall_back
 
 __all__ = ["accounted", "jobs_submitted", "poll", "poll_failed", "polled", "submit_doubtful", "submit_refused"]
+
+_OUT_OF_DATE = (
+    "the queue does not show all jobs that the accounting knows as waiting or running: its listing is out of date, "
+    "and they are waited for"
+)
 
 
 def jobs_submitted(pool: PoolState, event: ev.JobsSubmitted) -> None:
@@ -99,8 +104,15 @@ def polled(pool: PoolState, event: ev.Polled) -> None:
             _not_found(pool, submission, doubt.words)
     pool.cancels.update(dict.fromkeys(pool.fleet.strays(event)))
     pool.inquiry.rest(pool.now, pressing=pool.fleet.pressing, starting=pool.fleet.starting)
-    if pool.accounting and (names := pool.fleet.unexplained()):
+    if pool.accounting and (names := _to_account_for(pool)):
         pool.out.append(ev.Account(names))
+
+
+def _to_account_for(pool: PoolState) -> tuple[str, ...]:
+    """Return the submissions about which the accounting may know more than the queue shows."""
+    if pool.closing is not None and pool.now - pool.closing >= pool.settings.late_answer:
+        return tuple(pool.fleet.submissions)  # cancelled long ago: the listing may be an old one
+    return pool.fleet.unexplained()
 
 
 def poll_failed(pool: PoolState, words: str) -> None:
@@ -110,7 +122,10 @@ def poll_failed(pool: PoolState, words: str) -> None:
 
 
 def accounted(pool: PoolState, event: ev.Accounted) -> None:
-    """Read what the accounting says of jobs that ended."""
-    pool.accounting = pool.accounting and event.endings is not None
+    """Read what the accounting says of jobs that the queue does not show."""
+    pool.accounting = pool.accounting and event.known is not None
     for key, observation in list(pool.fleet.read_account(event)):
+        job = pool.fleet.jobs.get(key)
+        if isinstance(observation, Vouched) and job is not None and job.absent > pool.settings.absences:
+            pool.notice(_OUT_OF_DATE, warning=True)
         pool.observe_key(key, observation)
