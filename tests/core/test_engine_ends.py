@@ -83,7 +83,7 @@ def test_a_job_that_the_queue_forgets_and_shows_again_is_cancelled() -> None:
     sim.run(2, until=lambda: states(sim) == ["starting"])
     forgotten = next(iter(sim.jobs))
     job = sim.jobs.pop(forgotten)
-    sim.run(60, until=lambda: len(sim.submits) == 2)
+    sim.run(300, until=lambda: len(sim.submits) == 2)
     order = [type(action) for action in sim.actions if isinstance(action, ev.CancelJobs | ev.SubmitJobs)]
     assert order == [ev.SubmitJobs, ev.CancelJobs, ev.SubmitJobs]  # before its calls go elsewhere
     sim.jobs[forgotten] = job

@@ -25,6 +25,7 @@ from jobpool.core.jobs import (
     State,
     Submitting,
     Told,
+    Vouched,
     Waited,
     advance,
 )
@@ -66,6 +67,7 @@ OBSERVATIONS: dict[str, Observation] = {
     "sees ENDED": seen(JobState.ENDED, ending=TIMEOUT),
     "missed": Missed(2.0),
     "told": Told(2.0, TIMEOUT),
+    "vouched": Vouched(2.0, JobState.RUNNING),
     "joined": Joined(2.0, Hello(job=KEY, id=ID, node="n1", workers=1, pid=7)),
     "left": Left(2.0, "SIGTERM"),
     "retired": Retired(2.0, "idle"),
@@ -85,6 +87,7 @@ sees UNKNOWN     .           .         .         .         .         .         .
 sees ENDED       ended       ended     ended     .         .         ended     ended    .
 missed           .           .         .         .         .         .         ended    .
 told             .           .         .         .         .         ended     ended    .
+vouched          .           .         .         .         .         .         .        .
 joined           serving     serving   serving   .         .         serving   .        .
 left             .           .         .         silent    silent    .         .        .
 retired          .           .         .         draining  .         .         .        .
@@ -124,16 +127,30 @@ def after(job: Job, *observations: Observation) -> Job:
     return job
 
 
-@pytest.mark.parametrize("state", ["pending", "starting", "silent"])
-def test_an_absent_job_is_lost_only_after_several_polls(state: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "last"), [("pending", 182.0), ("starting", 182.0), ("silent", 6.0)]
+)  # an agent that has left is a witness
+def test_an_absent_job_is_lost_only_after_several_polls_and_some_time(state: str, last: float) -> None:
     job = after(a_job(STATES[state]), Missed(2.0), Missed(4.0))
     assert not isinstance(job.state, Ended)
     assert after(job, seen(JobState.RUNNING)).absent == 0
-    match after(job, Missed(6.0)).state:
+    if state != "silent":
+        job = after(job, *(Missed(float(time)) for time in range(6, 182)))
+        assert not isinstance(job.state, Ended)
+    match after(job, Missed(last)).state:
         case Ended(ending=Ending(kind=EndingKind.LOST, words=words, source="absence")):
             assert "not in the queue" in words
         case other:
             pytest.fail(f"{other}")
+
+
+@pytest.mark.parametrize("state", [JobState.PENDING, JobState.RUNNING])
+def test_the_accounting_vouches_for_a_job_that_the_queue_does_not_show(state: JobState) -> None:
+    job = a_job(STATES["pending"])
+    for time in range(0, 3600, 60):
+        job = after(job, Missed(float(time)), Vouched(time + 1.0, state))
+    assert isinstance(job.state, Pending if state is JobState.PENDING else Starting)
+    assert isinstance(after(job, *(Missed(3600.0 + time) for time in range(0, 240, 60))).state, Ended)
 
 
 def test_the_accountings_word_ends_a_job_that_one_poll_missed() -> None:

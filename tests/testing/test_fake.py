@@ -340,7 +340,25 @@ def test_a_forgotten_job_leaves_no_trace(tmp_path: Path) -> None:
     submit(cluster.run, tmp_path, "gone-1", 2)
     cluster.forget("1_0")
     assert list(poll(cluster.run, "gone-1")) == ["1_1"]
-    assert SLURM.parse_account(cluster.run(SLURM.account(["gone-1"]))) == {}
+    assert SLURM.parse_account(cluster.run(SLURM.account(["gone-1"]))) == {"1_1": JobState.RUNNING}
+
+
+def test_a_listing_may_be_old_and_have_holes(tmp_path: Path) -> None:
+    cluster = FakeCluster()
+    cluster.listing_age = 60.0
+    submit(cluster.run, tmp_path, "old-1", 2)
+    assert poll(cluster.run, "old-1") == {}
+    assert SLURM.parse_account(cluster.run(SLURM.account(["old-1"]))) == dict.fromkeys(("1_0", "1_1"), JobState.RUNNING)
+    cluster.clock.advance(61)
+    assert list(poll(cluster.run, "old-1")) == ["1_0", "1_1"]
+    cluster.end("1_0", "TIMEOUT")
+    assert poll(cluster.run, "old-1")[JobId("1_0")].state is JobState.RUNNING
+    cluster.listing_age = 0.0
+    assert poll(cluster.run, "old-1")[JobId("1_0")].state is JobState.ENDED
+    cluster.hide("1_1")
+    assert list(poll(cluster.run, "old-1")) == ["1_0"]
+    cluster.show("1_1")
+    assert list(poll(cluster.run, "old-1")) == ["1_0", "1_1"]
 
 
 def test_a_silently_killed_job_goes_on_for_slurm(cluster: FakeCluster, tmp_path: Path) -> None:

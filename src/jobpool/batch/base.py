@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from jobpool.model import Command, Completed, Ending, JobId, Limits, Request, Seen
+from jobpool.model import Command, Completed, Ending, JobId, JobState, Limits, Request, Seen
 
 __all__ = [
     "Answer",
@@ -161,8 +161,8 @@ class BatchSystem(Protocol):
         """Make one command that tells how jobs of these submissions ended. None: there is no such command."""
         ...
 
-    def parse_account(self, done: Completed) -> Mapping[JobId, Ending] | Unanswered | NoAccounting:
-        """Read its answer: the endings that are known. Jobs that still run are not in it."""
+    def parse_account(self, done: Completed) -> Mapping[JobId, Ending | JobState] | Unanswered | NoAccounting:
+        """Read its answer: how jobs ended, or the state of those that live."""
         ...
 
     def read_log(self, ending: Ending, text: str) -> Ending:

@@ -98,7 +98,7 @@ class Local:
         """Return None: the poll tells all endings."""
         return
 
-    def parse_account(self, done: Completed) -> Mapping[JobId, Ending]:
+    def parse_account(self, done: Completed) -> Mapping[JobId, Ending | JobState]:
         """Return nothing, since nothing was asked."""
         return {}
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from jobpool.batch import slurm_environment, slurm_limits, slurm_log, slurm_script, slurm_states, slurm_submit
 from jobpool.batch.base import Answer, Directive, JobScript, NoAccounting, SubmitAnswer, Unanswered
 from jobpool.batch.quoting import check_name
-from jobpool.model import Command, Completed, Ending, JobId, Limits, Request
+from jobpool.model import Command, Completed, Ending, JobId, JobState, Limits, Request
 
 __all__ = ["Slurm"]
 
@@ -89,7 +89,7 @@ class Slurm:
             )
         )  # fmt: skip
 
-    def parse_account(self, done: Completed) -> Mapping[JobId, Ending] | Unanswered | NoAccounting:
+    def parse_account(self, done: Completed) -> Mapping[JobId, Ending | JobState] | Unanswered | NoAccounting:
         """Read the answer of sacct."""
         return slurm_states.parse_account(done)
 

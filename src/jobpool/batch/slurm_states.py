@@ -103,24 +103,24 @@ def parse_starts(done: Completed) -> dict[JobId, float] | Unanswered:
     return starts
 
 
-def parse_account(done: Completed) -> dict[JobId, Ending] | Unanswered | NoAccounting:
-    """Read the answer of sacct: the endings, one row for each job, or for all that were cancelled while pending."""
+def parse_account(done: Completed) -> dict[JobId, Ending | JobState] | Unanswered | NoAccounting:
+    """Read the answer of sacct: one row for each job, or for all elements of an array that wait or never ran."""
     if not done.ok:
         words = done.words or f"sacct ended with {done.returncode} and said nothing"
         return NoAccounting(words) if "accounting storage is disabled" in words.lower() else Unanswered(words)
-    endings: dict[JobId, Ending] = {}
+    known: dict[JobId, Ending | JobState] = {}
     for line in done.stdout.splitlines():
         if (row := _cells(line, len(_ACCOUNT_FIELDS))) is None:
             continue
         ids, state, exit_code, nodes, walltime, memory = row
         ending = _ending(state, "", exit_code, node=nodes, walltime=walltime, memory=memory, source="accounting")
         for id in _expand(ids):
-            if ending is None:
-                # A later row of the same job: it was requeued, and is not at its end.
-                endings.pop(id, None)
+            # A later row of the same job counts: it was requeued, and is not at its end.
+            if (now := ending or _STATES.get(state)) is None:
+                known.pop(id, None)
             else:
-                endings[id] = ending
-    return endings
+                known[id] = now
+    return known
 
 
 def _cells(line: str, count: int) -> list[str] | None:

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.fleet import Doubt, Submission
-from jobpool.core.jobs import Accepted, Job, Pending
+from jobpool.core.jobs import Accepted, Job, Pending, Vouched
 from jobpool.core.staffing import request_refused
 from jobpool.core.state import PoolState
 from jobpool.core.trial import fall_back
 
 __all__ = ["accounted", "jobs_submitted", "poll", "poll_failed", "polled", "submit_doubtful", "submit_refused"]
+
+_OUT_OF_DATE = (
+    "the queue does not show all jobs that the accounting knows as waiting or running: its listing is out of date, "
+    "and they are waited for"
+)
 
 
 def jobs_submitted(pool: PoolState, event: ev.JobsSubmitted) -> None:
@@ -105,7 +110,7 @@ def polled(pool: PoolState, event: ev.Polled) -> None:
     pool.cancels.update(dict.fromkeys(pool.fleet.strays(event)))
     fleet = pool.fleet
     pool.inquiry.rest(pool.now, pressing=fleet.pressing, starting=fleet.starting, held=fleet.all_held)
-    if pool.accounting and (names := pool.fleet.unexplained()):
+    if pool.accounting and (names := _to_account_for(pool)):
         pool.out.append(ev.Account(names))
 
 
@@ -121,6 +126,13 @@ def _tell_holds(pool: PoolState, held: Sequence[Job]) -> None:
         pool.notice(f"{which} held ({reason}) and will not start: {first.hold.advice}", warning=True)
 
 
+def _to_account_for(pool: PoolState) -> tuple[str, ...]:
+    """Return the submissions about which the accounting may know more than the queue shows."""
+    if pool.closing is not None and pool.now - pool.closing >= pool.settings.late_answer:
+        return tuple(pool.fleet.submissions)  # cancelled long ago: the listing may be an old one
+    return pool.fleet.unexplained()
+
+
 def poll_failed(pool: PoolState, words: str) -> None:
     """Note that the batch system does not answer. That says nothing of any job."""
     if pool.inquiry.failed(pool.now):
@@ -128,7 +140,10 @@ def poll_failed(pool: PoolState, words: str) -> None:
 
 
 def accounted(pool: PoolState, event: ev.Accounted) -> None:
-    """Read what the accounting says of jobs that ended."""
-    pool.accounting = pool.accounting and event.endings is not None
+    """Read what the accounting says of jobs that the queue does not show."""
+    pool.accounting = pool.accounting and event.known is not None
     for key, observation in list(pool.fleet.read_account(event)):
+        job = pool.fleet.jobs.get(key)
+        if isinstance(observation, Vouched) and job is not None and job.absent > pool.settings.absences:
+            pool.notice(_OUT_OF_DATE, warning=True)
         pool.observe_key(key, observation)

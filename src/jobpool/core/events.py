@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jobpool.errors import JobPoolError
-from jobpool.model import Call, Ending, JobId, Request, Seen, Usage
+from jobpool.model import Call, Ending, JobId, JobState, Request, Seen, Usage
 
 # --------------------------------------------------------------------------------------------------- nouns
 
@@ -177,11 +177,11 @@ class PollFailed:
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
-    """The accounting's answer: the endings it knows, of the jobs asked for. ``None``: there is no accounting."""
+    """The accounting's answer: how the jobs ended, or how they live, as far as it knows. ``None``: there is none."""
 
     time: float
     names: tuple[str, ...]
-    endings: dict[JobId, Ending] | None
+    known: dict[JobId, Ending | JobState] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,10 @@ from jobpool.core.jobs import (
     Starting,
     Submitting,
     Told,
+    Vouched,
 )
 from jobpool.core.settings import CoreSettings
-from jobpool.model import JobId, Seen
+from jobpool.model import Ending, JobId, JobState, Seen
 
 __all__ = ["Doubt", "Fleet", "Submission", "stem"]
 
@@ -171,7 +172,7 @@ class Fleet:
     def pressing(self) -> bool:
         """Whether something is open that only the batch system can answer."""
         return any(submission.doubt for submission in self.submissions.values()) or any(
-            job.absent or isinstance(job.state, Silent) for job in self.jobs.values()
+            0 < job.absent < self._settings.absences or isinstance(job.state, Silent) for job in self.jobs.values()
         )
 
     @property
@@ -236,12 +237,15 @@ class Fleet:
 
     def read_account(self, accounted: Accounted) -> Iterator[tuple[JobKey, Observation]]:
         """Say what the accounting tells of the jobs that it was asked for."""
-        endings = accounted.endings or {}
+        known = accounted.known or {}
         for name in accounted.names:
             if (submission := self.submissions.get(name)) is not None:
                 for job in self.of_submission(submission):
-                    if job.id is not None and (ending := endings.get(job.id)) is not None:
-                        yield job.key, Told(accounted.time, ending)
+                    match None if job.id is None else known.get(job.id):
+                        case Ending() as ending:
+                            yield job.key, Told(accounted.time, ending)
+                        case JobState() as state:
+                            yield job.key, Vouched(accounted.time, state)
 
     def unexplained(self) -> tuple[str, ...]:
         """Return the submissions of jobs that the queue does not show any more: the accounting may know."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobpool.core.events import Hello
-from jobpool.model import Ending, Hold, JobId, Seen
+from jobpool.model import Ending, Hold, JobId, JobState, Seen
 
 __all__ = [
     "Accepted",
@@ -27,6 +27,7 @@ __all__ = [
     "State",
     "Submitting",
     "Told",
+    "Vouched",
     "Waited",
 ]
 
@@ -149,6 +150,14 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Vouched:
+    """The accounting knows it as living. It may be behind the queue, or ahead of a listing that is not fresh."""
+
+    time: float
+    state: JobState
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """Its agent connected."""
 
@@ -197,4 +206,4 @@ class Waited:
     time: float
 
 
-Observation = Accepted | Sighted | Missed | Told | Joined | Left | Retired | Faded | Dropped | Waited
+Observation = Accepted | Sighted | Missed | Told | Vouched | Joined | Left | Retired | Faded | Dropped | Waited

@@ -39,6 +39,7 @@ from jobpool.core.job_states import (
     State,
     Submitting,
     Told,
+    Vouched,
     Waited,
 )
 from jobpool.core.settings import CoreSettings
@@ -66,6 +67,7 @@ __all__ = [
     "State",
     "Submitting",
     "Told",
+    "Vouched",
     "Waited",
     "advance",
 ]
@@ -84,6 +86,8 @@ class Job:
     """The batch system's last words on it."""
     absent: int = 0
     """Polls in a row that did not show it."""
+    absent_since: float = 0.0
+    """When the first of them came, or the accounting knew it as living after that."""
     evidence: Ending | None = None
     """An ending that the queue told while the agent was still connected."""
     kills: int = 0
@@ -146,6 +150,8 @@ def advance(job: Job, observation: Observation, settings: CoreSettings) -> Job:
             return _missed(job, observation, settings)
         case Told():
             return _told(job, observation)
+        case Vouched():
+            return _vouched(job, observation)
         case Joined():
             return _joined(job, observation)
         case Left():
@@ -255,10 +261,13 @@ def _missed(job: Job, observation: Missed, settings: CoreSettings) -> Job:
         case Closing(ending=ending):  # cancelled and gone: two sources
             return _end(job, observation.time, ending)
         case Pending() | Starting() | Silent():
-            job = replace(job, absent=job.absent + 1)
-            return (
-                job if job.absent < settings.absences else _end(job, observation.time, _vanished(job, observation.time))
-            )
+            since = job.absent_since if job.absent else observation.time
+            job = replace(job, absent=job.absent + 1, absent_since=since)
+            # An agent that has left is a witness; where there is none, the listing may be older than the job.
+            alone = not isinstance(job.state, Silent)
+            if job.absent < settings.absences or (alone and observation.time - since < settings.absence_grace):
+                return job
+            return _end(job, observation.time, _vanished(job, observation.time))
         case _:
             assert_never(job.state)
 
@@ -270,6 +279,18 @@ def _told(job: Job, observation: Told) -> Job:
         case Silent() | Closing():
             return _end(job, observation.time, observation.ending)
         case Submitting() | Pending() | Starting() | Serving() | Draining() | Ended():
+            return job
+        case _:
+            assert_never(job.state)
+
+
+def _vouched(job: Job, observation: Vouched) -> Job:
+    match job.state:
+        case Pending() if job.absent and observation.state is not JobState.PENDING:
+            return replace(job, state=Starting(observation.time), absent_since=observation.time)
+        case Pending() | Starting() if job.absent:
+            return replace(job, absent_since=observation.time)
+        case Submitting() | Pending() | Starting() | Serving() | Draining() | Silent() | Closing() | Ended():
             return job
         case _:
             assert_never(job.state)

@@ -54,6 +54,11 @@ class CoreSettings:
     """After an agent left, the batch system has this long to say why before its calls are decided."""
     absences: int = 3
     """Polls in a row that do not show a job before it counts as gone: controllers restart, caches lag."""
+    absence_grace: float = 180.0
+    """A job that waits or starts has so long besides, from the first of these polls on: a site's own squeue may show a
+    listing that is a minute old. The accounting, where it knows the job as living, begins this time anew."""
+    late_answer: float = 20.0
+    """After so long of a shutdown the accounting is asked about jobs that the queue still shows."""
     failed_starts: int = 3
     """Jobs in a row that came to nothing before the pool stops asking."""
     cancel_again: float = 10.0

@@ -143,10 +143,11 @@ class Asking:
             case Unanswered(words):
                 log.warning("accounting unanswered said=%r", words[:200])
                 self._tell(e.Accounted(self._now(), tuple(names), {}))
-            case endings:
-                jobs = {id: job for job, id in self._ids.items() if id in endings}
-                read = await self._with_logs([(job, endings[id]) for id, job in jobs.items()])
-                told = {id: read[jobs[id]] if id in jobs else ending for id, ending in endings.items()}
+            case known:
+                jobs = {id: job for job, id in self._ids.items()}
+                endings = {id: ending for id, ending in known.items() if isinstance(ending, Ending) and id in jobs}
+                read = await self._with_logs([(jobs[id], ending) for id, ending in endings.items()])
+                told = {**known, **{id: read[jobs[id]] for id in endings}}
                 self._tell(e.Accounted(self._now(), tuple(names), told))
 
     async def _with_logs(self, endings: Sequence[tuple[e.JobKey, Ending]]) -> dict[e.JobKey, Ending]:

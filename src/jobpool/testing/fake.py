@@ -109,6 +109,8 @@ class FakeCluster:
         self._received: list[Received] = []
         self._answers: deque[str | _LostAnswer] = deque()
         self._controller: Controller = "up"
+        self._listing_age, self._listing, self._listed = 0.0, self._queue, 0.0
+        self._hidden: set[str] = set()
         # Guards all of the above; who waits for a frozen controller to come back waits on it.
         self._changed = threading.Condition(threading.RLock())
         self._closed = threading.Event()
@@ -230,6 +232,30 @@ class FakeCluster:
             self._site = replace(self._site, accounting=there)
 
     @property
+    def listing_age(self) -> float:
+        """Seconds that the listing of ``squeue`` may be old, as on a site that caches it. May be set.
+
+        Then it is made anew at once, and by the first ``squeue`` that finds it so old. ``sacct`` shows how things are.
+        """
+        return self._listing_age
+
+    @listing_age.setter
+    def listing_age(self, seconds: float) -> None:
+        with self._changed:
+            self._listing_age = seconds
+            self._listing, self._listed = self._queue.as_it_is(), self._now()
+
+    def hide(self, job: str) -> None:
+        """Let ``squeue`` not show a job, although it lives on, until it is shown with :meth:`show`."""
+        with self._changed:
+            self._hidden.add(self._find(job).id)
+
+    def show(self, job: str) -> None:
+        """Let ``squeue`` show a job again."""
+        with self._changed:
+            self._hidden.discard(self._find(job).id)
+
+    @property
     def slots(self) -> int:
         """Jobs that run at once, at most; others are pending for ``Resources`` or ``Priority``. May be set."""
         return self._queue.slots
@@ -323,6 +349,14 @@ class FakeCluster:
             self._received[number] = ended
         return said
 
+    def _shown(self, now: float) -> JobQueue:
+        """Return the queue as squeue shows it."""
+        if not self._listing_age:
+            return self._queue.as_it_is(self._hidden) if self._hidden else self._queue
+        if now - self._listed >= self._listing_age:
+            self._listing, self._listed = self._queue.as_it_is(self._hidden), now
+        return self._listing
+
     def _answer(self, program: str, asked: Asked) -> Answer:
         self._queue.step(asked.now)
         # sacct asks the database, not the controller.
@@ -333,7 +367,7 @@ class FakeCluster:
             return Answer(stderr=f"sbatch: error: {planned}\n", returncode=1)
         if planned == _LostAnswer(jobs_exist=False):
             return _TIMED_OUT
-        said = answer(program, self._site, self._queue, asked)
+        said = answer(program, self._site, self._shown(asked.now) if program == "squeue" else self._queue, asked)
         self._queue.step(asked.now)
         return _TIMED_OUT if planned is not None else said
 

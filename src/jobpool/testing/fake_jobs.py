@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, assert_never
 
@@ -267,6 +267,12 @@ class JobQueue:
             if job.id == id:
                 return job
         raise KeyError(f"there is no job {id} here: {', '.join(job.id for job in self.jobs) or 'none at all'}")
+
+    def as_it_is(self, without: Container[str] = ()) -> JobQueue:
+        """Return a copy for a listing, in which nothing moves; some jobs may be left out."""
+        copy = JobQueue(StateOnly(), ())
+        copy.jobs = [replace(job) for job in self.jobs if job.id not in without]
+        return copy
 
     def step(self, now: float) -> None:
         """Let everything happen that is due until now, in its order."""

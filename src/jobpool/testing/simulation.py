@@ -67,6 +67,9 @@ class Simulation(Workplace):
         self._order = itertools.count()
         self._numbers = itertools.count(1)
         self._polling = False
+        self._listing: tuple[Seen, ...] = ()
+        """What the queue showed at the time ``_listed``."""
+        self._listed = self.clock.now
         self._last_tick = self.clock.now
 
     # --------------------------------------------------------------------------------------- what a client does
@@ -261,20 +264,23 @@ class Simulation(Workplace):
 
     def _shown(self, names: tuple[str, ...]) -> tuple[Seen, ...]:
         """Return what the queue shows of these submissions."""
-        return tuple(
-            seen_of(job)
-            for job in self.jobs.values()
-            if job.key.submission in names and not (job.ending is not None and self.faults.forgetful)
-        )
+        if not self.faults.listing_age:
+            shown = [seen_of(job) for job in self.jobs.values() if job.key.submission in names]
+        else:
+            if self.clock.now - self._listed >= self.faults.listing_age:
+                self._listing, self._listed = tuple(map(seen_of, self.jobs.values())), self.clock.now
+            shown = [seen for seen in self._listing if seen.name in names]
+        hidden = {False: self.faults.blind, True: self.faults.forgetful}
+        return tuple(seen for seen in shown if not hidden[seen.ending is not None])
 
     def _account(self, names: tuple[str, ...]) -> None:
-        endings = {
-            job.id: replace(job.ending, source="accounting")
+        known: dict[JobId, Ending | JobState] = {
+            job.id: job.state if job.ending is None else replace(job.ending, source="accounting")
             for job in self.jobs.values()
-            if job.key.submission in names and job.ending is not None
+            if job.key.submission in names
         }
-        known = endings if self.faults.accounting else None
-        self._tell(lambda time: ev.Accounted(time, names, known), 1.0)
+        told = known if self.faults.accounting else None
+        self._tell(lambda time: ev.Accounted(time, names, told), 1.0)
 
     def _cancel_jobs(self, action: ev.CancelJobs) -> None:
         for job in self.queue:

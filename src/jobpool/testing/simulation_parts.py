@@ -44,6 +44,10 @@ class Faults:
     deaf: bool = False
     """Neither polls nor cancels are carried out (a frozen controller)."""
     accounting: bool = True
+    listing_age: float = 0.0
+    """Seconds: the queue shows a listing that is made anew when it is so old, as a site's cache does."""
+    blind: bool = False
+    """The queue shows no job that lives."""
     forgetful: bool = False
     """The queue does not show ended jobs."""
     script_fails: bool = False

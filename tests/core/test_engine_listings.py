@@ -1,0 +1,101 @@
+"""Whole stories of a pool whose batch system shows an old listing, or one with holes: patience, and one submit."""
+
+from __future__ import annotations
+
+import pytest
+from enginekit import actions, finish, pool, serving, states
+
+from jobpool.core import events as ev
+from jobpool.errors import JobsFailed
+from jobpool.model import EndingKind
+
+AGE = 60.0
+"""Seconds that a site's listing may be old."""
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+@pytest.mark.parametrize("count", [1, 4])
+def test_jobs_that_an_old_listing_does_not_show_yet_are_waited_for(accounting: bool, count: int) -> None:
+    sim = pool(max_workers=count)
+    sim.faults.listing_age, sim.faults.accounting, sim.start_delay = AGE, accounting, 100.0
+    ids = sim.submit(count)
+    assert sim.settle(600)
+    assert sim.results.keys() == set(ids)
+    assert len(sim.submits) == 1
+    assert not actions(sim, ev.CancelJobs)
+
+
+def test_the_accounting_alone_keeps_jobs_that_the_listing_never_shows() -> None:
+    sim = pool(max_workers=2)
+    sim.faults.blind, sim.start_delay = True, 2000.0
+    ids = sim.submit(2)
+    assert sim.settle(4000)
+    assert sim.results.keys() == set(ids)
+    assert len(sim.submits) == 1
+    assert sum("its listing is out of date" in text for text in sim.notices) == 1
+    # Asked less and less often: not every two seconds for the half hour that the jobs waited.
+    assert len(actions(sim, ev.Poll)) < 80
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+@pytest.mark.parametrize(("state", "start", "join"), [("pending", 300.0, 1.0), ("starting", 1.0, 200.0)])
+def test_a_listing_that_loses_all_jobs_for_a_minute(accounting: bool, state: str, start: float, join: float) -> None:
+    sim = pool(max_workers=3)
+    sim.faults.accounting, sim.start_delay, sim.join_delay = accounting, start, join
+    ids = sim.submit(9, seconds=20.0)
+    assert sim.run(60, until=lambda: states(sim) == [state] * 3)
+    sim.faults.blind = True
+    sim.run(60)
+    sim.faults.blind = False
+    assert sim.settle(1000)
+    assert sim.results.keys() == set(ids)
+    assert len(sim.submits) == 1
+    assert not actions(sim, ev.CancelJobs)
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_a_job_that_an_old_listing_shows_as_running_has_ended_all_the_same(accounting: bool) -> None:
+    sim = pool(max_workers=2)
+    sim.faults.accounting = accounting
+    ids = sim.submit(2, seconds=600.0)
+    serving(sim, 2)
+    sim.run(120)
+    sim.faults.listing_age = AGE
+    sim.run(2 * AGE)
+    lost = next(iter(sim.jobs.values()))
+    ended = sim.clock.now
+    sim.end(lost, EndingKind.CANCELLED, "CANCELLED by 1001")
+    assert sim.run(120, until=lambda: len(sim.submits) == 2)
+    assert sim.clock.now - ended < 30  # the agent's leaving tells
+    assert sim.settle(1200)
+    assert sim.results.keys() == set(ids)
+    assert sim.most_running == 2
+
+
+def test_a_shutdown_believes_the_accounting_when_the_listing_still_shows_its_jobs() -> None:
+    sim = pool(max_workers=4)
+    sim.faults.listing_age = AGE
+    sim.submit(4)
+    assert sim.settle(60)
+    sim.run(2 * AGE)
+    finish(sim)
+
+
+@pytest.mark.parametrize(("accounting", "seconds"), [(True, 120), (False, 400)])
+def test_a_setup_that_fails_is_told_in_minutes_also_by_an_old_listing(accounting: bool, seconds: float) -> None:
+    sim = pool(max_workers=1)
+    sim.faults.listing_age, sim.faults.accounting, sim.faults.script_fails = AGE, accounting, True
+    (id,) = sim.submit(1)
+    assert sim.settle(seconds)
+    assert isinstance(sim.errors[id], JobsFailed)
+
+
+def test_jobs_that_vanish_without_a_word_are_replaced_in_minutes() -> None:
+    sim = pool(max_workers=1)
+    sim.faults.accounting, sim.start_delay = False, 1e6
+    (id,) = sim.submit(1)
+    assert sim.run(10, until=lambda: states(sim) == ["pending"])
+    sim.jobs.clear()
+    sim.start_delay = 1.0
+    assert sim.settle(300)
+    assert id in sim.results
