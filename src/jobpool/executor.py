@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import datetime
 import enum
+import logging
 import os
 import sys
 import threading
@@ -182,6 +183,7 @@ class JobPoolExecutor(Submitting, AboutPool):
                 sys_path=tuple(os.path.abspath(entry or os.getcwd()) for entry in sys.path),  # noqa: PTH100, PTH109
                 working_directory=os.getcwd(),  # noqa: PTH109 - as text: it travels
                 umask=_umask(),
+                log_level=logging.getLogger().level,
                 versions=versions(),
                 own_logs=logs,
             ).save(self._directory)

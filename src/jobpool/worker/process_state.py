@@ -22,10 +22,12 @@ from jobpool.worker.offers import SIGNAL
 
 __all__ = ["Limits", "ProcessState", "flush", "open_streams"]
 
-_KEPT_SIGNALS = tuple(
-    int(getattr(signal, f"SIG{name}"))
-    for name in ("HUP", "INT", "USR1", "USR2", "ALRM", "TERM", "CHLD", "PROF", "VTALRM")
+_KEPT_SIGNALS = (
+    *map(int, (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)),
+    *map(int, (signal.SIGTERM, signal.SIGCHLD, signal.SIGPROF, signal.SIGVTALRM)),
+    SIGNAL,
 )
+_CLOCKS = {int(signal.SIGPROF): int(signal.ITIMER_PROF), int(signal.SIGVTALRM): int(signal.ITIMER_VIRTUAL)}
 _signal: Any = vars(signal)["_signal"]
 """The C module: ``signal``'s own functions spend 5 us a call on making enums of numbers."""
 
@@ -50,7 +52,7 @@ class ProcessState:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._mask = _signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._handlers = [(number, _signal.getsignal(number)) for number in (*_KEPT_SIGNALS, SIGNAL)]
+        self._handlers = [_signal.getsignal(number) for number in _KEPT_SIGNALS]
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._stdin = os.dup(0)
         # Where position and flags are the same, it is the same opened file: each has these of its own.
@@ -64,19 +66,21 @@ class ProcessState:
     def restore(self) -> str:
         """Put everything back. Returns what could not be, in words; mostly nothing."""
         _signal.setitimer(_signal.ITIMER_REAL, 0)
-        for number, handler in self._handlers:
-            if _signal.getsignal(number) is not handler and handler is not None:
-                _stop_timer(number)
-                _signal.signal(number, handler)
+        if list(map(_signal.getsignal, _KEPT_SIGNALS)) != self._handlers:
+            self._restore_handlers()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
         os.umask(self._umask)
         os.dup2(self._stdin, 0)
         for copy, number, flags in self._logs:
             if not _is_copy(number, copy, flags):
                 os.dup2(copy, number)
-        if not all(map(_is_open, self._streams)):
+        sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr = self._streams
+        try:
+            closed = stdout.closed or stderr.closed or stdin.closed
+        except ValueError:  # a buffer was detached, to make another stream of it
+            closed = True
+        if closed:
             self._streams = open_streams()
-        sys.stdin, sys.stdout, sys.stderr = self._streams
         if self._path is None or _where() != self._path:
             with contextlib.suppress(OSError):  # the directory was removed; there is nothing to go back to
                 os.fchdir(self._home)
@@ -86,6 +90,14 @@ class ProcessState:
         if os.getpriority(os.PRIO_PROCESS, 0) != self._nice or os.sched_getscheduler(0) != self._policy:
             left = self._restore_priority() or left
         return left
+
+    def _restore_handlers(self) -> None:
+        for number, handler in zip(_KEPT_SIGNALS, self._handlers, strict=True):
+            if _signal.getsignal(number) is not handler and handler is not None:
+                # Its clock first: with the handler of before, it may end the process.
+                if number in _CLOCKS:
+                    _signal.setitimer(_CLOCKS[number], 0)
+                _signal.signal(number, handler)
 
     def _look_at_cpus(self) -> bytes:
         _sched_getaffinity(0, _MASK, self._now)
@@ -177,13 +189,6 @@ def _line_buffered(fd: int) -> TextIOWrapper:
     return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-def _is_open(stream: Any) -> bool:
-    try:
-        return not stream.closed
-    except ValueError:  # its buffer was detached, to make another stream of it
-        return False
-
-
 def _where() -> str | None:
     try:
         return os.getcwd()  # noqa: PTH109 - once for each call
@@ -197,12 +202,6 @@ def _is_copy(descriptor: int, copy: int, flags: int) -> bool:
         return same and fcntl.fcntl(descriptor, fcntl.F_GETFL) == flags
     except OSError:  # closed, or a pipe
         return False
-
-
-def _stop_timer(number: int) -> None:
-    """Stop the clock whose signal a call has handled: with the handler of before, it may end the process."""
-    if number in (signal.SIGPROF, signal.SIGVTALRM):
-        _signal.setitimer(_signal.ITIMER_PROF if number == signal.SIGPROF else _signal.ITIMER_VIRTUAL, 0)
 
 
 def _threads() -> list[int]:
