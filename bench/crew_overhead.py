@@ -19,6 +19,7 @@ import _common
 
 from jobpool import pickling
 from jobpool.model import Call
+from jobpool.private import open_directory
 from jobpool.worker.crew import Crew
 from jobpool.worker.reports import Done, Report
 from jobpool.worker.settings import WorkerSettings
@@ -44,7 +45,7 @@ def tree_cpu(pid: int) -> float:
 class Bench:
     def __init__(self, directory: Path) -> None:
         settings = WorkerSettings(
-            size=1, log_directory=directory, environment={}, working_directory=None, sys_path=(),
+            size=1, logs=open_directory(directory), environment={}, working_directory=None, sys_path=(),
             initializer=None, max_tasks_per_child=None, cpus=None,
         )  # fmt: skip
         self.crew = Crew(settings, self._take)

@@ -15,12 +15,12 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import _common
 
 from jobpool import pickling
 from jobpool.model import Call
+from jobpool.private import open_directory
 from jobpool.worker.crew import Crew
 from jobpool.worker.reports import Report, Started
 from jobpool.worker.settings import WorkerSettings
@@ -58,7 +58,7 @@ async def share(workers: int, size: int, processes: int, seconds: float) -> floa
 
     with tempfile.TemporaryDirectory() as directory:
         settings = WorkerSettings(
-            size=workers, log_directory=Path(directory), environment={}, working_directory=None, sys_path=(),
+            size=workers, logs=open_directory(directory), environment={}, working_directory=None, sys_path=(),
             initializer=None, max_tasks_per_child=None, cpus=None, memory=LIMIT,
         )  # fmt: skip
         crew = Crew(settings, take)

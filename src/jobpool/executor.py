@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import datetime
 import enum
+import logging
 import os
 import sys
 import threading
@@ -186,6 +187,7 @@ class JobPoolExecutor(Submitting, AboutPool):
                 sys_path=tuple(os.path.abspath(entry or os.getcwd()) for entry in sys.path),  # noqa: PTH100, PTH109
                 working_directory=working_directory,
                 umask=_umask(),
+                log_level=logging.getLogger().level,
                 versions=versions(),
                 own_logs=logs,
             ).save(self._directory)

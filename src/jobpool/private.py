@@ -93,9 +93,11 @@ def make_fresh_directory(parent: Path, name: str) -> str:
 
 
 def open_log(name: str, *, within: int) -> int:
-    """Open a log that several processes append to, readable too, for the user alone. Raises ``OSError``."""
+    """Open a log that several processes append to, readable too, for the user alone, at its end. Raises ``OSError``."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, 0o600, dir_fd=within)
+    descriptor = os.open(name, flags, 0o600, dir_fd=within)
+    os.lseek(descriptor, 0, os.SEEK_END)  # what is there is of a run before: of a job that was requeued
+    return descriptor
 
 
 def is_closed_to_others(directory: Path) -> bool:

@@ -105,6 +105,7 @@ class Agents:
                 "gpus": request.gpus,
                 "walltime": None if request.walltime is None else float(request.walltime),
                 "grace": LOCAL_GRACE if self._spec.system == "local" else GRACE,
+                "log_level": self._spec.log_level,
                 "umask": self._spec.umask,
                 "threads_per_core": request.threads_per_core,
                 # A job of the local system owns nothing: other pools and programs run on these CPUs too.

@@ -28,6 +28,8 @@ class Spec:
     sys_path: tuple[str, ...]
     working_directory: str
     umask: int
+    log_level: int = 30
+    """That of the client's root logger."""
     versions: Mapping[str, str]
     own_logs: Path | None = None
     """A directory for this run's logs alone, where others may write in ``settings.log_directory``."""

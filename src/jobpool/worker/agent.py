@@ -239,6 +239,7 @@ class Agent:
             devices=binding.share_devices(os.environ, size=size, gpus=asked["gpus"]),
             memory=asked["memory"],
             max_memory_growth=asked["max_memory_growth"],
+            log_level=asked["log_level"],
             umask=asked["umask"],
         )
         memory = None if asked["memory"] is None else asked["memory"] * size

@@ -168,6 +168,7 @@ class Births:
             working_directory=settings.working_directory,
             sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
             initializer=settings.initializer,
+            log_level=settings.log_level,
             umask=settings.umask,
             max_memory_growth=settings.max_memory_growth,
             log=self._log("fork-server.log"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jobpool.core.events import Death
 from jobpool.units import Memory
 from jobpool.worker.cgroup import files_that_fill, memory_limit
@@ -10,7 +12,7 @@ from jobpool.worker.place import Place
 from jobpool.worker.reports import Remark
 from jobpool.worker.settings import WorkerSettings
 
-__all__ = ["died", "filled", "grown", "left_behind", "lost_a_process", "stopped"]
+__all__ = ["died", "filled", "left_behind", "lost_a_process", "retired", "stopped"]
 
 
 def died(place: Place, how: Exit, settings: WorkerSettings, *, killed: bool) -> Death:
@@ -70,8 +72,21 @@ def left_behind(place: Place) -> Remark | None:
     )
 
 
-def grown(function: str, by: int, calls: int, settings: WorkerSettings) -> Remark:
-    """Say that a worker was replaced for what its calls have left."""
+def retired(message: tuple[Any, ...], settings: WorkerSettings) -> Remark:
+    """Say why a worker runs no other call: it told of what its calls have left in it."""
+    match message:
+        case ("spoilt", function, what):
+            return Remark(
+                f"left by {function}",
+                f"{function}() left its worker with {what}, which cannot be put back; it was replaced. What is to hold "
+                "for one call only belongs into a process of its own (subprocess, preexec_fn=)",
+            )
+        case (_, function, by, calls):
+            return _grown(function, by, calls, settings)
+    raise ValueError(message)
+
+
+def _grown(function: str, by: int, calls: int, settings: WorkerSettings) -> Remark:
     limit = Memory(settings.max_memory_growth or 0)
     return Remark(
         f"leak of {function}",

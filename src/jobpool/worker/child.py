@@ -9,8 +9,10 @@ another one; what is said of checkpoints stands in ``offers``. End of file means
 a call it says so on the page that it shares with the agent, and looks for mail there. ``rests`` tells when it rings.
 
 A call may do what a script may. What it changes in the process and would harm the next call is put back: working
-directory, umask, signal handlers and mask, alarms, ``sys.stdout`` and ``sys.stderr``. Environment variables, imported
-modules and memory stay, as in a process pool. Between rows that take less than ``BRIEF`` nothing is put back.
+directory, umask, signal handlers and mask, alarms, ``sys.stdout`` and ``sys.stderr``, CPUs, niceness, limits of
+resources (``process_state``); where that cannot be, ``("spoilt", function, what)`` is sent as "grown" is. Environment
+variables, imported modules and memory stay, as in a process pool. Between rows that take less than ``BRIEF`` nothing is
+put back.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
-import fcntl
 import logging
 import os
 import random
@@ -26,10 +27,10 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import TextIOWrapper
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -41,8 +42,9 @@ from jobpool.worker.initial import Initial
 from jobpool.worker.linux import die_with_parent
 from jobpool.worker.meter import CallMeter
 from jobpool.worker.nested import send_by_value
-from jobpool.worker.offers import SIGNAL, Offers, offers
+from jobpool.worker.offers import Offers, offers
 from jobpool.worker.page import BEGUN, MAIL, NOTHING, Page
+from jobpool.worker.process_state import Limits, ProcessState, flush, open_streams
 from jobpool.worker.tidy import Tidy
 
 if TYPE_CHECKING:
@@ -68,13 +70,6 @@ BRIEF = 0.0001
 _LOGGER = logging.getLogger("concurrent.futures")
 """Where the standard library's workers say that their initializer failed; by default it writes to the worker's log."""
 
-_KEPT_SIGNALS = tuple(
-    int(getattr(signal, f"SIG{name}"))
-    for name in ("HUP", "INT", "USR1", "USR2", "ALRM", "TERM", "CHLD", "PROF", "VTALRM")
-)
-_signal: Any = vars(signal)["_signal"]
-"""The C module: ``signal``'s own functions spend 5 us a call on making enums of numbers."""
-
 
 def main(birth: Birth) -> NoReturn:
     """Become a worker, run calls until there will be no more, and exit."""
@@ -87,7 +82,13 @@ def main(birth: Birth) -> NoReturn:
     send_by_value()
     page = Page(birth.page)
     os.close(birth.page)
-    _Worker(birth, page).run(birth.setup["initializer"])
+    worker = _Worker(birth, page)
+    try:
+        worker.run(birth.setup["initializer"])
+    except BaseException:
+        if worker.is_copy:  # it came back from a call, and found page and channel closed
+            _end_copy(None)
+        raise
     _exit(0)
 
 
@@ -115,18 +116,31 @@ class _Worker:
         self._initial = Initial()
         self._queue: deque[_Item] = deque()
         self._unpacker = wire.Unpacker()
+        self._limits = Limits()
+        self._spoilt = ""
+        """What the last call has changed in the process, and cannot be put back."""
+        self.is_copy = False
+        """Whether this is a process that a call has forked."""
+        os.register_at_fork(after_in_child=self._become_copy)
+
+    def _become_copy(self) -> None:
+        """Keep away from what belongs to the worker that this process was forked from."""
+        self.is_copy = True
+        self._page.release()
 
     def run(self, initializer: bytes | None) -> None:
         """Run the initializer and then calls, until the agent closes the channel."""
         if initializer is not None:
             self._initialize(initializer)
         self._meter = CallMeter()
-        self._offers = Offers(self._page, self._send, _flush)
-        self._state = _State()
+        self._offers = Offers(self._page, self._send, flush)
+        self._state = ProcessState(self._limits)
         self._send("ready")
         while True:
             while self._queue:
                 key = self._step()
+                if self._spoilt:
+                    self._retire("spoilt", key, self._spoilt)
                 if self._peak > self._tidy.above:
                     self._tidy_up(key)
             self._receive()
@@ -148,11 +162,15 @@ class _Worker:
         grown = self._tidy.look(self._peak, fresh=self._meter.fresh)
         self._peak = 0
         if grown:
-            name = getattr(self._functions[key], "__qualname__", "a call").rpartition(">.")[2]
-            self._send("grown", name, grown, self._served)
-            while self._channel.recv(65536):
-                pass  # the agent knows already which calls have not begun
-            _exit(0)
+            self._retire("grown", key, grown, self._served)
+
+    def _retire(self, why: str, key: str, *what: object) -> NoReturn:
+        """Tell of what a call has left in this process, and run no other one."""
+        name = getattr(self._functions[key], "__qualname__", "a call").rpartition(">.")[2]
+        self._send(why, name, *what)
+        while self._channel.recv(65536):
+            pass  # the agent knows already which calls have not begun
+        _exit(0)
 
     def _may_begin(self, id: int) -> bool:
         """Say that a call begins now. False: there is mail, which has to be read before."""
@@ -166,12 +184,14 @@ class _Worker:
         try:
             self._initial.run(initializer)
         except BaseException as error:
+            if self.is_copy:
+                _end_copy(error)
             _LOGGER.critical("Exception in initializer:", exc_info=True)
-            _flush()
+            flush()
             words = f"{type(error).__name__}: {error}"[: pickling.TEXT_KEPT]
             self._send("failed", words, pickling.dumps_exception(error))
             _exit(1)
-        _flush()
+        flush()
 
     def _call(self, id: int, key: str, payload: bytes) -> None:
         log_start = self._log_end()
@@ -182,14 +202,18 @@ class _Worker:
             answer = True, pickling.dumps_result(self._offers.run(id, function, args, kwargs, row=False))
             blame: tuple[int, str] | tuple[()] = ()
         except BaseException as error:  # noqa: BLE001 - as in ProcessPoolExecutor, SystemExit is a call's exception too
+            if self.is_copy:
+                _end_copy(error)
             # The first entry of the traceback is this function; it says nothing to the user.
             answer = False, pickling.dumps_exception(error.with_traceback(_without_first(error)))
             blame = 1, pickling.describe(error)
+        if self.is_copy:
+            _end_copy(None)
         usage = self._meter.stop()
         self._peak, self._served = usage[2], self._served + 1
-        _flush()
+        flush()
         log, log_end = self._output(log_start)
-        self._state.restore()
+        self._spoilt = self._state.restore()
         self._send("done", id, 0, *answer, *usage, log, log_end, monotonic(), *blame)
 
     def _run_rows(self, item: _Item) -> None:
@@ -221,6 +245,8 @@ class _Worker:
                     results.add(value)
                     value = None  # it may be large, and the next call long
             except BaseException as error:  # noqa: BLE001 - as in _call
+                if self.is_copy:
+                    _end_copy(error)
                 results.add_exception(error.with_traceback(_without_first(error)))
             id += 1
             now = clock()
@@ -229,6 +255,8 @@ class _Worker:
             last = now
             if now - sent > SEND_AFTER or results.size > SEND_SIZE:
                 self._send_rows(item, id - item.id, results)
+                if self._spoilt:
+                    return
                 self._meter.start()
                 last = sent = clock()
         if id > item.id:
@@ -242,14 +270,16 @@ class _Worker:
         try:
             results.add(self._offers.run(item.id, function, rows[item.skip], {}, row=True))
         except BaseException as error:  # noqa: BLE001 - as in _call
+            if self.is_copy:
+                _end_copy(error)
             results.add_exception(error.with_traceback(_without_first(error)))
         self._send_rows(item, 1, results)
 
     def _send_rows(self, item: _Item, count: int, results: Results) -> None:
         usage = self._meter.stop()
         self._peak, self._served = max(self._peak, usage[2]), self._served + count
-        _flush()
-        self._state.restore()
+        flush()
+        self._spoilt = self._state.restore()
         id = item.id
         item.id, item.skip, item.rows = id + count, item.skip + count, item.rows - count
         if not item.rows:
@@ -324,60 +354,6 @@ class _Worker:
             self._bell.ring()
 
 
-class _State:
-    """What belongs to the process and not to the call, to be put back after each (6 us).
-
-    Without a question to a file system, unless the call has changed something: a shared one may hang for a while, and
-    each descriptor of a file that is closed writes back to its server what was printed.
-    """
-
-    def __init__(self) -> None:
-        self._path = _where()
-        self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._umask = os.umask(0o077)
-        os.umask(self._umask)
-        self._mask = _signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._handlers = [(number, _signal.getsignal(number)) for number in (*_KEPT_SIGNALS, SIGNAL)]
-        self._streams = sys.stdin, sys.stdout, sys.stderr
-        self._stdin = os.dup(0)
-        # Where position and flags are the same, it is the same opened file: each has these of its own.
-        self._logs = [(os.dup(number), number, fcntl.fcntl(number, fcntl.F_GETFL)) for number in (1, 2)]
-
-    def restore(self) -> None:
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
-        for number, handler in self._handlers:
-            if _signal.getsignal(number) is not handler and handler is not None:
-                _signal.signal(number, handler)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
-        os.umask(self._umask)
-        os.dup2(self._stdin, 0)
-        for copy, number, flags in self._logs:
-            if not _is_copy(number, copy, flags):
-                os.dup2(copy, number)
-        stdin, stdout, stderr = self._streams
-        if stdout.closed or stderr.closed or stdin.closed:
-            self._streams = _open_streams()
-        sys.stdin, sys.stdout, sys.stderr = self._streams
-        if self._path is None or _where() != self._path:
-            with contextlib.suppress(OSError):  # the directory was removed; there is nothing to go back to
-                os.fchdir(self._home)
-
-
-def _where() -> str | None:
-    try:
-        return os.getcwd()  # noqa: PTH109 - once for each call
-    except OSError:  # removed, or out of sight
-        return None
-
-
-def _is_copy(descriptor: int, copy: int, flags: int) -> bool:
-    try:
-        same = os.lseek(descriptor, 0, os.SEEK_CUR) == os.lseek(copy, 0, os.SEEK_CUR)
-        return same and fcntl.fcntl(descriptor, fcntl.F_GETFL) == flags
-    except OSError:  # closed, or a pipe
-        return False
-
-
 def _redirect(log: int) -> None:
     """Send what Python and C write to the log, interleaved, and give the process an empty stdin."""
     null = os.open(os.devnull, os.O_RDONLY)
@@ -385,19 +361,8 @@ def _redirect(log: int) -> None:
     os.close(null)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    sys.stdin, sys.stdout, sys.stderr = _open_streams()
+    open_streams()
     faulthandler.enable(file=2, all_threads=True)  # a crash in C leaves the Python line in the log
-
-
-def _open_streams() -> tuple[TextIOWrapper, TextIOWrapper, TextIOWrapper]:
-    stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc] # noqa: SIM115
-    stdout = sys.__stdout__ = _line_buffered(1)  # type: ignore[misc]
-    stderr = sys.__stderr__ = _line_buffered(2)  # type: ignore[misc]
-    return stdin, stdout, stderr
-
-
-def _line_buffered(fd: int) -> TextIOWrapper:
-    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _obtain(order: dict[str, Any]) -> None:
@@ -460,16 +425,26 @@ def _without_first(error: BaseException) -> Any:
     return error.__traceback__.tb_next if error.__traceback__ and error.__traceback__.tb_next else error.__traceback__
 
 
-def _flush() -> None:
-    # A full disk, or a stream that the call has closed: the call's result is not lost for it.
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
+def _end_copy(error: BaseException | None) -> NoReturn:
+    """End a process that a call has forked and that came back from the call: as one of ``multiprocessing``'s ends.
+
+    To go on would be to serve the worker's agent twice. What is registered by ``atexit`` belongs to the worker.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+        if error.code is not None and not isinstance(error.code, int):
+            print(error.code, file=sys.stderr)
+    elif error is not None:
+        traceback.print_exception(error)
+        code = 1
+    flush()
+    os._exit(code & 0xFF)
 
 
 def _exit(code: int) -> NoReturn:
     """End as a script does, with threads joined and ``atexit`` run, but without freeing all objects one by one."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    _flush()
+    flush()
     os._exit(code)

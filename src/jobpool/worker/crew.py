@@ -34,7 +34,7 @@ from jobpool.worker.kills import Kills
 from jobpool.worker.nursery import Exit
 from jobpool.worker.page import ORDERED
 from jobpool.worker.place import Over, Place, State
-from jobpool.worker.reports import CannotStart, Died, Full, InitializerError, Report, Reporter
+from jobpool.worker.reports import CannotStart, Died, Full, InitializerError, Remark, Report, Reporter
 from jobpool.worker.rests import Rests
 from jobpool.worker.settings import WorkerSettings
 from jobpool.worker.watch import STARTED_AFTER, Watch
@@ -342,8 +342,8 @@ class Crew:
                 case ("ready",):
                     self._births.ready()
                     self._free(place)
-                case ("grown", *fields):
-                    self._has_grown(place, *fields)
+                case ("grown" | "spoilt", *_):
+                    self._retires(place, causes.retired(message, self._settings))
                 case ("failed", words, exception):
                     self._initializer_failed(place, words, exception)
         if place.state is State.BUSY and not place.calls:
@@ -481,9 +481,9 @@ class Crew:
             place.stop_for(None)
             self._births.kill(place)
 
-    def _has_grown(self, place: Place, function: str, by: int, calls: int) -> None:
-        """Replace a worker that holds too much of what its calls have left; it runs no other one."""
-        self._reporter.other(causes.grown(function, by, calls, self._settings))
+    def _retires(self, place: Place, why: Remark) -> None:
+        """Replace a worker that cannot get rid of what its calls have left; it runs no other one."""
+        self._reporter.other(why)
         self._settle(place)
         if place in self._idle:
             self._idle.remove(place)

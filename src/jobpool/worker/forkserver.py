@@ -31,6 +31,7 @@ import traceback
 from typing import Any, NamedTuple
 
 from jobpool import pickling, wire
+from jobpool.worker.call_log import log_at
 from jobpool.worker.linux import descendants, set_child_subreaper, thread_count
 
 ORDER_SIZE = 64 * 1024
@@ -58,6 +59,7 @@ def main(control: int, *, preload: bool = True) -> None:
     # stdin is a file, not a pipe: it is read again should the process have to start over without preloading.
     setup = wire.Unpacker().feed(_read_all(0))[0]
     os.umask(setup["umask"])
+    log_at(setup["log_level"])  # before any module of the user's is imported, which may configure logging
     for path in setup["sys_path"]:
         if path not in sys.path and os.path.exists(path):  # noqa: PTH110 - entries of sys.path are text
             sys.path.append(path)

@@ -13,6 +13,7 @@ The result and the checkpoint of a call never both come: the handler runs within
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -57,7 +58,8 @@ class Offers:
             return function(*args, **kwargs)
         finally:
             self._current = None
-            self._page[OFFERS] = 0
+            with contextlib.suppress(ValueError):  # in a process that the call has forked, the page is closed
+                self._page[OFFERS] = 0
 
     def _asked(self, _number: int, _frame: object) -> None:
         current, self._current = self._current, None  # once for each call

@@ -31,5 +31,7 @@ class WorkerSettings:
     """Bytes that the process tree of a worker may hold. None: no limit of ours."""
     max_memory_growth: int | None = None
     """Bytes that a worker may hold more than after its first call. None: any."""
+    log_level: int = 30
+    """What the client's root logger had when the pool was made: 30 is ``logging.WARNING``."""
     umask: int = 0o077
     """The client's: files that a call writes have the modes that they would have in the user's own process."""

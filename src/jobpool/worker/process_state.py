@@ -1,0 +1,220 @@
+"""What belongs to a worker's process and not to the call that runs in it: it is put back after each call.
+
+What the initializer has set of it counts as the worker's own. Where something cannot be put back, as a niceness that
+only root may lower, it is said in words, and the worker runs no other call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import functools
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import Any
+
+from jobpool.worker.offers import SIGNAL
+
+__all__ = ["Limits", "ProcessState", "flush", "open_streams"]
+
+_KEPT_SIGNALS = (
+    *map(int, (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)),
+    *map(int, (signal.SIGTERM, signal.SIGCHLD, signal.SIGPROF, signal.SIGVTALRM)),
+    SIGNAL,
+)
+_CLOCKS = {int(signal.SIGPROF): int(signal.ITIMER_PROF), int(signal.SIGVTALRM): int(signal.ITIMER_VIRTUAL)}
+_signal: Any = vars(signal)["_signal"]
+"""The C module: ``signal``'s own functions spend 5 us a call on making enums of numbers."""
+
+_MASK = 1024
+"""Bytes for the CPUs that a thread may use: 8192 of them, as many as Linux knows at most."""
+
+_sched_getaffinity = ctypes.PyDLL(None).sched_getaffinity
+"""Without a set of numbers, which takes 3 us where there are a hundred."""
+
+
+class ProcessState:
+    """Puts back what the calls of the process in which it is made have changed (7 us for each).
+
+    Without a question to a file system, unless the call has changed something: a shared one may hang for a while, and
+    each descriptor of a file that is closed writes back to its server what was printed.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._path = _where()
+        self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._mask = _signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._handlers = [_signal.getsignal(number) for number in _KEPT_SIGNALS]
+        self._streams = sys.stdin, sys.stdout, sys.stderr
+        self._stdin = os.dup(0)
+        # Where position and flags are the same, it is the same opened file: each has these of its own.
+        self._logs = [(os.dup(number), number, fcntl.fcntl(number, fcntl.F_GETFL)) for number in (1, 2)]
+        self._now = ctypes.create_string_buffer(_MASK)
+        self._cpus = self._look_at_cpus()
+        self._nice = os.getpriority(os.PRIO_PROCESS, 0)
+        self._policy = os.sched_getscheduler(0)
+        limits.keep()
+
+    def restore(self) -> str:
+        """Put everything back. Returns what could not be, in words; mostly nothing."""
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
+        if list(map(_signal.getsignal, _KEPT_SIGNALS)) != self._handlers:
+            self._restore_handlers()
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
+        os.umask(self._umask)
+        os.dup2(self._stdin, 0)
+        for copy, number, flags in self._logs:
+            if not _is_copy(number, copy, flags):
+                os.dup2(copy, number)
+        sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr = self._streams
+        try:
+            closed = stdout.closed or stderr.closed or stdin.closed
+        except ValueError:  # a buffer was detached, to make another stream of it
+            closed = True
+        if closed:
+            self._streams = open_streams()
+        if self._path is None or _where() != self._path:
+            with contextlib.suppress(OSError):  # the directory was removed; there is nothing to go back to
+                os.fchdir(self._home)
+        left = self._limits.restore() if self._limits.touched else ""
+        if self._look_at_cpus() != self._cpus:
+            self._restore_cpus()
+        if os.getpriority(os.PRIO_PROCESS, 0) != self._nice or os.sched_getscheduler(0) != self._policy:
+            left = self._restore_priority() or left
+        return left
+
+    def _restore_handlers(self) -> None:
+        for number, handler in zip(_KEPT_SIGNALS, self._handlers, strict=True):
+            if _signal.getsignal(number) is not handler and handler is not None:
+                # Its clock first: with the handler of before, it may end the process.
+                if number in _CLOCKS:
+                    _signal.setitimer(_CLOCKS[number], 0)
+                _signal.signal(number, handler)
+
+    def _look_at_cpus(self) -> bytes:
+        _sched_getaffinity(0, _MASK, self._now)
+        return self._now.raw
+
+    def _restore_cpus(self) -> None:
+        """Let all threads that have the CPUs which the call has left, its libraries' too, use those of before."""
+        changed, before = os.sched_getaffinity(0), _numbers(self._cpus)
+        for thread in _threads():
+            with contextlib.suppress(OSError):  # it has ended; or the system has taken these CPUs away
+                if os.sched_getaffinity(thread) == changed:
+                    os.sched_setaffinity(thread, before)
+        self._cpus = self._look_at_cpus()  # where the system has changed them, nothing is to be put back any more
+
+    def _restore_priority(self) -> str:
+        nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
+        try:
+            for thread in _threads():
+                with contextlib.suppress(ProcessLookupError):
+                    if os.sched_getscheduler(thread) == policy != self._policy:
+                        os.sched_setscheduler(thread, self._policy, os.sched_param(0))
+                    if os.getpriority(os.PRIO_PROCESS, thread) == nice != self._nice:
+                        os.setpriority(os.PRIO_PROCESS, thread, self._nice)
+        except OSError:
+            return f"a niceness of {nice}" if nice != self._nice else "another scheduling policy"
+        return ""
+
+
+class Limits:
+    """The limits of the process's resources (``ulimit``), put back when Python's ``resource`` was used to change them.
+
+    To ask the kernel for all 16 of them after each call would take as long as all else that is put back.
+    """
+
+    def __init__(self) -> None:
+        self.touched = False
+        for name in ("setrlimit", "prlimit"):
+            setattr(resource, name, self._noting(getattr(resource, name)))
+
+    def keep(self) -> None:
+        """Take what they are now as what is to be put back."""
+        self.touched = False
+        self._kept = {number: resource.getrlimit(number) for number in _limit_names()}
+
+    def restore(self) -> str:
+        """Put them back. Returns what could not be, in words."""
+        left = ""
+        for number, kept in self._kept.items():
+            if resource.getrlimit(number) != kept:
+                try:
+                    resource.setrlimit(number, kept)
+                except (OSError, ValueError):  # the call has lowered the hard limit
+                    left = f"a lower {_limit_names()[number]}"
+        self.touched = bool(left)
+        return left
+
+    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def noting(*args: Any) -> Any:
+            self.touched = True
+            return function(*args)
+
+        return noting
+
+
+def flush() -> None:
+    """Write out what waits in ``sys.stdout`` and ``sys.stderr``, whatever the call has put there."""
+    # A full disk, a stream that the call has closed, an object of its own that raises: its result is not lost for it.
+    for name, own in (("stdout", sys.__stdout__), ("stderr", sys.__stderr__)):
+        try:
+            stream = getattr(sys, name)
+            stream.flush()
+            if stream is not own and own is not None:
+                own.flush()
+        except BaseException:  # noqa: BLE001 - code of the user's runs here
+            pass
+
+
+def open_streams() -> tuple[TextIOWrapper, TextIOWrapper, TextIOWrapper]:
+    """Make ``sys.stdin``, ``sys.stdout`` and ``sys.stderr`` anew."""
+    stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc] # noqa: SIM115
+    stdout = sys.__stdout__ = _line_buffered(1)  # type: ignore[misc]
+    stderr = sys.__stderr__ = _line_buffered(2)  # type: ignore[misc]
+    sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr
+    return stdin, stdout, stderr
+
+
+def _line_buffered(fd: int) -> TextIOWrapper:
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _where() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - once for each call
+    except OSError:  # removed, or out of sight
+        return None
+
+
+def _is_copy(descriptor: int, copy: int, flags: int) -> bool:
+    try:
+        same = os.lseek(descriptor, 0, os.SEEK_CUR) == os.lseek(copy, 0, os.SEEK_CUR)
+        return same and fcntl.fcntl(descriptor, fcntl.F_GETFL) == flags
+    except OSError:  # closed, or a pipe
+        return False
+
+
+def _threads() -> list[int]:
+    return [int(thread) for thread in os.listdir("/proc/self/task")]  # noqa: PTH208 - numbers
+
+
+def _numbers(mask: bytes) -> set[int]:
+    whole = int.from_bytes(mask, sys.byteorder)
+    return {number for number in range(whole.bit_length()) if whole >> number & 1}
+
+
+@functools.cache
+def _limit_names() -> dict[int, str]:
+    """Return the kernel's limits by their numbers; some have two names."""
+    names = {getattr(resource, name): name for name in reversed(dir(resource)) if name.startswith("RLIMIT_")}
+    return {number: names[number] for number in sorted(names)}
