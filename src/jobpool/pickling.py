@@ -155,7 +155,7 @@ def dumps_exception(error: BaseException) -> bytes:
         pickled = _by_value(error)
     except BaseException as reason:  # noqa: BLE001 - a user's __reduce__ may raise anything
         pickled = pickle.dumps(
-            _exception_error(NotPicklable, described(error), f"which cannot be pickled: {words(reason)}"), 5
+            blame.exception_error(NotPicklable, described(error), f"which cannot be pickled: {words(reason)}"), 5
         )
     return pickle.dumps((pickled, described(error), text), 5)
 
@@ -168,7 +168,7 @@ def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Call
     try:
         function: Callable[..., Any] = load(data)
     except BaseException as reason:  # importing the user's module runs the user's code, which may exit
-        raise _loading_error("the function", reason) from reason
+        raise blame.loading_error("the function", reason) from reason
     return function
 
 
@@ -177,7 +177,7 @@ def loads_arguments(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
         args, kwargs = loads(data)
     except BaseException as reason:  # __setstate__ runs the user's code
-        raise _loading_error("an argument", reason) from reason
+        raise blame.loading_error("an argument", reason) from reason
     return args, kwargs
 
 
@@ -198,11 +198,11 @@ def loads_exception(data: bytes) -> BaseException:
     try:
         error = loads_home(pickled)
     except BaseException as reason:  # noqa: BLE001 - an exception's own __init__ runs here
-        error = _exception_error(NotUnpicklable, described, f"which cannot be made again here: {words(reason)}")
+        error = blame.exception_error(NotUnpicklable, described, f"which cannot be made again here: {words(reason)}")
     if isinstance(error, BaseException):
         raised = error
     else:
-        raised = _exception_error(NotUnpicklable, described, f"which came back as {type_name(type(error))}")
+        raised = blame.exception_error(NotUnpicklable, described, f"which came back as {type_name(type(error))}")
     raised.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
     return as_told(raised, text)
 
@@ -477,24 +477,6 @@ def _warn_of_generators(taken: list[object], steps: list[blame.Step], who: str) 
         by_function = any(isinstance(holder, (FunctionType, functools.partial, MethodType)) for holder in holders)
         if by_function and not any(map(generators.is_generator, holders)):
             generators.warn(who, [name for name, _ in way if name], generator)
-
-
-def _exception_error(kind: type[NotPicklable], described: str, why: str) -> NotPicklable:
-    return kind(
-        f"the call raised {described}, {why}",
-        advice="give the exception arguments that pickle can pass to its __init__ again, or raise a built-in one",
-    )
-
-
-def _loading_error(what: str, reason: BaseException) -> NotUnpicklable:
-    missing = getattr(reason, "name", None) if isinstance(reason, ImportError) else None
-    if missing is None:
-        return NotUnpicklable(f"{what} cannot be unpickled on the worker: {words(reason)}")
-    return NotUnpicklable(
-        f"{what} needs the module {missing!r}, which cannot be imported on the worker: {words(reason)}",
-        advice=f"install {missing!r} in the environment of the workers ({sys.prefix}), or put its directory on "
-        f"PYTHONPATH; looked for in: {os.pathsep.join(sys.path)}",
-    )
 
 
 def describe(error: BaseException) -> str:
