@@ -16,6 +16,7 @@ import cloudpickle
 
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.idioms import idiom
+from jobpool.named import is_found
 from jobpool.unchanged import global_names
 
 __all__ = [
@@ -157,9 +158,9 @@ def parts(value: Any) -> list[Step]:
     if kind is MethodType:
         return [("object", value.__self__), ("function", value.__func__)]
     if kind is FunctionType:
-        return _of_function(value) if _by_value(value.__module__) else []
+        return _of_function(value) if _by_value(value.__module__) or not is_found(value) else []
     if isinstance(value, type):
-        return _attributes(value, vars(value)) if _by_value(value.__module__) else []
+        return _attributes(value, vars(value)) if _by_value(value.__module__) or not is_found(value) else []
     if isinstance(value, ModuleType):
         return _variables(value) if _by_value(value.__name__) else []
     if hasattr(kind, "__wrapped__") or isinstance(value, functools._lru_cache_wrapper):

@@ -34,7 +34,7 @@ from jobpool import blame, generators, reducers
 from jobpool.blame import described, type_name, words
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.exits import as_told
-from jobpool.named import BY_THEMSELVES, Named, name_of
+from jobpool.named import BY_THEMSELVES, Named, is_found, name_of
 from jobpool.proxies import is_shared, reduce_shared
 from jobpool.returning import loads_home
 from jobpool.unchanged import LARGEST, Look, holds, look
@@ -310,7 +310,7 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
                 return reducers.with_slots(value, reduced)
             return reduced
         if kind is functools._lru_cache_wrapper:
-            if _travels_by_value(value.__module__):
+            if _travels_by_value(value.__module__) or not is_found(value):
                 return _cached_again, (value.cache_parameters(), value.__wrapped__)
             return NotImplemented
         if isinstance(value, ModuleType):
