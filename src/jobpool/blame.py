@@ -5,6 +5,8 @@ from __future__ import annotations
 import copyreg
 import functools
 import itertools
+import os
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, MethodType, ModuleType
@@ -12,15 +14,18 @@ from typing import Any
 
 import cloudpickle
 
-from jobpool.errors import NotPicklable
+from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.idioms import idiom
+from jobpool.named import is_found
 from jobpool.unchanged import global_names
 
 __all__ = [
     "arguments_error",
     "described",
+    "exception_error",
     "function_error",
     "label",
+    "loading_error",
     "result_error",
     "type_name",
     "users_function",
@@ -62,6 +67,26 @@ def result_error(value: object, reason: BaseException, fails: Fails) -> NotPickl
     what = f"the call's result, of type {type_name(type(value))},"
     advice = "return plain data, or write the result to a file and return its path"
     return _error(what, [("result", value)], reason, fails, advice)
+
+
+def exception_error(kind: type[NotPicklable], described: str, why: str) -> NotPicklable:
+    """Return the error that stands for an exception which cannot travel."""
+    return kind(
+        f"the call raised {described}, {why}",
+        advice="give the exception arguments that pickle can pass to its __init__ again, or raise a built-in one",
+    )
+
+
+def loading_error(what: str, reason: BaseException) -> NotUnpicklable:
+    """Return the error that says why something cannot be made again on the worker."""
+    missing = getattr(reason, "name", None) if isinstance(reason, ImportError) else None
+    if missing is None:
+        return NotUnpicklable(f"{what} cannot be unpickled on the worker: {words(reason)}")
+    return NotUnpicklable(
+        f"{what} needs the module {missing!r}, which cannot be imported on the worker: {words(reason)}",
+        advice=f"install {missing!r} in the environment of the workers ({sys.prefix}), or put its directory on "
+        f"PYTHONPATH; looked for in: {os.pathsep.join(sys.path)}",
+    )
 
 
 def _error(what: str, way: list[Step], reason: BaseException, fails: Fails, advice: str) -> NotPicklable:
@@ -133,9 +158,9 @@ def parts(value: Any) -> list[Step]:
     if kind is MethodType:
         return [("object", value.__self__), ("function", value.__func__)]
     if kind is FunctionType:
-        return _of_function(value) if _by_value(value.__module__) else []
+        return _of_function(value) if _by_value(value.__module__) or not is_found(value) else []
     if isinstance(value, type):
-        return _attributes(value, vars(value)) if _by_value(value.__module__) else []
+        return _attributes(value, vars(value)) if _by_value(value.__module__) or not is_found(value) else []
     if isinstance(value, ModuleType):
         return _variables(value) if _by_value(value.__name__) else []
     if hasattr(kind, "__wrapped__") or isinstance(value, functools._lru_cache_wrapper):

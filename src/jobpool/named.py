@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle
 
-__all__ = ["BY_THEMSELVES", "Named", "found", "name_of"]
+__all__ = ["BY_THEMSELVES", "Named", "found", "is_found", "name_of"]
 
 _WITHOUT = frozenset({"__main__", "__mp_main__", "builtins"})
 """Modules that hold what belongs to others: ``builtins`` has the last value of an interactive session."""
@@ -65,6 +65,14 @@ def name_of(value: object) -> tuple[str, str] | None:
     if name is None or vars(sys.modules.get(name[0], _NOTHING)).get(name[1]) is not value:
         return None
     return None if _is_own(_home(value)) else name
+
+
+def is_found(value: Any) -> bool:
+    """Whether a class or function is what its own name leads to, in a module that is loaded."""
+    held: Any = sys.modules.get(value.__module__ or "")
+    for name in value.__qualname__.split("."):
+        held = getattr(held, name, None)
+    return held is value
 
 
 _NOTHING = ModuleType("nothing")

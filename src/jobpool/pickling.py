@@ -34,7 +34,7 @@ from jobpool import blame, generators, reducers
 from jobpool.blame import described, type_name, words
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.exits import as_told
-from jobpool.named import BY_THEMSELVES, Named, name_of
+from jobpool.named import BY_THEMSELVES, Named, is_found, name_of
 from jobpool.proxies import is_shared, reduce_shared
 from jobpool.returning import loads_home
 from jobpool.sendable import refusal
@@ -168,7 +168,7 @@ def dumps_exception(error: BaseException) -> bytes:
         pickled = _by_value(error)
     except BaseException as reason:  # noqa: BLE001 - a user's __reduce__ may raise anything
         pickled = pickle.dumps(
-            _exception_error(NotPicklable, described(error), f"which cannot be pickled: {words(reason)}"), 5
+            blame.exception_error(NotPicklable, described(error), f"which cannot be pickled: {words(reason)}"), 5
         )
     told = described(error)
     data = pickle.dumps((pickled, told, text), 5)
@@ -185,7 +185,7 @@ def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Call
     try:
         function: Callable[..., Any] = load(data)
     except BaseException as reason:  # importing the user's module runs the user's code, which may exit
-        raise _loading_error("the function", reason) from reason
+        raise blame.loading_error("the function", reason) from reason
     return function
 
 
@@ -194,7 +194,7 @@ def loads_arguments(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
         args, kwargs = loads(data)
     except BaseException as reason:  # __setstate__ runs the user's code
-        raise _loading_error("an argument", reason) from reason
+        raise blame.loading_error("an argument", reason) from reason
     return args, kwargs
 
 
@@ -215,11 +215,11 @@ def loads_exception(data: bytes) -> BaseException:
     try:
         error = loads_home(pickled)
     except BaseException as reason:  # noqa: BLE001 - an exception's own __init__ runs here
-        error = _exception_error(NotUnpicklable, described, f"which cannot be made again here: {words(reason)}")
+        error = blame.exception_error(NotUnpicklable, described, f"which cannot be made again here: {words(reason)}")
     if isinstance(error, BaseException):
         raised = error
     else:
-        raised = _exception_error(NotUnpicklable, described, f"which came back as {type_name(type(error))}")
+        raised = blame.exception_error(NotUnpicklable, described, f"which came back as {type_name(type(error))}")
     raised.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
     return as_told(raised, text)
 
@@ -327,7 +327,7 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
                 return reducers.with_slots(value, reduced)
             return reduced
         if kind is functools._lru_cache_wrapper:
-            if _travels_by_value(value.__module__):
+            if _travels_by_value(value.__module__) or not is_found(value):
                 return _cached_again, (value.cache_parameters(), value.__wrapped__)
             return NotImplemented
         if isinstance(value, ModuleType):
@@ -494,24 +494,6 @@ def _warn_of_generators(taken: list[object], steps: list[blame.Step], who: str) 
         by_function = any(isinstance(holder, (FunctionType, functools.partial, MethodType)) for holder in holders)
         if by_function and not any(map(generators.is_generator, holders)):
             generators.warn(who, [name for name, _ in way if name], generator)
-
-
-def _exception_error(kind: type[NotPicklable], described: str, why: str) -> NotPicklable:
-    return kind(
-        f"the call raised {described}, {why}",
-        advice="give the exception arguments that pickle can pass to its __init__ again, or raise a built-in one",
-    )
-
-
-def _loading_error(what: str, reason: BaseException) -> NotUnpicklable:
-    missing = getattr(reason, "name", None) if isinstance(reason, ImportError) else None
-    if missing is None:
-        return NotUnpicklable(f"{what} cannot be unpickled on the worker: {words(reason)}")
-    return NotUnpicklable(
-        f"{what} needs the module {missing!r}, which cannot be imported on the worker: {words(reason)}",
-        advice=f"install {missing!r} in the environment of the workers ({sys.prefix}), or put its directory on "
-        f"PYTHONPATH; looked for in: {os.pathsep.join(sys.path)}",
-    )
 
 
 def describe(error: BaseException) -> str:

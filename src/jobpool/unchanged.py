@@ -8,13 +8,12 @@ tells all about objects that cannot change in themselves; a function that uses a
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from logging import Logger
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from jobpool.named import name_of
+from jobpool.named import is_found, name_of
 
 __all__ = ["Look", "global_names", "holds", "look"]
 
@@ -113,16 +112,8 @@ def _is_constant(value: Any, by_value: Callable[[str], bool]) -> bool:
     if isinstance(value, ModuleType):
         return not by_value(value.__name__)
     if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
-        return not by_value(str(value.__module__)) and _is_found_by_name(value)
+        return not by_value(str(value.__module__)) and is_found(value)
     return value is _MISSING
-
-
-def _is_found_by_name(value: Any) -> bool:
-    """Whether pickling this class or function stores its name alone."""
-    found: Any = sys.modules.get(value.__module__)
-    for name in value.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is value
 
 
 @functools.lru_cache(maxsize=1000)

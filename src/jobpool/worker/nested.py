@@ -6,11 +6,11 @@ call would fail with "attribute lookup f on __main__ failed". So what cannot be 
 
 from __future__ import annotations
 
-import sys
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
 
+from jobpool.named import is_found
 from jobpool.pickling import dumps_by_value, loads
 
 __all__ = ["send_by_value"]
@@ -22,16 +22,9 @@ def send_by_value() -> None:
 
 
 def _reduce(pickler: object, value: Any) -> Any:
-    if isinstance(value, FunctionType | type) and not _is_found(value):
+    if isinstance(value, FunctionType | type) and not is_found(value):
         return _again, (dumps_by_value(value),)
     return NotImplemented
-
-
-def _is_found(value: FunctionType | type) -> bool:
-    found: Any = sys.modules.get(value.__module__ or "")
-    for name in value.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is value
 
 
 def _again(data: bytes) -> Any:
