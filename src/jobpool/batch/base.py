@@ -84,8 +84,8 @@ class Doubtful:
 
     words: str
     unclear: bool = False
-    """The command ended by itself, and its words are neither a yes nor a no, nor those of a lost connection: a site's own
-    program around it speaks. Said again and again, and no job found, they are a no."""
+    """The command ended by itself, and its words are neither a yes nor a no, nor those of a lost connection: it is some
+    program around it that speaks. Said again and again, and no job found, they are a no."""
 
 
 SubmitAnswer = Submitted | Refused | Doubtful
