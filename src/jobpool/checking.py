@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,7 @@ from jobpool.home import home
 from jobpool.model import Limits, Request
 from jobpool.server import shell
 from jobpool.server.asking import user_name
+from jobpool.server.scripts import as_file
 from jobpool.units import Duration
 
 __all__ = ["check", "check_settings", "read_limits_now", "start_of", "tried"]
@@ -55,7 +57,7 @@ def check_settings(settings: config.Settings, *, start: bool = False) -> Verdict
     verdict = judge(request, limits, max_workers=settings.max_workers)
     if not start or not verdict.ok:
         return verdict
-    found = start_of(choose_partition(request, limits), settings.system)
+    found = start_of(choose_partition(request, limits), settings.system, by_file=settings.submit_by == "file")
     if isinstance(found, str):
         return replace(verdict, unknown=(*verdict.unknown, f"when a job would start: {found}"))
     return replace(verdict, starts_in=found)
@@ -66,8 +68,11 @@ def tried(settings: config.Settings, limits: Limits) -> Request:
     return generous(settings.request, settings.auto, limits) if settings.auto else settings.request
 
 
-def start_of(request: Request, system: str) -> Duration | str:
-    """Estimate in how much time a job for this request would start; or say why that is not known."""
+def start_of(request: Request, system: str, *, by_file: bool = False) -> Duration | str:
+    """Estimate in how much time a job for this request would start; or say why that is not known.
+
+    ``by_file``: the submit command takes no script on stdin.
+    """
     found = registry.get(system, home())
     nowhere = Path("/nonexistent")  # nothing runs, and nothing is written
     job = JobScript(
@@ -81,7 +86,10 @@ def start_of(request: Request, system: str) -> Duration | str:
     command = found.estimate(found.script(job), environment=os.environ)
     if command is None:
         return f"{system} gives no estimates"
-    answer = found.parse_estimate(shell.run_now(command))
+    with tempfile.NamedTemporaryFile("w", prefix="jobpool-", suffix=".sh") as file:
+        file.write(command.stdin or "")
+        file.flush()
+        answer = found.parse_estimate(shell.run_now(as_file(command, Path(file.name)) if by_file else command))
     return answer.words if isinstance(answer, Unanswered) else Duration(max(0.0, answer - time.time()))
 
 

@@ -72,6 +72,7 @@ class Settings:
     max_memory_growth: Memory | None = None
     name: str | None = None
     log_directory: Path | None = None
+    submit_by: str = "stdin"
     python: str
     environment: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()

@@ -269,6 +269,7 @@ SETTINGS: dict[str, Setting] = {
         _list("exclude", "nodes not to use"),
         _list("job_extra", "more directives for the job script"),
         _list("job_skip", "directives to leave out of the job script"),
+        _text("submit_by", "how the job script gets to the submit command", _choice("stdin", "file"), "stdin"),
         _list("setup", "shell lines before the agent starts", _lines),
         Setting(
             name="idle_timeout",

@@ -84,6 +84,8 @@ class JobPoolExecutor(Submitting, AboutPool):
         exclude: Nodes not to use.
         job_extra: More directives, as the batch system takes them: ``["--mail-type=FAIL"]``.
         job_skip: Beginnings of directives to leave out: ``["--mem"]``.
+        submit_by: How the job script gets to the submit command: on its ``"stdin"``, or as a ``"file"`` for a site's
+            own ``sbatch`` that takes nothing else. Default ``"stdin"``.
         setup: Shell lines to run in the job before Python: ``["module load ffmpeg"]``.
         min_workers: Workers to hold while there is nothing to do. Default 0.
         idle_timeout: Time after which an idle job ends. Default 10 minutes; None: never.
@@ -128,6 +130,7 @@ class JobPoolExecutor(Submitting, AboutPool):
         exclude: str | Sequence[str] | _Unset = UNSET,
         job_extra: str | Sequence[str] | _Unset = UNSET,
         job_skip: str | Sequence[str] | _Unset = UNSET,
+        submit_by: Literal["stdin", "file"] | _Unset = UNSET,
         setup: str | Sequence[str] | _Unset = UNSET,
         min_workers: int | _Unset = UNSET,
         idle_timeout: str | float | datetime.timedelta | _Unset | None = UNSET,

@@ -89,6 +89,30 @@ def test_what_is_neither_yes_nor_no_is_doubtful(done: Completed) -> None:
     assert answer.words
 
 
+@pytest.mark.parametrize(
+    ("code", "stdout", "stderr", "expected"),
+    [
+        # A site's own program around sbatch, which says on stdout what it has to say.
+        (1, "Project bio has no hours left\n", "", Doubtful("Project bio has no hours left", unclear=True)),
+        (1, "", "", Doubtful("sbatch ended with 1 and said nothing", unclear=True)),
+        (0, "Submission disabled until Monday\n", "", Doubtful("Submission disabled until Monday", unclear=True)),
+        (1, "no hours left\n", "module: loaded\n", Doubtful("module: loaded\nno hours left", unclear=True)),
+        (1, "sbatch: error: no account\n", "", Refused("sbatch: error: no account")),
+        (
+            1,
+            "sbatch: error: QOSMaxSubmitJobPerUserLimit\n",
+            "",
+            Refused("sbatch: error: QOSMaxSubmitJobPerUserLimit", True),
+        ),
+        (1, "QOSMaxSubmitJobPerUserLimit: later\n", "", Doubtful("QOSMaxSubmitJobPerUserLimit: later")),
+        (1, "sbatch: Socket timed out on send/recv\n", "", Doubtful("sbatch: Socket timed out on send/recv")),
+        (0, "7\n8\n", "", Doubtful("7\n8")),
+    ],
+)
+def test_answers_of_a_program_around_it(code: int, stdout: str, stderr: str, expected: Doubtful | Refused) -> None:
+    assert slurm.parse_submit(Completed(COMMAND, code, stdout, stderr), count=1) == expected
+
+
 def test_a_full_controller_is_a_temporary_refusal() -> None:
     words = (
         "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"

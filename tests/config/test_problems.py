@@ -50,6 +50,7 @@ BAD = [
     ("exclude", {"n1"}, TEXTS),
     ("job_extra", "--a\n--b", TEXTS),
     ("job_skip", None, TEXTS),
+    ("submit_by", "files", "it must be stdin or file; did you mean file?"),
     ("setup", 3, "it must be lines for the shell: text, or a list of texts"),
     ("setup", ["a\0b"], "it must be lines for the shell: text, or a list of texts"),
     ("name", "my pool", NAME),

@@ -100,6 +100,49 @@ def test_a_doubtful_submit_that_does_not_exist_is_repeated_under_another_name_af
     assert "jp-t-1" in actions(sim, ev.CancelJobs)[-1].names  # should it turn up after all
 
 
+def unclear(words: str) -> ev.SubmitDoubtful:
+    return ev.SubmitDoubtful(0.0, "", words, unclear=True)
+
+
+def test_the_same_words_that_nobody_knows_are_a_refusal_the_third_time() -> None:
+    sim = pool()
+    sim.faults.doubtful_exist = False
+    sim.faults.answers = deque(unclear(f"Request {number}: project bio has no hours left") for number in range(9))
+    ids = sim.submit(3)
+    assert sim.settle(120)
+    assert {type(sim.errors[id]) for id in ids} == {RequestRefused}
+    assert "Request 2: project bio has no hours left" in str(sim.errors[ids[0]])
+    assert len(sim.submits) == 3
+    sim.run(3600)
+    assert len(sim.submits) == 3
+
+
+def test_other_words_or_jobs_that_are_found_are_no_refusal() -> None:
+    sim = pool()
+    sim.faults.doubtful_exist = False
+    same, other = unclear("no hours left"), unclear("database locked")
+    sim.faults.answers = deque([same, same, other, same, same, DOUBTFUL, DOUBTFUL, DOUBTFUL, None])
+    ids = sim.submit(3)
+    assert sim.settle(7200)
+    assert sim.results.keys() == set(ids)
+    found = pool()
+    found.faults.answers = deque([same])
+    ids = found.submit(3)
+    assert found.settle(60)
+    assert len(found.submits) == 1
+    assert not found.notices
+
+
+def test_words_that_nobody_knows_while_others_serve_go_on_with_fewer() -> None:
+    sim = pool(max_workers=4, limits=Limits(max_array_size=2))
+    sim.faults.doubtful_exist = False
+    sim.faults.answers = deque([None, *[unclear("no hours left")] * 9])
+    ids = sim.submit(40, seconds=20.0)
+    assert sim.settle(3600)
+    assert sim.results.keys() == set(ids)
+    assert any("going on with fewer: no hours left" in text for text in sim.notices)
+
+
 def test_in_doubt_nothing_is_submitted_while_the_controller_does_not_answer() -> None:
     sim = pool()
     sim.faults.answers = deque([DOUBTFUL])

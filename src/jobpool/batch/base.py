@@ -83,6 +83,9 @@ class Doubtful:
     """The command failed in a way that does not tell whether the jobs exist (a time-out, a lost connection)."""
 
     words: str
+    unclear: bool = False
+    """The command ended by itself, and its words are neither a yes nor a no, nor those of a lost connection: it is some
+    program around it that speaks. Said again and again, and no job found, they are a no."""
 
 
 SubmitAnswer = Submitted | Refused | Doubtful

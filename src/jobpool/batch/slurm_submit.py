@@ -60,16 +60,18 @@ def lost_configuration(environment: Mapping[str, str], is_there: Callable[[str],
 
 def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:
     """Read the answer of ``sbatch --parsable``: the id, with ``;cluster`` behind it on a federation."""
-    words = done.words or f"sbatch ended with {done.returncode} and said nothing"
+    # Both: a site's own program around sbatch may say on stdout what sbatch says on stderr.
+    said = "\n".join(text for text in (done.stderr.strip(), done.stdout.strip()) if text)[-4000:]
+    words = said or f"sbatch ended with {done.returncode} and said nothing"
     if done.returncode is None or done.returncode < 0:
         return Doubtful(words)
     if done.returncode == 0:
         found = [match[1] for line in done.stdout.splitlines() if (match := re.fullmatch(r"(\d+)(;\S+)?\s*", line))]
-        return Submitted(_ids(found[0], count)) if len(found) == 1 else Doubtful(words)
-    said = done.stderr.lower()
-    if "sbatch:" not in said or any(phrase in said for phrase in _DOUBTFUL):
+        return Submitted(_ids(found[0], count)) if len(found) == 1 else Doubtful(words, unclear=not found)
+    if any(phrase in said.lower() for phrase in _DOUBTFUL):
         return Doubtful(words)
-    return Refused(words, temporary=_TEMPORARY.search(done.stderr) is not None)
+    temporary = _TEMPORARY.search(said) is not None
+    return Refused(words, temporary) if "sbatch:" in said.lower() else Doubtful(words, unclear=not temporary)
 
 
 def parse_estimate(done: Completed) -> float | Unanswered:

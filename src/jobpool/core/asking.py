@@ -29,7 +29,7 @@ def jobs_submitted(pool: PoolState, event: ev.JobsSubmitted) -> None:
         return
     submission.answered, submission.doubt = True, None
     staff = pool.staff[submission.request]
-    staff.backoff = staff.backoff.accepted(submission.count)
+    staff.backoff, staff.puzzle = staff.backoff.accepted(submission.count), ("", 0)
     for element, id in enumerate(event.ids):
         pool.observe_key(JobKey(event.submission, element), Accepted(pool.now, id))
     pool.fleet.forget(submission)  # those beyond the ids: the batch system took fewer
@@ -41,24 +41,28 @@ def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
     submission = pool.fleet.submissions.get(event.submission)
     if submission is None or submission.answered:
         return
+    _refused(pool, submission, event.words, temporary=event.temporary)
+
+
+def _refused(pool: PoolState, submission: Submission, words: str, *, temporary: bool) -> None:
     pool.fleet.forget(submission)
     staff = pool.staff[submission.request]
     avoided = pool.nodes.avoided(pool.now)
-    if avoided and not event.temporary:
+    if avoided and not temporary:
         # Perhaps no other node would do (nodelist=, a constraint): a bad one is better than none.
         pool.nodes.pardon()
         staff.backoff = staff.backoff.longer(pool.now, pool.settings)
-        why = f"jobs that avoid {', '.join(avoided)} are refused; then they are asked for there too: {event.words}"
+        why = f"jobs that avoid {', '.join(avoided)} are refused; then they are asked for there too: {words}"
         pool.notice(staff.pausing(why, pool.now), warning=True)
-    elif event.temporary:
+    elif temporary:
         staff.backoff = staff.backoff.refused(submission.count, pool.now, pool.settings)
-        pool.notice(staff.pausing(f"the batch system takes no more now: {event.words}", pool.now), warning=True)
+        pool.notice(staff.pausing(f"the batch system takes no more now: {words}", pool.now), warning=True)
     elif pool.fleet.supply(submission.request) or pool.fleet.held(submission.request):
         staff.backoff = staff.backoff.longer(pool.now + pool.settings.backoff_last, pool.settings)
-        why = f"the batch system refused more jobs; going on with fewer: {event.words}"
+        why = f"the batch system refused more jobs; going on with fewer: {words}"
         pool.notice(staff.pausing(why, pool.now), warning=True)
-    elif not (submission.request == pool.auto.hiring and fall_back(pool, event.words)) and not staff.broken:
-        pool.give_up(submission.request, request_refused(event.words))
+    elif not (submission.request == pool.auto.hiring and fall_back(pool, words)) and not staff.broken:
+        pool.give_up(submission.request, request_refused(words))
 
 
 def submit_doubtful(pool: PoolState, event: ev.SubmitDoubtful) -> None:
@@ -66,7 +70,7 @@ def submit_doubtful(pool: PoolState, event: ev.SubmitDoubtful) -> None:
     submission = pool.fleet.submissions.get(event.submission)
     if submission is None or submission.answered:
         return
-    submission.answered, submission.doubt = True, Doubt(event.words)
+    submission.answered, submission.doubt = True, Doubt(event.words, event.unclear)
     if pool.fleet.seen(submission):
         _found(pool, submission)
     pool.inquiry.hurry(pool.now, at_once=True)
@@ -79,12 +83,15 @@ def _found(pool: PoolState, submission: Submission) -> None:
         pool.observe(job, Accepted(pool.now, None))
 
 
-def _not_found(pool: PoolState, submission: Submission, words: str) -> None:
-    pool.fleet.forget(submission)
+def _not_found(pool: PoolState, submission: Submission, doubt: Doubt) -> None:
     pool.fleet.ghosts[submission.name] = None
     staff = pool.staff[submission.request]
+    if doubt.unclear and staff.puzzled(doubt.words) >= pool.settings.same_words:
+        _refused(pool, submission, doubt.words, temporary=False)
+        return
+    pool.fleet.forget(submission)
     staff.backoff = staff.backoff.longer(pool.now, pool.settings)
-    pool.notice(staff.pausing(f"a submit command failed and left no job: {words}", pool.now), warning=True)
+    pool.notice(staff.pausing(f"a submit command failed and left no job: {doubt.words}", pool.now), warning=True)
 
 
 def poll(pool: PoolState) -> None:
@@ -106,7 +113,7 @@ def polled(pool: PoolState, event: ev.Polled) -> None:
         if doubt is None:
             _found(pool, submission)
         elif doubt.misses >= pool.settings.lookups:
-            _not_found(pool, submission, doubt.words)
+            _not_found(pool, submission, doubt)
     pool.cancels.update(dict.fromkeys(pool.fleet.strays(event)))
     fleet = pool.fleet
     pool.inquiry.rest(pool.now, pressing=fleet.pressing, starting=fleet.starting, held=fleet.all_held)

@@ -156,6 +156,8 @@ class SubmitDoubtful:
     time: float
     submission: str
     words: str
+    unclear: bool = False
+    """The command ended by itself, and its words are none that are known: perhaps they mean no."""
 
 
 @dataclass(frozen=True, slots=True)

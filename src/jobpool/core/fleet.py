@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobpool.core.events import Accounted, JobKey, Polled
 from jobpool.core.jobs import (
@@ -46,6 +46,8 @@ class Doubt:
     """Nobody knows whether a submission exists."""
 
     words: str
+    unclear: bool = False
+    """The words are those of nobody known: they may mean no."""
     misses: int = 0
     """Answered look-ups in a row that did not show it."""
     last: float = 0.0
@@ -232,7 +234,7 @@ class Fleet:
             if name in shown or self.seen(submission):
                 yield submission, None
             elif not doubt.misses or asked - doubt.last >= self._settings.lookup_gap:
-                submission.doubt = Doubt(doubt.words, doubt.misses + 1, asked)
+                submission.doubt = replace(doubt, misses=doubt.misses + 1, last=asked)
                 yield submission, submission.doubt
 
     def read_account(self, accounted: Accounted) -> Iterator[tuple[JobKey, Observation]]:

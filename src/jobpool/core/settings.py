@@ -70,6 +70,8 @@ class CoreSettings:
     """Between two look-ups of a doubtful submission: a thawing controller may take a waiting submit late."""
     lookups: int = 3
     """Look-ups in a row that were answered and did not show it before a doubtful submission counts as not there."""
+    same_words: int = 3
+    """Submits in a row that ended with the same words, which nobody knows, and left no job, before they count as no."""
     backoff_first: float = 15.0
     """Before asking again after a refusal that may lift, or after a job that came to nothing; doubles each time."""
     backoff_last: float = 300.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from jobpool.core.jobs import Job
@@ -47,6 +48,8 @@ class Staffing:
     when a switch fails."""
     why: str = ""
     """Why none are asked for now, if it is a pause."""
+    puzzle: tuple[str, int] = ("", 0)
+    """Words of the last submits, which nobody knows, and how many of them in a row said so and left no job."""
     broken: JobPoolError | None = None
     """Why there will be no more jobs for it."""
 
@@ -64,6 +67,12 @@ class Staffing:
         """Return the sizes of the submissions to make now."""
         self.settling = Settling()
         return chunks(min(missing, self.backoff.most or missing), settings.limits)
+
+    def puzzled(self, words: str) -> int:
+        """Note that a submit left no job and these words. Returns how often in a row it was so; numbers may differ."""
+        same = re.sub(r"\d+", "0", words)
+        self.puzzle = same, self.puzzle[1] + 1 if self.puzzle[0] == same else 1
+        return self.puzzle[1]
 
     def joined(self, job: Job, now: float) -> None:
         """Learn from the first word of a job's agent how long another one would take."""

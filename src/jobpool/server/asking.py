@@ -18,7 +18,7 @@ from jobpool.errors import JobPoolError
 from jobpool.home import PoolDirectory
 from jobpool.model import Ending, JobId, Limits, Request
 from jobpool.server import shell
-from jobpool.server.scripts import Door, job_script
+from jobpool.server.scripts import Door, as_file, job_script
 from jobpool.server.spec import Spec
 from jobpool.units import Memory
 
@@ -69,11 +69,13 @@ class Asking:
             return
         self._scripts[name] = job
         try:
-            await self._in_the_directory(lambda: self._write_down(name, text))
+            await self._in_the_directory(lambda: self._write_down(name, command.stdin or text))
         except OSError as error:
             words = f"the pool's directory cannot be written: {error}"
             self._tell(e.SubmitRefused(self._now(), name, words, temporary=True))
             return
+        if self._spec.settings.submit_by == "file" and self._system.name != "local":
+            command = as_file(command, self._directory.path / f"{name}.sh")
         done = await shell.run(command)
         log.info("submission=%s jobs=%d rc=%s said=%r", name, count, done.returncode, done.words[:200])
         match self._system.parse_submit(done, count=count):
@@ -83,8 +85,8 @@ class Asking:
                 self._tell(e.JobsSubmitted(self._now(), name, ids))
             case Refused(words, temporary):
                 self._tell(e.SubmitRefused(self._now(), name, words, temporary))
-            case Doubtful(words):
-                self._tell(e.SubmitDoubtful(self._now(), name, words))
+            case Doubtful(words, unclear):
+                self._tell(e.SubmitDoubtful(self._now(), name, words, unclear))
 
     def _write_down(self, name: str, script: str) -> None:
         # On the disk before the jobs can exist: whoever finds this pool dead can find its jobs.

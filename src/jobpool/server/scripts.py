@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jobpool.batch import registry
 from jobpool.batch.base import JobScript
 from jobpool.config import Settings
 from jobpool.home import home
-from jobpool.model import Request
+from jobpool.model import Command, Request
 from jobpool.versions import python_path
 
-__all__ = ["Door", "job_script", "try_script"]
+__all__ = ["Door", "as_file", "job_script", "try_script"]
 
 Door = tuple[Sequence[str], int]
 """The server's addresses, and its port."""
@@ -52,6 +53,11 @@ def job_script(
         ),
         environment={**python_path(), **settings.environment},
     )
+
+
+def as_file(command: Command, file: Path) -> Command:
+    """Return a submit command that is given the script as a file, for a site's own program that reads no stdin."""
+    return replace(command, argv=(*command.argv, str(file)), stdin=None)
 
 
 def try_script(settings: Settings, working_directory: str) -> None:
