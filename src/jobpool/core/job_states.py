@@ -25,9 +25,11 @@ __all__ = [
     "Silent",
     "Starting",
     "State",
+    "Stopped",
     "Submitting",
     "Told",
     "Waited",
+    "WentOn",
 ]
 
 # -------------------------------------------------------------------------------------------------- states
@@ -157,6 +159,21 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """Its agent was told that it is being suspended."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class WentOn:
+    """Its agent goes on after it stood still. ``deadline``: when its walltime ends now."""
+
+    time: float
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """The connection to its agent ended. ``pid`` 0: whichever agent it was."""
 
@@ -197,4 +214,4 @@ class Waited:
     time: float
 
 
-Observation = Accepted | Sighted | Missed | Told | Joined | Left | Retired | Faded | Dropped | Waited
+Observation = Accepted | Sighted | Missed | Told | Joined | Stopped | WentOn | Left | Retired | Faded | Dropped | Waited
