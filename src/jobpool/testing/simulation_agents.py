@@ -35,6 +35,8 @@ class Workplace(ABC):
         self.jobs: dict[JobKey, SimulatedJob] = {}
         self.runs: Counter[int] = Counter()
         self.most_running = 0
+        self.hung_up = 0
+        """How many agents the server has hung up on, since they said nothing for so long."""
         self.overlaps: list[int] = []
         """Calls that ran at two places at once."""
         self._random = random.Random(seed)
@@ -262,6 +264,7 @@ class Workplace(ABC):
             elif self.clock.now - agent.heard_of > SILENT:
                 self.feed(ev.AgentLeft(self.clock.now, agent.job.key, "", agent.pid))
                 agent.connected = False
+                self.hung_up += 1
                 return
             self.later(LOOK, look)
 
