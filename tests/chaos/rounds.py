@@ -31,7 +31,7 @@ from jobpool.errors import (
     PoolBroken,
     RequestRefused,
 )
-from jobpool.model import PLAIN, EndingKind, Limits, Partition, Request, Retry, Terms
+from jobpool.model import PLAIN, EndingKind, JobState, Limits, Partition, Request, Retry, Terms
 from jobpool.testing.simulation import Faults, SimulatedAgent, SimulatedJob
 from jobpool.units import Duration, Memory
 
@@ -61,6 +61,9 @@ CAUSES: dict[type[JobPoolError], frozenset[str]] = {
             "cut an agent off",
             "lose a job",
             "trouble in an agent",
+            "stand still",
+            "suspend a job",
+            "hold a job",
             "walltime",
         }
     ),
@@ -322,11 +325,43 @@ class Round:
             self._note("trouble in an agent", agent.job.id, fatal)
             self.world.feed(ev.AgentTrouble(self.world.clock.now, agent.job.key, "it cannot work", fatal))
 
+    def _hold_a_job(self) -> None:
+        if jobs := [job for job in self.world.queue if job.state is JobState.PENDING and job.hold is None]:
+            job, hopeless = self._choose(jobs), self._random.random() < 0.2
+            self._note("hold a job", job.id, "hopeless" if hopeless else "")
+            self.world.hold(job, self._choose(["JobHeldUser", "JobHeldAdmin"]), hopeless=hopeless)
+
+    def _release_a_job(self) -> None:
+        if jobs := [job for job in self.world.queue if job.hold is not None]:
+            job = self._choose(jobs)
+            self._note("release a job", job.id)
+            self.world.release(job)
+
+    def _suspend_a_job(self) -> None:
+        if jobs := [job for job in self.world.queue if job.state is JobState.RUNNING]:
+            job, announced = self._choose(jobs), self._choose([True, False])
+            seconds = self._choose([0.5, 20.0, 330.0, 3600.0])
+            self._note("suspend a job", job.id, announced, seconds)
+            self.world.suspend(job, announced=announced)
+            self.world.later(seconds, lambda: self.world.resume(job))
+
+    def _stand_still(self) -> None:
+        if agent := self._agent():
+            seconds = self._choose([5.0, 60.0, 90.0, 120.0, 400.0])
+            self._note("stand still", agent.job.id, seconds)
+            self.world.stand_still(agent)
+            self.world.later(seconds, lambda: self.world.go_on(agent))
+
+    def _wait(self) -> None:
+        seconds = self._choose([60.0, 120.0, 400.0])
+        self._note("wait", seconds)
+        self.world.run(seconds)
+
     def _job(self) -> SimulatedJob | None:
         return self._choose(self.world.queue) if self.world.queue else None
 
     def _agent(self) -> SimulatedAgent | None:
-        agents = [agent for agent in self.world.agents if agent.connected]
+        agents = [agent for agent in self.world.agents if agent.connected and agent.stopped_at is None]
         return self._choose(agents) if agents else None
 
     # ---------------------------------------------------------------------------------------- what must be true
@@ -342,7 +377,7 @@ class Round:
     @property
     def _sloppy(self) -> bool:
         """Whether a call may have run at two places at once, for want of a better knowledge."""
-        return self._twice or self._unsure
+        return self._twice or self._unsure or bool(self.world.hung_up)
 
     def _look_at_calls(self) -> None:
         world = self.world
@@ -404,6 +439,11 @@ WEIGHTED: list[Callable[[Round], None]] = [
         (Round._cut_an_agent_off, 2),
         (Round._lose_a_job, 1),
         (Round._trouble_in_an_agent, 1),
+        (Round._hold_a_job, 2),
+        (Round._release_a_job, 1),
+        (Round._suspend_a_job, 2),
+        (Round._stand_still, 2),
+        (Round._wait, 1),
     )
     for _ in range(weight)
 ]

@@ -50,6 +50,10 @@ class World(Simulation):
         self.past, self.late, self.command_seconds = False, 0.0, 0.05
         for job in self.jobs.values():
             job.puzzling = False
+            self.release(job)
+            self.resume(job)
+            if job.agent is not None:
+                self.go_on(job.agent)
 
     def _submit(self, ids: list[int], seconds: float, calls: list[Call]) -> None:
         self.terms.update(dict.fromkeys(ids, calls[0].terms))
@@ -100,7 +104,7 @@ class World(Simulation):
             case ev.CallsDone(outcomes=outcomes):
                 if agent not in self._held:
                     self._held[agent] = []
-                    self.later(HOLD, lambda: self._tell_results(agent))
+                    self._later_in(agent, HOLD, lambda: self._tell_results(agent))
                 self._held[agent] += outcomes
             case _:
                 self._tell_results(agent)

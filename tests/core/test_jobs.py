@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from jobpool.core.events import Hello, JobKey
@@ -23,14 +25,16 @@ from jobpool.core.jobs import (
     Silent,
     Starting,
     State,
+    Stopped,
     Submitting,
     Told,
     Vouched,
     Waited,
+    WentOn,
     advance,
 )
 from jobpool.core.settings import CoreSettings
-from jobpool.model import Ending, EndingKind, JobId, JobState, Seen
+from jobpool.model import Ending, EndingKind, Hold, JobId, JobState, Seen
 
 KEY = JobKey("jp-t-1", 0)
 ID = JobId("4711_0")
@@ -69,6 +73,8 @@ OBSERVATIONS: dict[str, Observation] = {
     "told": Told(2.0, TIMEOUT),
     "vouched": Vouched(2.0, JobState.RUNNING),
     "joined": Joined(2.0, Hello(job=KEY, id=ID, node="n1", workers=1, pid=7)),
+    "stopped": Stopped(2.0),
+    "went on": WentOn(2.0, None),
     "left": Left(2.0, "SIGTERM"),
     "retired": Retired(2.0, "idle"),
     "dropped": Dropped(2.0, GONE),
@@ -89,6 +95,8 @@ missed           .           .         .         .         .         .         e
 told             .           .         .         .         .         ended     ended    .
 vouched          .           .         .         .         .         .         .        .
 joined           serving     serving   serving   .         .         serving   .        .
+stopped          .           .         .         .         .         .         .        .
+went on          .           .         .         .         .         .         .        .
 left             .           .         .         silent    silent    .         .        .
 retired          .           .         .         draining  .         .         .        .
 dropped          .           closing   closing   closing   closing   closing   .        .
@@ -244,3 +252,28 @@ def test_kills_that_the_agent_has_outlived_are_not_what_the_job_ended_by(outlive
 def test_kills_count_for_one_run_of_a_job() -> None:
     job = Job(key=KEY, request="", state=Pending(1.0), kills=2)
     assert advance(job, OBSERVATIONS["joined"], SETTINGS).kills == 0
+
+
+def test_a_suspended_job_is_silent_for_as_long_as_it_is_said_to_be() -> None:
+    job = after(a_job(STATES["serving"]), seen(JobState.SUSPENDED), Left(3.0))
+    assert isinstance(after(job, Waited(1e6)).state, Silent)
+    went_on = after(job, seen(JobState.RUNNING))
+    assert isinstance(after(went_on, Waited(1e6)).state, Closing)
+
+
+def test_an_answer_from_before_its_agent_spoke_says_nothing_of_a_suspension() -> None:
+    job = after(a_job(STATES["serving"]), Stopped(5.0))
+    assert after(job, replace(seen(JobState.RUNNING), late=True)).suspended == 5.0
+    assert after(job, seen(JobState.RUNNING)).suspended is None
+    assert after(job, WentOn(9.0, 100.0)).state == Serving(1.0, 7, 100.0)
+
+
+@pytest.mark.parametrize("state", ["submitting", "pending", "starting", "silent"])
+def test_a_job_that_slurm_could_not_start_is_given_up(state: str) -> None:
+    held = replace(seen(JobState.PENDING).seen, hold=Hold("its starts fail", hopeless=True))
+    match after(a_job(STATES[state]), Sighted(2.0, held)).state:
+        case Closing(ending=Ending(kind=EndingKind.LAUNCH_FAILED), ours=False):
+            pass
+        case other:
+            pytest.fail(f"{other}")
+    assert after(a_job(STATES["serving"]), Sighted(2.0, held)).state == STATES["serving"]

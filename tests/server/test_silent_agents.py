@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ class Recorder:
         self.sent.append(("closed",))
 
 
-def made(directory: Path, told: list[e.Event]) -> tuple[Agents, Spec]:
+def made(
+    directory: Path, told: list[e.Event], suspended: Callable[[e.JobKey], bool] = lambda job: False
+) -> tuple[Agents, Spec]:
     spec = Spec(
         settings=config.resolve({"scheduler": "local", "max_workers": 1}),
         system="local",
@@ -43,7 +46,7 @@ def made(directory: Path, told: list[e.Event]) -> tuple[Agents, Spec]:
         umask=0o077,
         versions=versions(),
     )
-    return Agents(spec, directory, told.append, print), spec
+    return Agents(spec, directory, told.append, print, suspended), spec
 
 
 def joined(agents: Agents, spec: Spec, pid: int, node: str = "n1") -> Any:
@@ -73,3 +76,46 @@ def test_an_agent_is_asked_and_hung_up_on_when_it_never_answers(
         assert isinstance(silent.aborted, TimeoutError)
 
     asyncio.run(scenario())
+
+
+def test_an_agent_is_not_hung_up_on_while_its_job_is_suspended_nor_at_once_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents_module, "PING", 0.0)
+    monkeypatch.setattr(agents_module, "SILENT", 1.0)
+    told: list[e.Event] = []
+    suspended = [True]
+
+    async def scenario() -> None:
+        agents, spec = made(tmp_path, told, lambda job: suspended[0])
+        link = joined(agents, spec, 1)
+        agents._heard[link] -= 1e6  # so long is the silence
+        agents.look()
+        assert link.aborted is None
+        assert not link.sent  # a day of questions would fill its socket
+        suspended[0] = False
+        agents.look()
+        assert link.aborted is None
+        assert link.sent == [("ping",)]
+        agents._heard[link] -= 2.0
+        agents.look()
+        assert isinstance(link.aborted, TimeoutError)
+
+    asyncio.run(scenario())
+
+
+def test_an_agents_word_that_it_is_suspended_and_goes_on_becomes_an_event(tmp_path: Path) -> None:
+    told: list[e.Event] = []
+
+    async def scenario() -> None:
+        agents, spec = made(tmp_path, told)
+        link = joined(agents, spec, 1)
+        agents.receive(link, ("suspended",))
+        agents.receive(link, ("went on", 50.0))
+
+    asyncio.run(scenario())
+    match told[-2:]:
+        case [e.AgentSuspended(), e.AgentWentOn(time=time, deadline=float(deadline))]:
+            assert deadline == pytest.approx(time + 50.0)
+        case other:
+            pytest.fail(f"{other}")

@@ -20,7 +20,7 @@ from jobpool.core import asking, ending, figures, hiring
 from jobpool.core import events as ev
 from jobpool.core.bars import AGAIN, CHECKPOINT
 from jobpool.core.events import Action, Event
-from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Submitting, advance
+from jobpool.core.jobs import Accepted, Dropped, Job, Joined, Left, Retired, Stopped, Submitting, WentOn, advance
 from jobpool.core.recovery import Loss
 from jobpool.core.settings import CoreSettings
 from jobpool.core.state import PoolState
@@ -66,6 +66,11 @@ class Core:
             due.append(pool.closing + pool.settings.shutdown_patience)
         # What is due already waits for an event (an answer under way), not for time.
         return min((time for time in due if time > pool.now), default=None)
+
+    def suspended(self, key: ev.JobKey) -> bool:
+        """Whether a job is suspended, as far as is known: its agent cannot say anything."""
+        job = self._pool.fleet.jobs.get(key)
+        return job is not None and job.suspended is not None
 
     def snapshot(self, now: float | None = None) -> Snapshot:
         """Return how the pool is at this time; None: at that of the last event."""
@@ -142,6 +147,10 @@ class Core:
                 _agent_joined(pool, event)
             case ev.AgentLeaving(job=key, why=why, planned=planned):
                 pool.observe_key(key, Retired(pool.now, why, ours=planned))
+            case ev.AgentSuspended(job=key):
+                pool.observe_key(key, Stopped(pool.now))
+            case ev.AgentWentOn(job=key, deadline=deadline):
+                pool.observe_key(key, WentOn(pool.now, deadline))
             case ev.AgentLeft(job=key, last_word=word, pid=pid):
                 pool.observe_key(key, Left(pool.now, word, pid))
             case ev.AgentTrouble():

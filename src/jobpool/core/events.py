@@ -206,6 +206,23 @@ class AgentLeaving:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentSuspended:
+    """An agent was told that the batch system suspends its job: it stands still in a moment."""
+
+    time: float
+    job: JobKey
+
+
+@dataclass(frozen=True, slots=True)
+class AgentWentOn:
+    """An agent goes on after it stood still. ``deadline``: when its job's walltime ends now, if it has one."""
+
+    time: float
+    job: JobKey
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentLeft:
     """The connection to an agent ended. ``last_word``: what it said before, if anything (``SIGTERM``, ``idle``)."""
 
@@ -326,6 +343,8 @@ Event = (
     | Accounted
     | AgentJoined
     | AgentLeaving
+    | AgentSuspended
+    | AgentWentOn
     | AgentLeft
     | AgentTrouble
     | CallsStarted

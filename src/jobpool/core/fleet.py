@@ -174,7 +174,8 @@ class Fleet:
     def pressing(self) -> bool:
         """Whether something is open that only the batch system can answer."""
         return any(submission.doubt for submission in self.submissions.values()) or any(
-            0 < job.absent < self._settings.absences or isinstance(job.state, Silent) for job in self.jobs.values()
+            0 < job.absent < self._settings.absences or (isinstance(job.state, Silent) and job.suspended is None)
+            for job in self.jobs.values()
         )
 
     @property
@@ -194,7 +195,7 @@ class Fleet:
             if (submission := self.submissions.get(name)) is None:
                 continue
             for job in self.of_submission(submission):
-                late = asked < _since(job)
+                late = asked < max(_since(job), job.stirred)
                 if (seen := shown.get(job.key)) is not None:
                     yield job.key, Sighted(polled.time, seen, late)
                 elif not late:

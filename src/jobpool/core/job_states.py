@@ -25,10 +25,12 @@ __all__ = [
     "Silent",
     "Starting",
     "State",
+    "Stopped",
     "Submitting",
     "Told",
     "Vouched",
     "Waited",
+    "WentOn",
 ]
 
 # -------------------------------------------------------------------------------------------------- states
@@ -166,6 +168,21 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """Its agent was told that it is being suspended."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class WentOn:
+    """Its agent goes on after it stood still. ``deadline``: when its walltime ends now."""
+
+    time: float
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """The connection to its agent ended. ``pid`` 0: whichever agent it was."""
 
@@ -206,4 +223,6 @@ class Waited:
     time: float
 
 
-Observation = Accepted | Sighted | Missed | Told | Vouched | Joined | Left | Retired | Faded | Dropped | Waited
+Observation = (
+    Accepted | Sighted | Missed | Told | Vouched | Joined | Stopped | WentOn | Left | Retired | Faded | Dropped | Waited
+)

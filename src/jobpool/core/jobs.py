@@ -11,6 +11,8 @@
 A job that is absent from a poll, or in a state nobody knows, is an observation and not an ending. An ending takes an
 ended state in the queue, the accounting's word, or a number of polls in a row without the job. While its agent is
 connected a job is alive whatever a poll says: the agent is the better witness.
+
+A job that the batch system has suspended stays in its state, and keeps its calls however long its agent says nothing.
 """
 
 from __future__ import annotations
@@ -37,10 +39,12 @@ from jobpool.core.job_states import (
     Silent,
     Starting,
     State,
+    Stopped,
     Submitting,
     Told,
     Vouched,
     Waited,
+    WentOn,
 )
 from jobpool.core.settings import CoreSettings
 from jobpool.model import Ending, EndingKind, Hold, JobId, JobState, Seen
@@ -65,10 +69,12 @@ __all__ = [
     "Silent",
     "Starting",
     "State",
+    "Stopped",
     "Submitting",
     "Told",
     "Vouched",
     "Waited",
+    "WentOn",
     "advance",
 ]
 
@@ -98,6 +104,10 @@ class Job:
     """A call started in it, or its agent stayed: the setup works."""
     fruitful: bool = False
     """A call came back from it."""
+    suspended: float | None = None
+    """Since when the batch system, or its agent, has said that it is suspended."""
+    stirred: float = float("-inf")
+    """When its agent said last that it is suspended, or goes on: answers to earlier questions tell of the past."""
     substitute: bool = False
     """It was asked for in the place of a job that is held. Nothing is in its own place, should it be held too."""
 
@@ -154,6 +164,10 @@ def advance(job: Job, observation: Observation, settings: CoreSettings) -> Job:
             return _vouched(job, observation)
         case Joined():
             return _joined(job, observation)
+        case Stopped(time=time):
+            return replace(job, suspended=time, stirred=time) if job.holds_calls else job
+        case WentOn():
+            return _went_on(job, observation)
         case Left():
             return _left(job, observation, settings)
         case Retired():
@@ -180,7 +194,7 @@ def _sighted(job: Job, observation: Sighted, settings: CoreSettings) -> Job:
         return _sighted_ended(job, observation)
     if observation.late or isinstance(job.state, Ended):
         return job
-    job = _note(job, seen)
+    job = _note_suspension(_note(job, seen), observation)
     match seen.state:
         case JobState.PENDING:
             return _sighted_pending(job, observation, settings)
@@ -197,6 +211,13 @@ def _note(job: Job, seen: Seen) -> Job:
     if noted == (job.id, job.node, job.words, job.absent, job.evidence):
         return job
     return replace(job, id=seen.id, node=seen.node or job.node, words=seen.words, absent=0, evidence=None)
+
+
+def _note_suspension(job: Job, observation: Sighted) -> Job:
+    since = None
+    if observation.seen.state is JobState.SUSPENDED and not job.over:
+        since = observation.time if job.suspended is None else job.suspended
+    return job if since == job.suspended else replace(job, suspended=since)
 
 
 def _sighted_ended(job: Job, observation: Sighted) -> Job:
@@ -257,7 +278,7 @@ def _cancel_again(job: Job, state: Closing, time: float, settings: CoreSettings)
 def _missed(job: Job, observation: Missed, settings: CoreSettings) -> Job:
     match job.state:
         case Submitting() | Serving() | Draining() | Ended():
-            return job
+            return job if job.suspended is None else replace(job, suspended=None)  # nobody says so any more
         case Closing(ending=ending):  # cancelled and gone: two sources
             return _end(job, observation.time, ending)
         case Pending() | Starting() | Silent():
@@ -305,9 +326,17 @@ def _joined(job: Job, observation: Joined) -> Job:
             return job  # told twice
         case Submitting() | Pending() | Starting() | Serving() | Draining() | Silent():
             state = Serving(observation.time, hello.pid, hello.deadline)
-            return replace(job, id=hello.id, node=hello.node, state=state, absent=0, evidence=None, kills=0)
+            job = replace(job, id=hello.id, node=hello.node, state=state, absent=0, evidence=None, kills=0)
+            return job if job.suspended is None else replace(job, suspended=None)
         case _:
             assert_never(job.state)
+
+
+def _went_on(job: Job, observation: WentOn) -> Job:
+    job = replace(job, suspended=None, stirred=observation.time)
+    if isinstance(job.state, Serving | Draining):
+        return replace(job, state=replace(job.state, deadline=observation.deadline))
+    return job
 
 
 def _left(job: Job, observation: Left, settings: CoreSettings) -> Job:
@@ -349,6 +378,8 @@ def _dropped(job: Job, observation: Dropped) -> Job:
 def _waited(job: Job, observation: Waited, settings: CoreSettings) -> Job:
     now = observation.time
     match job.state:
+        case Silent() | Starting() if job.suspended is not None:
+            return job  # the batch system says why its agent is silent
         case Silent(since=since, ours=ours) if now - since >= settings.loss_grace:
             # The job may still live, cut off from us; it is cancelled before its calls go elsewhere.
             return replace(job, state=Closing(now, _vanished(job, now), ours))

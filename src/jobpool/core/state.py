@@ -77,6 +77,7 @@ class PoolState:
         self.cancelled_all = now
         """When they were cancelled all together the last time."""
         self.finished = False
+        self.told_suspended = False
         self.broken = False
         self.done = self.failed = 0
         self.wake: float | None = None
@@ -109,7 +110,9 @@ class PoolState:
         self.record.job(before, after, self.now)
         if type(before.state) is not type(after.state):
             self.inquiry.hurry(self.now)
-        if not isinstance(after.state, Serving):
+        if (before.suspended is None) is not (after.suspended is None):
+            self._suspend(after)
+        if not isinstance(after.state, Serving) or after.suspended is not None:
             self.calls.close(after.key)
         if not after.supplies:
             self.calls.leave(after.key)
@@ -126,6 +129,18 @@ class PoolState:
         unwanted = self.closing is not None or self.staff[after.request].broken is not None
         if unwanted and isinstance(after.state, Pending | Starting):
             self.observe(after, Dropped(self.now, NOT_NEEDED))
+
+    def _suspend(self, job: Job) -> None:
+        """Give no calls to a job that is suspended, until it goes on."""
+        self.inquiry.hurry(self.now)
+        if job.suspended is None:
+            if isinstance(job.state, Serving):
+                self.calls.reopen(job.key, job.state.deadline, self.now)
+        elif not self.told_suspended:
+            self.told_suspended = True
+            where = f" on {job.node}" if job.node else ""
+            text = f"job {job.id}{where} is suspended by the batch system; it keeps its calls, and goes on when it is"
+            self.notice(f"{text} resumed (so does each job that the status calls suspended)", warning=True)
 
     def _cancel_job(self, before: Job, after: Job, state: Closing) -> None:
         if before.connected:

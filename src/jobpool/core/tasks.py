@@ -176,6 +176,13 @@ class Calls(Roster):
             agent.open = False
             agent.line.grant()
 
+    def reopen(self, key: JobKey, deadline: float | None, time: float) -> None:
+        """Send calls to this agent again, which stood still. ``deadline``: when its walltime ends now."""
+        if (agent := self._agents.get(key)) is not None and not agent.open:
+            agent.open, agent.span = True, Span.until(deadline, joined=agent.span.joined)
+            agent.idle_since = time
+            agent.line.grant()
+
     def leave(self, key: JobKey) -> None:
         """Let what this agent has not speak for more jobs: its own is no supply any more."""
         if (agent := self._agents.get(key)) is not None:

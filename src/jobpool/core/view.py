@@ -20,7 +20,8 @@ class JobView:
     request: str
     id: JobId | None
     state: str
-    """``submitting``, ``pending``, ``starting``, ``serving``, ``draining``, ``silent``, ``closing`` or ``ended``."""
+    """``submitting``, ``pending``, ``starting``, ``serving``, ``draining``, ``silent``, ``suspended``, ``closing`` or
+    ``ended``."""
     reason: str
     """Why it is in this state, as far as somebody said; the batch system's words unchanged."""
     node: str | None
@@ -136,6 +137,8 @@ def describe(job: Job, *, now: float, workers: int, busy: int) -> JobView:
 
 
 def _state(job: Job) -> tuple[str, str, float]:
+    if job.suspended is not None and not job.over:
+        return "suspended", "the batch system has stopped it; it keeps its calls until it is resumed", job.suspended
     match job.state:
         case Submitting(since=since) | Starting(since=since) | Serving(since=since):
             return type(job.state).__name__.lower(), "", since

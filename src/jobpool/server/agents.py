@@ -50,9 +50,15 @@ class Agents:
     """The agents of a pool as the server speaks to them."""
 
     def __init__(
-        self, spec: Spec, log_directory: Path, tell: Callable[[e.Event], None], warn: Callable[[str], None]
+        self,
+        spec: Spec,
+        log_directory: Path,
+        tell: Callable[[e.Event], None],
+        warn: Callable[[str], None],
+        suspended: Callable[[e.JobKey], bool] = lambda job: False,
     ) -> None:
         self._spec, self._log_directory, self._tell, self._warn = spec, log_directory, tell, warn
+        self._suspended = suspended
         self._jobs: dict[Link, tuple[e.JobKey, Mapping[str, Any]]] = {}
         self._links: dict[e.JobKey, Link] = {}
         self._functions: dict[str, bytes] = {RESUME: PICKLED}
@@ -162,6 +168,10 @@ class Agents:
                 self._tell(e.CallCheckpointed(now, job, call, RESUME, payload))
             case ("leaving", why, planned):
                 self._tell(e.AgentLeaving(now, job, why, planned))
+            case ("suspended",):
+                self._tell(e.AgentSuspended(now, job))
+            case ("went on", left):
+                self._tell(e.AgentWentOn(now, job, None if left is None else now + left))
             case ("cut", call, at):
                 self._tell(e.CallsCut(now, job, call, at))
             case ("returned", ids):
@@ -201,6 +211,10 @@ class Agents:
             return
         self._next_look = now + PING
         for link, (job, _) in list(self._jobs.items()):
+            if self._suspended(job):
+                # It cannot answer, and its time begins anew when it can. Questions would fill its socket meanwhile.
+                self._heard[link] = now
+                continue
             silent = 0.0 if self._held else now - self._heard[link]
             if silent > SILENT:
                 log.warning("job=%s said nothing for %.0f s", job, silent)

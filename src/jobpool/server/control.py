@@ -76,7 +76,7 @@ class Control:
         settings = _core_settings(directory, spec, system, limits)
         self._core = Core(settings=settings, now=self._loop.time())
         self._asking = Asking(directory, spec, system, self.tell, self._warn)
-        self._agents = Agents(spec, self._asking.log_directory, self.tell, self._warn)
+        self._agents = Agents(spec, self._asking.log_directory, self.tell, self._warn, self._core.suspended)
         self._clients = channel.Clients(self._agents.hold)
         self._host: str | None = None
         self._door: asyncio.Server | None = None
@@ -294,7 +294,9 @@ class Control:
             return
         self._next_waiting = now + 1.0
         snapshot = self._core.snapshot()
-        if snapshot.calls.waiting and not any(job.state == "serving" for job in snapshot.jobs):
+        states = {job.state for job in snapshot.jobs}
+        waits = snapshot.calls.waiting or ("suspended" in states and snapshot.calls.running)
+        if waits and "serving" not in states:
             self._clients.tell_all("waiting", snapshot.as_data())
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:

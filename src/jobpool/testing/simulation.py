@@ -303,21 +303,54 @@ class Simulation(Workplace):
                 self.later(0.2, lambda: self.end(job, EndingKind.FAILED, "FAILED NonZeroExitCode 1:0", run=run))
             elif not self.faults.never_connect:
                 self.later(self.join_delay, join)
-            if job.request.walltime is not None:
-                words = "TIMEOUT TimeLimit 0:0"
-                self.later(job.request.walltime, lambda: self.end(job, EndingKind.TIMED_OUT, words, run=run))
+            self._plan_timeout(job)
 
         def join() -> None:
             if job.run == run and job.state is JobState.RUNNING:
                 self._join(job)
+            elif job.run == run and job.state is JobState.SUSPENDED:
+                self.later(self.join_delay, join)
 
         self.later(self.start_delay * (0.5 + self._random.random()), start)
+
+    def _plan_timeout(self, job: SimulatedJob) -> None:
+        run, ends = job.run, job.ends
+
+        def time_is_up() -> None:
+            if job.ends == ends and job.state is not JobState.SUSPENDED:
+                self.end(job, EndingKind.TIMED_OUT, "TIMEOUT TimeLimit 0:0", run=run)
+
+        if ends is not None:
+            self.later(ends - self.clock.now, time_is_up)
+
+    def suspend(self, job: SimulatedJob, *, announced: bool = True) -> None:
+        """Suspend a job that runs. ``announced``: its agent has the time to say so."""
+        if job.state is JobState.RUNNING:
+            job.state, job.stopped_at = JobState.SUSPENDED, self.clock.now
+            if (agent := job.agent) is not None and agent.stopped_at is None:
+                if announced:
+                    self._tell_from(agent, lambda time: ev.AgentSuspended(time, job.key))
+                self.stand_still(agent)
+
+    def resume(self, job: SimulatedJob) -> None:
+        """Let a job go on that was suspended; its walltime is as much longer."""
+        if job.state is JobState.SUSPENDED:
+            job.state = JobState.RUNNING
+            if job.ends is not None:
+                job.ends += self.clock.now - job.stopped_at
+                self._plan_timeout(job)
+            if job.agent is not None:
+                self.go_on(job.agent)
+
+    def is_suspended(self, key: JobKey) -> bool:
+        """Whether the core believes that a job is suspended."""
+        return self.core.suspended(key)
 
     def _join(self, job: SimulatedJob) -> None:
         agent = job.agent = SimulatedAgent(job, next(self._numbers), job.request.workers_per_job)
         if job.ends is not None:
             closes = Span.until(job.ends, joined=self.clock.now).closes
-            self.later(closes - self.clock.now, lambda: self.take_leave(agent))
+            self._later_in(agent, closes - self.clock.now, lambda: self.take_leave(agent))
         self._say_hello(agent)
 
     def _say_hello(self, agent: SimulatedAgent) -> None:

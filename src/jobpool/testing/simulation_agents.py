@@ -15,6 +15,12 @@ from jobpool.units import Memory
 
 __all__ = ["EventAt", "Workplace"]
 
+SILENT = 300.0
+"""Seconds without a word of an agent after which the server hangs up on it."""
+
+LOOK = 30.0
+"""Seconds between two looks for that."""
+
 EventAt = Callable[[float], Event]
 """An event that gets its time when it is delivered."""
 
@@ -29,6 +35,8 @@ class Workplace(ABC):
         self.jobs: dict[JobKey, SimulatedJob] = {}
         self.runs: Counter[int] = Counter()
         self.most_running = 0
+        self.hung_up = 0
+        """How many agents the server has hung up on, since they said nothing for so long."""
         self.overlaps: list[int] = []
         """Calls that ran at two places at once."""
         self._random = random.Random(seed)
@@ -79,7 +87,22 @@ class Workplace(ABC):
     def _to_agent(self, key: JobKey, message: Callable[[SimulatedAgent], None]) -> None:
         job = self.jobs.get(key)
         if job is not None and (agent := job.agent) is not None and agent.connected:
-            self.later(self.latency, lambda: message(agent) if job.agent is agent else None)
+            self._later_in(agent, self.latency, lambda: message(agent) if job.agent is agent else None)
+
+    def _later_in(self, agent: SimulatedAgent, seconds: float, what: Callable[[], None]) -> None:
+        """Do something when so many seconds have passed for an agent: none do while it stands still."""
+        before = agent.stood_still
+
+        def act() -> None:
+            owed = agent.stood_still - before
+            if agent.stopped_at is not None:
+                agent.put_off.append((self.clock.now - agent.stopped_at + owed, what))
+            elif owed > 0:
+                self._later_in(agent, owed, what)
+            else:
+                what()
+
+        self.later(seconds, act)
 
     def _take_bundle(self, agent: SimulatedAgent, calls: Iterable[Call]) -> None:
         if agent.draining:
@@ -116,7 +139,7 @@ class Workplace(ABC):
         self.runs[id] += 1
         self.most_running = max(self.most_running, sum(len(agent.running) for agent in self.agents))
         self._tell_from(agent, lambda time: ev.CallsStarted(time, agent.job.key, (id,)))
-        self.later(self._seconds[id], lambda: self._finish(agent, worker, call))
+        self._later_in(agent, self._seconds[id], lambda: self._finish(agent, worker, call))
 
     def _finish(self, agent: SimulatedAgent, worker: int, call: Call) -> None:
         if agent.running.get(worker) is not call or agent.job.agent is not agent:
@@ -174,7 +197,7 @@ class Workplace(ABC):
 
     def _leave_checkpoints(self, job: SimulatedJob) -> None:
         agent = job.agent
-        if agent is None or self.faults.no_checkpoints:
+        if agent is None or self.faults.no_checkpoints or agent.stopped_at is not None:
             return
         for worker, call in list(agent.running.items()):
             if call.function in self.checkpointing:
@@ -228,6 +251,42 @@ class Workplace(ABC):
     def crash_agent(self, agent: SimulatedAgent) -> None:
         """Let the agent die: its script ends with an error."""
         self.end(agent.job, EndingKind.FAILED, "FAILED NonZeroExitCode 1:0")
+
+    def stand_still(self, agent: SimulatedAgent) -> None:
+        """Stop an agent's processes. The server hangs up on one that says nothing, unless its job is suspended."""
+        stopped_at = agent.stopped_at = agent.heard_of = self.clock.now
+
+        def look() -> None:
+            if agent.stopped_at != stopped_at or not agent.connected or agent.job.agent is not agent:
+                return
+            if self.is_suspended(agent.job.key):
+                agent.heard_of = self.clock.now
+            elif self.clock.now - agent.heard_of > SILENT:
+                self.feed(ev.AgentLeft(self.clock.now, agent.job.key, "", agent.pid))
+                agent.connected = False
+                self.hung_up += 1
+                return
+            self.later(LOOK, look)
+
+        self.later(LOOK, look)
+
+    def go_on(self, agent: SimulatedAgent) -> None:
+        """Let an agent go on. Whose connection has ended notices that, and ends its job."""
+        if agent.stopped_at is None:
+            return
+        agent.stood_still += self.clock.now - agent.stopped_at
+        agent.stopped_at, put_off, agent.put_off = None, agent.put_off, []
+        for left, what in put_off:
+            self._later_in(agent, left, what)
+        job, run = agent.job, agent.job.run
+        if agent.connected:
+            self._tell_from(agent, lambda time: ev.AgentWentOn(time, job.key, job.ends))
+        else:
+            self.later(1.0, lambda: self.end(job, EndingKind.FAILED, "FAILED NonZeroExitCode 77:0", run=run))
+
+    @abstractmethod
+    def is_suspended(self, key: JobKey) -> bool:
+        """Whether the core believes that a job is suspended."""
 
     def cut_off(self, agent: SimulatedAgent, *, ends_after: float | None = 5.0) -> None:
         """Cut the agent's connection. It notices after some seconds and ends its job; None: it never does."""

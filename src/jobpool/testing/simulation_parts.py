@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobpool.core import events as ev
@@ -84,6 +85,8 @@ class SimulatedJob:
     agent: SimulatedAgent | None = None
     ends: float | None = None
     """When its walltime ends, since it runs."""
+    stopped_at: float = 0.0
+    """When it was suspended last."""
     puzzling: bool = False
     """The queue shows it in a state that nobody knows."""
     run: int = 0
@@ -110,6 +113,14 @@ class SimulatedAgent:
     cut: dict[int, Call] = field(default_factory=dict)
     """Worker -> the rows behind the one that runs."""
     last_sent: float = 0.0
+    stopped_at: float | None = None
+    """Since when it stands still: it hears nothing, says nothing, and its workers do nothing."""
+    stood_still: float = 0.0
+    """Seconds that it stood still before."""
+    heard_of: float = 0.0
+    """When the server would have heard of it, or of its suspension, last."""
+    put_off: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    """What became due meanwhile: how many seconds after it goes on, and what."""
 
 
 def seen_of(job: SimulatedJob) -> Seen:

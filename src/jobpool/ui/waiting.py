@@ -33,11 +33,14 @@ def waiting_text(snapshot: Mapping[str, Any]) -> str:
         pause = f"; none is asked for in a pause: {why}" if why else ""
         return f"jobpool: no job in the queue {_last_end(snapshot['jobs'])}{pause}"
     parts = [f"{count} {state}" for state, count in Counter(job["state"] for job in jobs).items()]
-    text = f"jobpool: waiting for the first worker; jobs: {', '.join(parts)}"
+    worker = "a worker" if any(job["state"] == "suspended" for job in jobs) else "the first worker"
+    text = f"jobpool: waiting for {worker}; jobs: {', '.join(parts)}"
     reasons = Counter(job["reason"] for job in jobs if job["state"] == "pending" and job["reason"])
     if reasons:
         reason, _ = reasons.most_common(1)[0]
         text += f"; {reason}: {explain_reason(reason)}"
+    if any(job["state"] == "suspended" for job in jobs):
+        text += "; the batch system has suspended jobs: they go on when it resumes them"
     return text
 
 

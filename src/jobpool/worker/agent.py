@@ -60,6 +60,7 @@ from jobpool.worker.reports import (
     Started,
 )
 from jobpool.worker.settings import WorkerSettings
+from jobpool.worker.standstill import Standstill
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -81,9 +82,6 @@ FAREWELL = 60.0
 SILENT = 600.0
 """Seconds without a word of the server after which it counts as lost, though the connection stands: it was stopped, or
 its host hangs. It asks every 30 s whether we live."""
-
-LOOK_EVERY = 5.0
-"""Seconds between two looks for that."""
 
 BROKEN, UNWANTED, LOST_SERVER, CANNOT_START = 70, 76, 77, 78
 """Exit codes, beside ``UNREACHABLE`` (70 is sysexits.h's EX_SOFTWARE); the words are in the job's log."""
@@ -129,7 +127,13 @@ class Agent:
         self._said_bye = False
         self._end = asyncio.Event()
         self._code = 0
-        self._heard = self._last_look = 0.0
+        self._heard = 0.0
+        self._suspended = False
+        """The batch system has said that it stops this job."""
+        self._closing_time: asyncio.TimerHandle | None = None
+        """When the walltime is nearly over."""
+        self._notice = 0.0
+        """Seconds before its end that this is."""
 
     # ----------------------------------------------------------------------------------------------------------- life
 
@@ -195,26 +199,50 @@ class Agent:
         self._say("hello", {"workers": settings.size, "left": left})
         if left is not None:
             log.info("job=%s has %s left", self._job, Duration(round(left)))
-            asyncio.get_running_loop().call_later(left - notice(left), self._take_leave)
+            self._notice = notice(left)
+            self._closing_time = asyncio.get_running_loop().call_later(left - self._notice, self._take_leave)
         for note in notes:
             self._say(*note)
         if late := clock_note(self._ahead):
             self._say("warning", late)
         if self._settings["dask_port"] is not None:
             self._join_dask(self._settings["dask_port"])
-        self._heard = self._last_look = time.monotonic()
+        self._heard = time.monotonic()
         self._expect_words()
+        # SLURM says so two seconds before it stops all processes of a job.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._suspend)
+        Standstill(asyncio.get_running_loop(), self._go_on)
+
+    def _suspend(self) -> None:
+        log.warning("job=%s is being suspended", self._job)
+        self._suspended = True
+        self._say("suspended")
+
+    def _go_on(self, seconds: float) -> None:
+        """Put off what is due by the time in which this process stood still, and say that it goes on."""
+        log.warning("job=%s goes on after %.0f s", self._job, seconds)
+        self._heard += seconds
+        if self._crew is not None:
+            self._crew.put_off(seconds)
+        if self._suspended and (closing_time := self._closing_time) is not None:
+            # Only a suspension by the batch system extends the walltime; a person's SIGSTOP does not.
+            closing_time.cancel()
+            loop = asyncio.get_running_loop()
+            self._closing_time = loop.call_at(closing_time.when() + seconds, self._take_leave)
+        self._suspended = False
+        self._say("went on", self._seconds_left())
+
+    def _seconds_left(self) -> float | None:
+        if self._closing_time is None:
+            return None
+        return max(0.0, self._closing_time.when() + self._notice - asyncio.get_running_loop().time())
 
     def _expect_words(self) -> None:
         """End when the server, which asks now and then whether we live, is silent for too long."""
-        now = time.monotonic()
-        # Where the looks came late, this process stood still, and what was said to it was not read yet.
-        self._heard += max(0.0, now - self._last_look - 2 * LOOK_EVERY)
-        self._last_look = now
-        if now - self._heard > SILENT:
+        if time.monotonic() - self._heard > SILENT:
             log.error("job=%s lost its server: it said nothing for %.0f s", self._job, SILENT)
             self._stop(LOST_SERVER)
-        asyncio.get_running_loop().call_later(LOOK_EVERY, self._expect_words)
+        asyncio.get_running_loop().call_later(SILENT / 10, self._expect_words)
 
     def _worker_settings(self) -> tuple[WorkerSettings, list[tuple[str, ...]]]:
         """Return what the workers are like, and a message with a sentence for each thing that could not be had."""

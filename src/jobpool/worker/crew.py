@@ -185,6 +185,12 @@ class Crew:
             self._take_back_from(place)
         await asyncio.sleep(2 * ORDERED)
 
+    def put_off(self, seconds: float) -> None:
+        """Give the calls that run so much more time: they stood still."""
+        for place in self._busy():
+            if place.alarm is not None:
+                place.set_alarm(place.alarm.when() + seconds, self._loop, self._overdue)
+
     def ask_for_checkpoints(self) -> None:
         """Let the calls that run and can leave a checkpoint do so, from now on."""
         self._checkpoints.ask()
@@ -385,7 +391,7 @@ class Crew:
             self._watch.soon()
         call = place.calls[0]
         if call.timeout is not None:
-            place.alarm = self._loop.call_later(call.timeout, self._overdue, place, call.id)
+            place.set_alarm(self._loop.time() + call.timeout, self._loop, self._overdue)
 
     def _overdue(self, place: Place, id: int) -> None:
         if place.token in self._places and place.calls and place.calls[0].id == id:

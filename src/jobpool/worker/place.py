@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import os
-from asyncio import TimerHandle
+from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from jobpool.model import Call
@@ -190,6 +190,11 @@ class Place:
     def with_tail(self, words: str) -> str:
         """Add those lines, if there are any, to something that is to be said."""
         return "\n".join(filter(None, (words, self.tail())))
+
+    def set_alarm(self, when: float, loop: AbstractEventLoop, ring: Callable[[Place, int], None]) -> None:
+        """Have this called at that time of the loop's clock, unless the current call is over by then."""
+        self._stop_alarm()
+        self.alarm = loop.call_at(when, ring, self, self.calls[0].id)
 
     def _stop_alarm(self) -> None:
         if self.alarm is not None:
