@@ -21,10 +21,10 @@ from jobpool.client import OPEN, Connection
 from jobpool.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
 from jobpool.kinds import Kind
+from jobpool.lifetime import SHORTAGE
 from jobpool.main_guard import refuse_while_imported
 from jobpool.model import Bind, Retry
 from jobpool.pickling import dumps_initializer, register_own_modules
-from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
 from jobpool.submitting import Submitting
@@ -168,6 +168,7 @@ class JobPoolExecutor(Submitting, AboutPool):
             WaitingLine().say(note, warning=False)
 
     def _start(self, initializer: bytes | None, retry: Retry) -> Connection:
+        server = None
         try:
             Spec(
                 settings=self._settings,
@@ -179,13 +180,14 @@ class JobPoolExecutor(Submitting, AboutPool):
                 umask=_umask(),
                 versions=versions(),
             ).save(self._directory)
-            connection = Connection(self._directory, start_server(self._directory))
+            server = start_server(self._directory)
+            connection = Connection(self._directory, server)
             connection.open()
         except BaseException as error:
-            end_server(self._directory)
+            if server is not None:
+                server.terminate()
             self._directory.retire(keep_logs=True)
-            # RuntimeError: the system gives this user no more threads.
-            if isinstance(error, (OSError, RuntimeError)) and not isinstance(error, JobPoolError):
+            if isinstance(error, SHORTAGE) and not isinstance(error, JobPoolError):
                 raise PoolBroken(f"the pool's server could not be started: {error}") from error
             raise
         return connection

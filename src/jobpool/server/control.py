@@ -34,6 +34,7 @@ from jobpool.core.engine import Core
 from jobpool.core.settings import CoreSettings
 from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
 from jobpool.home import PoolDirectory, process_started
+from jobpool.lifetime import end_within
 from jobpool.link import Link
 from jobpool.model import PLAIN, Call, JobId, Limits, Request, Terms
 from jobpool.server import channel
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 __all__ = ["Control"]
 
 log = logging.getLogger("jobpool.control")
+
+STOPPING = 240.0
+"""Seconds for a server that is told to end everything at once: a submit under way (60 s), cancelled jobs on their way
+(30 s), and what is cleared up (100 s). After that it is stuck, and there may be nobody else to end it."""
 
 LONELY = 30.0
 """Seconds that a new server waits for its first client, which connects at once or has died."""
@@ -154,6 +159,7 @@ class Control:
     def stop(self, why: str) -> None:
         """End everything now: the running calls too."""
         log.info("stopping why=%r", why)
+        end_within(STOPPING)
         self.tell(e.ShutdownAsked(self._loop.time(), cancel_waiting=True, kill=True))
 
     # -------------------------------------------------------------------------------------------------- event -> action
@@ -204,7 +210,7 @@ class Control:
                 self._notice(text, warning=warning)
             case e.Finished(left):
                 self.left = left
-                self._loop.create_task(self._finish())
+                self._spawn(self._finish())
             case _:
                 assert_never(action)
 
@@ -238,6 +244,7 @@ class Control:
 
     def _give_up(self, error: BaseException) -> None:
         self.crash = error
+        end_within(STOPPING)
         broken = PoolBroken(f"the pool's server failed: {error!r}", log=str(self._directory.server_log))
         self._clients.tell_all("broken", broken.as_data())
         self.finished.set()
