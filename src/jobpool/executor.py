@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from jobpool import config
 from jobpool.about import AboutPool
 from jobpool.client import OPEN, Connection
-from jobpool.errors import ConfigError, JobPoolError, PoolBroken
+from jobpool.errors import ConfigError, JobPoolError, PoolBroken, from_data
 from jobpool.home import PoolDirectory
 from jobpool.kinds import Kind
 from jobpool.lifetime import SHORTAGE
@@ -364,7 +364,7 @@ class JobPoolExecutor(Submitting, AboutPool):
 
             from jobpool import dask_config
 
-            port = self._connection.ask("dask", False)["port"]
+            port = self._ask_dask(dashboard=False)["port"]
             self._client = Client(
                 f"tls://{self._connection.host}:{port}",
                 security=dask_config.security(self._directory.path),
@@ -378,12 +378,18 @@ class JobPoolExecutor(Submitting, AboutPool):
 
         On a JupyterHub it goes through ``/proxy/PORT``; elsewhere it is on this host's loopback (``ssh -L PORT:...``).
         """
-        dashboard = self._connection.ask("dask", True)["dashboard"]
+        dashboard = self._ask_dask(dashboard=True)["dashboard"]
         if dashboard is None:
             return None
         port, path = dashboard
         prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
         return f"{prefix.rstrip('/')}/proxy/{port}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
+
+    def _ask_dask(self, *, dashboard: bool) -> dict[str, Any]:
+        answer: dict[str, Any] = self._connection.ask("dask", dashboard)
+        if "error" in answer:
+            raise from_data(answer["error"])
+        return answer
 
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system

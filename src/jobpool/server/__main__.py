@@ -26,7 +26,8 @@ from jobpool.lifetime import end_within, run_process
 from jobpool.malloc import reuse_memory
 from jobpool.server import channel, shell
 from jobpool.server.asking import read_limits
-from jobpool.server.control import Control, refuse_what_cannot_run
+from jobpool.server.control import Control
+from jobpool.server.refusing import refuse_what_cannot_run
 from jobpool.server.spec import Spec
 
 T = TypeVar("T")

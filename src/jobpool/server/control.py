@@ -32,7 +32,7 @@ from jobpool.core.advice import advise
 from jobpool.core.auto import GROWTH, generous
 from jobpool.core.engine import Core
 from jobpool.core.settings import CoreSettings
-from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
+from jobpool.errors import JobPoolError, PoolBroken, from_data
 from jobpool.home import PoolDirectory, process_started
 from jobpool.lifetime import end_within
 from jobpool.link import Link
@@ -41,6 +41,7 @@ from jobpool.server import channel
 from jobpool.server.agents import Agents
 from jobpool.server.asking import Asking, tail
 from jobpool.server.diary import Diary
+from jobpool.server.refusing import refuse_what_cannot_run
 from jobpool.server.spec import Spec
 
 if TYPE_CHECKING:
@@ -427,19 +428,25 @@ class Control:
 
     async def _answer_starts(self, link: Link, reference: int) -> None:
         try:
-            link.send(
-                "answer", reference, {"starts": {str(id): at for id, at in (await self._asking.starts()).items()}}
-            )
+            answer: dict[str, Any] = {"starts": {str(id): at for id, at in (await self._asking.starts()).items()}}
         except JobPoolError as error:
-            link.send("answer", reference, {"error": error.as_data()})
+            answer = {"error": error.as_data()}
+        link.send("answer", reference, answer)
 
     async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:
         if self._dask is None:
             self._dask = asyncio.ensure_future(self._start_dask())
-        port = await asyncio.shield(self._dask)
-        assert self._scheduler is not None
-        where = self._scheduler.dashboard() if dashboard else None
-        link.send("answer", reference, {"port": port, "dashboard": where})
+        try:
+            port = await asyncio.shield(self._dask)
+            assert self._scheduler is not None
+            where = self._scheduler.dashboard() if dashboard else None
+            answer: dict[str, Any] = {"port": port, "dashboard": where}
+        except Exception as error:  # no threads, no keys any more: calls can do without
+            log.exception("Dask cannot be used")
+            if self._scheduler is None:
+                self._dask = None  # the next one may try again
+            answer = {"error": PoolBroken(f"Dask's scheduler could not be started: {error}").as_data()}
+        link.send("answer", reference, answer)
 
 
 def _with_partition(spec: Spec, limits: Limits) -> Spec:
@@ -480,19 +487,3 @@ def _import_dask(paths: Sequence[str]) -> type[DaskScheduler]:
     from jobpool.server.dask_side import DaskScheduler
 
     return DaskScheduler
-
-
-def refuse_what_cannot_run(request: Request, limits: Limits) -> None:
-    """Raise ``RequestRefused`` with all reasons when the site's limits say that this request would not run."""
-    if problems := [str(problem) for problem in core_limits.check(request, limits)]:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise RequestRefused(
-            f"the batch system would refuse this request, or never start it:\n{listed}",
-            problems=problems,
-            advice=_where_it_fits(request, limits),
-        )
-
-
-def _where_it_fits(request: Request, limits: Limits) -> str | None:
-    names = [fit.partition for fit in core_limits.fitting(request, limits)]
-    return f"it fits, as it is, in partition {', '.join(names)} (fastest start first)" if names else None

@@ -11,13 +11,16 @@ import subprocess
 import time
 
 from jobpool.batch.slurm_environment import for_commands
-from jobpool.lifetime import SHORTAGE
+from jobpool.lifetime import SHORTAGE, is_shortage
 from jobpool.model import Command, Completed
 
 __all__ = ["end_all", "run", "run_now"]
 
 log = logging.getLogger("jobpool.shell")
 
+
+SHORT_FOR = 10.0
+"""Seconds to try to start a command when the system is short of processes or descriptors: mostly it is for a moment."""
 
 _under_way: set[int] = set()
 """The processes of commands that have not ended."""
@@ -31,15 +34,7 @@ async def run(command: Command) -> Completed:
     """
     started = time.monotonic()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command.argv,
-            stdin=asyncio.subprocess.DEVNULL if command.stdin is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(command),
-            # Its own session: a Ctrl-C at the terminal is for the client, not for a submit under way.
-            start_new_session=True,
-        )
+        process = await _start(command)
     except SHORTAGE as error:
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
     text = None if command.stdin is None else command.stdin.encode()
@@ -60,6 +55,27 @@ async def run(command: Command) -> Completed:
         _under_way.discard(process.pid)
     log.debug("ran=%s rc=%s seconds=%.3f", command.argv[0], process.returncode, time.monotonic() - started)
     return Completed(command, process.returncode, _text(stdout), _text(stderr))
+
+
+async def _start(command: Command) -> asyncio.subprocess.Process:
+    end, pause = time.monotonic() + SHORT_FOR, 0.2
+    while True:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *command.argv,
+                stdin=asyncio.subprocess.DEVNULL if command.stdin is None else asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=_environment(command),
+                # Its own session: a Ctrl-C at the terminal is for the client, not for a submit under way.
+                start_new_session=True,
+            )
+        except OSError as error:  # it has not run; of a RuntimeError nobody knows that
+            if not is_shortage(error) or time.monotonic() > end:
+                raise
+            log.warning("%s cannot be started, which is tried again: %s", command.argv[0], error)
+        await asyncio.sleep(pause)
+        pause *= 2
 
 
 def _text(raw: bytes | None) -> str:
