@@ -6,7 +6,6 @@ import logging
 import logging.handlers
 import queue
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +28,7 @@ def log_aside() -> Iterator[None]:
     try:
         yield
     finally:
-        last = threading.Thread(target=listener.stop, daemon=True)
-        last.start()
-        last.join(LAST_WORDS)
+        # Not listener.stop(), which would wait for ever; nor in a thread, since there may be no more to be had.
+        listener.enqueue_sentinel()
+        if (writer := listener._thread) is not None:
+            writer.join(LAST_WORDS)

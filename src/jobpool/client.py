@@ -20,22 +20,21 @@ import threading
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import CancelledError
-from pathlib import Path
 from typing import Any, TypeVar
 
 from jobpool import tls
 from jobpool.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroken, from_data
-from jobpool.future import Job, JobFuture
+from jobpool.future import Job, JobFuture, Jobs
 from jobpool.home import PoolDirectory
+from jobpool.lifetime import end_tasks
 from jobpool.link import KEPT, Link, LinkClosed, dial, in_parts
 from jobpool.mapping import Batch
-from jobpool.model import Usage
 from jobpool.pickling import detached, loads_exception, loads_result
 from jobpool.rows import loads_results
 from jobpool.sendable import refusal
-from jobpool.server.reap import kill_server, reap
+from jobpool.server.reap import reap
+from jobpool.starting import ServerProcess
 from jobpool.ui.waiting import QUIET, WaitingLine, ending_text
-from jobpool.units import Memory
 
 __all__ = ["OPEN", "Connection"]
 
@@ -45,6 +44,12 @@ log = logging.getLogger("jobpool.client")
 
 ABORT_PATIENCE = 60.0
 """Seconds for a server to end everything at once: twice what it gives the batch system for that."""
+
+END_PATIENCE = 150
+"""Seconds for it to end after the last call: also for a submit that is under way, which may take a minute."""
+
+REAPING = 180.0
+"""Seconds for what a server left to be removed: two commands that are not answered, and the jobs' own time to go."""
 
 EXIT_TIMEOUT = 5.0
 """Seconds for the server's process to be gone after its last word."""
@@ -62,8 +67,7 @@ OPEN: set[Connection] = set()
 class Connection:
     """The connection to a pool's server, with the futures of the calls that are there."""
 
-    def __init__(self, directory: PoolDirectory, server: threading.Thread) -> None:
-        """``server`` is a thread that ends when the server's process does."""
+    def __init__(self, directory: PoolDirectory, server: ServerProcess) -> None:
         self._directory, self._server = directory, server
         self._pid = os.getpid()
         # Taken again by a thread that has it when the garbage collector ends a map in the middle of a submit.
@@ -84,7 +88,7 @@ class Connection:
         self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name=f"jobpool-{directory.name}", daemon=True)
         self._link: Link | None = None
-        self._jobs: dict[str, Job] = {}
+        self._jobs = Jobs()
         self._waiting_line = WaitingLine()
         self.facts: dict[str, Any] = {}
         self.host = ""
@@ -259,6 +263,8 @@ class Connection:
     def finish(self) -> None:
         """Let the calls that are there end, and then the pool. Returns at once."""
         self.send("shutdown", False, False)
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self._loop.call_soon_threadsafe(self._expect_the_end, END_PATIENCE)
 
     def cancel_pending(self) -> None:
         """Cancel all that has no end. The server hears of it with the next message, and of all of it together.
@@ -288,8 +294,10 @@ class Connection:
         if threading.current_thread() is self._thread:
             return
         if not self.ended.wait(patience):
-            kill_server(self._directory)  # it is stopped or stuck; its jobs are cancelled from here
-        self._thread.join()
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._kill_server)
+            self.ended.wait()
+        self._thread.join(REAPING)
         self._server.join(EXIT_TIMEOUT)
 
     def tell_what_runs(self) -> None:
@@ -304,7 +312,7 @@ class Connection:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
-            self._loop.run_until_complete(_end_tasks())
+            self._loop.run_until_complete(end_tasks())
         finally:
             self._loop.close()
             OPEN.discard(self)
@@ -325,6 +333,22 @@ class Connection:
         with self._lock:  # what other threads have given to the loop before still gets an answer
             self._over = True
         self._loop.stop()
+
+    def _expect_the_end(self, seconds: int) -> None:
+        """Kill a server that does not end after the last call. In ticks: a callback of 80 s is no time of its own."""
+        if self._link is None:
+            return
+        if seconds <= 0:
+            self._kill_server()
+            return
+        left = END_PATIENCE if self._futures or self._batches else seconds - 1
+        self._loop.call_later(1, self._expect_the_end, left)
+
+    def _kill_server(self) -> None:
+        """Kill a server that is stopped or stuck; what it left is removed from here."""
+        self._server.kill()
+        if self._link is not None:
+            self._link.abort()  # the kernel may not be able to end it just now
 
     async def _connect(self) -> dict[str, Any]:
         found = self._directory.connection()
@@ -369,7 +393,7 @@ class Connection:
                 self._waiting_line.clear()
                 for id in ids:
                     if future := self._futures.get(id):
-                        future._starts(self._job(job))
+                        future._starts(self._jobs.get(job))
                     elif batch := self._batch(id):
                         batch.starts(id)
             case ("done", job, items):
@@ -378,7 +402,7 @@ class Connection:
                     if rows:
                         self._deliver_rows(id, payload)
                     else:
-                        self._deliver(id, ok, payload, usage, text, self._job(job))
+                        self._deliver(id, ok, payload, usage, text, self._jobs.get(job))
             case ("again", _, ids):
                 for id in ids:
                     if future := self._futures.get(id):
@@ -406,9 +430,7 @@ class Connection:
         future = self._futures.get(id)
         if future is None:
             return
-        future.job, future._log = job, text
-        if usage is not None:
-            future.usage = Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
+        future._ran(job, text, usage)
         if not ok:
             self._end(id, error=loads_exception(payload))
             return
@@ -441,15 +463,6 @@ class Connection:
             batch.fail(error, id)
             self._forget_ended(batch)
 
-    def _job(self, facts: dict[str, Any] | None) -> Job | None:
-        if facts is None:
-            return None
-        job = self._jobs.get(facts["id"])
-        if job is None or job.node != facts["node"]:
-            log_path = None if facts["log"] is None else Path(facts["log"])
-            job = self._jobs[facts["id"]] = Job(facts["id"], facts["node"], log_path)
-        return job
-
     def _break(self, error: JobPoolError) -> None:
         with self._lock:
             self.broken = self.broken or error
@@ -468,7 +481,7 @@ class Connection:
             PoolBroken(
                 "the pool's server ended",
                 log=str(log_path),
-                tail=_last_lines(log_path),
+                tail=self._directory.last_words(),
                 advice="its jobs are being cancelled; make a new pool and submit again",
             )
         )
@@ -484,17 +497,3 @@ class Connection:
             self.left = tuple(map(str, await reap(self._directory)))
         finally:
             self._stop()
-
-
-async def _end_tasks() -> None:
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
-
-
-def _last_lines(path: Path) -> str:
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-10:])
-    except OSError:
-        return ""

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from jobpool import config
 from jobpool.about import AboutPool
 from jobpool.client import OPEN, Connection
-from jobpool.errors import ConfigError, JobPoolError, PoolBroken
+from jobpool.errors import ConfigError, JobPoolError, PoolBroken, from_data
 from jobpool.home import PoolDirectory
 from jobpool.kinds import Kind
+from jobpool.lifetime import SHORTAGE
 from jobpool.main_guard import refuse_while_imported
 from jobpool.model import Bind, Retry
 from jobpool.pickling import dumps_initializer, register_own_modules
-from jobpool.server.reap import end_server
 from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.starting import discard, start_server, try_to_write
@@ -181,6 +181,7 @@ class JobPoolExecutor(Submitting, AboutPool):
             WaitingLine().say(note, warning=False)
 
     def _start(self, initializer: bytes | None, retry: Retry, working_directory: str, logs: Path | None) -> Connection:
+        server = None
         try:
             Spec(
                 settings=self._settings,
@@ -194,13 +195,14 @@ class JobPoolExecutor(Submitting, AboutPool):
                 versions=versions(),
                 own_logs=logs,
             ).save(self._directory)
-            connection = Connection(self._directory, start_server(self._directory))
+            server = start_server(self._directory)
+            connection = Connection(self._directory, server)
             connection.open()
         except BaseException as error:
-            end_server(self._directory)
+            if server is not None:
+                server.terminate()
             self._directory.retire(keep_logs=True)
-            # RuntimeError: the system gives this user no more threads.
-            if isinstance(error, (OSError, RuntimeError)) and not isinstance(error, JobPoolError):
+            if isinstance(error, SHORTAGE) and not isinstance(error, JobPoolError):
                 raise PoolBroken(f"the pool's server could not be started: {error}") from error
             raise
         return connection
@@ -377,7 +379,7 @@ class JobPoolExecutor(Submitting, AboutPool):
 
             from jobpool import dask_config
 
-            port = self._connection.ask("dask", False)["port"]
+            port = self._ask_dask(dashboard=False)["port"]
             with dask_config.patience():
                 self._client = Client(
                     f"tls://{self._connection.host}:{port}",
@@ -392,12 +394,18 @@ class JobPoolExecutor(Submitting, AboutPool):
 
         On a JupyterHub it goes through ``/proxy/PORT``; elsewhere it is on this host's loopback (``ssh -L PORT:...``).
         """
-        dashboard = self._connection.ask("dask", True)["dashboard"]
+        dashboard = self._ask_dask(dashboard=True)["dashboard"]
         if dashboard is None:
             return None
         port, path = dashboard
         prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
         return f"{prefix.rstrip('/')}/proxy/{port}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
+
+    def _ask_dask(self, *, dashboard: bool) -> dict[str, Any]:
+        answer: dict[str, Any] = self._connection.ask("dask", dashboard)
+        if "error" in answer:
+            raise from_data(answer["error"])
+        return answer
 
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobpool.model import Usage
+from jobpool.units import Memory
 
-__all__ = ["Job", "JobFuture"]
+__all__ = ["Job", "JobFuture", "Jobs"]
 
 T = TypeVar("T")
 
@@ -87,6 +88,11 @@ class JobFuture(Future[T]):
             if self._state == states.RUNNING:
                 self._state, self.job = states.PENDING, None
 
+    def _ran(self, job: Job | None, log: bytes, usage: tuple[float, float, int, int] | None) -> None:
+        self.job, self._log = job, log
+        if usage is not None:
+            self.usage = Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
+
     def _ends(self, *, result: Any = None, error: BaseException | None = None) -> None:
         self._tell_cancelled = _nobody  # one that is kept shall not keep the connection
         try:
@@ -100,6 +106,23 @@ class JobFuture(Future[T]):
             # A callback's sys.exit() passes through the standard library's barrier; here it would end the thread on
             # which all other futures wait.
             log.exception("call=%d: a callback of its future raised", self._id)
+
+
+class Jobs:
+    """The jobs that calls ran in: one object for each."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Job] = {}
+
+    def get(self, facts: dict[str, Any] | None) -> Job | None:
+        """Return the job that these are the facts of."""
+        if facts is None:
+            return None
+        job = self._known.get(facts["id"])
+        if job is None or job.node != facts["node"]:
+            log_path = None if facts["log"] is None else Path(facts["log"])
+            job = self._known[facts["id"]] = Job(facts["id"], facts["node"], log_path)
+        return job
 
 
 def _nobody(id: int) -> None:

@@ -83,6 +83,13 @@ class PoolDirectory:
         """What the server said."""
         return self.path / "server.log"
 
+    def last_words(self) -> str:
+        """Return the last lines that the server said; empty when there are none."""
+        try:
+            return "\n".join(read_file(self.server_log).decode(errors="replace").splitlines()[-10:])
+        except OSError:
+            return ""
+
     @classmethod
     def create(cls, name: str | None) -> PoolDirectory:
         """Make the directory of a new pool. ``None``: under a name that is free.

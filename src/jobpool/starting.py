@@ -18,14 +18,36 @@ from jobpool.home import PoolDirectory
 from jobpool.private import is_closed_to_others, make_fresh_directory
 from jobpool.versions import python_path
 
-__all__ = ["discard", "start_server", "try_to_write"]
+__all__ = ["ServerProcess", "discard", "start_server", "try_to_write"]
 
 START_TIMEOUT = 120.0
 """Seconds for the server's process to start: it imports from a file system that may be cold, and reads limits."""
 
 
-def start_server(directory: PoolDirectory) -> threading.Thread:
-    """Start the pool's server and wait until clients may connect; return a thread that ends when it does.
+class ServerProcess:
+    """The server's process, as the child of this one: known for sure, whatever becomes of the pool's directory."""
+
+    def __init__(self, process: subprocess.Popen[bytes], name: str) -> None:
+        self._process = process
+        # Waited for by a thread, so that it leaves no zombie whenever it ends.
+        self._waiter = threading.Thread(target=process.wait, name=f"jobpool-{name}-server", daemon=True)
+        self._waiter.start()
+
+    def join(self, timeout: float) -> None:
+        """Wait until it has ended, for so many seconds."""
+        self._waiter.join(timeout)
+
+    def terminate(self) -> None:
+        """Ask it to end its jobs and itself."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+
+
+def start_server(directory: PoolDirectory) -> ServerProcess:
+    """Start the pool's server and wait until clients may connect.
 
     Raises what it refuses, or ``PoolBroken``.
     """
@@ -50,10 +72,8 @@ def start_server(directory: PoolDirectory) -> threading.Thread:
     finally:
         os.close(writing)
         os.close(log)
-    # Waited for by a thread, so that it leaves no zombie whenever it ends.
-    waiter = threading.Thread(target=process.wait, name=f"jobpool-{directory.name}-server", daemon=True)
     try:
-        waiter.start()
+        server = ServerProcess(process, directory.name)
         line = _first_line(reading)
     except BaseException:  # a Ctrl-C, or no more threads: the server has no jobs yet
         process.kill()
@@ -61,12 +81,11 @@ def start_server(directory: PoolDirectory) -> threading.Thread:
         raise
     if not line:
         process.kill()
-        tail = "\n".join(directory.server_log.read_text(errors="replace").splitlines()[-10:])
-        raise PoolBroken("the pool's server did not start", log=str(directory.server_log), tail=tail)
+        raise PoolBroken("the pool's server did not start", log=str(directory.server_log), tail=directory.last_words())
     answer = json.loads(line)
     if "error" in answer:
         raise from_data(answer["error"])
-    return waiter
+    return server
 
 
 def _pipe() -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 import time
@@ -70,3 +71,21 @@ def test_without_an_event_loop_it_is_the_same() -> None:
     assert shell.run_now(command) == asyncio.run(shell.run(command))
     assert shell.run_now(Command(("sleep", "60"), timeout=0.2)).returncode is None
     assert shell.run_now(Command(("no-such-program-anywhere",))).returncode is None
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), MemoryError("none left"), OSError(errno.EMFILE, "too many")]
+)
+def test_one_that_cannot_be_started_for_want_of_something_did_not_run(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Which of them comes depends on what is wanting, and on how this version of Python waits for processes."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    monkeypatch.setattr(shell, "SHORT_FOR", 0.0)
+    done = run("squeue")
+    assert done.returncode is None
+    assert done.words == f"squeue: {error}"

@@ -13,21 +13,32 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from jobpool import tls
-from jobpool.aside import log_aside
 from jobpool.batch import registry
+from jobpool.batch.base import BatchSystem
 from jobpool.errors import JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
+from jobpool.lifetime import end_within, run_process
 from jobpool.malloc import reuse_memory
-from jobpool.server import shell
+from jobpool.server import channel, shell
 from jobpool.server.asking import read_limits
-from jobpool.server.control import Control, refuse_what_cannot_run
+from jobpool.server.control import Control
+from jobpool.server.refusing import refuse_what_cannot_run
 from jobpool.server.spec import Spec
 
+T = TypeVar("T")
+
 log = logging.getLogger("jobpool.server")
+
+CLEARING = 20.0
+"""Seconds for each thing that is to be cleared up: more than a file system's hiccup, or SLURM's for a controller."""
+
+ENDING = 100.0
+"""Seconds for all of them, after which the process ends itself."""
 
 
 def main() -> NoReturn:
@@ -41,15 +52,13 @@ def main() -> NoReturn:
     # Dask tells each connection at INFO; what matters of it comes as events.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     reuse_memory()
-    with log_aside():
-        code = asyncio.run(_serve(PoolDirectory(arguments.directory), arguments.ready))
-    # All that matters has ended. Closing Dask's Scheduler in good order would take up to seconds of the user's time.
-    os._exit(code)
+    run_process(lambda: _serve(PoolDirectory(arguments.directory), arguments.ready), shell.end_all)
 
 
 def _reset_signals() -> None:
-    """Undo what a client may hand on: an ignored SIGCHLD hides all commands' exit codes, a blocked SIGTERM our end."""
+    """Undo what a client may hand on: an ignored SIGCHLD hides all commands' exit codes, a blocked signal our end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
@@ -65,7 +74,7 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
         refuse_what_cannot_run(spec.settings.request, limits)
         control = Control(directory, spec, system, limits)
         await control.open()
-    except (JobPoolError, OSError) as error:
+    except Exception as error:
         log.exception("cannot start")
         known = error if isinstance(error, JobPoolError) else PoolBroken(f"the pool's server cannot start: {error}")
         directory.retire(keep_logs=True)
@@ -75,19 +84,34 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
         asyncio.get_running_loop().add_signal_handler(number, control.stop, signal.Signals(number).name)
     _say(ready, {"ready": True})
     await control.run()
-    if control.crash is not None:
-        names = directory.lines("submissions")
-        if names:
-            await asyncio.gather(*map(shell.run, system.cancel(names, ())))
-    elif not control.left:
-        (directory.path / "submissions").unlink(missing_ok=True)
-    await control.diary.close()
-    directory.retire(keep_logs=True)
-    log.info("finished left=%s", list(control.left))
+    end_within(ENDING)
+    await _clear_up(control, directory, system)
     if control.crash is not None:
         return 1  # without a word: the clients then see for themselves that nothing is left
+    end_within(channel.FAREWELL + ENDING)
     await control.say_bye()
     return 0
+
+
+async def _clear_up(control: Control, directory: PoolDirectory, system: BatchSystem) -> None:
+    """Leave nothing that is of no use. What does not work, or takes too long, must not keep the clients waiting."""
+    if control.crash is not None:
+        names = await _in_time(asyncio.to_thread(directory.lines, "submissions")) or []
+        await _in_time(asyncio.gather(*map(shell.run, system.cancel(names, ()))))
+    elif not control.left:
+        await _in_time(asyncio.to_thread((directory.path / "submissions").unlink, missing_ok=True))
+    await _in_time(control.diary.close())
+    await _in_time(asyncio.to_thread(directory.retire, keep_logs=True))
+    log.info("finished left=%s", list(control.left))
+
+
+async def _in_time(work: Awaitable[T]) -> T | None:
+    try:
+        async with asyncio.timeout(CLEARING):
+            return await work
+    except Exception:
+        log.exception("the end goes on without it")
+        return None
 
 
 def _say(descriptor: int, message: object) -> None:

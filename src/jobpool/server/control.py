@@ -32,9 +32,10 @@ from jobpool.core.advice import advise
 from jobpool.core.auto import GROWTH, generous
 from jobpool.core.engine import Core
 from jobpool.core.settings import CoreSettings
-from jobpool.errors import JobPoolError, PoolBroken, RequestRefused, from_data
+from jobpool.errors import JobPoolError, PoolBroken, from_data
 from jobpool.home import PoolDirectory, process_started
 from jobpool.kinds import Kind
+from jobpool.lifetime import end_within
 from jobpool.link import Link
 from jobpool.model import PLAIN, Call, JobId, Limits, Request, Terms
 from jobpool.plain import from_plain
@@ -42,6 +43,7 @@ from jobpool.server import channel
 from jobpool.server.agents import Agents
 from jobpool.server.asking import Asking, tail
 from jobpool.server.diary import Diary
+from jobpool.server.refusing import refuse_what_cannot_run
 from jobpool.server.spec import Spec
 
 if TYPE_CHECKING:
@@ -50,6 +52,10 @@ if TYPE_CHECKING:
 __all__ = ["Control"]
 
 log = logging.getLogger("jobpool.control")
+
+STOPPING = 240.0
+"""Seconds for a server that is told to end everything at once: a submit under way (60 s), cancelled jobs on their way
+(30 s), and what is cleared up (100 s). After that it is stuck, and there may be nobody else to end it."""
 
 LONELY = 30.0
 """Seconds that a new server waits for its first client, which connects at once or has died."""
@@ -156,6 +162,7 @@ class Control:
     def stop(self, why: str) -> None:
         """End everything now: the running calls too."""
         log.info("stopping why=%r", why)
+        end_within(STOPPING)
         self.tell(e.ShutdownAsked(self._loop.time(), cancel_waiting=True, kill=True))
 
     # -------------------------------------------------------------------------------------------------- event -> action
@@ -206,7 +213,7 @@ class Control:
                 self._notice(text, warning=warning)
             case e.Finished(left):
                 self.left = left
-                self._loop.create_task(self._finish())
+                self._spawn(self._finish())
             case _:
                 assert_never(action)
 
@@ -240,6 +247,7 @@ class Control:
 
     def _give_up(self, error: BaseException) -> None:
         self.crash = error
+        end_within(STOPPING)
         broken = PoolBroken(f"the pool's server failed: {error!r}", log=str(self._directory.server_log))
         self._clients.tell_all("broken", broken.as_data())
         self.finished.set()
@@ -427,19 +435,25 @@ class Control:
 
     async def _answer_starts(self, link: Link, reference: int) -> None:
         try:
-            link.send(
-                "answer", reference, {"starts": {str(id): at for id, at in (await self._asking.starts()).items()}}
-            )
+            answer: dict[str, Any] = {"starts": {str(id): at for id, at in (await self._asking.starts()).items()}}
         except JobPoolError as error:
-            link.send("answer", reference, {"error": error.as_data()})
+            answer = {"error": error.as_data()}
+        link.send("answer", reference, answer)
 
     async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:
         if self._dask is None:
             self._dask = asyncio.ensure_future(self._start_dask())
-        port = await asyncio.shield(self._dask)
-        assert self._scheduler is not None
-        where = self._scheduler.dashboard() if dashboard else None
-        link.send("answer", reference, {"port": port, "dashboard": where})
+        try:
+            port = await asyncio.shield(self._dask)
+            assert self._scheduler is not None
+            where = self._scheduler.dashboard() if dashboard else None
+            answer: dict[str, Any] = {"port": port, "dashboard": where}
+        except Exception as error:  # no threads, no keys any more: calls can do without
+            log.exception("Dask cannot be used")
+            if self._scheduler is None:
+                self._dask = None  # the next one may try again
+            answer = {"error": PoolBroken(f"Dask's scheduler could not be started: {error}").as_data()}
+        link.send("answer", reference, answer)
 
 
 def _with_partition(spec: Spec, limits: Limits) -> Spec:
@@ -481,19 +495,3 @@ def _import_dask(paths: Sequence[str]) -> type[DaskScheduler]:
     from jobpool.server.dask_side import DaskScheduler
 
     return DaskScheduler
-
-
-def refuse_what_cannot_run(request: Request, limits: Limits) -> None:
-    """Raise ``RequestRefused`` with all reasons when the site's limits say that this request would not run."""
-    if problems := [str(problem) for problem in core_limits.check(request, limits)]:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise RequestRefused(
-            f"the batch system would refuse this request, or never start it:\n{listed}",
-            problems=problems,
-            advice=_where_it_fits(request, limits),
-        )
-
-
-def _where_it_fits(request: Request, limits: Limits) -> str | None:
-    names = [fit.partition for fit in core_limits.fitting(request, limits)]
-    return f"it fits, as it is, in partition {', '.join(names)} (fastest start first)" if names else None

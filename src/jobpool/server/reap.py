@@ -13,11 +13,11 @@ import signal
 
 from jobpool.batch import registry
 from jobpool.batch.base import BatchSystem, Unanswered
-from jobpool.home import PoolDirectory, process_started
+from jobpool.home import PoolDirectory
 from jobpool.model import JobId, JobState
 from jobpool.server import shell
 
-__all__ = ["reap"]
+__all__ = ["end_server", "reap"]
 
 log = logging.getLogger("jobpool.reap")
 
@@ -67,18 +67,7 @@ async def _cancel_until_gone(system: BatchSystem, names: list[str], patience: fl
 
 def end_server(directory: PoolDirectory) -> None:
     """Send SIGTERM to a pool's server if it is alive on this host: it ends its jobs and then itself."""
-    _signal_server(directory, signal.SIGTERM)
-
-
-def kill_server(directory: PoolDirectory) -> None:
-    """Kill a pool's server if it is alive on this host."""
-    _signal_server(directory, signal.SIGKILL)
-
-
-def _signal_server(directory: PoolDirectory, number: signal.Signals) -> None:
     connection = directory.connection()
-    if connection and connection["host"] == os.uname().nodename:
-        pid = int(connection["pid"])
-        if process_started(pid) == connection["started"]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    if connection and connection["host"] == os.uname().nodename and directory.alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(connection["pid"], signal.SIGTERM)

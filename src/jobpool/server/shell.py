@@ -11,43 +11,71 @@ import subprocess
 import time
 
 from jobpool.batch.slurm_environment import for_commands
+from jobpool.lifetime import SHORTAGE, is_shortage
 from jobpool.model import Command, Completed
 
-__all__ = ["run", "run_now"]
+__all__ = ["end_all", "run", "run_now"]
 
 log = logging.getLogger("jobpool.shell")
+
+
+SHORT_FOR = 10.0
+"""Seconds to try to start a command when the system is short of processes or descriptors: mostly it is for a moment."""
+
+_under_way: set[int] = set()
+"""The processes of commands that have not ended."""
 
 
 async def run(command: Command) -> Completed:
     """Run one command to its end, or to its time-out; never raises for what the command does.
 
-    A command that cannot be started, or does not end in time, has no return code: nobody knows what it did.
+    A command that cannot be started, be it for want of processes or memory, or does not end in time, has no return
+    code: nobody knows what it did.
     """
     started = time.monotonic()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command.argv,
-            stdin=asyncio.subprocess.DEVNULL if command.stdin is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(command),
-            # Its own session: a Ctrl-C at the terminal is for the client, not for a submit under way.
-            start_new_session=True,
-        )
-    except OSError as error:
+        process = await _start(command)
+    except SHORTAGE as error:
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
     text = None if command.stdin is None else command.stdin.encode()
+    _under_way.add(process.pid)
     try:
         async with asyncio.timeout(command.timeout):
             stdout, stderr = await process.communicate(text)
     except TimeoutError:
         await _end(process)
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: no answer in {command.timeout:g} s")
+    except SHORTAGE as error:
+        await _end(process)
+        return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
     except asyncio.CancelledError:
         await _end(process)
         raise
+    finally:
+        _under_way.discard(process.pid)
     log.debug("ran=%s rc=%s seconds=%.3f", command.argv[0], process.returncode, time.monotonic() - started)
     return Completed(command, process.returncode, _text(stdout), _text(stderr))
+
+
+async def _start(command: Command) -> asyncio.subprocess.Process:
+    end, pause = time.monotonic() + SHORT_FOR, 0.2
+    while True:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *command.argv,
+                stdin=asyncio.subprocess.DEVNULL if command.stdin is None else asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=_environment(command),
+                # Its own session: a Ctrl-C at the terminal is for the client, not for a submit under way.
+                start_new_session=True,
+            )
+        except OSError as error:  # it has not run; of a RuntimeError nobody knows that
+            if not is_shortage(error) or time.monotonic() > end:
+                raise
+            log.warning("%s cannot be started, which is tried again: %s", command.argv[0], error)
+        await asyncio.sleep(pause)
+        pause *= 2
 
 
 def _text(raw: bytes | None) -> str:
@@ -66,7 +94,7 @@ def run_now(command: Command) -> Completed:
             env=_environment(command),
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (*SHORTAGE, subprocess.TimeoutExpired) as error:
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
     return Completed(command, done.returncode, _text(done.stdout), _text(done.stderr))
 
@@ -77,7 +105,17 @@ def _environment(command: Command) -> dict[str, str]:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    _kill(process.pid)
+    await process.wait()
+
+
+def end_all() -> None:
+    """Kill the commands that :func:`run` has not seen to their end."""
+    for pid in list(_under_way):
+        _kill(pid)
+
+
+def _kill(pid: int) -> None:
     # Its whole session: a site's sbatch may be a script around the real one.
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+        os.killpg(pid, signal.SIGKILL)

@@ -23,7 +23,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,10 +31,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 from jobpool import tls
-from jobpool.aside import log_aside
 from jobpool.core.events import JobKey, Outcome
 from jobpool.core.walltime import notice
 from jobpool.errors import InitializerFailed
+from jobpool.lifetime import end_within, run_process
 from jobpool.link import KEPT, Link, Unreachable, dial, in_parts
 from jobpool.malloc import reuse_memory
 from jobpool.model import PLAIN, UNREACHABLE, Call, Terms
@@ -99,10 +98,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     arguments = parser.parse_args(argv)
     os.umask(0o077)
     reuse_memory()
-    with log_aside():
-        code = asyncio.run(Agent(arguments).run())
-    # Threads of Dask tasks may run on for ever; nothing of value is left in this process.
-    os._exit(code)
+    # Threads of Dask tasks may run on for ever; nothing of value is left in this process then.
+    agent = Agent(arguments)
+    run_process(agent.run, agent.delete_scratch)
 
 
 class Agent:
@@ -152,7 +150,7 @@ class Agent:
         except (Unreachable, OSError) as error:  # LinkClosed too, and no keys: the pool has ended
             log.error("job=%s cannot reach the server: %s", self._job, error)
             self._stop(UNREACHABLE)
-        _end_hard_after(END_WITHIN, self._code, self._scratch)
+        end_within(END_WITHIN, self._code)
         await self._close()
         return self._code
 
@@ -287,7 +285,12 @@ class Agent:
         if self._link is not None:
             self._link.close()
             await asyncio.wait([self._link.closed], timeout=1)  # the last words are sent
-        _delete(self._scratch)
+        self.delete_scratch()
+
+    def delete_scratch(self) -> None:
+        """Delete what Dask's Worker had on the disk."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
@@ -462,18 +465,3 @@ def _plain(outcome: Outcome) -> tuple[Any, ...]:
     plain = None if usage is None else (usage.wall, usage.cpu, int(usage.peak_memory), usage.threads)
     fields = outcome.call, outcome.ok, outcome.payload, plain, outcome.log, outcome.rows
     return (*fields, outcome.failures, outcome.words) if outcome.failures else fields
-
-
-def _delete(scratch: Path | None) -> None:
-    if scratch is not None:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _end_hard_after(seconds: float, code: int, scratch: Path | None) -> None:
-    def end() -> None:
-        _delete(scratch)
-        os._exit(code)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()

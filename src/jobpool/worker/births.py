@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Protocol
 
+from jobpool.lifetime import is_shortage
 from jobpool.private import open_log
 from jobpool.worker.binding import scrub
 from jobpool.worker.channel import Channel
@@ -23,6 +25,12 @@ __all__ = ["EXIT_WITHIN", "Births", "Parent"]
 
 FAILED_STARTS = 3
 """Workers or fork-servers that may die one after the other before a worker is ready; then another try mends nothing."""
+
+SHORT_FOR = 60.0
+"""Seconds to try again when the system is short of processes, memory or descriptors: mostly it is so for a moment."""
+
+SHORT_PAUSE = 0.5
+"""Seconds to the next try; doubles each time."""
 
 EXIT_WITHIN = 5.0
 """Seconds for a worker to end by itself (``atexit``, threads that it waits for) before it is killed."""
@@ -60,6 +68,7 @@ class Births:
         self._wanted = wanted  # False: the crew stops, and no worker is started any more
         self._tokens = count()
         self._failed_starts = 0
+        self._short_for = 0.0
         self._open = {"": settings.logs}
         """Descriptors of the logs by their names, and of their directory."""
         self.places: dict[int, Place] = {}
@@ -68,7 +77,14 @@ class Births:
     async def start(self, bell: socket.socket) -> None:
         """Start the fork-server and ask it for all workers. Raises ``OSError``."""
         self._bell = bell
-        self._start_nursery()
+        while True:
+            try:
+                self._start_nursery()
+                break
+            except OSError as reason:
+                if (pause := self._pause(reason)) is None:
+                    raise
+                await asyncio.sleep(pause)
         try:
             for number in range(self._settings.size):
                 self._fork(number)
@@ -83,7 +99,7 @@ class Births:
 
     def ready(self) -> None:
         """Take note that a worker has come up."""
-        self._failed_starts = 0
+        self._failed_starts, self._short_for = 0, 0.0
 
     def kill(self, place: Place) -> None:
         """Have a worker killed, with all that it started. Its death is told like any other."""
@@ -100,7 +116,7 @@ class Births:
         try:
             fresh = self._fork(place.number)
         except OSError as reason:  # the disk with the logs is full, no descriptors are left, ...
-            self._parent.give_up(f"a worker could not be replaced: {reason}")
+            self._replace_later(place, reason, f"a worker could not be replaced: {reason}")
             return
         self._parent.replaced(place, fresh)
 
@@ -127,11 +143,11 @@ class Births:
         if place := self.places.get(token):
             place.pid = pid
 
-    def refused(self, token: int, words: str) -> None:
+    def refused(self, token: int, number: int, words: str) -> None:
         """Take note that the system made no process for a worker."""
         if place := self.places.pop(token, None):
             place.close()
-            self._no_start(place, f"no process could be started: {words}")
+            self._replace_later(place, OSError(number, words), f"no process could be started: {words}")
 
     def died(self, token: int, how: Exit) -> None:
         """Take note of a worker's death."""
@@ -143,10 +159,7 @@ class Births:
         # Those without calls first: they must not get what waits again when another is buried.
         places = sorted(self.places.values(), key=lambda place: bool(place.calls))
         if self._may_try_again(words):
-            try:
-                self._start_nursery()
-            except OSError as reason:
-                self._parent.give_up(f"{words}, and a new one could not be started: {reason}")
+            self._start_another_nursery(words)
         for place in places:
             if place.pid is not None:
                 with contextlib.suppress(ProcessLookupError):  # the kernel has killed it; this is for what it started
@@ -160,10 +173,29 @@ class Births:
 
     # ---------------------------------------------------------------------------------------------------- starting
 
+    def _start_another_nursery(self, words: str, *, late: bool = False) -> None:
+        """Start a fork-server in the place of one that died, if need be later: then for those that wait for it."""
+        if not self._wanted():
+            return
+        try:
+            self._start_nursery()
+        except OSError as reason:
+            if (pause := self._pause(reason)) is None:
+                self._parent.give_up(f"{words}, and a new one could not be started: {reason}")
+            else:
+                again = functools.partial(self._start_another_nursery, words, late=True)
+                asyncio.get_running_loop().call_later(pause, again)
+            return
+        if late:
+            for place in [place for place in self.places.values() if place.state is State.STARTING]:
+                del self.places[place.token]
+                place.close()
+                self.replace(place)
+
     def _start_nursery(self) -> None:
         settings = self._settings
-        self._nursery = Nursery(self)
-        self._nursery.start(
+        nursery = Nursery(self)
+        nursery.start(
             environment={**scrub(os.environ), **settings.environment},
             working_directory=settings.working_directory,
             sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
@@ -173,6 +205,7 @@ class Births:
             max_memory_growth=settings.max_memory_growth,
             log=self._log("fork-server.log"),
         )
+        self._nursery = nursery
 
     def _fork(self, number: int) -> Place:
         """Ask for a fresh worker. Raises ``OSError`` when it can have no log or no channel."""
@@ -196,6 +229,25 @@ class Births:
         if name not in self._open:
             self._open[name] = open_log(name, within=self._open[""])
         return self._open[name]
+
+    def _replace_later(self, place: Place, reason: OSError, words: str) -> None:
+        """Bring up a worker for one that is gone, when the system may have again what it is short of; or give up."""
+        if (pause := self._pause(reason)) is None:
+            self._parent.give_up(words)
+        else:
+            asyncio.get_running_loop().call_later(pause, self._replace_if_wanted, place)
+
+    def _replace_if_wanted(self, place: Place) -> None:
+        if self._wanted():
+            self.replace(place)
+
+    def _pause(self, reason: OSError) -> float | None:
+        """Return the seconds after which to try again; None: that will not help, or has not helped for long."""
+        if not is_shortage(reason) or self._short_for >= SHORT_FOR:
+            return None
+        pause = max(SHORT_PAUSE, self._short_for)
+        self._short_for += pause
+        return pause
 
     def _no_start(self, place: Place, words: str) -> None:
         if self._may_try_again(place.with_tail(words)):

@@ -15,7 +15,7 @@ ends it. When the agent is gone, the control socket says so, and everything is k
 
 The agent's orders come on a SOCK_SEQPACKET socket, one message each: ``("fork", token, {"cpus": ..., ...})`` with four
 descriptors (channel, log, page, bell), ``("kill", token)``. The answers: ``("up",)``, ``("forked", token, pid)``,
-``("refused", token, words)``, ``("died", token, wait status, peak memory in bytes)``.
+``("refused", token, errno, words)``, ``("died", token, wait status, peak memory in bytes)``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from jobpool.worker.linux import descendants, set_child_subreaper, thread_count
 
 ORDER_SIZE = 64 * 1024
 """Bytes of one order at most; they hold CPU numbers and a few variables."""
+
+END_WITHIN = 30.0
+"""Seconds to wait for what was killed: in a system call on a hanging file system it dies when that answers."""
 
 DESCRIPTORS = 4
 """With an order to fork."""
@@ -125,7 +128,7 @@ class _Server:
         try:
             pid = os.fork()
         except OSError as reason:  # too many processes, or no memory
-            self._tell("refused", token, str(reason))
+            self._tell("refused", token, reason.errno, str(reason))
             pid = -1
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -171,6 +174,7 @@ class _Server:
 
     def _end(self) -> None:
         """Kill all workers and all that descends from them, and exit."""
+        signal.setitimer(signal.ITIMER_REAL, END_WITHIN)  # one of them may be where no signal reaches it
         # As a subreaper we inherit the children of what dies: when no child is left, nothing is.
         with contextlib.suppress(ChildProcessError):
             while True:

@@ -43,7 +43,7 @@ class Family(Protocol):
         """Take note: the process of this worker runs."""
         ...
 
-    def refused(self, token: int, words: str) -> None:
+    def refused(self, token: int, number: int, words: str) -> None:
         """Take note: the system did not let the process be made."""
         ...
 
@@ -168,8 +168,8 @@ class Nursery:
         match message:
             case ("forked", token, pid):
                 self._family.forked(token, pid)
-            case ("refused", token, words):
-                self._family.refused(token, words)
+            case ("refused", token, number, words):
+                self._family.refused(token, number, words)
             case ("died", token, status, peak):
                 self._family.died(token, _exit(status, peak))
 
