@@ -22,7 +22,7 @@ from jobpool.batch import registry
 from jobpool.errors import JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
 from jobpool.malloc import reuse_memory
-from jobpool.server import shell
+from jobpool.server import descriptors, shell
 from jobpool.server.asking import read_limits
 from jobpool.server.control import Control, refuse_what_cannot_run
 from jobpool.server.spec import Spec
@@ -42,6 +42,7 @@ def main() -> NoReturn:
     # Dask tells each connection at INFO; what matters of it comes as events.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     reuse_memory()
+    descriptors.raise_limit()
     with log_aside():
         code = asyncio.run(_serve(PoolDirectory(arguments.directory), arguments.ready))
     # All that matters has ended. Closing Dask's Scheduler in good order would take up to seconds of the user's time.

@@ -41,6 +41,7 @@ from jobpool.server import channel
 from jobpool.server.agents import Agents
 from jobpool.server.asking import Asking, tail
 from jobpool.server.diary import Diary
+from jobpool.server.door import Door
 from jobpool.server.spec import Spec
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Control:
         self._agents = Agents(spec, self._asking.log_directory, self.tell, self._warn)
         self._clients = channel.Clients(self._agents.hold)
         self._host: str | None = None
-        self._door: asyncio.Server | None = None
+        self._door: Door | None = None
         self._scheduler: DaskScheduler | None = None
         self._dask: asyncio.Future[int] | None = None
         self._broken: JobPoolError | None = None

@@ -11,6 +11,7 @@ import subprocess
 import time
 
 from jobpool.model import Command, Completed
+from jobpool.server import descriptors
 
 __all__ = ["run", "run_now"]
 
@@ -32,6 +33,8 @@ async def run(command: Command) -> Completed:
             env=None if command.environment is None else dict(command.environment),
             # Its own session: a Ctrl-C at the terminal is for the client, not for a submit under way.
             start_new_session=True,
+            # Threads are no danger to it: it is a single call of C.
+            preexec_fn=descriptors.give_back(),
         )
     except OSError as error:
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
