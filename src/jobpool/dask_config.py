@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import dask
 
-__all__ = ["extend_path", "patience", "quiet_logging", "security", "settings", "worker_name"]
+__all__ = ["extend_path", "patience", "quiet_logging", "security", "settings", "watch_the_door", "worker_name"]
 
 _PATIENCE = {"distributed.comm.timeouts.tcp": "10 minutes"}
 """For how long the other side of a connection may take nothing. Dask gives it to the kernel as ``TCP_USER_TIMEOUT``, so
@@ -19,7 +22,9 @@ agent tells after a minute (``jobpool.farhost``)."""
 
 def quiet_logging() -> None:
     """Keep Dask to warnings. Before ``distributed`` is imported: it sets up its logging then, from this."""
-    dask.config.set({"logging": {"distributed": "warning", "bokeh": "error", "tornado": "error"}})
+    levels = {"distributed": "warning", "bokeh": "error", "tornado": "error"}
+    # Anybody could fill the log with handshakes that fail, a line for each.
+    dask.config.set({"logging": {**levels, "distributed.comm.tcp": "error"}})
 
 
 def security(pool: Path) -> Any:
@@ -48,6 +53,40 @@ def worker_name(job: str, node: str, pid: int) -> str:
 def patience() -> Any:
     """Return a context in which a client connects that has the patience of server and agents."""
     return dask.config.set(_PATIENCE)
+
+
+MOST_UNPROVEN = 256
+"""Connections at a Dask listener that have proved nothing yet, at most; a quarter of the descriptors where these are
+few, as in the pool's own door (``jobpool.server.door``)."""
+
+DEADLINE = 30.0
+"""Seconds for the handshake at a Dask listener, which sets none itself."""
+
+
+def watch_the_door(server: Any) -> None:
+    """Let a Dask server's listeners drop connections that do not prove to hold the key: anybody can open them."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_UNPROVEN if soft == resource.RLIM_INFINITY else min(MOST_UNPROVEN, soft // 4)
+    unproven: list[Any] = []
+
+    def drop(stream: Any) -> None:
+        if stream._ssl_accepting:  # tornado's own word for it, and the only one
+            stream.close()
+
+    async def guarded(handle: Callable[[Any, Any], Awaitable[None]], stream: Any, address: Any) -> None:
+        unproven.append(stream)
+        if len(unproven) > most:
+            unproven[:] = [one for one in unproven if one._ssl_accepting and not one.closed()]
+            for oldest in unproven[:-most]:
+                oldest.close()
+        timer = asyncio.get_running_loop().call_later(DEADLINE, drop, stream)
+        try:
+            await handle(stream, address)
+        finally:
+            timer.cancel()
+
+    for listener in server.listeners:
+        listener.tcp_server.handle_stream = functools.partial(guarded, listener.tcp_server.handle_stream)
 
 
 def settings() -> dict[str, Any]:

@@ -258,4 +258,6 @@ def _why(error: OSError) -> str:
     # asyncio words a refused connection as "Connect call failed ('127.0.0.1', 42269)".
     if isinstance(error, TimeoutError):
         return "no answer in time (a firewall, or a network that the nodes do not share)"
-    return os.strerror(error.errno) if error.errno and not isinstance(error, ssl.SSLError) else str(error)
+    if error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return str(error) or "the connection was closed before it began (too many at once, or the server ends)"

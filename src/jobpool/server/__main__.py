@@ -24,7 +24,7 @@ from jobpool.errors import JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
 from jobpool.lifetime import end_within, run_process
 from jobpool.malloc import reuse_memory
-from jobpool.server import channel, shell
+from jobpool.server import channel, descriptors, shell
 from jobpool.server.asking import read_limits
 from jobpool.server.control import Control
 from jobpool.server.refusing import refuse_what_cannot_run
@@ -52,6 +52,7 @@ def main() -> NoReturn:
     # Dask tells each connection at INFO; what matters of it comes as events.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     reuse_memory()
+    descriptors.raise_limit()
     run_process(lambda: _serve(PoolDirectory(arguments.directory), arguments.ready), shell.end_all)
 
 

@@ -1,4 +1,4 @@
-"""The door: one TLS port where clients, the command line, and agents with their first words come in."""
+"""The other sides: one TLS port where clients, the command line, and agents with their first words come in."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from jobpool.core.events import Outcome
 from jobpool.errors import JobPoolError
 from jobpool.home import PoolDirectory
 from jobpool.link import Link, in_parts
+from jobpool.server.door import Door
 
 __all__ = ["Clients", "addresses_of_this_host", "listen"]
 
 log = logging.getLogger("jobpool.channel")
+
+BACKLOG = 1000
+"""Connections that the kernel holds until they are taken in: all jobs of a large pool may start at once."""
 
 FAREWELL = 600.0
 """Seconds that the last results may be on their way to a client: it takes them one by one, and calls the user's
@@ -34,18 +38,16 @@ CLIENT_BITS = 40
 """A call's id in the server is ``client << 40 | id in the client``: a trillion calls for each of many clients."""
 
 
-async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[asyncio.Server, int]:
-    """Listen with this pool's keys on a free port of ``host`` (None: of all interfaces), and return server and port."""
-    loop = asyncio.get_running_loop()
+async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[Door, int]:
+    """Listen with this pool's keys on a free port of ``host`` (None: of all interfaces), and return door and port."""
     if host is not None:
-        server = await loop.create_server(make, host, 0, ssl=tls.server_context(directory.path))
-        return server, server.sockets[0].getsockname()[1]
-    if socket.has_dualstack_ipv6():
-        listener = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1000)
+        listener = socket.create_server((host, 0), backlog=BACKLOG)
+    elif socket.has_dualstack_ipv6():
+        listener = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
     else:
-        listener = socket.create_server(("", 0), backlog=1000)
-    server = await loop.create_server(make, sock=listener, ssl=tls.server_context(directory.path), backlog=1000)
-    return server, listener.getsockname()[1]
+        listener = socket.create_server(("", 0), backlog=BACKLOG)
+    door = Door(listener, tls.server_context(directory.path), make)
+    return door, door.port
 
 
 def addresses_of_this_host() -> list[str]:

@@ -43,6 +43,7 @@ from jobpool.server import channel
 from jobpool.server.agents import Agents
 from jobpool.server.asking import Asking, tail
 from jobpool.server.diary import Diary
+from jobpool.server.door import Door
 from jobpool.server.refusing import refuse_what_cannot_run
 from jobpool.server.spec import Spec
 
@@ -85,7 +86,7 @@ class Control:
         self._agents = Agents(spec, self._asking.log_directory, self.tell, self._warn, self._core.suspended)
         self._clients = channel.Clients(self._agents.hold)
         self._host: str | None = None
-        self._door: asyncio.Server | None = None
+        self._door: Door | None = None
         self._scheduler: DaskScheduler | None = None
         self._dask: asyncio.Future[int] | None = None
         self._broken: JobPoolError | None = None

@@ -42,6 +42,7 @@ class DaskScheduler:
         )
         _only_below(self._token, scheduler.http_application)
         await scheduler
+        dask_config.watch_the_door(scheduler)
         self.scheduler = scheduler
         return int(scheduler.port)
 

@@ -13,6 +13,7 @@ import time
 from jobpool.batch.slurm_environment import for_commands
 from jobpool.lifetime import SHORTAGE, is_shortage
 from jobpool.model import Command, Completed
+from jobpool.server import descriptors
 
 __all__ = ["end_all", "run", "run_now"]
 
@@ -69,6 +70,8 @@ async def _start(command: Command) -> asyncio.subprocess.Process:
                 env=_environment(command),
                 # Its own session: a Ctrl-C at the terminal is for the client, not for a submit under way.
                 start_new_session=True,
+                # Threads are no danger to it: it is a single call of C.
+                preexec_fn=descriptors.give_back(),
             )
         except OSError as error:  # it has not run; of a RuntimeError nobody knows that
             if not is_shortage(error) or time.monotonic() > end:
