@@ -15,7 +15,7 @@ from batch_steps import ended, job_script, look, run, submit, until, wait_for
 
 from jobpool.batch.base import Doubtful, NoAccounting, Refused
 from jobpool.batch.slurm import Slurm
-from jobpool.model import EndingKind, JobId, JobState, NodeShape, Request
+from jobpool.model import Ending, EndingKind, JobId, JobState, NodeShape, Request
 from jobpool.testing import SlurmLab
 from jobpool.units import Duration, Memory
 
@@ -360,7 +360,7 @@ def test_accounting(
         answer = slurm.parse_account(run(slurm.account([name, "other"])))
         assert isinstance(answer, dict), answer
         found.update(answer)
-        return set(found) == set(ids)
+        return set(found) == set(ids) and all(isinstance(known, Ending) for known in found.values())
 
     until(accounted)
     assert [(found[id].kind, found[id].exit_code) for id in ids] == [
@@ -369,6 +369,19 @@ def test_accounting(
         (EndingKind.FAILED, 2),
     ]
     assert found[ids[0]].source == "accounting"
+
+
+def test_the_accounting_knows_jobs_that_live(
+    slurm_lab_accounting: SlurmLab, enter_lab: Callable[[SlurmLab], SlurmLab], tmp_path: Path, name: str
+) -> None:
+    enter_lab(slurm_lab_accounting)
+    held = request(job_extra=("--hold",))
+    waiting = [*submit(slurm, job_script(tmp_path, bash("exit"), name=f"{name}-a", request=held), 3)]
+    waiting += submit(slurm, job_script(tmp_path, bash("exit"), name=f"{name}-b", request=held))
+    [runs] = submit(slurm, job_script(tmp_path, bash("sleep 600"), name=f"{name}-c", request=request()))
+    expected = {**dict.fromkeys(waiting, JobState.PENDING), runs: JobState.RUNNING}
+    command = slurm.account([f"{name}-{letter}" for letter in "abc"], [*waiting, runs])
+    until(lambda: slurm.parse_account(run(command)) == expected)
 
 
 def test_a_limit_on_submits_is_a_temporary_refusal(

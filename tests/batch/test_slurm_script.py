@@ -306,5 +306,7 @@ def test_poll_and_account_are_one_command_each_for_all_names() -> None:
         "squeue", "--me", "--all", "--array", "--states=all", "--noheader", "--name=a,b",
     )  # fmt: skip
     assert "--name=a,b" in slurm.account(["a", "b"]).argv
+    ids = [JobId(id) for id in ("7_0", "7_1", "9", "-x")]
+    assert {"--name=a,b", "--jobs=7,9"} <= set(slurm.account(["a", "b"], ids).argv)
     with pytest.raises(ConfigError):
         slurm.poll(["a,b"])

@@ -47,17 +47,16 @@ def double(number: int) -> int:
 @pytest.fixture
 def wrap(tmp_path: Path, batch_site: Site, monkeypatch: pytest.MonkeyPatch) -> Wrap:
     """Return a function that puts a shell program in front of one of SLURM's, which is ``real`` in it."""
+    return lambda program, text: put_in_front(tmp_path / "bin", program, text, monkeypatch)
+
+
+def put_in_front(folder: Path, program: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     behind = os.environ["PATH"]
-    folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{behind}")
-
-    def put(program: str, text: str) -> None:
-        script = folder / program
-        script.write_text(f"#!/bin/bash\nreal() {{ PATH='{behind}' command {program} \"$@\"; }}\n{text}")
-        script.chmod(0o700)
-
-    return put
+    script = folder / program
+    script.write_text(f"#!/bin/bash\nreal() {{ PATH='{behind}' command {program} \"$@\"; }}\n{text}")
+    script.chmod(0o700)
 
 
 def test_a_refusal_on_stdout(batch_site: Site, wrap: Wrap) -> None:
@@ -70,10 +69,11 @@ def test_a_refusal_on_stdout(batch_site: Site, wrap: Wrap) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_refusal_in_words_of_its_own(batch_site: Site, wrap: Wrap) -> None:
-    wrap("sbatch", "echo 'this site takes job scripts as files only'; exit 1\n")
+def test_a_refusal_in_words_of_its_own(fake_site: FakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "echo 'this site takes job scripts as files only'; exit 1\n"
+    put_in_front(tmp_path / "bin", "sbatch", text, monkeypatch)
     began = time.monotonic()
-    with batch_site.pool(1) as pool:
+    with fake_site.pool(1) as pool:
         error = pool.submit(double, 1).exception(3 * PATIENCE)
     assert isinstance(error, RequestRefused)
     assert "files only" in str(error.words)

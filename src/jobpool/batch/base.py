@@ -160,8 +160,11 @@ class BatchSystem(Protocol):
         """Read its answer. A job that is absent from it is just that: absent."""
         ...
 
-    def account(self, names: Sequence[str]) -> Command | None:
-        """Make one command that tells how jobs of these submissions ended. None: there is no such command."""
+    def account(self, names: Sequence[str], ids: Sequence[JobId] = ()) -> Command | None:
+        """Make one command that tells how jobs of these submissions ended. None: there is no such command.
+
+        ``ids`` are those of their jobs, as far as they are known: the accounting may tell more of them.
+        """
         ...
 
     def parse_account(self, done: Completed) -> Mapping[JobId, Ending | JobState] | Unanswered | NoAccounting:

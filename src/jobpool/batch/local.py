@@ -94,7 +94,7 @@ class Local:
             case _:
                 return Unanswered(_words(done))
 
-    def account(self, names: Sequence[str]) -> None:
+    def account(self, names: Sequence[str], ids: Sequence[JobId] = ()) -> None:
         """Return None: the poll tells all endings."""
         return
 

@@ -80,11 +80,17 @@ class Slurm:
         """Read the answer of squeue."""
         return slurm_states.parse_poll(done)
 
-    def account(self, names: Sequence[str]) -> Command:
-        """Make one sacct for all submissions. Of a requeued job it tells the last run (``--duplicates`` all)."""
+    def account(self, names: Sequence[str], ids: Sequence[JobId] = ()) -> Command:
+        """Make one sacct for all submissions. Of a requeued job it tells the last run (``--duplicates`` all).
+
+        Asked by id it knows held jobs and those whose time has not come, too; by name those that may start (seen). An
+        array has one id. The names stay beside: ids begin anew when a controller has lost its state.
+        """
+        arrays = dict.fromkeys(id.partition("_")[0] for id in ids if re.fullmatch(r"[0-9]+(_[0-9]+)?", id))
+        which = f"--jobs={','.join(arrays)}" if arrays else f"--starttime={_ACCOUNTED_SINCE}"
         return Command(
             (
-                "sacct", "--allocations", "--parsable2", "--noheader", f"--starttime={_ACCOUNTED_SINCE}",
+                "sacct", "--allocations", "--parsable2", "--noheader", which,
                 f"--name={_joined(names)}", f"--format={slurm_states.ACCOUNT_FORMAT}",
             )
         )  # fmt: skip

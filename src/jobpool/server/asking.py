@@ -137,7 +137,9 @@ class Asking:
 
     async def account(self, names: Sequence[str]) -> None:
         """Ask how jobs ended; ``Accounted`` follows."""
-        command = self._system.account(names)
+        wanted = frozenset(names)
+        ids = [id for job, id in self._ids.items() if job.submission in wanted]
+        command = self._system.account(names, ids)
         answer = NoAccounting("") if command is None else self._system.parse_account(await shell.run(command))
         match answer:
             case NoAccounting():

@@ -157,7 +157,7 @@ def _chosen(queue: JobQueue, options: Mapping[str, str]) -> list[FakeJob]:
     if "jobs" in options:
         ids = set(options["jobs"].split(","))
         jobs = [job for job in jobs if job.id in ids or str(job.order.base) in ids]
-        if not jobs and len(ids) == 1:
+        if not jobs and len(ids) == 1 and "name" not in options:
             raise CommandRefused("Invalid job id specified")
     return jobs
 
