@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from jobpool.worker.binding import scrub
 from jobpool.worker.channel import Channel
 from jobpool.worker.nursery import Exit, Nursery, describe, open_log
-from jobpool.worker.page import Page, make
+from jobpool.worker.page import BEGUN, NOTHING, Page, make
 from jobpool.worker.place import Place, State
 from jobpool.worker.settings import WorkerSettings
 
@@ -180,6 +180,7 @@ class Births:
         log, page = self._log(number, path), make()
         start = os.lseek(log, 0, os.SEEK_CUR)  # not its size, for which a file system would have to answer
         place = Place(token=token, number=number, log=path, log_start=start, page=Page(page))
+        place.page.words[BEGUN] = NOTHING
         cpus = list(settings.cpus[number]) if settings.cpus else []
         devices = dict(settings.devices[number]) if settings.devices else {}
         self._nursery.fork(
