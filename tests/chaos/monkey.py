@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import signal
 import subprocess
@@ -18,6 +20,10 @@ __all__ = ["Monkey"]
 
 COMMAND = 30.0
 """Seconds that a command of SLURM's may take while other things are being disturbed."""
+
+
+LONG = (60.0, 90.0, 120.0)
+"""Seconds that something stands still for long."""
 
 
 class Monkey:
@@ -44,8 +50,11 @@ class Monkey:
             self._undo(float("inf"))
 
     def _act(self) -> None:
-        kinds = [kind for kind, weight in WEIGHTS.items() for _ in range(weight)]
-        with suppress(psutil.NoSuchProcess, IndexError, LabFailed, subprocess.TimeoutExpired):  # it was gone already
+        weights = WEIGHTS | EXHAUSTION if os.environ.get("CHAOS_EXHAUSTION") else WEIGHTS
+        kinds = [kind for kind, weight in weights.items() for _ in range(weight)]
+        with suppress(
+            psutil.NoSuchProcess, OSError, IndexError, LabFailed, subprocess.TimeoutExpired
+        ):  # it was gone already
             self._random.choice(kinds)(self)
 
     def _note(self, what: str) -> None:
@@ -111,10 +120,34 @@ class Monkey:
     def _freeze_a_worker(self) -> None:
         self._freeze("worker", self._random.choice(self._workers(self._agent())))
 
-    def _freeze(self, name: str, process: psutil.Process) -> None:
+    def _freeze_an_agent_for_long(self) -> None:
+        self._freeze("agent", self._agent(), LONG)
+
+    def _freeze_the_server(self) -> None:
+        self._freeze("server", self._server(), (2.0, 5.0, *LONG))
+
+    def _freeze(self, name: str, process: psutil.Process, among: tuple[float, ...] = (0.5, 2.0, 5.0)) -> None:
         self._note(f"SIGSTOP to {name} {process.pid}")
         process.send_signal(signal.SIGSTOP)
-        self._later(f"SIGCONT to {name} {process.pid}", lambda: process.send_signal(signal.SIGCONT))
+        self._later(f"SIGCONT to {name} {process.pid}", lambda: process.send_signal(signal.SIGCONT), among)
+
+    def _server(self) -> psutil.Process:
+        return psutil.Process(int(json.loads((self._pool / "connection.json").read_text())["pid"]))
+
+    def _leave_the_server_no_descriptors(self) -> None:
+        self._leave_no_descriptors("server", self._server())
+
+    def _leave_an_agent_no_descriptors(self) -> None:
+        self._leave_no_descriptors("agent", self._agent())
+
+    def _leave_no_descriptors(self, name: str, process: psutil.Process) -> None:
+        """Let it open no other file for a while. (Processes cannot be bounded here: root may start any number.)"""
+        soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
+        if process.num_fds() < soft:
+            self._note(f"no descriptors for {name} {process.pid}")
+            process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds(), hard))
+            again = f"descriptors for {name} {process.pid}"
+            self._later(again, lambda: process.rlimit(psutil.RLIMIT_NOFILE, (soft, hard)))
 
     # ----------------------------------------------------------------------------------------------- jobs and nodes
 
@@ -131,6 +164,33 @@ class Monkey:
         job = self._job_of(self._agent())
         if self._note_command(f"scontrol requeue {job}"):
             self._lab.run("scontrol", "requeue", job, check=False, timeout=COMMAND)
+
+    def _suspend_a_job(self) -> None:
+        job = self._job_of(self._agent())
+        if self._note_command(f"scontrol suspend {job}"):
+            self._lab.run("scontrol", "suspend", job, check=False, timeout=COMMAND)
+            self._later(f"scontrol resume {job}", lambda: self._let_go_on("resume", job), (2.0, 12.0, *LONG))
+
+    def _hold_a_job(self) -> None:
+        """Hold one that waits; where none does, put one back into the queue and hold it there."""
+        pending = self._lab.run("squeue", "--noheader", "--array", "--states=PENDING", "--format=%i", timeout=COMMAND)
+        how = "hold" if pending.stdout.split() else "requeuehold"
+        job = self._random.choice(pending.stdout.split() or [self._job_of(self._agent())])
+        if self._note_command(f"scontrol {how} {job}"):
+            self._lab.run("scontrol", how, job, check=False, timeout=COMMAND)
+            self._later(f"scontrol release {job}", lambda: self._let_go_on("release", job), (2.0, 12.0, *LONG))
+
+    def _let_go_on(self, how: str, job: str) -> None:
+        with suppress(LabFailed, subprocess.TimeoutExpired):  # the controller is down: at the end it will hear of it
+            self._lab.run("scontrol", how, job, check=False, timeout=COMMAND)
+
+    def _let_all_go_on(self) -> None:
+        shown = self._lab.run("squeue", "--noheader", "--array", "--format=%i|%T|%r").stdout
+        for job, state, reason in (line.split("|", 2) for line in shown.splitlines()):
+            if state == "SUSPENDED":
+                self._let_go_on("resume", job)
+            elif "held" in reason.lower():
+                self._let_go_on("release", job)
 
     def _lose_a_node(self) -> None:
         node = self._random.choice(self._lab.nodes)
@@ -200,6 +260,7 @@ class Monkey:
             yield
         finally:
             self._start_the_controller()
+            self._let_all_go_on()
             for node in self._lab.nodes:
                 if not self._lab.slurmd(node).is_running:
                     self._lab.slurmd(node).start()
@@ -223,5 +284,15 @@ WEIGHTS: dict[Callable[[Monkey], None], int] = {
     Monkey._restart_the_controller: 1,
     Monkey._freeze_a_slurmd: 1,
     Monkey._restart_a_slurmd: 1,
+    Monkey._freeze_an_agent_for_long: 1,
+    Monkey._freeze_the_server: 1,
+    Monkey._suspend_a_job: 2,
+    Monkey._hold_a_job: 2,
 }
 """How often each is done, beside the others."""
+
+EXHAUSTION: dict[Callable[[Monkey], None], int] = {
+    Monkey._leave_the_server_no_descriptors: 2,
+    Monkey._leave_an_agent_no_descriptors: 1,
+}
+"""More of them, with ``CHAOS_EXHAUSTION=1``."""

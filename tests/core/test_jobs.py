@@ -257,6 +257,7 @@ def test_kills_count_for_one_run_of_a_job() -> None:
 def test_a_suspended_job_is_silent_for_as_long_as_it_is_said_to_be() -> None:
     job = after(a_job(STATES["serving"]), seen(JobState.SUSPENDED), Left(3.0))
     assert isinstance(after(job, Waited(1e6)).state, Silent)
+    assert isinstance(after(job, seen(JobState.UNKNOWN), Waited(1e6)).state, Silent)
     went_on = after(job, seen(JobState.RUNNING))
     assert isinstance(after(went_on, Waited(1e6)).state, Closing)
 

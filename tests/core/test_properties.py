@@ -127,6 +127,22 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def requeue_a_job(self, number: int) -> None:
         self._some_job(number, self.sim.requeue)
 
+    @rule(number=st.integers(0, 20), hopeless=st.booleans())
+    def hold_a_job(self, number: int, hopeless: bool) -> None:
+        self._some_job(number, lambda job: self.sim.hold(job, hopeless=hopeless))
+
+    @rule(number=st.integers(0, 20))
+    def release_a_job(self, number: int) -> None:
+        self._some_job(number, self.sim.release)
+
+    @rule(number=st.integers(0, 20), announced=st.booleans())
+    def suspend_a_job(self, number: int, announced: bool) -> None:
+        self._some_job(number, lambda job: self.sim.suspend(job, announced=announced))
+
+    @rule(number=st.integers(0, 20))
+    def resume_a_job(self, number: int) -> None:
+        self._some_job(number, self.sim.resume)
+
     @rule(number=st.integers(0, 20), puzzling=st.booleans())
     def show_a_job_in_an_unknown_state(self, number: int, puzzling: bool) -> None:
         def puzzle(job: SimulatedJob) -> None:
@@ -168,20 +184,20 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             self.sim.run(0.3)
 
     def _some_agent(self, number: int, do: Callable[[SimulatedAgent], None]) -> None:
-        if agents := [agent for agent in self.sim.agents if agent.connected]:
+        if agents := [agent for agent in self.sim.agents if agent.connected and agent.stopped_at is None]:
             do(agents[number % len(agents)])
             self.sim.run(0.3)
 
     @invariant()
     def only_so_many_run_at_once(self) -> None:
         if hasattr(self, "sim"):
-            assert self.sim.most_running <= MAX_WORKERS or self.sim.faults.twice
+            assert self.sim.most_running <= MAX_WORKERS or self.sim.faults.twice or self.sim.hung_up
 
     @invariant()
     def the_view_is_plain_data(self) -> None:
         if hasattr(self, "sim"):
             view = self.sim.core.snapshot()
-            assert view.calls.running <= MAX_WORKERS or self.sim.faults.twice
+            assert view.calls.running <= MAX_WORKERS or self.sim.faults.twice or self.sim.hung_up
             assert view.as_data()["phase"] == view.phase
 
     def teardown(self) -> None:
@@ -193,6 +209,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         if not self.shut:
             sim.feed(ev.ScaleAsked(sim.clock.now, None))
         sim.feed(ev.DaskDemand(sim.clock.now, 0))
+        for job in sim.queue:
+            sim.release(job)
+            sim.resume(job)
         for agent in sim.agents:
             sim.feed(ev.SlotsTaken(sim.clock.now, agent.job.key, 0))
         assert sim.settle(4 * 3600), f"calls without an end: {sim.open_calls[:5]}, {sim.core.snapshot()}"
@@ -205,7 +224,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         assert {job.id for job in sim.queue} <= set(sim.finished.left), f"jobs left: {sim.queue}"
         assert not sim.queue or self.was_deaf
         assert not sim.core.handle(ev.Tick(sim.clock.now))
-        if not twice:
+        if not twice and not sim.hung_up:
             assert not sim.overlaps, f"ran at two places at once: {sim.overlaps}"
         event(f"submissions: {min(len(sim.submits), 10)}")
 

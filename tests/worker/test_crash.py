@@ -364,3 +364,27 @@ def memory_cgroup(request: pytest.FixtureRequest) -> Callable[[int], Path]:
         return group
 
     return make
+
+
+@in_loop
+async def test_a_call_that_had_begun_when_its_worker_was_killed_for_another_is_not_run_again_unasked(
+    tmp_path: Path,
+) -> None:
+    """The one before it was cancelled in the moment in which it ended."""
+    held = tmp_path / "held"
+    async with crew(tmp_path) as watched:
+        await watched.run(square, 3)
+        first = watched.submit(square, (4,))[0]
+        await watched.outcome(first)
+        second, third = watched.submit(hold, (str(held),), (str(tmp_path / "third"),))
+        await reached_soon(held.exists)
+        (place,) = watched.crew._places.values()
+        place.killed.add(first)  # as it is when the kill comes too late for it
+        watched.crew._births.kill(place)
+        await reached_soon(lambda: watched.died)
+        assert [died.call for died in watched.died] == [second]
+        assert watched.died[0].death.innocent
+        await reached_soon((tmp_path / "third").exists)  # it had not begun, and so it runs
+        (tmp_path / "third").unlink()
+        assert value(await watched.outcome(third))
+        assert second not in watched.returned

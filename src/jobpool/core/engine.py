@@ -255,7 +255,7 @@ def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
         death, job = event.death, pool.fleet.jobs[event.job]
         loss = Loss(cause=death, started=True, items=items, timeout=terms.timeout)
         pool.recover(job, [(event.call, loss, history, terms)])
-        if not (death.out_of_memory or death.timed_out):
+        if not (death.out_of_memory or death.timed_out or death.innocent):
             pool.blame_node(job, event.call, "a worker process died")
 
 

@@ -71,7 +71,8 @@ class Death:
     """Not the worker was killed for memory, but a process that the call had started."""
     innocent: bool = False
     """Perhaps not the call's fault: it was below its worker's limit when the kernel killed for others in the job, or
-    would have been below it in a fresh worker, or another job, without what earlier calls had left."""
+    would have been below it in a fresh worker, or another job, without what earlier calls had left; or its worker was
+    killed for another call, which had ended just before."""
     timed_out: bool = False
     """Its call ran for longer than its own ``timeout``, and the agent killed it."""
     peak_memory: int = 0

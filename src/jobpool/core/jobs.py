@@ -214,6 +214,8 @@ def _note(job: Job, seen: Seen) -> Job:
 
 
 def _note_suspension(job: Job, observation: Sighted) -> Job:
+    if observation.seen.state is JobState.UNKNOWN:
+        return job
     since = None
     if observation.seen.state is JobState.SUSPENDED and not job.over:
         since = observation.time if job.suspended is None else job.suspended

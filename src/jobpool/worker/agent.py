@@ -59,7 +59,7 @@ from jobpool.worker.reports import (
     Started,
 )
 from jobpool.worker.settings import WorkerSettings
-from jobpool.worker.standstill import Standstill
+from jobpool.worker.standstill import BEAT, Standstill
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -208,13 +208,20 @@ class Agent:
         self._heard = time.monotonic()
         self._expect_words()
         # SLURM says so two seconds before it stops all processes of a job.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._suspend)
-        Standstill(asyncio.get_running_loop(), self._go_on)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+        loop.add_signal_handler(signal.SIGCONT, lambda: loop.call_later(2 * BEAT, self._go_on_soon))
+        Standstill(loop, self._go_on)
 
     def _suspend(self) -> None:
         log.warning("job=%s is being suspended", self._job)
         self._suspended = True
         self._say("suspended")
+
+    def _go_on_soon(self) -> None:
+        """Say that it goes on after a suspension that was too short to be noticed otherwise."""
+        if self._suspended:
+            self._go_on(0.0)
 
     def _go_on(self, seconds: float) -> None:
         """Put off what is due by the time in which this process stood still, and say that it goes on."""

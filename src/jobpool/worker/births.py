@@ -17,7 +17,7 @@ from jobpool.private import open_log
 from jobpool.worker.binding import scrub
 from jobpool.worker.channel import Channel
 from jobpool.worker.nursery import Exit, Nursery, describe
-from jobpool.worker.page import Page, make
+from jobpool.worker.page import BEGUN, NOTHING, Page, make
 from jobpool.worker.place import Place, State
 from jobpool.worker.settings import WorkerSettings
 
@@ -214,6 +214,7 @@ class Births:
         log, page = self._log(f"worker-{number}.log"), make()
         start = os.lseek(log, 0, os.SEEK_CUR)  # not its size, for which a file system would have to answer
         place = Place(token=token, number=number, log=log, log_start=start, page=Page(page))
+        place.page.words[BEGUN] = NOTHING
         cpus = list(settings.cpus[number]) if settings.cpus else []
         devices = dict(settings.devices[number]) if settings.devices else {}
         self._nursery.fork(

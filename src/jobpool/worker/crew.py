@@ -188,8 +188,7 @@ class Crew:
     def put_off(self, seconds: float) -> None:
         """Give the calls that run so much more time: they stood still."""
         for place in self._busy():
-            if place.alarm is not None:
-                place.set_alarm(place.alarm.when() + seconds, self._loop, self._overdue)
+            place.put_off(seconds, self._loop, self._overdue)
 
     def ask_for_checkpoints(self) -> None:
         """Let the calls that run and can leave a checkpoint do so, from now on."""
@@ -421,12 +420,13 @@ class Crew:
         if place in self._idle:
             self._idle.remove(place)
         place.channel.drain()  # results sent before the death count
+        # Killed by us, for one call: should that have ended just before, another may have begun, which pays for it.
+        beside, pays = bool(place.killed) or place.was_stopped_for_another, place.runs_what_is_wanted
         place.close()
         if place.state is State.LEAVING:
             return
-        # Killed by us, for one call: should that have ended just before, the one that ran then is not to blame.
-        if not (place.killed or place.was_stopped_for_another):
-            self._blame(place, how)
+        if pays or not beside:
+            self._blame(place, how, beside=beside)
         self._settle(place)
         if not self._stopping:
             self._births.succeed(place, how)
@@ -434,25 +434,26 @@ class Crew:
 
     def _settle(self, place: Place) -> None:
         """Report what becomes of the calls of a worker that runs none any more; they are queued again."""
-        unwanted = place.killed | place.retracted
-        returned = [call.id for call in place.calls if call.id in unwanted or self._stopping]
+        returned = [call.id for call in place.calls if call.id in place.unwanted or self._stopping]
         self._reporter.returned(*returned)
         if rest := deque(call for call in place.calls if call.id not in returned):
             self._queue.appendleft(rest)
         place.calls.clear()
 
-    def _blame(self, place: Place, how: Exit) -> None:
-        culprit = place.calls.popleft() if place.calls else None
-        if culprit is None and self._stopping:
+    def _blame(self, place: Place, how: Exit, *, beside: bool) -> None:
+        if not place.calls and self._stopping:
             return
-        if place.over is None:
+        culprit = place.calls.popleft().id if place.calls else None
+        if beside:
+            death = Death(signal=how.signal, innocent=True)
+        elif place.over is None:
             killed = how.signal == signal.SIGKILL and self._kills.was_worker()
             death = causes.died(place, how, self._settings, killed=killed)
         else:
             death = causes.stopped(place, how, self._settings)
             if remark := causes.left_behind(place):
                 self._reporter.other(remark)
-        self._died(culprit.id if culprit else None, death)
+        self._died(culprit, death)
 
     def _died(self, call: int | None, death: Death) -> None:
         self._reporter.other(Died(call, replace(death, kills=self._kills.total)))

@@ -169,6 +169,16 @@ class Place:
         seen.at, seen.memory, seen.tree = now, memory, tree
 
     @property
+    def unwanted(self) -> set[int]:
+        """The calls that somebody does not want any more."""
+        return self.killed | self.retracted
+
+    @property
+    def runs_what_is_wanted(self) -> bool:
+        """Whether the first of its calls has begun, and nobody wants it back."""
+        return bool(self.calls) and self.begun in self.calls[0].ids and self.calls[0].id not in self.unwanted
+
+    @property
     def was_stopped_for_another(self) -> bool:
         """Whether it is killed for a call that ended just before: what runs now is not to blame."""
         return self.over is not None and (not self.calls or self.calls[0].id != self.over.call)
@@ -195,6 +205,11 @@ class Place:
         """Have this called at that time of the loop's clock, unless the current call is over by then."""
         self._stop_alarm()
         self.alarm = loop.call_at(when, ring, self, self.calls[0].id)
+
+    def put_off(self, seconds: float, loop: AbstractEventLoop, ring: Callable[[Place, int], None]) -> None:
+        """Have it called so much later, if it is to be called."""
+        if self.alarm is not None:
+            self.set_alarm(self.alarm.when() + seconds, loop, ring)
 
     def _stop_alarm(self) -> None:
         if self.alarm is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-__all__ = ["STILL", "Standstill"]
+__all__ = ["BEAT", "STILL", "Standstill"]
 
 BEAT = 1.0
 """Seconds between two looks at the clock."""
