@@ -46,7 +46,7 @@ class Door:
         self._listener, self._context, self._make = listener, context, make
         self._loop = asyncio.get_running_loop()
         descriptors_here = descriptors.most()
-        self._most = min(MOST, descriptors_here // 4)
+        self._most = max(5, min(MOST, descriptors_here // 4))
         self._highest = descriptors_here - min(RESERVE, descriptors_here // 4)
         self._unproven: dict[asyncio.Task[None], None] = {}
         """In the order in which they came."""
@@ -73,8 +73,8 @@ class Door:
                 connection, address = await self._loop.sock_accept(self._listener)
             except OSError as error:
                 self._note(str(error), None)
-                self._drop_oldest()
                 await asyncio.sleep(PAUSE)
+                self._drop_oldest()
                 continue
             if connection.fileno() >= self._highest:
                 connection.close()

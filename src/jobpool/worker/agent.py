@@ -75,12 +75,12 @@ minute after which nothing of a pool that was killed may be left in the queue.""
 END_WITHIN = 5.0
 """Seconds for a clean end; after them the process ends itself, and the batch system ends what is left."""
 
-FAREWELL = 60.0
-"""Seconds that the last results may take to the server."""
-
 SILENT = 600.0
 """Seconds without a word of the server after which it counts as lost, though the connection stands: it was stopped, or
-its host hangs. It asks every 30 s whether we live."""
+its host hangs. It asks every 30 s whether we live. A host that is dead is found after one minute (``farhost``)."""
+
+FAREWELL = SILENT
+"""Seconds that the last results may take to the server: it may stand still just now."""
 
 BROKEN, UNWANTED, LOST_SERVER, CANNOT_START = 70, 76, 77, 78
 """Exit codes, beside ``UNREACHABLE`` (70 is sysexits.h's EX_SOFTWARE); the words are in the job's log."""
