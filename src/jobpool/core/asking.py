@@ -6,9 +6,11 @@ from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.fleet import Doubt, Submission
 from jobpool.core.jobs import Accepted
+from jobpool.core.policy import Backoff
 from jobpool.core.staffing import request_refused
 from jobpool.core.state import PoolState
 from jobpool.core.trial import fall_back
+from jobpool.errors import JobPoolError
 
 __all__ = ["accounted", "jobs_submitted", "poll", "poll_failed", "polled", "submit_doubtful", "submit_refused"]
 
@@ -36,6 +38,9 @@ def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
         return
     pool.fleet.forget(submission)
     staff = pool.staff[submission.request]
+    if event.error is not None:
+        _no_job_would_work(pool, submission.request, event.error)
+        return
     avoided = pool.nodes.avoided(pool.now)
     if avoided and not event.temporary:
         # Perhaps no other node would do (nodelist=, a constraint): a bad one is better than none.
@@ -51,6 +56,16 @@ def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
         pool.notice(f"the batch system refused more jobs; going on with fewer: {event.words}", warning=True)
     elif not (submission.request == pool.auto.hiring and fall_back(pool, event.words)) and not staff.broken:
         pool.give_up(submission.request, request_refused(event.words))
+
+
+def _no_job_would_work(pool: PoolState, request: str, error: JobPoolError) -> None:
+    """Let the calls go on where workers are, and end those that wait when there are none."""
+    if any(job.connected for job in pool.fleet.of(request)):
+        # Asked again soon, for the time when these have ended: it costs a look at some files.
+        pool.staff[request].backoff = Backoff(pool.now + pool.settings.backoff_first)
+        pool.notice(f"no more jobs are asked for; the calls go on in those that are there: {error}", warning=True)
+    else:
+        pool.give_up(request, error)
 
 
 def submit_doubtful(pool: PoolState, event: ev.SubmitDoubtful) -> None:
