@@ -355,6 +355,7 @@ class Connection:
         if found is None:
             raise PoolBroken("the pool's server is not running", log=str(self._directory.server_log))
         context = tls.client_context(self._directory.path)
+        self._directory.remember()
         # On its own host the server is reached without any network.
         self.host, link = await dial(
             ["127.0.0.1", *found["addresses"]],

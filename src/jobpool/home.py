@@ -67,6 +67,7 @@ class PoolDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._certificate: bytes | None = None
 
     @property
     def name(self) -> str:
@@ -224,6 +225,33 @@ class PoolDirectory:
             else f"{end}, and no job of it is in the queue, delete {self.path}",
         )
 
+    # ---------------------------------------------------------------------------------------------------- while it runs
+
+    def remember(self) -> None:
+        """Remember whose directory this is, by its certificate, which no other pool has."""
+        self._certificate = read_file(self.path / "cert.pem")
+
+    @property
+    def replaced(self) -> bool:
+        """Whether there is another pool's directory now in the place of the one that was remembered."""
+        try:
+            return self._certificate not in (None, read_file(self.path / "cert.pem"))
+        except OSError:
+            return False
+
+    def loss(self) -> str:
+        """Say why no new job could work with this directory any more; empty when it is whole.
+
+        Raises ``FileNotFoundError`` when the place of all pools is not there: it may be mounted again.
+        """
+        if not self.path.is_dir():
+            home().stat()
+            return f"the pool's directory was deleted or moved while the pool ran: {self.path}"
+        if self.replaced:
+            return f"the pool's directory was replaced by another one while the pool ran: {self.path}"
+        missing = [name for name in ("ca.pem", "cert.pem", "key.pem") if not (self.path / name).exists()]
+        return f"the pool's keys were deleted while the pool ran: {self.path / missing[0]}" if missing else ""
+
     # ----------------------------------------------------------------------------------------------------------- life
 
     def alive(self) -> bool:
@@ -251,6 +279,8 @@ class PoolDirectory:
 
     def retire(self, *, keep_logs: bool = False) -> None:
         """Delete what a pool that has ended leaves: its keys always, its logs unless they are to be kept."""
+        if self.replaced:
+            return
         for name in _SECRETS:
             try:
                 (self.path / name).unlink()

@@ -11,7 +11,7 @@ from jobpool.core import events as ev
 from jobpool.core.engine import Core
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
-from jobpool.errors import InitializerFailed, JobsFailed, RequestRefused
+from jobpool.errors import InitializerFailed, JobsFailed, PoolBroken, RequestRefused
 from jobpool.model import Call, Ending, EndingKind, JobId, JobState, Limits, Request, Seen
 from jobpool.testing.simulation import Simulation
 
@@ -45,6 +45,33 @@ def test_refused_while_others_serve_goes_on_with_fewer() -> None:
     assert sim.results.keys() == set(ids)
     assert sim.most_running == 2
     assert any("going on with fewer: Invalid account" in text for text in sim.notices)
+
+
+GONE = ev.SubmitRefused(0.0, "", "", temporary=False, error=PoolBroken("the pool's directory was deleted"))
+
+
+def test_when_no_job_would_work_every_call_that_waits_ends_with_the_reason() -> None:
+    sim = pool()
+    sim.faults.answers = deque([GONE])
+    ids = sim.submit(10)
+    assert sim.settle(10)
+    assert {str(sim.errors[id]) for id in ids} == {"the pool's directory was deleted"}
+    (late,) = sim.submit(1)
+    assert isinstance(sim.errors[late], PoolBroken)
+    assert len(sim.submits) == 1
+    finish(sim)
+
+
+def test_when_no_more_jobs_would_work_calls_go_on_in_those_that_serve() -> None:
+    sim = pool(max_workers=4)
+    ids = list(sim.submit(1, seconds=60.0))
+    serving(sim, 1)
+    sim.faults.answers = deque([GONE] * 100)
+    ids += sim.submit(20, seconds=5.0)
+    assert sim.settle()
+    assert sim.results.keys() == set(ids)
+    assert sum("the pool's directory was deleted" in text for text in sim.notices) == 1
+    finish(sim)
 
 
 def test_a_submit_limit_is_felt_out_and_nothing_fails() -> None:

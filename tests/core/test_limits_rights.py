@@ -25,7 +25,7 @@ from jobpool.model import (
     Reservation,
     User,
 )
-from jobpool.server.control import refuse_what_cannot_run
+from jobpool.server.refusing import refuse_what_cannot_run
 from jobpool.units import Duration, Memory
 
 GIB, MIB = 2**30, 2**20

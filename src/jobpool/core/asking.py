@@ -8,9 +8,11 @@ from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.fleet import Doubt, Submission
 from jobpool.core.jobs import Accepted, Job, Pending, Vouched
+from jobpool.core.policy import Backoff
 from jobpool.core.staffing import request_refused
 from jobpool.core.state import PoolState
 from jobpool.core.trial import fall_back
+from jobpool.errors import JobPoolError
 
 __all__ = ["accounted", "jobs_submitted", "poll", "poll_failed", "polled", "submit_doubtful", "submit_refused"]
 
@@ -41,7 +43,11 @@ def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
     submission = pool.fleet.submissions.get(event.submission)
     if submission is None or submission.answered:
         return
-    _refused(pool, submission, event.words, temporary=event.temporary)
+    if event.error is None:
+        _refused(pool, submission, event.words, temporary=event.temporary)
+    else:
+        pool.fleet.forget(submission)
+        _no_job_would_work(pool, submission.request, event.error)
 
 
 def _refused(pool: PoolState, submission: Submission, words: str, *, temporary: bool) -> None:
@@ -63,6 +69,16 @@ def _refused(pool: PoolState, submission: Submission, words: str, *, temporary: 
         pool.notice(staff.pausing(why, pool.now), warning=True)
     elif not (submission.request == pool.auto.hiring and fall_back(pool, words)) and not staff.broken:
         pool.give_up(submission.request, request_refused(words))
+
+
+def _no_job_would_work(pool: PoolState, request: str, error: JobPoolError) -> None:
+    """Let the calls go on where workers are, and end those that wait when there are none."""
+    if any(job.connected for job in pool.fleet.of(request)):
+        # Asked again soon, for the time when these have ended: it costs a look at some files.
+        pool.staff[request].backoff = Backoff(pool.now + pool.settings.backoff_first)
+        pool.notice(f"no more jobs are asked for; the calls go on in those that are there: {error}", warning=True)
+    else:
+        pool.give_up(request, error)
 
 
 def submit_doubtful(pool: PoolState, event: ev.SubmitDoubtful) -> None:

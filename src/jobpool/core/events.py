@@ -142,12 +142,13 @@ class JobsSubmitted:
 
 @dataclass(frozen=True, slots=True)
 class SubmitRefused:
-    """The batch system said no."""
+    """The batch system said no; or, with ``error``, it was not asked, since no job could work any more."""
 
     time: float
     submission: str
     words: str
     temporary: bool
+    error: JobPoolError | None = None
 
 
 @dataclass(frozen=True, slots=True)

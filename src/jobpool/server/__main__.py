@@ -96,7 +96,9 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
 
 async def _clear_up(control: Control, directory: PoolDirectory, system: BatchSystem) -> None:
     """Leave nothing that is of no use. What does not work, or takes too long, must not keep the clients waiting."""
-    if control.crash is not None:
+    if await _in_time(asyncio.to_thread(lambda: directory.replaced)):
+        log.warning("another pool's directory is in the place of this one's, and left alone")
+    elif control.crash is not None:
         names = await _in_time(asyncio.to_thread(directory.lines, "submissions")) or []
         await _in_time(asyncio.gather(*map(shell.run, system.cancel(names, ()))))
     elif not control.left:

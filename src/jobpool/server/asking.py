@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import pwd
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import psutil
 
 from jobpool.batch.base import BatchSystem, Doubtful, JobScript, NoAccounting, Refused, Submitted, Unanswered
 from jobpool.core import events as e
-from jobpool.errors import JobPoolError
+from jobpool.errors import JobPoolError, PoolBroken
 from jobpool.home import PoolDirectory
 from jobpool.model import Ending, JobId, Limits, Request
 from jobpool.server import shell
@@ -34,6 +35,10 @@ HANGS = 10.0
 """Seconds after which a file system that was asked for a write of some bytes hangs."""
 
 
+MISSING = 60.0
+"""Seconds that the place of all pools may be away: a file system is mounted again after some."""
+
+
 class Asking:
     """The batch system as the server speaks to it. Each method runs a command and tells the core what came of it."""
 
@@ -50,6 +55,7 @@ class Asking:
         self._ids: dict[e.JobKey, JobId] = {}
         self._served: set[e.JobKey] = set()
         self._read: dict[tuple[e.JobKey, Ending], Ending] = {}
+        self._missing_since: float | None = None
         self.log_directory = spec.own_logs or spec.settings.log_directory or directory.logs
         # The batch system opens a job's log by its name, and follows links: never below a folder where others write.
         self._job_logs = directory.logs if spec.own_logs else self.log_directory
@@ -70,10 +76,14 @@ class Asking:
         self._scripts[name] = job
         try:
             await self._in_the_directory(lambda: self._write_down(name, command.stdin or text))
+        except PoolBroken as error:
+            self._tell(e.SubmitRefused(self._now(), name, str(error), temporary=False, error=error))
+            return
         except OSError as error:
             words = f"the pool's directory cannot be written: {error}"
             self._tell(e.SubmitRefused(self._now(), name, words, temporary=True))
             return
+        self._missing_since = None
         if self._spec.settings.submit_by == "file" and self._system.name != "local":
             command = as_file(command, self._directory.path / f"{name}.sh")
         done = await shell.run(command)
@@ -89,9 +99,26 @@ class Asking:
                 self._tell(e.SubmitDoubtful(self._now(), name, words, unclear))
 
     def _write_down(self, name: str, script: str) -> None:
+        self._look_at_the_directory()
         # On the disk before the jobs can exist: whoever finds this pool dead can find its jobs.
         self._directory.append("submissions", name)
         self._directory.write(f"{name}.sh", script.encode())
+
+    def _look_at_the_directory(self) -> None:
+        """Raise ``PoolBroken`` when jobs could not read their keys, ``OSError`` when that may pass."""
+        try:
+            loss = self._directory.loss()
+        except FileNotFoundError as error:
+            now = time.monotonic()
+            self._missing_since = self._missing_since or now
+            if now - self._missing_since < MISSING:
+                raise
+            loss = f"the pool's directory is not there any more: {error.filename}"
+        if loss:
+            advice = "what runs may end; make a new pool for what has no result"
+            raise PoolBroken(f"{loss}; new jobs could not read their keys", advice=advice)
+        if self.log_directory.parent.is_dir():
+            self.log_directory.mkdir(mode=0o700, exist_ok=True)  # SLURM would fail without a word
 
     async def _in_the_directory(self, act: Callable[[], None]) -> None:
         """Do what takes long when the file system hangs, and say so then."""

@@ -114,6 +114,7 @@ class Control:
         self._host = "127.0.0.1" if all(map(channel.is_loopback, addresses)) else None
         self._door, port = await channel.listen(self._directory, self._host, lambda: Link(self._hear, self._closed))
         self._asking.door = addresses, port
+        self._directory.remember()
         self._write_connection(addresses, port)
 
     async def run(self) -> None:

@@ -78,4 +78,5 @@ class Diary:
             self._failed = True
 
     def _replace(self, record: dict[str, Any]) -> None:
-        self._directory.write("record.json", json.dumps(record).encode())
+        if not self._directory.replaced:
+            self._directory.write("record.json", json.dumps(record).encode())

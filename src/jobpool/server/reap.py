@@ -30,7 +30,7 @@ AGAIN = 10.0
 
 async def reap(directory: PoolDirectory, *, patience: float = PATIENCE) -> tuple[JobId, ...]:
     """Cancel what is left of a dead pool and forget its keys; return the jobs that could not be removed."""
-    names = directory.lines("submissions")
+    names = [] if directory.replaced else directory.lines("submissions")  # not those of another pool's jobs
     if not names:
         directory.retire(keep_logs=True)
         return ()
