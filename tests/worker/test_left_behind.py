@@ -50,7 +50,7 @@ def lower(number: int = resource.RLIMIT_NOFILE) -> None:
 
 
 def lower_by_prlimit() -> None:
-    resource.prlimit(0, resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    resource.prlimit(0, resource.RLIMIT_STACK, (2**20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
 
 
 def profile() -> None:
