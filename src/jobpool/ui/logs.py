@@ -87,7 +87,7 @@ def place_of(pool: Path) -> Path:
     """Return where the logs of a pool are that does not run: it may be elsewhere than in the pool's directory."""
     try:
         return Path(json.loads(_text(pool / "record.json"))["logs"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return pool / "logs"
 
 

@@ -16,8 +16,8 @@ __all__ = ["died", "ended_well", "last_status", "read_record"]
 def read_record(directory: Path) -> dict[str, Any]:
     """Read what the server of a pool wrote down last. Raises ``JobPoolError`` when it left nothing."""
     try:
-        record: dict[str, Any] = json.loads((directory / "record.json").read_text())
-    except (OSError, ValueError):
+        record: dict[str, Any] = {**json.loads((directory / "record.json").read_text())}
+    except (OSError, ValueError, TypeError):
         raise JobPoolError(
             f"the pool {directory.name!r} left no record of its run",
             log=str(directory / "server.log"),
