@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+import contextlib
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +19,7 @@ import click
 if TYPE_CHECKING:
     from jobpool.config import Settings
     from jobpool.core.proposal import Proposal
+    from jobpool.errors import JobPoolError
     from jobpool.units import Duration
 
 __all__ = ["measure"]
@@ -55,23 +62,18 @@ def measure(
     jobpool measure my.package:simulate --literal 10 100 --set partition=short
     """
     from jobpool import config
+    from jobpool.errors import JobPoolError
     from jobpool.measuring import measure as run
     from jobpool.ui.view import show_json
 
     resolved = config.resolve(config.keywords_from_text(settings))
     config.require(resolved.system)
-    profile = run(
-        resolved,
-        _function(function),
-        _values(inputs) if literal else inputs,
-        cores=cores,
-        memory=memory,
-        walltime=walltime,
-        repeat=not once,
-    )
-    proposal = profile.request(calls)
     if plot is not None:
-        profile.plot(plot)
+        _check_plot(plot)
+    called, samples = _function(function), _values(inputs) if literal else inputs
+    with _told(f"{function} failed with each input", JobPoolError):
+        profile = run(resolved, called, samples, cores=cores, memory=memory, walltime=walltime, repeat=not once)
+    proposal = profile.request(calls)
     starts = _starts(resolved, proposal) if start else {}
     if as_json:
         reasons = dict(proposal.reasons)
@@ -88,6 +90,55 @@ def measure(
         click.echo(f"{profile}\n\n{proposal}")
         for whose, found in starts.items():
             click.echo(f"  in waiting: a job of {whose} would start {_when(found)}")
+    if plot is not None:  # last: whatever comes of it, the figures are there
+        profile.plot(plot)
+
+
+def _check_plot(file: Path) -> None:
+    """Find out before the measuring whether the picture can be made."""
+    from jobpool.errors import ConfigError
+
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            f"--plot needs matplotlib, which cannot be imported: {error}", advice="pip install matplotlib"
+        ) from error
+    known = Figure().canvas.get_supported_filetypes()
+    if (ending := file.suffix.removeprefix(".").lower()) and ending not in known:
+        raise ConfigError(f"--plot: no picture can be written as .{ending}; there are: {', '.join(sorted(known))}")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ConfigError(f"--plot: {file} cannot be written", advice="choose another folder")
+
+
+@contextlib.contextmanager
+def _told(what: str, kind: type[JobPoolError]) -> Iterator[None]:
+    """Tell an exception of the user's own code as such, with where it came from, and not as one of ours."""
+    from jobpool.errors import JobPoolError
+
+    try:
+        yield
+    except JobPoolError:
+        raise
+    except (Exception, SystemExit) as error:
+        # One that was raised in a worker has the lines of its traceback there as its cause.
+        lines = str(error.__cause__) if error.__cause__ else "".join(traceback.format_tb(error.__traceback__))
+        words = "".join(traceback.format_exception_only(error)).rstrip()
+        raise kind("\n".join([f"{what}:", *_own_lines(lines), words])) from error
+
+
+def _own_lines(text: str) -> Iterator[str]:
+    """Return the lines of a traceback that are neither of this package nor of the import's machinery."""
+    package = Path(__file__).parents[1]
+    own = False
+    for line in text.splitlines():
+        if found := re.match(r'  File "(.+)", line \d+', line):
+            file = found[1]
+            own = not (file.startswith("<frozen") or file == importlib.__file__ or Path(file).is_relative_to(package))
+        elif not line.startswith("    "):
+            own = False
+        if own:
+            yield line
 
 
 def _starts(now: Settings, proposal: Proposal) -> dict[str, Duration | str]:
@@ -112,10 +163,8 @@ def _when(found: Duration | str) -> str:
 
 def _function(text: str) -> Callable[[Any], Any]:
     """Find the function that ``module:function`` or ``path/file.py:function`` names."""
-    import importlib
-    import sys
-
     from jobpool.errors import ConfigError
+    from jobpool.main_guard import no_pool_while_importing
 
     module, colon, name = text.rpartition(":")
     if not colon:
@@ -124,10 +173,14 @@ def _function(text: str) -> Callable[[Any], Any]:
     folder, module = (path.parent, path.stem) if path.suffix == ".py" else (Path(), module)
     sys.path.insert(0, str(folder.resolve()))  # as if it were a script there
     try:
-        found: Any = importlib.import_module(module)
+        with (
+            _told(f"{text!r} cannot be found, since importing it failed", ConfigError),
+            no_pool_while_importing("jobpool measure"),
+        ):
+            found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except AttributeError as error:
         raise ConfigError(f"{text!r} cannot be found: {error}") from error
     if not callable(found):
         raise ConfigError(f"{text!r} is no function, but of type {type(found).__name__}")

@@ -17,7 +17,7 @@ __all__ = ["died", "ended_well", "last_status", "read_record"]
 def read_record(directory: Path) -> dict[str, Any]:
     """Read what the server of a pool wrote down last. Raises ``JobPoolError`` when it left nothing."""
     try:
-        record: dict[str, Any] = json.loads(read_file(directory / "record.json"))
+        record: dict[str, Any] = {**json.loads(read_file(directory / "record.json"))}
         record["status"], record["ended_at"]  # else it is no record
     except (OSError, ValueError, RecursionError, LookupError, TypeError):
         raise JobPoolError(
