@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import _base as states
 from dataclasses import dataclass
@@ -41,6 +41,8 @@ class JobFuture(Future[T]):
     job: Job | None = None
     usage: Usage | None = None
     _log = b""
+    _taken: Sequence[object] = ()
+    """What must live until the call has ended."""
 
     def __init__(self, id: int, cancelled: Callable[[int], None]) -> None:
         super().__init__()
@@ -88,6 +90,7 @@ class JobFuture(Future[T]):
                 self._state, self.job = states.PENDING, None
 
     def _ends(self, *, result: Any = None, error: BaseException | None = None) -> None:
+        self._taken = ()
         self._tell_cancelled = _nobody  # one that is kept shall not keep the connection
         try:
             if error is None:
