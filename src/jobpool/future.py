@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import _base as states
 from dataclasses import dataclass
@@ -42,6 +42,8 @@ class JobFuture(Future[T]):
     job: Job | None = None
     usage: Usage | None = None
     _log = b""
+    _taken: Sequence[object] = ()
+    """What must live until the call has ended."""
 
     def __init__(self, id: int, cancelled: Callable[[int], None]) -> None:
         super().__init__()
@@ -94,6 +96,7 @@ class JobFuture(Future[T]):
             self.usage = Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
 
     def _ends(self, *, result: Any = None, error: BaseException | None = None) -> None:
+        self._taken = ()
         self._tell_cancelled = _nobody  # one that is kept shall not keep the connection
         try:
             if error is None:

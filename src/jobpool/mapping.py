@@ -35,6 +35,8 @@ class Batch:
         self._running: set[int] = set()
         self._changed, self._tell_cancelled = changed, cancelled
         self._cancelled = False
+        self.taken: list[object] = []
+        """What must live until they have ended."""
 
     @property
     def ended(self) -> bool:

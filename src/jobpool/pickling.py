@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import process
 from io import IOBase
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import cloudpickle
@@ -79,13 +79,18 @@ class Destination(NamedTuple):
 
 
 ANYWHERE = Destination()
+HOME = Destination(local=True)
+"""A call's result goes to who gave it its arguments."""
 
 
-def dumps_function(function: Callable[..., Any], to: Destination = ANYWHERE) -> tuple[str, bytes]:
+def dumps_function(
+    function: Callable[..., Any], to: Destination = ANYWHERE, taken: list[object] | None = None
+) -> tuple[str, bytes]:
     """Pickle a function (any callable) and return its key, a hash of the pickle with its name, and the pickle.
 
     Global variables that a function by value uses travel with the value that they have now. Warns with
-    ``SameRandomNumbers`` of a generator of random numbers among them.
+    ``SameRandomNumbers`` of a generator of random numbers among them. To ``taken`` is appended what the caller must
+    keep until the calls have ended: a manager forgets what has no proxy.
     Raises ``NotPicklable`` that names the variable which cannot travel.
     """
     register_own_modules()
@@ -94,7 +99,7 @@ def dumps_function(function: Callable[..., Any], to: Destination = ANYWHERE) -> 
         if modules == _modules_seen and holds(seen):
             return key, data
     noted = look(function, _travels_by_value) if isinstance(function, FunctionType) else None
-    taken: list[object] = []
+    taken = [] if taken is None else taken
     try:
         data = _by_value(function, to, taken)
     except Exception as reason:  # a user's __reduce__ may raise anything
@@ -117,12 +122,17 @@ _PICKLED = 32
 _pickled: dict[FunctionType, tuple[int, Look, str, bytes]] = {}
 
 
-def dumps_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], to: Destination = ANYWHERE) -> bytes:
-    """Pickle the arguments of one call. A generator of random numbers that a function among them takes along is told.
+def dumps_arguments(
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    to: Destination = ANYWHERE,
+    taken: list[object] | None = None,
+) -> bytes:
+    """Pickle the arguments of one call, as :func:`dumps_function` does functions.
 
     Raises ``NotPicklable`` that names the first argument which cannot travel, and its type.
     """
-    taken: list[object] = []
+    taken = [] if taken is None else taken
     try:
         data = _dumps((args, dict(kwargs)), to, taken, own_by_value=True)
     except Exception as reason:  # a user's __reduce__ may raise anything
@@ -146,9 +156,9 @@ def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...], to: D
 def dumps_result(value: object) -> bytes:
     """Pickle what a call returned. Raises ``NotPicklable`` that names its type, or its size if that is too large."""
     try:
-        data = _dumps(value, ANYWHERE, own_by_value=False)
+        data = _dumps(value, HOME, own_by_value=False)
     except Exception as reason:  # a user's __reduce__ may raise anything
-        raise blame.result_error(value, reason, _fails(ANYWHERE)) from reason
+        raise blame.result_error(value, reason, _fails(HOME)) from reason
     return _sendable(f"the call's result, of type {type_name(type(value))}", data)
 
 
@@ -165,7 +175,7 @@ def dumps_exception(error: BaseException) -> bytes:
     """
     text = "".join(traceback.format_exception(error))
     try:
-        pickled = _by_value(error)
+        pickled = _by_value(error, HOME)
     except BaseException as reason:  # noqa: BLE001 - a user's __reduce__ may raise anything
         pickled = pickle.dumps(
             blame.exception_error(NotPicklable, described(error), f"which cannot be pickled: {words(reason)}"), 5
@@ -274,29 +284,6 @@ _OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec_
 """Variables of a module that belong to the Python that imported it."""
 
 
-def _reduce_code(code: CodeType) -> tuple[Any, ...]:
-    """Reduce code as cloudpickle does, but with its file: tracebacks of a call show the user's own lines by it.
-
-    Since 3.1.3 cloudpickle writes ``<dynamic-code>`` instead, so that equal functions from anywhere are equal pickles.
-    """
-    make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
-    name = "".join(code.co_filename)  # a string of its own, as all of cloudpickle's: shared ones are pickled otherwise
-    return make, tuple(name if isinstance(part, str) and part == _NO_FILE else part for part in arguments)
-
-
-_NO_FILE = "<dynamic-code>"
-
-
-class _Reducers(dict[type, Any]):
-    """By type, and behind them cloudpickle's and copyreg's. Asked for each object, where a ChainMap takes 2 us."""
-
-    def __missing__(self, kind: type) -> Any:
-        for theirs in cloudpickle.Pickler.dispatch_table.maps:
-            if kind in theirs:
-                return theirs[kind]
-        raise KeyError(kind)
-
-
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do.
 
@@ -304,11 +291,11 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
     more than data. A dictionary of settings that is an argument means what it holds.
     """
 
-    dispatch_table: ClassVar[Any] = _Reducers({CodeType: _reduce_code, **reducers.OF_TYPE})
+    dispatch_table: ClassVar[Any] = reducers.BY_TYPE
 
     @classmethod
     def to(cls, pieces: Any, to: Destination, taken: list[object] | None = None) -> _ValuePickler:
-        """Make one that writes to ``pieces``, and appends generators of random numbers that travel to ``taken``."""
+        """Make one that writes to ``pieces``, and appends generators of random numbers and proxies to ``taken``."""
         pickler: _ValuePickler = cls(pieces, 5)
         pickler._destination, pickler._taken, pickler._ordinary = to, taken, set()
         return pickler
@@ -347,7 +334,11 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         if generators.is_generator(value):
             if (name := name_of(value)) is None and self._taken is not None:
                 self._taken.append(value)
-        elif (reduced := reducers.stream(value)) or (reduced := reduce_shared(value, local=self._destination.local)):
+        elif reduced := reducers.stream(value):
+            return reduced
+        elif reduced := reduce_shared(value, local=self._destination.local, home=self._destination is HOME):
+            if self._taken is not None:
+                self._taken.append(value)
             return reduced
         else:
             name = name_of(value)
@@ -397,7 +388,7 @@ def dumps_by_value(value: object) -> bytes:
 
 
 def _by_value(value: object, to: Destination = ANYWHERE, taken: list[object] | None = None) -> bytes:
-    """Pickle anything. Generators of random numbers that travel are appended to ``taken``."""
+    """Pickle anything."""
     pieces = _Pieces()
     _ValuePickler.to(pieces, to, taken).dump(value)
     return b"".join(pieces)
@@ -487,7 +478,7 @@ class _Nowhere:
 
 
 def _warn_of_generators(taken: list[object], steps: list[blame.Step], who: str) -> None:
-    for generator in taken:
+    for generator in filter(generators.is_generator, taken):
         way = blame.way_to(generator, steps)
         holders = [holder for _, holder in way[:-1]]
         # As an argument, or part of one, it is meant to begin there as it is here. One of numpy's has another in it.

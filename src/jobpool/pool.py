@@ -201,6 +201,7 @@ class _Engine:
     def _submit(self, tasks: Iterable[Task], *, lazy: bool) -> int:
         """Submit the tasks of one result, and return how many there are; ``lazy`` ones may be endless."""
         count, function, pickled, to = 0, None, None, self._executor._to
+        kept: list[object] = []
         for job, index, run, args, keywords in tasks:
             if self._stopped:
                 break
@@ -212,15 +213,19 @@ class _Engine:
             try:
                 # Once for all chunks, with the values that its global variables have at the first.
                 if pickled is None or called is not function:
-                    function, pickled = called, dumps_function(partial(chunked, called) if chunked else called, to)
-                self._send(job, index, pickled, dumps_arguments(rest, keywords, to))
+                    function, pickled = (
+                        called,
+                        dumps_function(partial(chunked, called) if chunked else called, to, kept),
+                    )
+                taken = kept.copy()
+                self._send(job, index, pickled, dumps_arguments(rest, keywords, to, taken), taken)
             except Exception as error:  # noqa: BLE001 - the user's __reduce__ may raise anything; it is the result
                 self._outcomes.put((job, index, (False, _as_pickle_raised(error))))
                 if lazy and isinstance(error, BrokenExecutor):
                     break
         return count
 
-    def _send(self, job: int, index: int, function: tuple[str, bytes], payload: bytes) -> None:
+    def _send(self, job: int, index: int, function: tuple[str, bytes], payload: bytes, taken: list[object]) -> None:
         size = len(payload)
         self._room.take(size)
         try:
@@ -228,6 +233,7 @@ class _Engine:
         except BaseException:
             self._room.give(size)
             raise
+        future._taken = taken
         future.add_done_callback(partial(self._ended, job, index, size))
 
     def _raise_in_turn(self, job: int, index: int, error: BaseException) -> None:

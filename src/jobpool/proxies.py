@@ -25,9 +25,10 @@ def is_shared(kind: type) -> bool:
     return bool(shared)
 
 
-def reduce_shared(value: Any, *, local: bool) -> tuple[Any, ...] | None:
+def reduce_shared(value: Any, *, local: bool, home: bool) -> tuple[Any, ...] | None:
     """Reduce what is shared by processes of one host. None: this is none of it, or takes care of itself.
 
+    ``home``: it goes to the client, whose own key stays as it is.
     Raises ``TypeError`` when the worker may be on another host.
     """
     managers: Any = sys.modules.get("multiprocessing.managers")
@@ -35,7 +36,8 @@ def reduce_shared(value: Any, *, local: bool) -> tuple[Any, ...] | None:
         address, key = value._token.address, value._authkey
         if local:
             make, arguments = value.__reduce__()
-            return _proxy_again, (make, arguments, bytes(key), key == process.current_process().authkey)
+            inherited = not home and key == process.current_process().authkey
+            return _proxy_again, (make, arguments, bytes(key), inherited)
         if isinstance(address, str | bytes) or not address[0] or address[0].startswith(_NOWHERE):
             raise TypeError(f"its manager listens at {address!r}, which no other host can reach")
         return None  # the user's own manager, in the network, whose key the user's calls know
@@ -45,8 +47,8 @@ def reduce_shared(value: Any, *, local: bool) -> tuple[Any, ...] | None:
     return None
 
 
-def _proxy_again(make: Any, arguments: tuple[Any, ...], key: bytes, everywhere: bool) -> Any:
+def _proxy_again(make: Any, arguments: tuple[Any, ...], key: bytes, inherited: bool) -> Any:
     func, token, serializer, keywords = arguments
-    if everywhere:  # proxies that come out of this one come without a key, and take the process's
+    if inherited:  # proxies that come out of this one come without a key, and take the process's
         process.current_process().authkey = key
     return make(func, token, serializer, {**keywords, "authkey": key})

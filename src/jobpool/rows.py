@@ -45,7 +45,7 @@ _VALUES, _RESULT, _EXCEPTION = 0, 1, 2
 
 
 def batches(
-    items: Iterator[tuple[Any, ...]], most: int = ROWS, to: Destination = ANYWHERE
+    items: Iterator[tuple[Any, ...]], most: int = ROWS, to: Destination = ANYWHERE, taken: list[object] | None = None
 ) -> Iterator[tuple[bytes | NotPicklable, int]]:
     """Yield the arguments of the next calls, pickled, and how many calls they are for.
 
@@ -55,7 +55,7 @@ def batches(
         if _is_plain(rows):
             yield _TOGETHER + pickle.dumps(rows, 5), len(rows)
         else:
-            yield from _apart(rows, to)
+            yield from _apart(rows, to, taken)
 
 
 def _is_plain(rows: list[tuple[Any, ...]]) -> bool:
@@ -68,11 +68,13 @@ def _is_plain(rows: list[tuple[Any, ...]]) -> bool:
     return sum(len(arg) for row in rows for arg in row if isinstance(arg, (str, bytes))) <= PAYLOAD
 
 
-def _apart(rows: list[tuple[Any, ...]], to: Destination) -> Iterator[tuple[bytes | NotPicklable, int]]:
+def _apart(
+    rows: list[tuple[Any, ...]], to: Destination, taken: list[object] | None
+) -> Iterator[tuple[bytes | NotPicklable, int]]:
     parts: list[bytes] = []
     for row in rows:
         try:
-            data: bytes | NotPicklable = dumps_arguments(row, {}, to)
+            data: bytes | NotPicklable = dumps_arguments(row, {}, to, taken)
         except NotPicklable as error:
             data = detached(error)
         if parts and (isinstance(data, NotPicklable) or sum(map(len, parts)) + len(data) > PAYLOAD):

@@ -58,7 +58,12 @@ class Submitting(Executor, abc.ABC):
             RuntimeError: After ``shutdown``.
             PoolBroken: The pool can run nothing any more; the message says why.
         """
-        return self._submit(self._function(fn), [self._arguments(args, kwargs)])[0]
+        taken: list[object] = []
+        future: JobFuture[T]
+        (future,) = self._submit(self._function(fn, taken), [self._arguments(args, kwargs, taken)])
+        if taken:
+            future._taken = taken
+        return future
 
     def _submit(
         self, function: tuple[str, bytes | NotPicklable], payloads: Iterable[bytes | NotPicklable]
@@ -122,15 +127,17 @@ class Submitting(Executor, abc.ABC):
         most: int = rows.ROWS,
     ) -> Iterator[T]:
         """Submit (now, not at the first ``next``) and return the iterator over the results."""
-        function, changed = self._function(fn), threading.Condition()
+        taken: list[object] = []
+        function, changed = self._function(fn, taken), threading.Condition()
         size = most if buffersize is None else max(1, min(most, buffersize // 4))
         batches: deque[mapping.Batch] = deque()
         executor, to = weakref.ref(self), self._to  # a forgotten iterator must not keep the pool alive
 
         def send(some: Iterator[tuple[Any, ...]]) -> None:
-            for payload, count in rows.batches(some, size, to):
+            for payload, count in rows.batches(some, size, to, taken):
                 if (pool := executor()) is not None:
                     batches.append(pool._submit_rows(function, payload, count, changed))
+                    batches[-1].taken = taken
 
         send(itertools.islice(items, buffersize))
         return mapping.in_order(batches, None if buffersize is None else mapping.refill(items, send, size), end)
@@ -146,14 +153,14 @@ class Submitting(Executor, abc.ABC):
             self._check_open()
             return self._connection.submit_rows(function, payload, count, changed, self._kind.key)
 
-    def _function(self, fn: Callable[..., Any]) -> tuple[str, bytes | NotPicklable]:
+    def _function(self, fn: Callable[..., Any], taken: list[object]) -> tuple[str, bytes | NotPicklable]:
         try:
-            return dumps_function(fn, self._to)
+            return dumps_function(fn, self._to, taken)
         except NotPicklable as error:
             return "", detached(error)
 
-    def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | NotPicklable:
+    def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], taken: list[object]) -> bytes | NotPicklable:
         try:
-            return dumps_arguments(args, kwargs, self._to)
+            return dumps_arguments(args, kwargs, self._to, taken)
         except NotPicklable as error:
             return detached(error)
