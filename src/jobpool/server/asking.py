@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import pwd
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -53,6 +54,7 @@ class Asking:
         self._read: dict[tuple[e.JobKey, Ending], Ending] = {}
         self.log_directory = spec.settings.log_directory or directory.logs
         self.door: tuple[list[str], int] = ([], 0)
+        self._hash_seed = _hash_seed()
 
     async def submit(self, name: str, request: Request, count: int) -> None:
         """Submit jobs; ``JobsSubmitted``, ``SubmitRefused`` or ``SubmitDoubtful`` follows."""
@@ -113,7 +115,7 @@ class Asking:
                 str(port),
                 *(part for address in addresses for part in ("--address", address)),
             ),
-            environment={**python_path(), **settings.environment},
+            environment={**python_path(), **self._hash_seed, **settings.environment},
         )
         self._scripts[name] = job
         return job
@@ -218,6 +220,16 @@ def user_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
+
+
+def _hash_seed() -> dict[str, str]:
+    """Return the variable by which ``hash("text")`` is the same in all jobs of the pool: the user's, or a random one.
+
+    In the job's script, since an interpreter reads it when it starts: the agent, in which Dask's tasks run, and all
+    that it starts have it from there.
+    """
+    given = os.environ.get("PYTHONHASHSEED", "")
+    return {"PYTHONHASHSEED": str(secrets.randbelow(2**32)) if given in ("", "random") else given}
 
 
 def tail(path: Path) -> str:
