@@ -38,8 +38,10 @@ from jobpool.errors import NotPicklable
 from jobpool.resuming import resume
 from jobpool.rows import IMMUTABLE, Results, loads_rows
 from jobpool.worker.bell import Bell
-from jobpool.worker.initial import Initial
+from jobpool.worker.functions import Functions
+from jobpool.worker.initial import run_initializer
 from jobpool.worker.linux import die_with_parent
+from jobpool.worker.living import Living
 from jobpool.worker.meter import CallMeter
 from jobpool.worker.nested import send_by_value
 from jobpool.worker.offers import SIGNAL, Offers, offers
@@ -85,7 +87,6 @@ def main(birth: Birth) -> NoReturn:
     _obtain(birth.order)
     _shield_signals(birth)
     _reseed()
-    send_by_value()
     page = Page(birth.page)
     os.close(birth.page)
     _Worker(birth, page).run(birth.setup["initializer"])
@@ -112,8 +113,9 @@ class _Worker:
         self._tidy = Tidy(page.words, birth.setup["max_memory_growth"])
         self._peak = self._served = 0
         self._mail = 0
-        self._functions: dict[str, bytes | Callable[..., Any]] = {}
-        self._initial = Initial()
+        self._living = Living(pickling.living_modules, self._remark)
+        self._functions = Functions(self._living)
+        send_by_value(self._living)
         self._queue: deque[_Item] = deque()
         self._unpacker = wire.Unpacker()
 
@@ -149,7 +151,7 @@ class _Worker:
         grown = self._tidy.look(self._peak, fresh=self._meter.fresh)
         self._peak = 0
         if grown:
-            name = getattr(self._functions[key], "__qualname__", "a call").rpartition(">.")[2]
+            name = getattr(self._functions.get(key), "__qualname__", "a call").rpartition(">.")[2]
             self._send("grown", name, grown, self._served)
             while self._channel.recv(65536):
                 pass  # the agent knows already which calls have not begun
@@ -165,7 +167,7 @@ class _Worker:
 
     def _initialize(self, initializer: bytes) -> None:
         try:
-            self._initial.run(initializer)
+            run_initializer(initializer, self._living)
         except BaseException as error:
             _LOGGER.critical("Exception in initializer:", exc_info=True)
             _flush()
@@ -177,8 +179,8 @@ class _Worker:
         log_start = self._log_end()
         self._meter.start()
         try:
-            function = self._function(key)
-            args, kwargs = pickling.loads_arguments(payload)
+            function = self._functions.get(key)
+            args, kwargs = pickling.loads_arguments(payload, load=self._living.load)
             answer = True, pickling.dumps_result(self._offers.run(id, function, args, kwargs, row=False))
             blame: tuple[int, str] | tuple[()] = ()
         except BaseException as error:  # noqa: BLE001 - as in ProcessPoolExecutor, SystemExit is a call's exception too
@@ -201,7 +203,7 @@ class _Worker:
         results = Results()
         self._meter.start()
         try:
-            function, rows = self._function(item.key), loads_rows(item.payload)
+            function, rows = self._functions.get(item.key), loads_rows(item.payload, load=self._living.load)
         except BaseException as error:  # noqa: BLE001 - as in _call
             for _ in range(item.rows):
                 results.add_exception(error)
@@ -261,13 +263,8 @@ class _Worker:
         end, now = self._log_end(), monotonic()
         self._send("done", id, count, True, results.take(), *usage, b"", end, now, *results.blame())
 
-    def _function(self, key: str) -> Callable[..., Any]:
-        function = self._functions[key]
-        if isinstance(function, bytes):
-            function = pickling.loads_function(function, load=self._initial.load)
-            if not offers(function):  # one that does has a state, and each call begins with that of the submit
-                self._functions[key] = function
-        return function
+    def _remark(self, topic: str, text: str) -> None:
+        self._send("remark", topic, text)
 
     def _output(self, start: int) -> tuple[bytes, int]:
         """Return the last part of what was written since ``start``, and where the log ends now."""
@@ -294,7 +291,9 @@ class _Worker:
                 case ("run", calls):
                     self._queue.extend(_Item(*call) for call in calls)
                 case ("define", key, function):
-                    self._functions[key] = function
+                    self._functions.define(key, function)
+                case ("forget", keys):
+                    self._functions.forget(keys)
                 case ("retract", spans):
                     self._mail += 1
                     self._send("skipped", self._drop(spans))

@@ -34,7 +34,7 @@ from jobpool.worker.kills import Kills
 from jobpool.worker.nursery import Exit
 from jobpool.worker.page import ORDERED
 from jobpool.worker.place import Over, Place, State
-from jobpool.worker.reports import CannotStart, Died, Full, InitializerError, Report, Reporter
+from jobpool.worker.reports import CannotStart, Died, Full, InitializerError, Remark, Report, Reporter
 from jobpool.worker.rests import Rests
 from jobpool.worker.settings import WorkerSettings
 from jobpool.worker.watch import STARTED_AFTER, Watch
@@ -250,9 +250,7 @@ class Crew:
         place.begin(calls, self._loop.time())
         if limit is not None and bundle:
             self._queue.appendleft(bundle)
-        for key in {call.function for call in place.calls} - place.defined:
-            place.channel.send("define", key, self._functions[key])
-            place.defined.add(key)
+        place.define(self._functions, self._queue)
         if not self._handed:
             # Told before it begins, and again when it runs long: should it take the whole job along at once, it is
             # known which one did.
@@ -350,6 +348,8 @@ class Crew:
                     self._free(place)
                 case ("grown", *fields):
                     self._has_grown(place, *fields)
+                case ("remark", topic, text):
+                    self._reporter.other(Remark(topic, text))
                 case ("failed", words, exception):
                     self._initializer_failed(place, words, exception)
         if place.state is State.BUSY and not place.calls:

@@ -2,6 +2,9 @@
 
 That pickles them by name. They came here by value, and stand in no module of this process: ``Pool().map(f, ...)`` in a
 call would fail with "attribute lookup f on __main__ failed". So what cannot be found by its name goes on by value.
+
+A process that was forked has all that lives in the worker, and goes on with that: what the call, or an initializer of
+its own pool, has set there is what its functions see. So it is in a plain script.
 """
 
 from __future__ import annotations
@@ -11,13 +14,21 @@ from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
 
-from jobpool.pickling import dumps_by_value, loads
+from jobpool.pickling import dumps_by_value, living_modules
+from jobpool.worker.living import Living
 
 __all__ = ["send_by_value"]
 
+_living: Living | None = None
 
-def send_by_value() -> None:
-    """Make ``multiprocessing`` in this process, and in those it forks, send by value what it could not send by name."""
+
+def send_by_value(living: Living | None = None) -> None:
+    """Make ``multiprocessing`` in this process, and in those it forks, send by value what it could not send by name.
+
+    ``living`` holds what came into this process by value.
+    """
+    global _living
+    _living = _living or living or Living(living_modules)
     ForkingPickler.reducer_override = _reduce  # type: ignore[method-assign]
 
 
@@ -36,4 +47,5 @@ def _is_found(value: FunctionType | type) -> bool:
 
 def _again(data: bytes) -> Any:
     send_by_value()  # a spawned process is a fresh one, and sends its results, too
-    return loads(data)
+    assert _living is not None
+    return _living.load(data, keep=True)

@@ -1,0 +1,393 @@
+"""One object for each class, module, function and global variable of the user's, as long as the client's is the same.
+
+What is not installed comes by value: each pickle brings the classes, functions and variables that it uses, as they were
+at the submit. In a process pool they are one and the same for all calls in a worker, so an initializer may set what
+calls read, and a call may leave a cache for the next one. So here, what a pickle brings is not used as it is:
+
+- A class is known by the number that cloudpickle gives it, a function and a module by their names (where the client
+  finds them by these). The first pickle that brings one makes it; later ones get the living one.
+- Their variables (a class's attributes, a module's global variables, a function's code) are looked at one by one. What
+  is the same as what the client sent before stays as it is here, whatever was done to it since. What is another
+  replaces it, and what the initializer had set in it is laid over.
+- A call sees what its own pickle brought. A function knows the variables of its pickle by their prints; where another
+  one, submitted before or after a change, has put others there, they are put back before it is called.
+
+The living ones of other versions wait aside, the latest few of them. Those that were dropped come from the function's
+pickle again.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from types import FunctionType, ModuleType
+from typing import Any
+
+import cloudpickle.cloudpickle as internals
+
+from jobpool import pickling
+from jobpool.worker.changes import Change, lay_over
+from jobpool.worker.prints import NOTHING, print_of
+from jobpool.worker.spaces import ABSENT, STATE, ClassSpace, FunctionSpace, ModuleSpace, Print, Space
+
+__all__ = ["Image", "Living"]
+
+SMALL = 16 * 1024
+"""Bytes that are searched for the name of a pickler in less time than it takes to make an unpickler of our own."""
+
+ASIDE = 64
+"""Values of other versions that are kept. A notebook has few versions of few variables under way at one time."""
+
+LOCAL = 256
+"""Classes made in functions that are kept: each call of such a function makes another one."""
+
+
+class Image:
+    """The variables that a pickle brought, by their prints."""
+
+    def __init__(self) -> None:
+        self.prints: dict[tuple[Space, str], Print] = {}
+        self.whole: dict[Space, frozenset[str]] = {}
+        """Spaces of which it brought all variables, and their names: there were no others."""
+        self.epoch = -1
+        """When all of them were in place."""
+
+
+class Living:
+    """What came by value into this process, and lives here."""
+
+    def __init__(
+        self,
+        modules: dict[str, ModuleType] | None = None,
+        tell: Callable[[str, str], None] = lambda _topic, _text: None,
+    ) -> None:
+        self._modules = {} if modules is None else modules
+        self._tell = tell
+        self._functions: dict[tuple[str, str], FunctionSpace] = {}
+        self._caches: dict[tuple[str, str], Any] = {}
+        self._classes: dict[str, ClassSpace] = {}
+        self._local: OrderedDict[str, None] = OrderedDict()
+        self._latest: dict[tuple[str, str], ClassSpace] = {}
+        self._by_id: dict[int, Space] = {}
+        self._aside: OrderedDict[tuple[Space, str, Print], Any] = OrderedDict()
+        self._epoch = 0
+        self._lock = threading.RLock()
+
+    # ---------------------------------------------------------------------------------------------------- loading
+
+    def load(self, data: bytes, *, anew: bool = False, keep: bool = False) -> Any:
+        """Unpickle. ``anew``: with all variables as they came. ``keep``: with all that live here as they are."""
+        if len(data) <= SMALL and b"pickl" not in data:
+            return pickle.loads(data)
+        return self.load_with_image(data, anew=anew, keep=keep)[0]
+
+    def load_with_image(self, data: bytes, *, anew: bool = False, keep: bool = False) -> tuple[Any, Image]:
+        """Unpickle, and return also what has to be in place when it is called."""
+        with self._lock:
+            reading = _Reading(self)
+            value = _Unpickler(data, reading).load()
+            image = Image()
+            if not keep:
+                self._settle(reading, image, anew=anew)
+            return value, image
+
+    def puts_in_place(self, image: Image) -> bool:
+        """Put in place what a function's pickle brought. False: it is not here any more; load the pickle again."""
+        if image.epoch == self._epoch:
+            return True
+        with self._lock:
+            for (space, name), print in image.prints.items():
+                if space.prints.get(name) == print:
+                    continue
+                if (space, name, print) not in self._aside and print != NOTHING:
+                    return False
+                self._replace(space, name, print, ABSENT)
+            self._remove_others(image)
+            image.epoch = self._epoch
+        return True
+
+    def _remove_others(self, image: Image) -> None:
+        """Remove the variables that the client did not have."""
+        for space, names in image.whole.items():
+            for name in space.prints.keys() - names:
+                if space.prints[name] != NOTHING:
+                    self._replace(space, name, NOTHING, ABSENT)
+
+    def keep_for(self, images: Iterable[Image]) -> None:
+        """Drop the values of other versions that none of these needs."""
+        with self._lock:
+            needed = {(space, name, print) for image in images for (space, name), print in image.prints.items()}
+            for key in self._aside.keys() - needed:
+                del self._aside[key]
+
+    def _settle(self, reading: _Reading, image: Image, *, anew: bool) -> None:
+        """Decide for each variable that was brought whether it replaces what lives here."""
+        for space, name, value, fresh in reading.brought:
+            print = _state_print(value, self.living) if name == STATE else print_of(value, self.living)
+            image.prints[space, name] = print
+            if fresh:
+                self._epoch += space not in reading.fresh
+                space.prints[name] = print
+                if name in space.laid:
+                    space.write(name, self._laid_over(space, name, value))
+            elif anew or space.prints.get(name) != print:
+                self._replace(space, name, print, value, anew=anew)
+        image.whole = reading.whole
+        self._remove_others(image)
+        for space in reading.made:
+            for name in space.laid.keys() - space.prints.keys():
+                space.write(name, self._laid_over(space, name, ABSENT))
+        image.epoch = self._epoch
+
+    def _replace(self, space: Space, name: str, print: Print, value: Any, *, anew: bool = False) -> None:
+        self._epoch += 1
+        before = space.prints.get(name)
+        if before is not None and before != NOTHING and not anew:
+            self._aside[space, name, before] = space.read(name)
+            if len(self._aside) > ASIDE:
+                self._aside.popitem(last=False)
+        space.prints[name] = print
+        waiting = self._aside.pop((space, name, print), self) if not anew else self
+        space.write(name, self._laid_over(space, name, value) if waiting is self else waiting)
+
+    def _laid_over(self, space: Space, name: str, value: Any) -> Any:
+        """Return the value with what the initializer had set in it."""
+        change: Change | None = space.laid.get(name)
+        if change is None:
+            return value
+        laid, lost = lay_over(change, value)
+        if lost:
+            self._tell(
+                f"initializer {space.name}.{name}",
+                f"what the initializer did to {space.name}.{name} is lost: {lost}, and the client has sent another one "
+                "since; set an attribute, the key of a dictionary or a global variable in the initializer: they stay",
+            )
+        return laid
+
+    # ---------------------------------------------------------------------------------------------- what lives here
+
+    def living(self, thing: Any) -> Space | None:
+        """Return the space of a class, function or module that lives here, or of a module's global variables."""
+        return self._by_id.get(id(thing))
+
+    def spaces(self) -> Iterable[Space]:
+        """Return all spaces."""
+        return dict.fromkeys(self._by_id.values())
+
+    def module(self, name: str) -> ModuleType:
+        """Return the module of this name."""
+        module = self._modules.get(name)
+        if module is None:
+            module = self._modules[name] = ModuleType(name)
+            space = ModuleSpace(name, module)
+            self._by_id[id(module)] = self._by_id[id(vars(module))] = space
+        return module
+
+    def function(self, name: str, variables: dict[str, Any], make: Callable[[], FunctionType]) -> tuple[Space, bool]:
+        """Return the function of this name whose global variables are these, and whether it was made now."""
+        key = variables["__name__"], name
+        space = self._functions.get(key)
+        made = make()
+        if space is not None and len(made.__closure__ or ()) == len(space.thing.__closure__ or ()):
+            return space, False
+        space = self._functions[key] = FunctionSpace(name, made)
+        self._by_id[id(made)] = space
+        return space, True
+
+    def cached(self, parameters: dict[str, Any], function: FunctionType, name: str | None) -> Any:
+        """Return the function under ``functools.cache`` of this name, with all that its cache holds."""
+        key = function.__module__, name or ""
+        known = self._caches.get(key)
+        if name and known is not None and known.cache_parameters() == parameters:
+            was = known.__wrapped__
+            if isinstance(was, FunctionType) and was.__code__ == function.__code__ and not function.__closure__:
+                return known
+        made = pickling._cached_again(parameters, function)
+        if name:
+            self._caches[key] = made
+        return made
+
+    def class_(self, number: str, make: Callable[[], type]) -> tuple[ClassSpace, bool]:
+        """Return the class of this number, and whether it was made now."""
+        space = self._classes.get(number)
+        if space is not None:
+            return space, False
+        made = make()
+        if (space := self._classes.get(number)) is not None:  # a metaclass, or __init_subclass__, has loaded it
+            return space, False
+        with internals._DYNAMIC_CLASS_TRACKER_LOCK:  # by its number it comes home as the class it was
+            internals._DYNAMIC_CLASS_TRACKER_BY_CLASS[made] = number
+            internals._DYNAMIC_CLASS_TRACKER_BY_ID.setdefault(number, made)
+        space = self._classes[number] = ClassSpace(made.__qualname__, made)
+        self._by_id[id(made)] = space
+        return space, True
+
+    def follow_class(self, space: ClassSpace) -> None:
+        """Lay over a class what the initializer had set in the one that its module knew by this name before."""
+        if "<locals>" in space.name:
+            return
+        key = space.thing.__module__, space.name
+        if (earlier := self._latest.get(key)) is not None:
+            space.laid = dict(earlier.laid)
+        self._latest[key] = space
+
+
+def _state_print(value: Any, living: Callable[[Any], Space | None]) -> Print:
+    code, slots, contents = value
+    if not (contents or slots["__defaults__"] or slots["__kwdefaults__"] or slots["__annotations__"]):
+        return code, slots["__qualname__"], slots["__doc__"]
+    return code, print_of((slots, contents), living)
+
+
+class _Reading:
+    """One pickle being read: what it has brought, and what was made for it."""
+
+    def __init__(self, living: Living) -> None:
+        self._living = living
+        self.brought: list[tuple[Space, str, Any, bool]] = []
+        """The variables: where, name, value, whether it was put there as it is, since there was none."""
+        self.made: list[ClassSpace] = []
+        self.whole: dict[Space, frozenset[str]] = {}
+        self._seen: set[tuple[Space, str]] = set()
+        self.fresh: set[Space] = set()
+        self._codes: dict[Space, Any] = {}
+        self._globals: dict[int, dict[str, Any]] = {}
+        self.makers: dict[Any, Callable[..., Any]] = {
+            internals._make_function: self.make_function,
+            internals._function_setstate: self.set_function,
+            internals._make_skeleton_class: self.make_class,
+            internals._make_skeleton_enum: self.make_enum,
+            internals._class_setstate: self.set_class,
+            pickling._cached_again: living.cached,
+            pickling._module_again: living.module,
+            pickling._set_variables: self.set_module,
+        }
+
+    def make_function(self, code: Any, variables: dict[str, Any], name: Any, defaults: Any, closure: Any) -> Any:
+        shared = self._globals.get(id(variables))
+        if shared is None:
+            shared = variables
+            if variables.pop(pickling.PRIVATE, None) is None and "__name__" in variables:
+                shared = vars(self._living.module(variables["__name__"]))
+                for key, value in variables.items():
+                    shared.setdefault(key, value)
+            self._globals[id(variables)] = shared
+
+        def make() -> Any:
+            return internals._make_function(code, shared, None, defaults, closure)
+
+        if name is None or shared is variables:
+            return make()
+        space, made = self._living.function(name, shared, make)
+        self._codes[space] = code
+        if made:
+            self.fresh.add(space)
+        return space.thing
+
+    def set_function(self, function: FunctionType, state: Any) -> None:
+        attributes, slots = state
+        space = self._living.living(function)
+        home = self._living.living(function.__globals__)
+        if home is not None:
+            self._bring(home, {**slots["__globals__"], **self._missing(function.__code__, home, slots["__globals__"])})
+            slots["__globals__"] = {}
+        if space is None or space not in self._codes:
+            internals._function_setstate(function, state)
+            return
+        contents = tuple(_content(cell) for cell in slots["__closure__"] or ())
+        parts = {slot: slots[slot] for slot in slots if slot in _STATE_SLOTS}
+        if space in self.fresh:
+            internals._function_setstate(function, (attributes, slots))
+        self._bring(space, {**attributes, STATE: (self._codes[space], parts, contents)}, whole=True)
+
+    def _missing(self, code: Any, home: Space, given: dict[str, Any]) -> dict[str, Any]:
+        """Return variables that the function uses, that are here, and that the client did not have any more."""
+        names = set(code.co_names) & home.prints.keys() - given.keys()
+        return dict.fromkeys(names & internals._extract_code_globals(code).keys(), ABSENT) if names else {}
+
+    def make_class(self, kind: Any, name: str, bases: Any, kwargs: Any, number: str, extra: Any) -> Any:
+        return self._class(
+            number, extra, lambda: internals._make_skeleton_class(kind, name, bases, kwargs, None, extra)
+        )
+
+    def make_enum(
+        self, bases: Any, name: str, qualname: str, members: Any, module: str, number: str, extra: Any
+    ) -> Any:
+        return self._class(
+            number, extra, lambda: internals._make_skeleton_enum(bases, name, qualname, members, module, None, extra)
+        )
+
+    def _class(self, number: str, extra: dict[str, str] | None, make: Callable[[], type]) -> type:
+        space, made = self._living.class_(number, make)
+        if made:
+            self.fresh.add(space)
+            space.name = (extra or {}).get("qualname") or space.thing.__qualname__
+        return space.thing
+
+    def set_class(self, found: type, state: Any) -> Any:
+        space = self._living.living(found)
+        attributes, _ = state
+        if space is None:
+            return internals._class_setstate(found, state)
+        assert isinstance(space, ClassSpace)
+        if space in self.fresh:
+            internals._class_setstate(found, state)
+            self._living.follow_class(space)
+            self.made.append(space)
+        elif "_abc_impl" in attributes:
+            for registered in attributes["_abc_impl"]:
+                if not issubclass(registered, found):
+                    found.register(registered)  # type: ignore[attr-defined]
+        attributes.pop("_abc_impl", None)
+        self._bring(space, attributes, whole=True)
+        return found
+
+    def set_module(self, module: ModuleType, variables: dict[str, Any]) -> None:
+        space = self._living.living(module)
+        if space is None:
+            pickling._set_variables(module, variables)
+        else:
+            vars(module).setdefault("__builtins__", __builtins__)
+            self._bring(space, variables, whole=True)
+
+    def _bring(self, space: Space, variables: dict[str, Any], *, whole: bool = False) -> None:
+        """Take note of variables, and put those in place that were not there. ``whole``: the space has no others."""
+        fresh = space in self.fresh
+        for name, value in variables.items():
+            if (space, name) in self._seen:
+                continue
+            self._seen.add((space, name))
+            new = fresh or (value is not ABSENT and space.read(name) is ABSENT)
+            if new and not fresh:
+                space.write(name, value)
+            self.brought.append((space, name, value, new))
+        if whole:
+            self.whole[space] = frozenset(variables)
+
+
+_STATE_SLOTS = frozenset(
+    {"__defaults__", "__kwdefaults__", "__annotations__", "__doc__", "__module__", "__name__", "__qualname__"}
+)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return ABSENT
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, reading: _Reading) -> None:
+        super().__init__(io.BytesIO(data))
+        self._makers = reading.makers
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        try:
+            return self._makers.get(found, found)
+        except TypeError:  # it has no hash
+            return found
