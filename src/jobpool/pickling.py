@@ -12,10 +12,8 @@ What cannot travel is named, with the argument or variable that holds it, by :cl
 
 from __future__ import annotations
 
-import builtins
 import functools
 import hashlib
-import marshal
 import os
 import pickle
 import site
@@ -31,7 +29,20 @@ from typing import Any, ClassVar
 
 import cloudpickle
 
+from jobpool.again import (
+    MAKERS,
+    PRIVATE,
+    belongs_to,
+    cached_again,
+    lasting_name,
+    living_modules,
+    module_again,
+    own_variables,
+    reduce_code,
+    set_variables,
+)
 from jobpool.errors import NotPicklable, NotUnpicklable
+from jobpool.pickling_classes import Defining, parted
 from jobpool.returning import loads_home
 from jobpool.unchanged import LARGEST, Look, global_names, holds, look
 
@@ -103,7 +114,8 @@ def dumps_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
 def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
     """Pickle a worker's initializer and its arguments. Raises ``NotPicklable`` as the two functions above do."""
     try:
-        return _dumps((function, args), own_by_value=True)
+        register_own_modules()
+        return _by_value((function, args))
     except Exception:
         dumps_function(function)
         dumps_arguments(args, {})
@@ -225,42 +237,30 @@ def _dumps(value: object, *, own_by_value: bool) -> bytes:
         _PlainPickler(pieces, 5).dump(value)
         return b"".join(pieces)
     except _Foreign:
-        if own_by_value:
-            register_own_modules()
-        return _by_value(value)
-
-
-_OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
-"""Variables of a module that belong to the Python that imported it."""
-
-
-def _reduce_code(code: CodeType) -> tuple[Any, ...]:
-    """Reduce code as the interpreter stores it: in a tenth of the time that cloudpickle takes, and with its file.
-
-    Both need the same Python on both sides. Tracebacks of a call show the user's own lines by the file. Version 2 of
-    the form says nothing of how often an object is referred to, so that equal functions are equal pickles.
-    """
-    return _code_again, (marshal.dumps(code, 2),)
-
-
-def _code_again(data: bytes) -> CodeType:
-    code: CodeType = marshal.loads(data)
-    return code
+        if not own_by_value:
+            return _by_value(value)
+        register_own_modules()
+        pieces.clear()
+        pickler = _ArgumentPickler(pieces, 5)
+        pickler.dump(value)
+        return parted(_by_value(pickler.things), b"".join(pieces)) if pickler.things else b"".join(pieces)
 
 
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do."""
 
-    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
+    dispatch_table: ClassVar[Any] = ChainMap({CodeType: reduce_code}, cloudpickle.Pickler.dispatch_table)
 
     def reducer_override(self, value: Any) -> Any:
+        if type(value) is FunctionType and value in MAKERS:
+            return NotImplemented  # by name, without a look at where it comes from: it stands in each pickle
         if isinstance(value, functools._lru_cache_wrapper) and _travels_by_value(value.__module__):
             variables = getattr(value.__wrapped__, "__globals__", {})
-            return _cached_again, (value.cache_parameters(), value.__wrapped__, _lasting_name(value, variables))
+            return cached_again, (value.cache_parameters(), value.__wrapped__, lasting_name(value, variables))
         if isinstance(value, ModuleType) and _travels_by_value(value.__name__):
             # In two steps, as cloudpickle does it for functions and classes but not for modules: those of a package
             # know each other.
-            return _module_again, (value.__name__,), _own_variables(value), None, None, _set_variables
+            return module_again, (value.__name__,), own_variables(value), None, None, set_variables
         reduced = super().reducer_override(value)
         if type(reduced) is tuple and isinstance(value, type) and len(reduced) == _WITH_SETTER:
             # cloudpickle drops the name that tells an inner class from others, and has room for more to say.
@@ -274,34 +274,20 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         name = variables.get("__name__")
         if name is None or PRIVATE in variables:
             return code, variables, None, defaults, closure
-        if _travels_by_value(name) and _belongs_to(name, function.__globals__):
-            return code, variables, _lasting_name(function, function.__globals__), defaults, closure
+        if _travels_by_value(name) and belongs_to(name, function.__globals__):
+            return code, variables, lasting_name(function, function.__globals__), defaults, closure
         variables[PRIVATE] = True
         return code, variables, None, defaults, closure
 
 
-PRIVATE = "__jobpool_private__"
-"""Marks global variables that are not those of a module of the user's: those of ``exec``, or of what is installed."""
+class _ArgumentPickler(Defining, _ValuePickler):
+    @staticmethod
+    def is_by_value(module: str) -> bool:
+        return _travels_by_value(module)
+
 
 _WITH_SETTER = 6
 """Parts of what a reducer returns that sets the state by a function of its own, as cloudpickle's of classes does."""
-
-living_modules: dict[str, ModuleType] = {}
-"""Modules that came into this process by value, in a worker."""
-
-
-def _belongs_to(module: str, variables: dict[str, Any]) -> bool:
-    """Whether these are the global variables of a module of the user's, and no others that carry its name."""
-    return any(
-        found is not None and vars(found) is variables
-        for found in (sys.modules.get(module), living_modules.get(module))
-    )
-
-
-def _lasting_name(function: Any, variables: dict[str, Any]) -> str | None:
-    """Return the name of a function that its module knows by it; what has none is made anew for each pickle."""
-    name = getattr(function, "__qualname__", "")
-    return name if variables.get(name) is function else None
 
 
 def dumps_by_value(value: object) -> bytes:
@@ -313,25 +299,6 @@ def _by_value(value: object) -> bytes:
     pieces = _Pieces()
     _ValuePickler(pieces, 5).dump(value)
     return b"".join(pieces)
-
-
-def _cached_again(
-    parameters: dict[str, Any], function: Callable[..., Any], _name: str | None = None
-) -> Callable[..., Any]:
-    again: Callable[..., Any] = functools.lru_cache(**parameters)(function)
-    return again
-
-
-def _module_again(name: str) -> ModuleType:
-    return ModuleType(name)
-
-
-def _own_variables(module: ModuleType) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT}
-
-
-def _set_variables(module: ModuleType, variables: dict[str, Any]) -> None:
-    vars(module).update(variables, __builtins__=builtins)
 
 
 def _travels_by_value(module: str) -> bool:

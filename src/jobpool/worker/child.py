@@ -41,7 +41,7 @@ from jobpool.worker.bell import Bell
 from jobpool.worker.functions import Functions
 from jobpool.worker.initial import run_initializer
 from jobpool.worker.linux import die_with_parent
-from jobpool.worker.living import Living
+from jobpool.worker.living import here
 from jobpool.worker.meter import CallMeter
 from jobpool.worker.nested import send_by_value
 from jobpool.worker.offers import SIGNAL, Offers, offers
@@ -87,6 +87,7 @@ def main(birth: Birth) -> NoReturn:
     _obtain(birth.order)
     _shield_signals(birth)
     _reseed()
+    send_by_value()
     page = Page(birth.page)
     os.close(birth.page)
     _Worker(birth, page).run(birth.setup["initializer"])
@@ -113,9 +114,9 @@ class _Worker:
         self._tidy = Tidy(page.words, birth.setup["max_memory_growth"])
         self._peak = self._served = 0
         self._mail = 0
-        self._living = Living(pickling.living_modules, self._remark)
+        self._living = here()  # with what the fork-server has loaded for the initializer
+        self._living.tell = self._remark
         self._functions = Functions(self._living)
-        send_by_value(self._living)
         self._queue: deque[_Item] = deque()
         self._unpacker = wire.Unpacker()
 

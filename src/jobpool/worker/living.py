@@ -18,22 +18,23 @@ pickle again.
 
 from __future__ import annotations
 
-import io
+import os
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle.cloudpickle as internals
 
-from jobpool import pickling
+from jobpool import again
+from jobpool.pickling_classes import loads_defined, unpickler
 from jobpool.worker.changes import Change, lay_over
 from jobpool.worker.prints import NOTHING, print_of
 from jobpool.worker.spaces import ABSENT, STATE, ClassSpace, FunctionSpace, ModuleSpace, Print, Space
 
-__all__ = ["Image", "Living"]
+__all__ = ["Image", "Living", "here"]
 
 SMALL = 16 * 1024
 """Bytes that are searched for the name of a pickler in less time than it takes to make an unpickler of our own."""
@@ -41,8 +42,26 @@ SMALL = 16 * 1024
 ASIDE = 64
 """Values of other versions that are kept. A notebook has few versions of few variables under way at one time."""
 
-LOCAL = 256
+DEFINITIONS = 32
+"""Pickles of classes that are kept: more than the kinds of arguments that a script submits in turns."""
+
+LARGEST = 64 * 1024
+"""Bytes of such a pickle at most."""
+
+LOCAL = 1000
 """Classes made in functions that are kept: each call of such a function makes another one."""
+
+
+def here() -> Living:
+    """Return what lives in this process. A process that was forked goes on with what lived in its parent."""
+    global _here
+    if _here is None:
+        _here = Living(again.living_modules)
+        os.register_at_fork(after_in_child=_here.renew_lock)
+    return _here
+
+
+_here: Living | None = None
 
 
 class Image:
@@ -65,15 +84,21 @@ class Living:
         tell: Callable[[str, str], None] = lambda _topic, _text: None,
     ) -> None:
         self._modules = {} if modules is None else modules
-        self._tell = tell
+        self.tell = tell
+        """Takes a topic and what is said of it to the user, once."""
         self._functions: dict[tuple[str, str], FunctionSpace] = {}
         self._caches: dict[tuple[str, str], Any] = {}
         self._classes: dict[str, ClassSpace] = {}
-        self._local: OrderedDict[str, None] = OrderedDict()
+        self._local: OrderedDict[ClassSpace, None] = OrderedDict()
         self._latest: dict[tuple[str, str], ClassSpace] = {}
         self._by_id: dict[int, Space] = {}
         self._aside: OrderedDict[tuple[Space, str, Print], Any] = OrderedDict()
+        self._definitions: OrderedDict[bytes, tuple[Sequence[Any], Image]] = OrderedDict()
         self._epoch = 0
+        self._lock = threading.RLock()
+
+    def renew_lock(self) -> None:
+        """Forget, in a process that was forked, the thread that held the lock in its parent."""
         self._lock = threading.RLock()
 
     # ---------------------------------------------------------------------------------------------------- loading
@@ -88,7 +113,7 @@ class Living:
         """Unpickle, and return also what has to be in place when it is called."""
         with self._lock:
             reading = _Reading(self)
-            value = _Unpickler(data, reading).load()
+            value = unpickler(data, (), reading.stand_in).load()
             image = Image()
             if not keep:
                 self._settle(reading, image, anew=anew)
@@ -160,12 +185,28 @@ class Living:
             return value
         laid, lost = lay_over(change, value)
         if lost:
-            self._tell(
+            self.tell(
                 f"initializer {space.name}.{name}",
                 f"what the initializer did to {space.name}.{name} is lost: {lost}, and the client has sent another one "
                 "since; set an attribute, the key of a dictionary or a global variable in the initializer: they stay",
             )
         return laid
+
+    def load_defined(self, definitions: bytes, rest: bytes) -> Any:
+        """Unpickle arguments that bring classes along; these are read once, as long as they stay the same."""
+        with self._lock:
+            things, image = self._definitions.get(definitions, ((), None))
+            if image is None or not self.puts_in_place(image):
+                things, image = self.load_with_image(definitions)
+                if len(definitions) <= LARGEST:
+                    self._definitions[definitions] = things, image
+                if len(self._definitions) > DEFINITIONS:
+                    self._definitions.popitem(last=False)
+            reading = _Reading(self)
+            value = unpickler(rest, things, reading.stand_in).load()
+            if reading.brought:
+                self._settle(reading, Image(), anew=False)
+            return value
 
     # ---------------------------------------------------------------------------------------------- what lives here
 
@@ -205,7 +246,7 @@ class Living:
             was = known.__wrapped__
             if isinstance(was, FunctionType) and was.__code__ == function.__code__ and not function.__closure__:
                 return known
-        made = pickling._cached_again(parameters, function)
+        made = again.cached_again(parameters, function)
         if name:
             self._caches[key] = made
         return made
@@ -222,12 +263,17 @@ class Living:
             internals._DYNAMIC_CLASS_TRACKER_BY_CLASS[made] = number
             internals._DYNAMIC_CLASS_TRACKER_BY_ID.setdefault(number, made)
         space = self._classes[number] = ClassSpace(made.__qualname__, made)
+        space.tracker = number
         self._by_id[id(made)] = space
         return space, True
 
     def follow_class(self, space: ClassSpace) -> None:
         """Lay over a class what the initializer had set in the one that its module knew by this name before."""
         if "<locals>" in space.name:
+            self._local[space] = None
+            if len(self._local) > LOCAL:
+                oldest, _ = self._local.popitem(last=False)
+                del self._by_id[id(oldest.thing)], self._classes[oldest.tracker]
             return
         key = space.thing.__module__, space.name
         if (earlier := self._latest.get(key)) is not None:
@@ -261,16 +307,24 @@ class _Reading:
             internals._make_skeleton_class: self.make_class,
             internals._make_skeleton_enum: self.make_enum,
             internals._class_setstate: self.set_class,
-            pickling._cached_again: living.cached,
-            pickling._module_again: living.module,
-            pickling._set_variables: self.set_module,
+            again.cached_again: living.cached,
+            again.module_again: living.module,
+            again.set_variables: self.set_module,
+            loads_defined: living.load_defined,
         }
+
+    def stand_in(self, found: Any) -> Any:
+        """Return what is called in the place of one of the picklers' own functions."""
+        try:
+            return self.makers.get(found, found)
+        except TypeError:  # it has no hash
+            return found
 
     def make_function(self, code: Any, variables: dict[str, Any], name: Any, defaults: Any, closure: Any) -> Any:
         shared = self._globals.get(id(variables))
         if shared is None:
             shared = variables
-            if variables.pop(pickling.PRIVATE, None) is None and "__name__" in variables:
+            if variables.pop(again.PRIVATE, None) is None and "__name__" in variables:
                 shared = vars(self._living.module(variables["__name__"]))
                 for key, value in variables.items():
                     shared.setdefault(key, value)
@@ -348,7 +402,7 @@ class _Reading:
     def set_module(self, module: ModuleType, variables: dict[str, Any]) -> None:
         space = self._living.living(module)
         if space is None:
-            pickling._set_variables(module, variables)
+            again.set_variables(module, variables)
         else:
             vars(module).setdefault("__builtins__", __builtins__)
             self._bring(space, variables, whole=True)
@@ -378,16 +432,3 @@ def _content(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not assigned yet
         return ABSENT
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, reading: _Reading) -> None:
-        super().__init__(io.BytesIO(data))
-        self._makers = reading.makers
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
-        try:
-            return self._makers.get(found, found)
-        except TypeError:  # it has no hash
-            return found

@@ -14,21 +14,14 @@ from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
 
-from jobpool.pickling import dumps_by_value, living_modules
-from jobpool.worker.living import Living
+from jobpool.pickling import dumps_by_value
+from jobpool.worker.living import here
 
 __all__ = ["send_by_value"]
 
-_living: Living | None = None
 
-
-def send_by_value(living: Living | None = None) -> None:
-    """Make ``multiprocessing`` in this process, and in those it forks, send by value what it could not send by name.
-
-    ``living`` holds what came into this process by value.
-    """
-    global _living
-    _living = _living or living or Living(living_modules)
+def send_by_value() -> None:
+    """Make ``multiprocessing`` in this process, and in those it forks, send by value what it could not send by name."""
     ForkingPickler.reducer_override = _reduce  # type: ignore[method-assign]
 
 
@@ -47,5 +40,4 @@ def _is_found(value: FunctionType | type) -> bool:
 
 def _again(data: bytes) -> Any:
     send_by_value()  # a spawned process is a fresh one, and sends its results, too
-    assert _living is not None
-    return _living.load(data, keep=True)
+    return here().load(data, keep=True)

@@ -77,6 +77,8 @@ class ClassSpace(Space):
     """The attributes of a class."""
 
     thing: type
+    tracker: str
+    """The number by which cloudpickle knows the class."""
 
     def variables(self) -> dict[str, Any]:
         """Return a copy of them."""
