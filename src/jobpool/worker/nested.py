@@ -14,6 +14,7 @@ from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
 
+from jobpool.again import living_modules
 from jobpool.pickling import dumps_by_value
 from jobpool.worker.living import here
 
@@ -35,7 +36,7 @@ def _is_found(value: FunctionType | type) -> bool:
     found: Any = sys.modules.get(value.__module__ or "")
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
-    return found is value
+    return found is value and value.__module__ not in living_modules
 
 
 def _again(data: bytes) -> Any:
