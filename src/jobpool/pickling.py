@@ -55,6 +55,7 @@ __all__ = [
     "dumps_function",
     "dumps_initializer",
     "dumps_result",
+    "is_own",
     "loads",
     "loads_arguments",
     "loads_exception",
@@ -320,11 +321,12 @@ def register_own_modules() -> None:
     _modules_seen = len(modules)
     known = cloudpickle.list_registry_pickle_by_value()
     for name, module in modules:
-        if name not in known and name != "__main__" and _is_own(name, module):
+        if name not in known and name != "__main__" and is_own(name, module):
             cloudpickle.register_pickle_by_value(module)
 
 
-def _is_own(name: str, module: ModuleType) -> bool:
+def is_own(name: str, module: Any) -> bool:
+    """Say whether a module is the user's own, by its file: neither installed nor built in."""
     if name.partition(".")[0] == "jobpool" or getattr(module, "__name__", None) != name:
         return False
     file = getattr(module, "__file__", None)

@@ -45,6 +45,7 @@ SCRIPT = """\
     import functools
 
     import cfg
+    import inner
     from cfg import Far, One
 
     class Settings:
@@ -93,13 +94,15 @@ SCRIPT = """\
         Far.scale = s
         CACHE["v"] = s
         cfg.SCALE = s
+        import inner as inner_again
+        inner_again.LEVEL = s
         CHOSEN.add(s)
         settings.name = s
         plain.called = s
 
     def plain(x):
         return [x * Settings.scale, x * Far.scale, x * CACHE["v"], x * cfg.SCALE, cfg.scaled(x), early, sorted(CHOSEN),
-                settings.name, plain.called]
+                settings.name, plain.called, inner.LEVEL, inner.level()]
 
     def look(detector, x):
         return detector.look(x)
@@ -149,6 +152,7 @@ SCRIPT = """\
 
 def test_it_is_as_in_a_process_pool(site: Site, tmp_path: Path) -> None:
     (tmp_path / "cfg.py").write_text(textwrap.dedent(BESIDE))
+    (tmp_path / "inner.py").write_text("LEVEL = 1\n\ndef level():\n    return LEVEL\n")
     script = run_script(site, tmp_path, SCRIPT)
     assert script.process.returncode == 0, script.stderr
     command = [sys.executable, "script.py", "process pool"]

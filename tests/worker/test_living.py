@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobpool import pickling
 from jobpool.worker.functions import Functions
+from jobpool.worker.imports import share_imports
 from jobpool.worker.initial import run_initializer
 from jobpool.worker.living import Living
 
@@ -305,3 +308,47 @@ def test_a_variable_that_the_client_has_removed_is_gone(worker: Worker, script: 
     del script.extra
     assert worker.call(script.has_extra) is None
     assert before() == 1
+
+
+@pytest.fixture
+def beside(script: types.ModuleType, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A worker that finds the file of the module beside the script; in this process the client has it, too."""
+    (tmp_path / "cfg.py").write_text(CFG)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    finder = share_imports(worker.living)
+    yield tmp_path
+    sys.meta_path.remove(finder)
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """Be a process that has not imported the module."""
+    mine = sys.modules.pop("cfg")
+    try:
+        yield
+    finally:
+        sys.modules["cfg"] = mine
+
+
+def test_a_module_that_the_initializer_imports_itself_is_that_of_the_calls(
+    worker: Worker, script: types.ModuleType, beside: Path
+) -> None:
+    exec("def set_inside(s):\n    import cfg\n    cfg.SCALE = cfg.Far.scale = cfg.scale.value = s", vars(script))
+    with elsewhere():
+        worker.initialize(script.set_inside, 5)
+    assert worker.call(script.get_module) == 5
+    assert worker.call(script.get_module_function) == 5
+    assert worker.call(script.get_far) == 5
+    assert worker.call(lambda: script.cfg.scale.value) == 5
+    sys.modules["cfg"].SCALE = 2
+    assert worker.call(script.get_module) == 5
+
+
+def test_what_an_import_in_a_call_completes_stays_as_it_was(
+    worker: Worker, script: types.ModuleType, beside: Path
+) -> None:
+    exec("def inside():\n    import cfg\n    return cfg.Far.scale, cfg.SCALE", vars(script))
+    worker.initialize(script.set_far, 5)
+    worker.call(script.cfg.scale)
+    with elsewhere():
+        assert worker.call(script.inside) == (5, 1)

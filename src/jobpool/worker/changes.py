@@ -70,12 +70,17 @@ def lay_over(change: Change, value: Any) -> tuple[Any, str]:
 
 
 @contextmanager
-def noted(spaces: Iterable[Space], living: Callable[[Any], Space | None]) -> Iterator[None]:
+def noted(spaces: Callable[[], Iterable[Space]], living: Callable[[Any], Space | None]) -> Iterator[None]:
     """Note in the spaces, at the end of a ``with`` block, what was done to their variables in it."""
-    before = {space: {name: (value, _parts(value)) for name, value in _variables(space)} for space in spaces}
+    before = {space: {name: (value, _parts(value)) for name, value in _variables(space)} for space in spaces()}
     yield
-    for space, variables in before.items():
+    for space in spaces():
+        variables = before.get(space)
         for name, value in _variables(space):
+            if variables is None:  # imported meanwhile
+                if space.found.get(name) != print_of(value, living):
+                    space.laid[name] = Rebound(value)
+                continue
             was, parts = variables.get(name, (ABSENT, None))
             change = Rebound(value) if value is not was else _changed_parts(value, parts)
             if change is None and _is_changed_within(value, space.prints.get(name), living):

@@ -39,6 +39,7 @@ from jobpool.resuming import resume
 from jobpool.rows import IMMUTABLE, Results, loads_rows
 from jobpool.worker.bell import Bell
 from jobpool.worker.functions import Functions
+from jobpool.worker.imports import share_imports
 from jobpool.worker.initial import run_initializer
 from jobpool.worker.linux import die_with_parent
 from jobpool.worker.living import here
@@ -88,6 +89,7 @@ def main(birth: Birth) -> NoReturn:
     _shield_signals(birth)
     _reseed()
     send_by_value()
+    share_imports()
     page = Page(birth.page)
     os.close(birth.page)
     _Worker(birth, page).run(birth.setup["initializer"])

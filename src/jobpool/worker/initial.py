@@ -14,5 +14,5 @@ def run_initializer(initializer: bytes, living: Living) -> None:
     Raises what it raises.
     """
     function, args = living.load(initializer)
-    with noted(living.spaces(), living.living):
+    with noted(living.spaces, living.living):
         function(*args)

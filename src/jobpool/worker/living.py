@@ -18,20 +18,24 @@ pickle again.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
+import cloudpickle
 import cloudpickle.cloudpickle as internals
 
 from jobpool import again
-from jobpool.pickling_classes import loads_defined, unpickler
+from jobpool.pickling_classes import unpickler
 from jobpool.worker.changes import Change, lay_over
 from jobpool.worker.prints import NOTHING, print_of
+from jobpool.worker.reading import Reading
 from jobpool.worker.spaces import ABSENT, STATE, ClassSpace, FunctionSpace, ModuleSpace, Print, Space
 
 __all__ = ["Image", "Living", "here"]
@@ -50,6 +54,10 @@ LARGEST = 64 * 1024
 
 LOCAL = 1000
 """Classes made in functions that are kept: each call of such a function makes another one."""
+
+
+_OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__", "__dict__", "__weakref__"})
+"""What the client does not send of modules and classes."""
 
 
 def here() -> Living:
@@ -90,6 +98,7 @@ class Living:
         self._caches: dict[tuple[str, str], Any] = {}
         self._classes: dict[str, ClassSpace] = {}
         self._local: OrderedDict[ClassSpace, None] = OrderedDict()
+        self._imported: dict[tuple[str, str], ClassSpace] = {}
         self._latest: dict[tuple[str, str], ClassSpace] = {}
         self._by_id: dict[int, Space] = {}
         self._aside: OrderedDict[tuple[Space, str, Print], Any] = OrderedDict()
@@ -112,7 +121,7 @@ class Living:
     def load_with_image(self, data: bytes, *, anew: bool = False, keep: bool = False) -> tuple[Any, Image]:
         """Unpickle, and return also what has to be in place when it is called."""
         with self._lock:
-            reading = _Reading(self)
+            reading = Reading(self)
             value = unpickler(data, (), reading.stand_in).load()
             image = Image()
             if not keep:
@@ -148,7 +157,7 @@ class Living:
             for key in self._aside.keys() - needed:
                 del self._aside[key]
 
-    def _settle(self, reading: _Reading, image: Image, *, anew: bool) -> None:
+    def _settle(self, reading: Reading, image: Image, *, anew: bool) -> None:
         """Decide for each variable that was brought whether it replaces what lives here."""
         for space, name, value, fresh in reading.brought:
             print = _state_print(value, self.living) if name == STATE else print_of(value, self.living)
@@ -158,6 +167,8 @@ class Living:
                 space.prints[name] = print
                 if name in space.laid:
                     space.write(name, self._laid_over(space, name, value))
+            elif not anew and name not in space.prints and space.found.get(name) == print:
+                space.prints[name] = print
             elif anew or space.prints.get(name) != print:
                 self._replace(space, name, print, value, anew=anew)
         image.whole = reading.whole
@@ -202,7 +213,7 @@ class Living:
                     self._definitions[definitions] = things, image
                 if len(self._definitions) > DEFINITIONS:
                     self._definitions.popitem(last=False)
-            reading = _Reading(self)
+            reading = Reading(self)
             value = unpickler(rest, things, reading.stand_in).load()
             if reading.brought:
                 self._settle(reading, Image(), anew=False)
@@ -226,6 +237,51 @@ class Living:
             space = ModuleSpace(name, module)
             self._by_id[id(module)] = self._by_id[id(vars(module))] = space
         return module
+
+    def known_module(self, name: str) -> ModuleType | None:
+        """Return the module of this name if it lives here."""
+        return self._modules.get(name)
+
+    def publish(self, module: ModuleType) -> None:
+        """Let a module that has come with all its variables be found by ``import``, too."""
+        if self is _here and sys.modules.setdefault(module.__name__, module) is module:
+            cloudpickle.register_pickle_by_value(module)
+
+    def adopt(self, module: ModuleType) -> None:
+        """Let a module that was imported from its file live here, with its functions and classes.
+
+        Those that have come before stay.
+        """
+        name, variables = module.__name__, vars(module)
+        space = self.living(module)
+        if space is None:
+            self._modules[name] = module
+            space = self._by_id[id(module)] = self._by_id[id(variables)] = ModuleSpace(name, module)
+        new: list[Space] = [space]
+        for variable, value in list(variables.items()):
+            if getattr(value, "__module__", None) != name or getattr(value, "__qualname__", None) != variable:
+                continue
+            key = name, variable
+            if isinstance(value, FunctionType) and value.__globals__ is variables:
+                if key not in self._functions:
+                    self._functions[key] = FunctionSpace(variable, value)
+                    new.append(self._functions[key])
+                variables[variable] = self._functions[key].thing
+            elif isinstance(value, type):
+                if key in self._latest:
+                    variables[variable] = self._latest[key].thing
+                else:
+                    self._imported[key] = ClassSpace(variable, value)
+                    new.append(self._imported[key])
+            elif isinstance(value, functools._lru_cache_wrapper):
+                variables[variable] = self._caches.setdefault(key, value)
+        self._by_id.update({id(each.thing): each for each in new})
+        for each in new:
+            each.found = {
+                variable: _state_print(value, self.living) if variable == STATE else print_of(value, self.living)
+                for variable, value in each.variables().items()
+                if variable not in _OF_THE_IMPORT and variable not in each.prints
+            }
 
     def function(self, name: str, variables: dict[str, Any], make: Callable[[], FunctionType]) -> tuple[Space, bool]:
         """Return the function of this name whose global variables are these, and whether it was made now."""
@@ -251,21 +307,28 @@ class Living:
             self._caches[key] = made
         return made
 
-    def class_(self, number: str, make: Callable[[], type]) -> tuple[ClassSpace, bool]:
-        """Return the class of this number, and whether it was made now."""
+    def class_(self, number: str, name: tuple[str, str], make: Callable[[], type]) -> tuple[ClassSpace, bool]:
+        """Return the class of this number, and whether it was made now. ``name`` is its module's and its own."""
         space = self._classes.get(number)
         if space is not None:
+            return space, False
+        if (space := self._imported.pop(name, None)) is not None:
+            self._number(number, space)
+            self._latest[name] = space
             return space, False
         made = make()
         if (space := self._classes.get(number)) is not None:  # a metaclass, or __init_subclass__, has loaded it
             return space, False
-        with internals._DYNAMIC_CLASS_TRACKER_LOCK:  # by its number it comes home as the class it was
-            internals._DYNAMIC_CLASS_TRACKER_BY_CLASS[made] = number
-            internals._DYNAMIC_CLASS_TRACKER_BY_ID.setdefault(number, made)
-        space = self._classes[number] = ClassSpace(made.__qualname__, made)
-        space.tracker = number
-        self._by_id[id(made)] = space
+        space = ClassSpace(name[1], made)
+        self._number(number, space)
         return space, True
+
+    def _number(self, number: str, space: ClassSpace) -> None:
+        with internals._DYNAMIC_CLASS_TRACKER_LOCK:  # by its number it comes home as the class it was
+            internals._DYNAMIC_CLASS_TRACKER_BY_CLASS[space.thing] = number
+            internals._DYNAMIC_CLASS_TRACKER_BY_ID.setdefault(number, space.thing)
+        space.tracker = number
+        self._classes[number] = self._by_id[id(space.thing)] = space
 
     def follow_class(self, space: ClassSpace) -> None:
         """Lay over a class what the initializer had set in the one that its module knew by this name before."""
@@ -286,149 +349,3 @@ def _state_print(value: Any, living: Callable[[Any], Space | None]) -> Print:
     if not (contents or slots["__defaults__"] or slots["__kwdefaults__"] or slots["__annotations__"]):
         return code, slots["__qualname__"], slots["__doc__"]
     return code, print_of((slots, contents), living)
-
-
-class _Reading:
-    """One pickle being read: what it has brought, and what was made for it."""
-
-    def __init__(self, living: Living) -> None:
-        self._living = living
-        self.brought: list[tuple[Space, str, Any, bool]] = []
-        """The variables: where, name, value, whether it was put there as it is, since there was none."""
-        self.made: list[ClassSpace] = []
-        self.whole: dict[Space, frozenset[str]] = {}
-        self._seen: set[tuple[Space, str]] = set()
-        self.fresh: set[Space] = set()
-        self._codes: dict[Space, Any] = {}
-        self._globals: dict[int, dict[str, Any]] = {}
-        self.makers: dict[Any, Callable[..., Any]] = {
-            internals._make_function: self.make_function,
-            internals._function_setstate: self.set_function,
-            internals._make_skeleton_class: self.make_class,
-            internals._make_skeleton_enum: self.make_enum,
-            internals._class_setstate: self.set_class,
-            again.cached_again: living.cached,
-            again.module_again: living.module,
-            again.set_variables: self.set_module,
-            loads_defined: living.load_defined,
-        }
-
-    def stand_in(self, found: Any) -> Any:
-        """Return what is called in the place of one of the picklers' own functions."""
-        try:
-            return self.makers.get(found, found)
-        except TypeError:  # it has no hash
-            return found
-
-    def make_function(self, code: Any, variables: dict[str, Any], name: Any, defaults: Any, closure: Any) -> Any:
-        shared = self._globals.get(id(variables))
-        if shared is None:
-            shared = variables
-            if variables.pop(again.PRIVATE, None) is None and "__name__" in variables:
-                shared = vars(self._living.module(variables["__name__"]))
-                for key, value in variables.items():
-                    shared.setdefault(key, value)
-            self._globals[id(variables)] = shared
-
-        def make() -> Any:
-            return internals._make_function(code, shared, None, defaults, closure)
-
-        if name is None or shared is variables:
-            return make()
-        space, made = self._living.function(name, shared, make)
-        self._codes[space] = code
-        if made:
-            self.fresh.add(space)
-        return space.thing
-
-    def set_function(self, function: FunctionType, state: Any) -> None:
-        attributes, slots = state
-        space = self._living.living(function)
-        home = self._living.living(function.__globals__)
-        if home is not None:
-            self._bring(home, {**slots["__globals__"], **self._missing(function.__code__, home, slots["__globals__"])})
-            slots["__globals__"] = {}
-        if space is None or space not in self._codes:
-            internals._function_setstate(function, state)
-            return
-        contents = tuple(_content(cell) for cell in slots["__closure__"] or ())
-        parts = {slot: slots[slot] for slot in slots if slot in _STATE_SLOTS}
-        if space in self.fresh:
-            internals._function_setstate(function, (attributes, slots))
-        self._bring(space, {**attributes, STATE: (self._codes[space], parts, contents)}, whole=True)
-
-    def _missing(self, code: Any, home: Space, given: dict[str, Any]) -> dict[str, Any]:
-        """Return variables that the function uses, that are here, and that the client did not have any more."""
-        names = set(code.co_names) & home.prints.keys() - given.keys()
-        return dict.fromkeys(names & internals._extract_code_globals(code).keys(), ABSENT) if names else {}
-
-    def make_class(self, kind: Any, name: str, bases: Any, kwargs: Any, number: str, extra: Any) -> Any:
-        return self._class(
-            number, extra, lambda: internals._make_skeleton_class(kind, name, bases, kwargs, None, extra)
-        )
-
-    def make_enum(
-        self, bases: Any, name: str, qualname: str, members: Any, module: str, number: str, extra: Any
-    ) -> Any:
-        return self._class(
-            number, extra, lambda: internals._make_skeleton_enum(bases, name, qualname, members, module, None, extra)
-        )
-
-    def _class(self, number: str, extra: dict[str, str] | None, make: Callable[[], type]) -> type:
-        space, made = self._living.class_(number, make)
-        if made:
-            self.fresh.add(space)
-            space.name = (extra or {}).get("qualname") or space.thing.__qualname__
-        return space.thing
-
-    def set_class(self, found: type, state: Any) -> Any:
-        space = self._living.living(found)
-        attributes, _ = state
-        if space is None:
-            return internals._class_setstate(found, state)
-        assert isinstance(space, ClassSpace)
-        if space in self.fresh:
-            internals._class_setstate(found, state)
-            self._living.follow_class(space)
-            self.made.append(space)
-        elif "_abc_impl" in attributes:
-            for registered in attributes["_abc_impl"]:
-                if not issubclass(registered, found):
-                    found.register(registered)  # type: ignore[attr-defined]
-        attributes.pop("_abc_impl", None)
-        self._bring(space, attributes, whole=True)
-        return found
-
-    def set_module(self, module: ModuleType, variables: dict[str, Any]) -> None:
-        space = self._living.living(module)
-        if space is None:
-            again.set_variables(module, variables)
-        else:
-            vars(module).setdefault("__builtins__", __builtins__)
-            self._bring(space, variables, whole=True)
-
-    def _bring(self, space: Space, variables: dict[str, Any], *, whole: bool = False) -> None:
-        """Take note of variables, and put those in place that were not there. ``whole``: the space has no others."""
-        fresh = space in self.fresh
-        for name, value in variables.items():
-            if (space, name) in self._seen:
-                continue
-            self._seen.add((space, name))
-            new = fresh or (value is not ABSENT and space.read(name) is ABSENT)
-            if new and not fresh:
-                space.write(name, value)
-            self.brought.append((space, name, value, new))
-        if whole:
-            self.whole[space] = frozenset(variables)
-
-
-_STATE_SLOTS = frozenset(
-    {"__defaults__", "__kwdefaults__", "__annotations__", "__doc__", "__module__", "__name__", "__qualname__"}
-)
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return ABSENT

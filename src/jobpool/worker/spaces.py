@@ -36,6 +36,8 @@ class Space(abc.ABC):
         self.name, self.thing, self.number = name, thing, next(_numbers)
         self.prints: dict[str, Print] = {}
         """Of what the client sent for the variables that live here now."""
+        self.found: dict[str, Print] = {}
+        """Of the variables of a module that was imported here, when it had been."""
         self.laid: dict[str, Any] = {}
         """What the initializer changed, by name: a ``Change`` of ``initial``."""
 
