@@ -352,3 +352,51 @@ def test_what_an_import_in_a_call_completes_stays_as_it_was(
     worker.call(script.cfg.scale)
     with elsewhere():
         assert worker.call(script.inside) == (5, 1)
+
+
+def test_a_class_whose_base_asks_for_keywords(worker: Worker, script: types.ModuleType) -> None:
+    code = """
+class Base:
+    def __init_subclass__(cls, *, kind):
+        cls.kind = kind
+class Sub(Base, kind="x"): pass
+def get_kind(sub): return type(sub) is Sub, sub.kind, Base.__init_subclass__ is not object.__init_subclass__
+"""
+    exec(code, vars(script))
+    assert worker.call(script.get_kind, script.Sub()) == (True, "x", True)
+    assert worker.call(lambda: script.Sub.kind) == "x"
+
+
+def test_what_is_the_initializers_own_is_told(worker: Worker, script: types.ModuleType) -> None:
+    code = """
+def around():
+    count, cache = 0, {}
+    def prepare(given):
+        nonlocal count
+        count, cache["v"], given["w"] = 1, 2, 3
+    def read():
+        return count, cache
+    return prepare, read
+prepare, read = around()
+"""
+    exec(code, vars(script))
+    worker.initialize(script.prepare, {})
+    assert worker.call(script.read) == (0, {})
+    assert [told.partition(", which")[0] for told in worker.told] == [
+        "the initializer changes its argument 1 (of type dict)",
+        "the initializer changes the variable 'cache' of the function around it",
+        "the initializer changes the variable 'count' of the function around it",
+    ]
+
+
+def test_what_has_a_checkpoint_begins_with_variables_as_at_the_submit(worker: Worker, script: types.ModuleType) -> None:
+    code = """
+def go_on():
+    CACHE["n"] = CACHE.get("n", 0) + 1
+    return CACHE["n"], CACHE.get("v")
+go_on.checkpoint = lambda: go_on
+"""
+    exec(code, vars(script))
+    worker.initialize(script.set_item, 5)
+    run = worker.submit(script.go_on)
+    assert [run() for _ in range(3)] == [(1, 5)] * 3

@@ -1,9 +1,15 @@
-"""What an initializer sets stays set, for all calls that come later."""
+"""What an initializer sets stays set, for all calls that come later; what cannot stay is told."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any
+
 from jobpool.worker.changes import noted
 from jobpool.worker.living import Living
+from jobpool.worker.prints import print_of
 
 __all__ = ["run_initializer"]
 
@@ -14,5 +20,36 @@ def run_initializer(initializer: bytes, living: Living) -> None:
     Raises what it raises.
     """
     function, args = living.load(initializer)
+    own = list(_own(function, args))
+    before = [print_of(value(), living.living) for _, value in own]
     with noted(living.spaces, living.living):
         function(*args)
+    for (what, value), earlier in zip(own, before, strict=True):
+        if print_of(value(), living.living) != earlier:
+            living.tell(
+                f"initializer {what}",
+                f"the initializer changes {what}, which is its own: calls have it as the script sent it; what they "
+                "shall see has to be set in a global variable, an attribute of a class or the key of a global dictionary",
+            )
+
+
+def _own(function: Any, args: tuple[Any, ...]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield what no other function has: name, and how to look at it."""
+    for number, value in enumerate(args, 1):
+        yield f"its argument {number} (of type {type(value).__name__})", functools.partial(_itself, value)
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, FunctionType):
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            yield f"the variable {name!r} of the function around it", functools.partial(_content, cell)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None

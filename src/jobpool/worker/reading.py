@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import FunctionType, ModuleType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType, ModuleType, resolve_bases
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle.cloudpickle as internals
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from jobpool.worker.living import Living
 
 __all__ = ["Reading"]
+
+
+_HOOK = "__init_subclass__"
 
 
 class Reading:
@@ -98,12 +102,32 @@ class Reading:
         return dict.fromkeys(names & internals._extract_code_globals(code).keys(), ABSENT) if names else {}
 
     def _make_class(self, kind: Any, name: str, bases: Any, kwargs: Any, number: str, extra: Any) -> Any:
-        qualname = (extra or {}).get("qualname", name)
-        return self._class(
-            number,
-            (kwargs.get("__module__", ""), qualname),
-            lambda: internals._make_skeleton_class(kind, name, bases, kwargs, None, extra),
-        )
+        def make() -> type:
+            arguments = kind, name, bases, kwargs, None, extra
+            try:
+                made: type = internals._make_skeleton_class(*arguments)
+            except Exception:  # noqa: BLE001 - the user's code; it may need the class's keywords or attributes
+                # What it does has happened in the client, and comes with the variables to which it was done.
+                with self._without_hooks(bases):
+                    made = internals._make_skeleton_class(*arguments)
+            return made
+
+        return self._class(number, (kwargs.get("__module__", ""), (extra or {}).get("qualname", name)), make)
+
+    @contextmanager
+    def _without_hooks(self, bases: Any) -> Iterator[None]:
+        """Set aside, for the time of a ``with`` block, what classes by value want to be called for a new subclass."""
+        kinds = {
+            kind for base in resolve_bases(bases) for kind in base.__mro__ if self._living.living(kind) is not None
+        }
+        hooks = {kind: vars(kind)[_HOOK] for kind in kinds if _HOOK in vars(kind)}
+        for kind in hooks:
+            type.__delattr__(kind, _HOOK)
+        try:
+            yield
+        finally:
+            for kind, hook in hooks.items():
+                type.__setattr__(kind, _HOOK, hook)
 
     def _make_enum(
         self, bases: Any, name: str, qualname: str, members: Any, module: str, number: str, extra: Any
