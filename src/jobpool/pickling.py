@@ -12,29 +12,37 @@ What cannot travel is named, with the argument or variable that holds it, by :cl
 
 from __future__ import annotations
 
-import builtins
 import functools
 import hashlib
-import os
 import pickle
-import site
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import process
 from io import IOBase
-from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import cloudpickle
 
 from jobpool import blame, generators, reducers
+from jobpool.again import (
+    MAKERS,
+    PRIVATE,
+    belongs_to,
+    cached_again,
+    lasting_name,
+    living_modules,
+    module_again,
+    own_variables,
+    set_variables,
+)
 from jobpool.blame import described, type_name, words
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.exits import as_told
 from jobpool.named import BY_THEMSELVES, Named, is_found, name_of
+from jobpool.own_modules import is_own
+from jobpool.pickling_classes import Defining, parted
 from jobpool.proxies import is_shared, reduce_shared
 from jobpool.returning import loads_home
 from jobpool.sendable import refusal
@@ -51,6 +59,7 @@ __all__ = [
     "dumps_function",
     "dumps_initializer",
     "dumps_result",
+    "is_own",
     "loads",
     "loads_arguments",
     "loads_exception",
@@ -145,7 +154,8 @@ def dumps_arguments(
 def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...], to: Destination = ANYWHERE) -> bytes:
     """Pickle a worker's initializer and its arguments. Raises ``NotPicklable`` as the two functions above do."""
     try:
-        data = _dumps((function, args), to, own_by_value=True)
+        register_own_modules()
+        data = _by_value((function, args), to)
     except Exception:
         dumps_function(function, to)
         dumps_arguments(args, {}, to)
@@ -187,22 +197,22 @@ def dumps_exception(error: BaseException) -> bytes:
     return data
 
 
-def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Callable[..., Any]:
+def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Any:
     """Make the function again on the worker, with ``load``.
 
     Raises ``NotUnpicklable`` that says which module is missing there, and where it was looked for.
     """
     try:
-        function: Callable[..., Any] = load(data)
+        function = load(data)
     except BaseException as reason:  # importing the user's module runs the user's code, which may exit
         raise blame.loading_error("the function", reason) from reason
     return function
 
 
-def loads_arguments(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def loads_arguments(data: bytes, *, load: Callable[[bytes], Any] = loads) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Make the arguments again on the worker. Raises ``NotUnpicklable`` as :func:`loads_function` does."""
     try:
-        args, kwargs = loads(data)
+        args, kwargs = load(data)
     except BaseException as reason:  # __setstate__ runs the user's code
         raise blame.loading_error("an argument", reason) from reason
     return args, kwargs
@@ -275,13 +285,14 @@ def _dumps(value: object, to: Destination, taken: list[object] | None = None, *,
         _PlainPickler(pieces, 5).dump(value)
         return b"".join(pieces)
     except _Foreign:
-        if own_by_value:
-            register_own_modules()
-        return _by_value(value, to, taken)
-
-
-_OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
-"""Variables of a module that belong to the Python that imported it."""
+        if not own_by_value:
+            return _by_value(value, to, taken)
+        register_own_modules()
+        pieces.clear()
+        pickler = _ArgumentPickler.to(pieces, to, taken)
+        pickler.dump(value)
+        rest = b"".join(pieces)
+        return parted(_by_value(pickler.things, to, taken), rest) if pickler.things else rest
 
 
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
@@ -305,23 +316,30 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         if kind in _ORDINARY or kind in self._ordinary:
             return NotImplemented
         if kind is FunctionType:
+            if value in MAKERS:
+                return NotImplemented  # by name, without a look at where it comes from: it stands in each pickle
             if reducers.is_dispatcher(value) and (reduced := reducers.dispatcher(value, _travels_by_value)):
                 return reduced
             return self._function_reduce(value)
         if issubclass(kind, type):
             reduced = super().reducer_override(value)
-            if type(reduced) is tuple and "__slots__" in vars(value):
-                return reducers.with_slots(value, reduced)
-            return reduced
+            if type(reduced) is not tuple or len(reduced) != _WITH_SETTER:
+                return reduced
+            if "__slots__" in vars(value):
+                reduced = reducers.with_slots(value, reduced)
+            # cloudpickle drops the name that tells an inner class from others, and has room for more to say.
+            make, arguments, *rest = reduced
+            return make, (*arguments[:-1], {"qualname": value.__qualname__}), *rest
         if kind is functools._lru_cache_wrapper:
             if _travels_by_value(value.__module__) or not is_found(value):
-                return _cached_again, (value.cache_parameters(), value.__wrapped__)
+                variables = getattr(value.__wrapped__, "__globals__", {})
+                return cached_again, (value.cache_parameters(), value.__wrapped__, lasting_name(value, variables))
             return NotImplemented
         if isinstance(value, ModuleType):
             if _travels_by_value(value.__name__):
                 # In two steps, as cloudpickle does it for functions and classes but not for modules: those of a package
                 # know each other.
-                return ModuleType, (value.__name__,), _own_variables(value), None, None, _set_variables
+                return module_again, (value.__name__,), _put_names(own_variables(value)), None, None, set_variables
             return NotImplemented
         if kind is MethodType or kind is BuiltinFunctionType:
             return _reduce_method(value)
@@ -343,6 +361,17 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         else:
             name = name_of(value)
         return NotImplemented if name is None else Named(name).__reduce__()
+
+    def _function_getnewargs(self, function: FunctionType) -> tuple[Any, ...]:
+        """Say also under which name the client's module knows the function, and whether it is the module's own."""
+        code, variables, _, defaults, closure = super()._function_getnewargs(function)
+        name = variables.get("__name__")
+        if name is None or PRIVATE in variables:
+            return code, variables, None, defaults, closure
+        if _travels_by_value(name) and belongs_to(name, function.__globals__):
+            return code, variables, lasting_name(function, function.__globals__), defaults, closure
+        variables[PRIVATE] = True
+        return code, variables, None, defaults, closure
 
     def _dynamic_function_reduce(self, function: FunctionType) -> Any:
         reduced = super()._dynamic_function_reduce(function)
@@ -382,6 +411,16 @@ def _reduce_method(method: Any) -> Any:
     return NotImplemented
 
 
+class _ArgumentPickler(Defining, _ValuePickler):
+    @staticmethod
+    def is_by_value(module: str) -> bool:
+        return _travels_by_value(module)
+
+
+_WITH_SETTER = 6
+"""Parts of what a reducer returns that sets the state by a function of its own, as cloudpickle's of classes does."""
+
+
 def dumps_by_value(value: object) -> bytes:
     """Pickle a function or class of the user's by value, wherever it came from."""
     return _by_value(value)
@@ -394,21 +433,8 @@ def _by_value(value: object, to: Destination = ANYWHERE, taken: list[object] | N
     return b"".join(pieces)
 
 
-def _cached_again(parameters: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    again: Callable[..., Any] = functools.lru_cache(**parameters)(function)
-    return again
-
-
-def _own_variables(module: ModuleType) -> dict[str, Any]:
-    return _put_names({name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT})
-
-
-def _set_variables(module: ModuleType, variables: dict[str, Any]) -> None:
-    vars(module).update(variables, __builtins__=builtins)
-
-
 def _travels_by_value(module: str) -> bool:
-    return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()
+    return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value() or module in living_modules
 
 
 # ----------------------------------------------------------------------------------- what travels by value
@@ -426,36 +452,8 @@ def register_own_modules() -> None:
     _modules_seen = len(modules)
     known = cloudpickle.list_registry_pickle_by_value()
     for name, module in modules:
-        if name not in known and name != "__main__" and _is_own(name, module):
+        if name not in known and name != "__main__" and is_own(name, module):
             cloudpickle.register_pickle_by_value(module)
-
-
-def _is_own(name: str, module: ModuleType) -> bool:
-    if name.partition(".")[0] == "jobpool" or getattr(module, "__name__", None) != name:
-        return False
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not file.endswith(".py"):
-        return False  # built in, or an extension, which cannot travel by value
-    path = Path(os.path.realpath(file))
-    if {"site-packages", "dist-packages"} & set(path.parts) or any(path.is_relative_to(p) for p in _installation()):
-        return False
-    levels = name.count(".") + (path.name == "__init__.py")
-    return len(path.parents) <= levels or not _holds_packages(path.parents[levels])
-
-
-@functools.cache
-def _holds_packages(directory: Path) -> bool:
-    """Say whether pip has installed something there (``pip install --target``, a module of the site on PYTHONPATH)."""
-    return next(directory.glob("*.dist-info"), None) is not None
-
-
-@functools.cache
-def _installation() -> tuple[str, ...]:
-    """Directories of what every Python of this environment has."""
-    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, site.getusersitepackages()}
-    paths |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    # realpath: a virtual environment's prefix may be a link. A prefix "/" would claim all files.
-    return tuple(path for path in map(os.path.realpath, sorted(paths)) if path != "/")
 
 
 # ------------------------------------------------------------------------------------------ who is to blame

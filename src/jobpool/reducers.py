@@ -21,6 +21,7 @@ from typing import Any
 
 import cloudpickle.cloudpickle
 
+from jobpool.again import reduce_code
 from jobpool.named import Named, found, name_of
 
 __all__ = ["BY_TYPE", "OF_THE_PROCESS", "dispatcher", "is_dispatcher", "stream", "with_slots"]
@@ -75,19 +76,6 @@ def _made_again(kind: Callable[..., Any], module: str, *args: Any) -> Any:
 
 def _system_random(value: SystemRandom) -> tuple[Any, ...]:
     return type(value), ()  # it has no state, and asks the system
-
-
-def _code(code: types.CodeType) -> tuple[Any, ...]:
-    """Reduce code as cloudpickle does, but with its file: tracebacks of a call show the user's own lines by it.
-
-    Since 3.1.3 cloudpickle writes ``<dynamic-code>`` instead, so that equal functions from anywhere are equal pickles.
-    """
-    make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
-    name = "".join(code.co_filename)  # a string of its own, as all of cloudpickle's: shared ones are pickled otherwise
-    return make, tuple(name if isinstance(part, str) and part == _NO_FILE else part for part in arguments)
-
-
-_NO_FILE = "<dynamic-code>"
 
 
 def _cell(value: types.CellType) -> tuple[Any, ...]:
@@ -197,7 +185,7 @@ class _Reducers(dict[type, Any]):
 
 BY_TYPE = _Reducers(
     {
-        types.CodeType: _code,
+        types.CodeType: reduce_code,
         functools.cached_property: _descriptor,
         functools.singledispatchmethod: _descriptor,
         weakref.WeakKeyDictionary: _weak_dictionary,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jobpool.errors import NotPicklable, NotUnpicklable
@@ -24,6 +24,7 @@ from jobpool.pickling import (
     dumps_arguments,
     dumps_exception,
     dumps_result,
+    loads,
     loads_arguments,
     loads_exception,
     loads_result,
@@ -88,18 +89,19 @@ def _apart(
         yield _APART + pickle.dumps(parts, 5), len(parts)
 
 
-def loads_rows(payload: bytes) -> list[tuple[Any, ...]] | _Apart:
-    """Return the arguments of calls, on the worker. Those that are unpickled when they are taken may raise then."""
+def loads_rows(payload: bytes, *, load: Callable[[bytes], Any] = loads) -> list[tuple[Any, ...]] | _Apart:
+    """Return the arguments of calls, on the worker. Those that are unpickled, with ``load``, when they are taken may
+    raise then."""
     parts: list[Any] = pickle.loads(memoryview(payload)[1:])
-    return parts if payload[:1] == _TOGETHER else _Apart(parts)
+    return parts if payload[:1] == _TOGETHER else _Apart(parts, load)
 
 
 class _Apart:
-    def __init__(self, parts: list[bytes]) -> None:
-        self._parts = parts
+    def __init__(self, parts: list[bytes], load: Callable[[bytes], Any]) -> None:
+        self._parts, self._load = parts, load
 
     def __getitem__(self, place: int) -> tuple[Any, ...]:
-        return loads_arguments(self._parts[place])[0]
+        return loads_arguments(self._parts[place], load=self._load)[0]
 
 
 class Results:

@@ -39,6 +39,33 @@ def by_executor(count: int) -> list[int]:
         return list(pool.map(lambda number: 2 * number, range(count)))
 
 
+class Settings:
+    scale = 1
+
+
+prepared = None
+
+
+def prepare(value: int) -> None:
+    global prepared
+    prepared = Settings.scale = value
+
+
+def seen(number: int) -> tuple[int | None, int]:
+    return prepared, number * Settings.scale
+
+
+def by_initialized(method: str) -> list[tuple[int | None, int]]:
+    with multiprocessing.get_context(method).Pool(1, initializer=prepare, initargs=(5,)) as pool:
+        return pool.map(seen, range(3))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_what_an_initializer_sets_in_a_pool_in_a_call(pool: JobPoolExecutor, method: str) -> None:
+    assert pool.submit(by_initialized, method).result(PATIENCE) == [(5, 0), (5, 5), (5, 10)]
+    assert pool.submit(seen, 1).result(PATIENCE) == (None, 1)
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_pool_of_multiprocessing_in_a_call(pool: JobPoolExecutor, method: str) -> None:
     assert pool.submit(by_pool, method, 3).result(PATIENCE) == [Point(1), Point(2), Point(3)]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import pwd
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -60,6 +61,7 @@ class Asking:
         # The batch system opens a job's log by its name, and follows links: never below a folder where others write.
         self._job_logs = directory.logs if spec.own_logs else self.log_directory
         self.door: Door = ((), 0)
+        self._hash_seed = _hash_seed()
 
     async def submit(self, name: str, request: Request, count: int) -> None:
         """Submit jobs; ``JobsSubmitted``, ``SubmitRefused`` or ``SubmitDoubtful`` follows."""
@@ -143,6 +145,7 @@ class Asking:
             log_directory=self._job_logs,
             working_directory=self._spec.working_directory,
             door=self.door,
+            environment=self._hash_seed,
         )
 
     async def poll(self, names: Sequence[str]) -> None:
@@ -249,6 +252,16 @@ def user_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
+
+
+def _hash_seed() -> dict[str, str]:
+    """Return the variable by which ``hash("text")`` is the same in all jobs of the pool: the user's, or a random one.
+
+    In the job's script, since an interpreter reads it when it starts: the agent, in which Dask's tasks run, and all
+    that it starts have it from there.
+    """
+    given = os.environ.get("PYTHONHASHSEED", "")
+    return {"PYTHONHASHSEED": str(secrets.randbelow(2**32)) if given in ("", "random") else given}
 
 
 def tail(path: Path) -> str:

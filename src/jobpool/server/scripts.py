@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +29,12 @@ def job_script(
     log_directory: Path,
     working_directory: str,
     door: Door,
+    environment: Mapping[str, str] | None = None,
 ) -> JobScript:
-    """Return all that the script of a submission is made from. ``pool`` is the pool's directory."""
+    """Return all that the script of a submission is made from. ``pool`` is the pool's directory.
+
+    ``environment`` holds variables that the user's own win over.
+    """
     addresses, port = door
     return JobScript(
         name=name,
@@ -51,7 +55,7 @@ def job_script(
             str(port),
             *(part for address in addresses for part in ("--address", address)),
         ),
-        environment={**python_path(), **settings.environment},
+        environment={**python_path(), **(environment or {}), **settings.environment},
     )
 
 

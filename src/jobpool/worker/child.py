@@ -38,8 +38,11 @@ from jobpool import pickling, wire
 from jobpool.resuming import resume
 from jobpool.rows import NUMBERS, Results, loads_rows
 from jobpool.worker.bell import Bell
-from jobpool.worker.initial import Initial
+from jobpool.worker.functions import Functions
+from jobpool.worker.imports import share_imports
+from jobpool.worker.initial import run_initializer
 from jobpool.worker.linux import die_with_parent
+from jobpool.worker.living import here
 from jobpool.worker.meter import CallMeter
 from jobpool.worker.nested import send_by_value
 from jobpool.worker.offers import Offers, offers
@@ -80,6 +83,7 @@ def main(birth: Birth) -> NoReturn:
     _shield_signals(birth)
     _reseed()
     send_by_value()
+    share_imports()
     page = Page(birth.page)
     os.close(birth.page)
     worker = _Worker(birth, page)
@@ -112,8 +116,9 @@ class _Worker:
         self._tidy = Tidy(page.words, birth.setup["max_memory_growth"])
         self._peak = self._served = 0
         self._mail = 0
-        self._functions: dict[str, bytes | Callable[..., Any]] = {}
-        self._initial = Initial()
+        self._living = here()  # with what the fork-server has loaded for the initializer
+        self._living.tell = self._remark
+        self._functions = Functions(self._living)
         self._queue: deque[_Item] = deque()
         self._unpacker = wire.Unpacker()
         self._limits = Limits()
@@ -166,7 +171,7 @@ class _Worker:
 
     def _retire(self, why: str, key: str, *what: object) -> NoReturn:
         """Tell of what a call has left in this process, and run no other one."""
-        name = getattr(self._functions[key], "__qualname__", "a call").rpartition(">.")[2]
+        name = getattr(self._functions.get(key), "__qualname__", "a call").rpartition(">.")[2]
         self._send(why, name, *what)
         while self._channel.recv(65536):
             pass  # the agent knows already which calls have not begun
@@ -182,7 +187,7 @@ class _Worker:
 
     def _initialize(self, initializer: bytes) -> None:
         try:
-            self._initial.run(initializer)
+            run_initializer(initializer, self._living)
         except BaseException as error:
             if self.is_copy:
                 _end_copy(error)
@@ -197,8 +202,8 @@ class _Worker:
         log_start = self._log_end()
         self._meter.start()
         try:
-            function = self._function(key)
-            args, kwargs = pickling.loads_arguments(payload)
+            function = self._functions.get(key)
+            args, kwargs = pickling.loads_arguments(payload, load=self._living.load)
             answer = True, pickling.dumps_result(self._offers.run(id, function, args, kwargs, row=False))
             blame: tuple[int, str] | tuple[()] = ()
         except BaseException as error:  # noqa: BLE001 - as in ProcessPoolExecutor, SystemExit is a call's exception too
@@ -221,7 +226,7 @@ class _Worker:
         results = Results()
         self._meter.start()
         try:
-            function, rows = self._function(item.key), loads_rows(item.payload)
+            function, rows = self._functions.get(item.key), loads_rows(item.payload, load=self._living.load)
         except BaseException as error:  # noqa: BLE001 - as in _call
             for _ in range(item.rows):
                 results.add_exception(error)
@@ -287,13 +292,8 @@ class _Worker:
         end, now = self._log_end(), monotonic()
         self._send("done", id, count, True, results.take(), *usage, b"", end, now, *results.blame())
 
-    def _function(self, key: str) -> Callable[..., Any]:
-        function = self._functions[key]
-        if isinstance(function, bytes):
-            function = pickling.loads_function(function, load=self._initial.load)
-            if not offers(function):  # one that does has a state, and each call begins with that of the submit
-                self._functions[key] = function
-        return function
+    def _remark(self, topic: str, text: str) -> None:
+        self._send("remark", topic, text)
 
     def _output(self, start: int) -> tuple[bytes, int]:
         """Return the last part of what was written since ``start``, and where the log ends now."""
@@ -320,7 +320,9 @@ class _Worker:
                 case ("run", calls):
                     self._queue.extend(_Item(*call) for call in calls)
                 case ("define", key, function):
-                    self._functions[key] = function
+                    self._functions.define(key, function)
+                case ("forget", keys):
+                    self._functions.forget(keys)
                 case ("retract", spans):
                     self._mail += 1
                     self._send("skipped", self._drop(spans))

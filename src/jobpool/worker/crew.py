@@ -250,9 +250,7 @@ class Crew:
         place.begin(calls, self._loop.time())
         if limit is not None and bundle:
             self._queue.appendleft(bundle)
-        for key in {call.function for call in place.calls} - place.defined:
-            place.channel.send("define", key, self._functions[key])
-            place.defined.add(key)
+        place.define(self._functions, self._queue)
         if not self._handed:
             # Told before it begins, and again when it runs long: should it take the whole job along at once, it is
             # known which one did.
@@ -349,6 +347,8 @@ class Crew:
                     self._free(place)
                 case ("grown" | "spoilt", *_):
                     self._retires(place, causes.retired(message, self._settings))
+                case ("remark", topic, text):
+                    self._reporter.other(Remark(topic, text))
                 case ("failed", words, exception):
                     self._initializer_failed(place, words, exception)
         if place.state is State.BUSY and not place.calls:

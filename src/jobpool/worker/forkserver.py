@@ -30,9 +30,10 @@ import sys
 import traceback
 from typing import Any, NamedTuple
 
-from jobpool import pickling, wire
+from jobpool import wire
 from jobpool.worker.call_log import log_at
 from jobpool.worker.linux import descendants, set_child_subreaper, thread_count
+from jobpool.worker.living import here
 
 ORDER_SIZE = 64 * 1024
 """Bytes of one order at most; they hold CPU numbers and a few variables."""
@@ -187,7 +188,7 @@ class _Server:
 def _preload(initializer: bytes) -> bool:
     """Import what the initializer needs, once for all workers. False: it left threads that would not survive a fork."""
     try:
-        pickling.loads(initializer)
+        here().load(initializer)
     except Exception:  # noqa: BLE001 - the user's imports run here; each worker meets and reports the same
         traceback.print_exc()
     if thread_count() == 1:

@@ -1,63 +1,55 @@
-"""What an initializer sets stays set.
-
-In a process pool all functions of a module share its global variables, so an initializer may do ``global model`` and
-every call finds it. A function that travels by value comes with globals of its own. So the variables that the
-initializer set are noted by their module, and laid over the globals of each function that arrives later.
-"""
+"""What an initializer sets stays set, for all calls that come later; what cannot stay is told."""
 
 from __future__ import annotations
 
-import io
-import pickle
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
-import cloudpickle.cloudpickle
+from jobpool.worker.changes import noted
+from jobpool.worker.living import Living
+from jobpool.worker.prints import print_of
 
-__all__ = ["Initial"]
-
-# Where cloudpickle, at the end of making a function again, fills in its globals. A later version may do it otherwise;
-# then the initializer's variables are its own, and nothing else changes.
-_set_state: Callable[[FunctionType, Any], None] | None = getattr(cloudpickle.cloudpickle, "_function_setstate", None)
-
-Globals = dict[str, Any]
+__all__ = ["run_initializer"]
 
 
-class Initial:
-    """The global variables that this worker's initializer set, by module."""
+def run_initializer(initializer: bytes, living: Living) -> None:
+    """Run a pickled (function, arguments), and note what it does to the variables that came with it.
 
-    def __init__(self) -> None:
-        self._variables: dict[str, Globals] = {}
-
-    def run(self, initializer: bytes) -> None:
-        """Run a pickled (function, arguments). Raises what it raises."""
-        found: dict[int, Globals] = {}
-        function, args = _load(initializer, lambda variables: found.setdefault(id(variables), variables))
-        before = [(variables, dict(variables)) for variables in found.values()]
+    Raises what it raises.
+    """
+    function, args = living.load(initializer)
+    own = list(_own(function, args))
+    before = [print_of(value(), living.living) for _, value in own]
+    with noted(living.spaces, living.living):
         function(*args)
-        for variables, earlier in before:
-            new = {name: value for name, value in variables.items() if earlier.get(name, found) is not value}
-            self._variables.setdefault(variables["__name__"], {}).update(new)
-
-    def load(self, data: bytes) -> Any:
-        """Unpickle, and let functions see what the initializer set in their modules."""
-        if not any(self._variables.values()):
-            return pickle.loads(data)
-        return _load(data, lambda variables: variables.update(self._variables.get(variables["__name__"], {})))
+    for (what, value), earlier in zip(own, before, strict=True):
+        if print_of(value(), living.living) != earlier:
+            living.tell(
+                f"initializer {what}",
+                f"the initializer changes {what}, which is its own: calls have it as the script sent it; set what they "
+                "shall see in a global variable, an attribute of a class, or the key of a global dictionary",
+            )
 
 
-def _load(data: bytes, visit: Callable[[Globals], object]) -> Any:
-    """Unpickle, and visit the globals of each function that comes by value."""
+def _own(function: Any, args: tuple[Any, ...]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield what no other function has: name, and how to look at it."""
+    for number, value in enumerate(args, 1):
+        yield f"its argument {number} (of type {type(value).__name__})", functools.partial(_itself, value)
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, FunctionType):
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            yield f"the variable {name!r} of the function around it", functools.partial(_content, cell)
 
-    def set_state(function: FunctionType, state: Any) -> None:
-        assert _set_state is not None
-        _set_state(function, state)
-        visit(function.__globals__)
 
-    class Visitor(pickle.Unpickler):
-        def find_class(self, module: str, name: str) -> Any:
-            found = super().find_class(module, name)
-            return set_state if found is _set_state and found is not None else found
+def _itself(value: Any) -> Any:
+    return value
 
-    return Visitor(io.BytesIO(data)).load()
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None

@@ -2,6 +2,9 @@
 
 That pickles them by name. They came here by value, and stand in no module of this process: ``Pool().map(f, ...)`` in a
 call would fail with "attribute lookup f on __main__ failed". So what cannot be found by its name goes on by value.
+
+A process that was forked has all that lives in the worker, and goes on with that: what the call, or an initializer of
+its own pool, has set there is what its functions see. So it is in a plain script.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
 
+from jobpool.again import living_modules
 from jobpool.named import is_found
-from jobpool.pickling import dumps_by_value, loads
+from jobpool.pickling import dumps_by_value
+from jobpool.worker.living import here
 
 __all__ = ["send_by_value"]
 
@@ -22,11 +27,11 @@ def send_by_value() -> None:
 
 
 def _reduce(pickler: object, value: Any) -> Any:
-    if isinstance(value, FunctionType | type) and not is_found(value):
+    if isinstance(value, FunctionType | type) and (value.__module__ in living_modules or not is_found(value)):
         return _again, (dumps_by_value(value),)
     return NotImplemented
 
 
 def _again(data: bytes) -> Any:
     send_by_value()  # a spawned process is a fresh one, and sends its results, too
-    return loads(data)
+    return here().load(data, keep=True)

@@ -6,7 +6,7 @@ import enum
 import os
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from jobpool.model import Call
@@ -17,6 +17,10 @@ __all__ = ["TAIL", "Over", "Place", "Sight", "State"]
 
 TAIL = 4096
 """Bytes of a dead worker's output that travel with the news: some 40 lines."""
+
+
+EARLIER = 1024 * 1024
+"""Bytes of pickles of functions that a worker keeps beside the latest of that name."""
 
 
 class State(enum.Enum):
@@ -105,6 +109,27 @@ class Place:
         """Take a bundle."""
         self.calls.extend(calls)
         self._next(now)
+
+    def define(self, functions: Mapping[str, bytes], waiting: Iterable[object]) -> None:
+        """Send the functions of its calls, and have it forget earlier ones of their names, when they become large.
+
+        Such a one is usually a function as it was before a change, with all the variables that it used then; but it may
+        be another one that is called in turns with it. ``waiting`` are bundles of calls that may need it. Should
+        another call need it again, it is sent again.
+        """
+        needed = {call.function for call in self.calls}
+        new = needed - self.defined
+        if not new:
+            return
+        names = set(map(_name, new))
+        earlier = {key for key in self.defined - needed if _name(key) in names}
+        if sum(len(functions[key]) for key in earlier) > EARLIER:
+            earlier -= {call.function for bundle in waiting if isinstance(bundle, deque) for call in bundle}
+            self.channel.send("forget", tuple(earlier))
+            self.defined -= earlier
+        for key in new:
+            self.channel.send("define", key, functions[key])
+        self.defined |= new
 
     def finish(self, id: int, rows: int, now: float, log_end: int) -> None:
         """Take note that a call is done, or some rows, and so the next one runs."""
@@ -220,3 +245,8 @@ class Place:
         self._stop_alarm()
         self.since, self.told, self.memory, self.peak = now, False, 0, 0
         self.sight.tree = {}  # what ends from now on was not of this call
+
+
+def _name(key: str) -> str:
+    """Return a function's name, which stands in its key behind a hash."""
+    return key.partition(":")[2] or key
