@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +83,24 @@ def test_two_homes_may_have_pools_of_one_name_at_once(
         finally:
             other.shutdown()
         assert len(site.jobs_in_queue("both")) == 1
+        gate.open()
+        assert held.result(PATIENCE) == 1
+    assert gate.arrived() == 1
+
+
+def test_clearing_up_after_a_dead_server_spares_a_run_of_the_same_name(
+    batch_site: Site, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with batch_site.pool(1, name="spared") as pool:
+        held = pool.submit(gate.hold(), 1)
+        running(held)
+        assert held.job is not None
+        monkeypatch.setenv("JOBPOOL_HOME", str(tmp_path / "other"))
+        other = batch_site.make(1, name="spared")
+        assert other.submit(double, 2).result(PATIENCE) == 4
+        os.kill(other.status()["pid"], signal.SIGKILL)
+        other.shutdown()  # its client cancels by name what is left of it
+        assert wait_until(lambda: batch_site.jobs_in_queue("spared") == [held.job.id], PATIENCE)  # type: ignore[union-attr]
         gate.open()
         assert held.result(PATIENCE) == 1
     assert gate.arrived() == 1

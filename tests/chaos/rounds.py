@@ -219,7 +219,8 @@ class Round:
         self._note("shut down", cancel_waiting, kill)
         self._shut = True
         faults, world = self.world.faults, self.world
-        ill = faults.deaf or bool(world.lost_cancels or world.unseen or world.past or faults.answers)
+        hidden = world.unseen or world.past or faults.listing_age or faults.blind
+        ill = faults.deaf or bool(world.lost_cancels or hidden or faults.answers)
         self._doubtful_end |= ill
         self.world.shut_down(cancel_waiting=cancel_waiting, kill=kill)
 
@@ -246,12 +247,14 @@ class Round:
         faults.deaf, faults.forgetful = self._choose([True, False, False]), self._choose([True, False])
         faults.accounting, faults.jitter = self._choose([True, False]), self._choose([0.0, 0.3, 4.0])
         world.past, world.unseen = self._choose([True, False, False]), self._choose([0.0, 0.0, 0.3])
+        faults.listing_age, faults.blind = self._choose([0.0, 0.0, 60.0]), self._choose([True, False, False, False])
+        hidden = bool(world.unseen or world.past or faults.listing_age or faults.blind)
         # Not with the ones above: a job that was cancelled and is not shown counts as gone.
-        world.lost_cancels = 0.0 if world.past or world.unseen else self._choose([0.0, 0.0, 0.7])
-        ill = faults.deaf or bool(world.lost_cancels or world.unseen or world.past)
+        world.lost_cancels = 0.0 if hidden else self._choose([0.0, 0.0, 0.7])
+        ill = faults.deaf or hidden or bool(world.lost_cancels)
         self._doubtful_end |= ill and self._shut
         self._unsure |= ill
-        told = (faults.deaf, faults.forgetful, faults.accounting, faults.jitter)
+        told = (faults.deaf, faults.forgetful, faults.accounting, faults.jitter, faults.listing_age, faults.blind)
         self._note("trouble with the queue", *told, world.past, world.unseen, world.lost_cancels)
 
     def _trouble_with_jobs(self) -> None:
