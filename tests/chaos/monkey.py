@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -50,8 +49,7 @@ class Monkey:
             self._undo(float("inf"))
 
     def _act(self) -> None:
-        weights = WEIGHTS | EXHAUSTION if os.environ.get("CHAOS_EXHAUSTION") else WEIGHTS
-        kinds = [kind for kind, weight in weights.items() for _ in range(weight)]
+        kinds = [kind for kind, weight in WEIGHTS.items() for _ in range(weight)]
         with suppress(
             psutil.NoSuchProcess, OSError, IndexError, LabFailed, subprocess.TimeoutExpired
         ):  # it was gone already
@@ -288,11 +286,7 @@ WEIGHTS: dict[Callable[[Monkey], None], int] = {
     Monkey._freeze_the_server: 1,
     Monkey._suspend_a_job: 2,
     Monkey._hold_a_job: 2,
-}
-"""How often each is done, beside the others."""
-
-EXHAUSTION: dict[Callable[[Monkey], None], int] = {
-    Monkey._leave_the_server_no_descriptors: 2,
+    Monkey._leave_the_server_no_descriptors: 1,
     Monkey._leave_an_agent_no_descriptors: 1,
 }
-"""More of them, with ``CHAOS_EXHAUSTION=1``."""
+"""How often each is done, beside the others."""

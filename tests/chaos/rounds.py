@@ -358,7 +358,9 @@ class Round:
     def _wait(self) -> None:
         seconds = self._choose([60.0, 120.0, 400.0])
         self._note("wait", seconds)
+        self.world.tick_seconds = 5.0
         self.world.run(seconds)
+        self.world.tick_seconds = 1.0
 
     def _job(self) -> SimulatedJob | None:
         return self._choose(self.world.queue) if self.world.queue else None
