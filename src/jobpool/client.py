@@ -27,7 +27,7 @@ from jobpool import tls
 from jobpool.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroken, from_data
 from jobpool.future import Job, JobFuture
 from jobpool.home import PoolDirectory
-from jobpool.link import KEPT, Link, LinkClosed, dial, in_parts
+from jobpool.link import KEPT, Link, LinkClosed, in_parts, introduce
 from jobpool.mapping import Batch
 from jobpool.model import Usage
 from jobpool.pickling import detached, loads_exception, loads_result
@@ -42,6 +42,9 @@ __all__ = ["OPEN", "Connection"]
 T = TypeVar("T")
 
 log = logging.getLogger("jobpool.client")
+
+CONNECT_FOR = 30.0
+"""Seconds to try the door of a living server, where many others are."""
 
 ABORT_PATIENCE = 60.0
 """Seconds for a server to end everything at once: twice what it gives the batch system for that."""
@@ -330,17 +333,17 @@ class Connection:
         found = self._directory.connection()
         if found is None:
             raise PoolBroken("the pool's server is not running", log=str(self._directory.server_log))
-        context = tls.client_context(self._directory.path)
         # On its own host the server is reached without any network.
-        self.host, link = await dial(
+        self.host, self._link, facts = await introduce(
             ["127.0.0.1", *found["addresses"]],
             found["port"],
-            context,
+            tls.client_context(self._directory.path),
             lambda: Link(self._hear, self._closed, kept=KEPT),
+            ("client",),
+            patience=CONNECT_FOR,
+            wanted=self._directory.alive,
         )
-        self._link = link
-        facts: dict[str, Any] = await link.ask("client")
-        return facts
+        return dict(facts)
 
     def _flush(self) -> None:
         with self._lock:
@@ -461,14 +464,15 @@ class Connection:
             batch.fail(error)
 
     def _closed(self, link: Link, error: BaseException | None) -> None:
+        if link is not self._link:
+            return  # an attempt that was turned away
         self._waiting_line.clear()
         self._link = None
-        log_path = self._directory.server_log
         self._break(
             PoolBroken(
                 "the pool's server ended",
-                log=str(log_path),
-                tail=_last_lines(log_path),
+                log=str(self._directory.server_log),
+                tail=self._directory.last_words(),
                 advice="its jobs are being cancelled; make a new pool and submit again",
             )
         )
@@ -491,10 +495,3 @@ async def _end_tasks() -> None:
     for task in rest:
         task.cancel()
     await asyncio.gather(*rest, return_exceptions=True)
-
-
-def _last_lines(path: Path) -> str:
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-10:])
-    except OSError:
-        return ""

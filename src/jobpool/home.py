@@ -175,6 +175,13 @@ class PoolDirectory:
             return None
         return found if isinstance(found, dict) else None
 
+    def last_words(self) -> str:
+        """Return the last lines that the server said."""
+        try:
+            return "\n".join(self.server_log.read_text(errors="replace").splitlines()[-10:])
+        except OSError:
+            return ""
+
     # ----------------------------------------------------------------------------------------------------------- life
 
     def alive(self) -> bool:

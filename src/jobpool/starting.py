@@ -59,8 +59,7 @@ def start_server(directory: PoolDirectory) -> threading.Thread:
         raise
     if not line:
         process.kill()
-        tail = "\n".join(directory.server_log.read_text(errors="replace").splitlines()[-10:])
-        raise PoolBroken("the pool's server did not start", log=str(directory.server_log), tail=tail)
+        raise PoolBroken("the pool's server did not start", log=str(directory.server_log), tail=directory.last_words())
     answer = json.loads(line)
     if "error" in answer:
         raise from_data(answer["error"])
