@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from jobpool import link as link_module
 from jobpool import tls
 from jobpool.home import PoolDirectory
-from jobpool.link import Link, LinkClosed, Unreachable, dial
+from jobpool.link import Link, LinkClosed, Unreachable, dial, introduce
 from jobpool.server.channel import listen
 
 
@@ -139,6 +140,40 @@ def test_a_question_that_is_open_when_the_other_side_dies_ends_with_an_exception
             await asyncio.wait_for(link.ask("anything"), 10)
         with pytest.raises(LinkClosed):
             await link.ask("again")
+        server.close()
+
+    asyncio.run(work())
+
+
+def test_who_is_turned_away_tries_again_as_long_as_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it is told only after the handshake."""
+    monkeypatch.setattr(link_module, "AGAIN", 0.01)
+    directory, asked = pool("mine"), 0
+
+    def refuse_twice(link: Link, message: Any) -> None:
+        nonlocal asked
+        asked += 1
+        link.send("answer", message[1], "welcome") if asked > 2 else link.abort()
+
+    async def work() -> None:
+        server, port = await listen(directory, "127.0.0.1", lambda: Link(refuse_twice))
+        context = tls.client_context(directory.path)
+
+        async def come(*, patience: float, wanted: bool) -> Any:
+            words = "hello", "you"
+            _, link, answer = await introduce(
+                ["127.0.0.1"], port, context, silent, words, patience=patience, wanted=lambda: wanted
+            )
+            link.abort()
+            return answer
+
+        for patience, wanted in ((0.0, True), (30.0, False)):
+            with pytest.raises(LinkClosed):
+                await come(patience=patience, wanted=wanted)
+        nonlocal asked
+        asked = 0
+        assert await come(patience=30.0, wanted=True) == "welcome"
+        assert asked == 3
         server.close()
 
     asyncio.run(work())

@@ -27,7 +27,7 @@ from jobpool.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroke
 from jobpool.future import Job, JobFuture, Jobs
 from jobpool.home import PoolDirectory
 from jobpool.lifetime import end_tasks
-from jobpool.link import KEPT, Link, LinkClosed, dial, in_parts
+from jobpool.link import KEPT, Link, LinkClosed, in_parts, introduce
 from jobpool.mapping import Batch
 from jobpool.pickling import detached, loads_exception, loads_result
 from jobpool.rows import loads_results
@@ -41,6 +41,9 @@ __all__ = ["OPEN", "Connection"]
 T = TypeVar("T")
 
 log = logging.getLogger("jobpool.client")
+
+CONNECT_FOR = 30.0
+"""Seconds to try the door of a living server, where many others are."""
 
 ABORT_PATIENCE = 60.0
 """Seconds for a server to end everything at once: twice what it gives the batch system for that."""
@@ -354,18 +357,18 @@ class Connection:
         found = self._directory.connection()
         if found is None:
             raise PoolBroken("the pool's server is not running", log=str(self._directory.server_log))
-        context = tls.client_context(self._directory.path)
         self._directory.remember()
         # On its own host the server is reached without any network.
-        self.host, link = await dial(
+        self.host, self._link, facts = await introduce(
             ["127.0.0.1", *found["addresses"]],
             found["port"],
-            context,
+            tls.client_context(self._directory.path),
             lambda: Link(self._hear, self._closed, kept=KEPT),
+            ("client",),
+            patience=CONNECT_FOR,
+            wanted=self._directory.alive,
         )
-        self._link = link
-        facts: dict[str, Any] = await link.ask("client")
-        return facts
+        return dict(facts)
 
     def _flush(self) -> None:
         with self._lock:
@@ -475,13 +478,14 @@ class Connection:
             batch.fail(error)
 
     def _closed(self, link: Link, error: BaseException | None) -> None:
+        if link is not self._link:
+            return  # an attempt that was turned away
         self._waiting_line.clear()
         self._link = None
-        log_path = self._directory.server_log
         self._break(
             PoolBroken(
                 "the pool's server ended",
-                log=str(log_path),
+                log=str(self._directory.server_log),
                 tail=self._directory.last_words(),
                 advice="its jobs are being cancelled; make a new pool and submit again",
             )

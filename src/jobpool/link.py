@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -17,7 +19,9 @@ from jobpool import wire
 from jobpool.errors import JobPoolError
 from jobpool.farhost import LOOK_EVERY, SILENT, FarHost
 
-__all__ = ["KEPT", "Link", "LinkClosed", "Unreachable", "dial", "in_parts"]
+__all__ = ["KEPT", "Link", "LinkClosed", "Unreachable", "dial", "in_parts", "introduce"]
+
+log = logging.getLogger("jobpool.link")
 
 T = TypeVar("T")
 
@@ -34,6 +38,10 @@ KEPT = 32 * 2**20
 STAGGER = 0.25
 """Seconds between the starts of two attempts, as RFC 8305 recommends: the first address mostly works, and one that a
 firewall swallows must not hold up the others."""
+
+
+AGAIN = 2.0
+"""Seconds between two tries of who was turned away."""
 
 
 class LinkClosed(ConnectionError):
@@ -212,6 +220,43 @@ def in_parts(items: Iterable[T], size: Callable[[T], int], *, limit: int = PART)
         have += size(item)
     if part:
         yield part
+
+
+async def introduce(
+    addresses: Sequence[str],
+    port: int,
+    context: ssl.SSLContext,
+    make: Callable[[], Link],
+    words: Sequence[Any],
+    *,
+    patience: float,
+    wanted: Callable[[], bool],
+) -> tuple[str, Link, Any]:
+    """Dial, ask the first question, and return the address that answered, the link and the answer.
+
+    Whoever is turned away tries again, for ``patience`` seconds as long as ``wanted()``: the door does that when many
+    come at once, and may do so when the handshake is over for this side (TLS 1.3). Raises ``Unreachable`` or
+    ``LinkClosed``.
+    """
+    end, said = time.monotonic() + patience, ""
+    while True:
+        try:
+            address, link = await dial(addresses, port, context, make)
+            try:
+                answer = await link.ask(*words)
+                if link.closed.done():
+                    raise LinkClosed("the connection was closed")
+            except BaseException:
+                link.abort()
+                raise
+            return address, link, answer
+        except (Unreachable, LinkClosed) as error:
+            if time.monotonic() > end or not wanted():
+                raise
+            if str(error) != said:
+                said = str(error)
+                log.info("%s", said)
+            await asyncio.sleep(AGAIN)
 
 
 async def dial(

@@ -30,7 +30,7 @@ from jobpool.pickling import (
     loads_result,
 )
 
-__all__ = ["NUMBERS", "Raised", "Results", "batches", "loads_results", "loads_rows"]
+__all__ = ["NUMBERS", "SHORT", "TEXTS", "Raised", "Results", "batches", "loads_results", "loads_rows"]
 
 ROWS = 256
 """Rows in a payload at most: its own cost is small then, and it may be cut and sent many times."""
@@ -38,8 +38,11 @@ ROWS = 256
 PAYLOAD = 32 * 1024
 """Bytes of a payload after which it is full, for the same reason."""
 
-NUMBERS = frozenset({type(None), bool, int, float, complex})
-IMMUTABLE = NUMBERS | {str, bytes}
+NUMBERS, TEXTS = frozenset({type(None), bool, int, float, complex}), frozenset({str, bytes})
+IMMUTABLE = NUMBERS | TEXTS
+
+SHORT = 1024
+"""Length of a text up to which it need not be counted: the rows of a payload together come to a MiB at most."""
 
 _TOGETHER, _APART = b"T", b"A"
 _VALUES, _RESULT, _EXCEPTION = 0, 1, 2
@@ -110,14 +113,14 @@ class Results:
     def __init__(self) -> None:
         self._parts: list[tuple[int, bytes]] = []
         self.values: list[Any] = []
-        """Where results of ``NUMBERS`` types are appended."""
+        """Where results of ``NUMBERS`` types and short ``TEXTS`` are appended."""
         self.size = 0
-        """Bytes of what was added, numbers aside."""
+        """Bytes of what was added otherwise."""
         self._failures, self._words = 0, ""
 
     def add(self, value: object) -> None:
         """Add any other result, as it is now. Raises ``NotPicklable``."""
-        if isinstance(value, str | bytes) and type(value) in IMMUTABLE and len(value) <= PAYLOAD:
+        if isinstance(value, str | bytes) and type(value) in TEXTS and len(value) <= PAYLOAD:
             self.values.append(value)
             self.size += len(value)
         else:

@@ -12,7 +12,7 @@ import pytest
 from jobpool import config
 from jobpool.core import events as e
 from jobpool.server import agents as agents_module
-from jobpool.server.agents import Agents
+from jobpool.server.agents import SILENT, Agents
 from jobpool.server.spec import Spec
 from jobpool.versions import versions
 
@@ -119,3 +119,48 @@ def test_an_agents_word_that_it_is_suspended_and_goes_on_becomes_an_event(tmp_pa
             assert deadline == pytest.approx(time + 50.0)
         case other:
             pytest.fail(f"{other}")
+
+
+def test_time_in_which_the_server_itself_stood_still_is_no_silence_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        agents, spec = made(tmp_path, [])
+        now = 1000.0
+        monkeypatch.setattr(agents, "_now", lambda: now)
+        agents.look()
+        agent = joined(agents, spec, 1)
+        now += 10 * SILENT  # it was stopped; what the agent said meanwhile is still to be read
+        agents.look()
+        assert agent.aborted is None
+        for _ in range(round(SILENT) + 60):
+            now += 1.0
+            agents.look()
+        assert isinstance(agent.aborted, TimeoutError)
+
+    asyncio.run(scenario())
+
+
+def test_agents_of_which_nothing_is_taken_are_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        agents, spec = made(tmp_path, [])
+        now = agents._now()
+        monkeypatch.setattr(agents, "_now", lambda: now)
+        monkeypatch.setattr(Recorder, "pause", lambda link: link.sent.append(("paused",)), raising=False)
+        monkeypatch.setattr(Recorder, "resume", lambda link: link.sent.append(("resumed",)), raising=False)
+        before = joined(agents, spec, 1)
+        agents.hold(True)
+        after: Any = Recorder()
+        facts = {"job": ("jp-x-2", 0), "id": "8", "node": "n2", "pid": 2, "versions": versions()}
+        agents.greet(after, 1, facts, spec.settings.request)
+        assert ("paused",) in before.sent
+        assert ("paused",) in after.sent
+        for held in (True, False):
+            for _ in range(2 * round(SILENT)):
+                now += 1.0
+                agents.look()
+            assert (before.aborted is None) is held
+            agents.hold(False)
+        assert ("resumed",) in before.sent
+
+    asyncio.run(scenario())

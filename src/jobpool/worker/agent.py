@@ -35,7 +35,7 @@ from jobpool.core.events import JobKey, Outcome
 from jobpool.core.walltime import notice
 from jobpool.errors import InitializerFailed
 from jobpool.lifetime import end_within, run_process
-from jobpool.link import KEPT, Link, Unreachable, dial, in_parts
+from jobpool.link import KEPT, Link, Unreachable, in_parts, introduce
 from jobpool.malloc import reuse_memory
 from jobpool.model import PLAIN, UNREACHABLE, Call, Terms
 from jobpool.private import make_directory, open_directory
@@ -156,25 +156,19 @@ class Agent:
 
     async def _introduce(self) -> bool:
         """Find the server and hear what to do; keep trying for a while. False: this job is not wanted."""
-        arguments, context = self._arguments, tls.client_context(self._arguments.pool)
-        end, said = time.monotonic() + CONNECT_FOR, ""
-        while True:
-            try:
-                self._host, self._link = await dial(
-                    arguments.address, arguments.port, context, lambda: Link(self._hear, self._lost, kept=KEPT)
-                )
-                break
-            except Unreachable as error:
-                # A pool that has ended in good order has taken its connection file away.
-                if time.monotonic() > end or not (arguments.pool / "connection.json").exists():
-                    raise
-                if str(error) != said:
-                    said = str(error)
-                    log.warning("%s", said)
-                await asyncio.sleep(2)
-        log.info("server=%s port=%d answers", self._host, arguments.port)
+        arguments = self._arguments
         facts = {"job": tuple(self._job), "id": arguments.job_id, "node": self._node, "pid": os.getpid()}
-        self._settings = await self._link.ask("agent", {**facts, "versions": versions()})
+        self._host, self._link, self._settings = await introduce(
+            arguments.address,
+            arguments.port,
+            tls.client_context(arguments.pool),
+            lambda: Link(self._hear, self._lost, kept=KEPT),
+            ("agent", {**facts, "versions": versions()}),
+            patience=CONNECT_FOR,
+            # A pool that has ended in good order has taken its connection file away.
+            wanted=(arguments.pool / "connection.json").exists,
+        )
+        log.info("server=%s port=%d answers", self._host, arguments.port)
         if stop := self._settings.get("stop"):
             log.error("job=%s is not wanted: %s", self._job, stop)
             self._stop(UNWANTED)

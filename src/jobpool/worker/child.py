@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobpool import pickling, wire
 from jobpool.resuming import resume
-from jobpool.rows import NUMBERS, Results, loads_rows
+from jobpool.rows import NUMBERS, SHORT, TEXTS, Results, loads_rows
 from jobpool.worker.bell import Bell
 from jobpool.worker.functions import Functions
 from jobpool.worker.imports import share_imports
@@ -244,7 +244,8 @@ class _Worker:
                 break
             try:
                 value = function(*rows[id - first])
-                if type(value) in NUMBERS:
+                kind = type(value)
+                if kind in NUMBERS or (kind in TEXTS and len(value) <= SHORT):
                     add_value(value)
                 else:
                     results.add(value)

@@ -1,0 +1,47 @@
+"""A server that says nothing any more, as its agents see it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+import pytest
+
+from jobpool.worker import agent as agent_module
+from jobpool.worker.agent import LOOK_EVERY, LOST_SERVER, SILENT, Agent
+
+
+def agent() -> Agent:
+    return Agent(argparse.Namespace(submission="jp-x-1", index=0))
+
+
+def test_an_agent_waits_ten_minutes_for_a_word_and_not_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        waiting, now = agent(), 1000.0
+        monkeypatch.setattr(agent_module.time, "monotonic", lambda: now)
+        waiting._heard = waiting._last_look = now
+        while now < 1000.0 + SILENT:
+            waiting._expect_words()
+            now += LOOK_EVERY
+        assert not waiting._end.is_set()
+        now += 2 * LOOK_EVERY
+        waiting._expect_words()
+        assert waiting._end.is_set()
+        assert waiting._code == LOST_SERVER
+
+    asyncio.run(scenario())
+
+
+def test_time_in_which_the_agent_itself_stood_still_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a job that was suspended: what the server said meanwhile is still to be read."""
+
+    async def scenario() -> None:
+        waiting, now = agent(), 1000.0
+        monkeypatch.setattr(agent_module.time, "monotonic", lambda: now)
+        waiting._heard = waiting._last_look = now
+        waiting._expect_words()
+        now += 3 * SILENT
+        waiting._expect_words()
+        assert not waiting._end.is_set()
+
+    asyncio.run(scenario())
