@@ -98,5 +98,9 @@ def read_limits_now(system: str) -> Limits:
     config.require(system)
     found = registry.get(system, home())
     commands = found.limits(user_name())
-    with ThreadPoolExecutor(len(commands) or 1) as threads:
-        return found.parse_limits(list(threads.map(shell.run_now, commands)))
+    try:
+        with ThreadPoolExecutor(len(commands) or 1) as threads:
+            done = list(threads.map(shell.run_now, commands))
+    except RuntimeError:  # there are no threads to be had
+        done = list(map(shell.run_now, commands))
+    return found.parse_limits(done)

@@ -6,6 +6,7 @@ Used between client and server, and between server and agents. A message is a tu
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import logging
 import os
@@ -276,7 +277,10 @@ async def dial(
     async def attempt(number: int, address: str) -> Link:
         await asyncio.sleep(number * STAGGER)
         async with asyncio.timeout(timeout):
-            _, link = await loop.create_connection(make, address, port, ssl=context)
+            try:
+                _, link = await loop.create_connection(make, address, port, ssl=context)
+            except RuntimeError as error:  # a name is looked up in a thread, and there may be none to be had
+                raise OSError(errno.EAGAIN, str(error)) from error
         return link
 
     attempts = {asyncio.create_task(attempt(n, address)): address for n, address in enumerate(addresses)}

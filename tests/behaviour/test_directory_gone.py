@@ -86,3 +86,17 @@ def test_what_another_pool_has_in_its_place_is_left_alone(local: LocalSite, gate
     other = calls_end_with_the_reason(local, gate, replaced, LOSSES[replaced])
     assert (other.path / "key.pem").exists()
     assert other.lines("submissions") == ["jp-another-1"]
+
+
+def test_one_jobs_end_is_no_end_for_those_beside_it(local: LocalSite, gate: Gate) -> None:
+    """They have one supervisor, which looks for orders in the directory when one of its jobs ends."""
+    with local.pool(2, workers_per_job=1, min_workers=2) as pool:
+        held = [pool.submit(gate.hold(number), number) for number in range(2)]
+        assert wait_until(lambda: all(future.running() for future in held), PATIENCE)
+        deleted(PoolDirectory.open(pool.name).path)
+        assert held[0].job is not None
+        local.end_job(held[0].job.id, "killed")
+        assert wait_until(lambda: not held[0].running(), PATIENCE)
+        gate.open()
+        assert [future.result(PATIENCE) for future in held] == [0, 1]  # the first one again, in the job of the second
+        assert gate.arrived(1) == 1

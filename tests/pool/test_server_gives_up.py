@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import textwrap
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
+from jobpool import JobPoolExecutor, client
 from jobpool.testing import wait_until
 from jobpool.testing.lab_machine import processes_of
 
@@ -110,3 +113,26 @@ def test_no_process_is_left_and_nobody_waits(run_script: RunScript, tmp_path: Pa
     assert done.stdout.strip() == ("" if fault in AT_THE_END else "PoolBroken")
     left = [f"MARK_OF_TEST={mark}"]
     assert wait_until(lambda: not processes_of(left), 20), processes_of(left)
+
+
+def test_a_server_that_stands_still_when_all_calls_have_ended_is_killed_by_who_leaves(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "END_PATIENCE", 1)
+    with JobPoolExecutor(1, scheduler="local") as pool:
+        assert pool.submit(abs, -1).result(60) == 1
+        server = psutil.Process(pool.status()["pid"])
+        server.suspend()
+    assert not server.is_running()
+
+
+def test_a_server_that_ends_in_time_is_not_killed_for_the_time_of_a_callback(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "END_PATIENCE", 2)
+    with JobPoolExecutor(1, scheduler="local") as pool:
+        futures = [pool.submit(abs, -number) for number in range(3)]
+        for future in futures:
+            future.add_done_callback(lambda _: time.sleep(1.5))
+    assert [future.result(0) for future in futures] == [0, 1, 2]
+    assert "finished left=[]" in pool._directory.server_log.read_text()

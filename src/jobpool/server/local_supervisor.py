@@ -160,7 +160,11 @@ class Supervisor:
 
     def _obey(self) -> int:
         """Carry out the orders to cancel; return how many there were."""
-        orders = [file for file in self._plan.directory.iterdir() if file.name.startswith("cancel-")]
+        try:
+            orders = [file for file in self._plan.directory.iterdir() if file.name.startswith("cancel-")]
+        except OSError as error:  # somebody deleted the pool's directory: the jobs end with their calls
+            print(f"cannot look for orders: {error}", file=sys.stderr, flush=True)
+            orders = []
         named = {file.name.removeprefix("cancel-") for file in orders}
         everything = self._stop or "all" in named
         for job in self._living.values():

@@ -210,16 +210,19 @@ class Births:
     def _fork(self, number: int) -> Place:
         """Ask for a fresh worker. Raises ``OSError`` when it can have no log or no channel."""
         settings, token = self._settings, next(self._tokens)
-        ours, theirs = socket.socketpair()
-        log, page = self._log(f"worker-{number}.log"), make()
-        start = os.lseek(log, 0, os.SEEK_CUR)  # not its size, for which a file system would have to answer
-        place = Place(token=token, number=number, log=log, log_start=start, page=Page(page))
+        with contextlib.ExitStack() as undo:
+            ours, theirs = map(undo.enter_context, socket.socketpair())
+            log = self._log(f"worker-{number}.log")
+            start = os.lseek(log, 0, os.SEEK_CUR)  # not its size, for which a file system would have to answer
+            undo.callback(os.close, page := make())
+            undo.callback(os.close, output := os.dup(log))
+            undo.callback(os.close, bell := os.dup(self._bell.fileno()))
+            place = Place(token=token, number=number, log=log, log_start=start, page=Page(page))
+            undo.pop_all()  # the nursery has them now
         place.page.words[BEGUN] = NOTHING
         cpus = list(settings.cpus[number]) if settings.cpus else []
         devices = dict(settings.devices[number]) if settings.devices else {}
-        self._nursery.fork(
-            token, theirs, os.dup(log), page, os.dup(self._bell.fileno()), cpus=cpus, environment=devices
-        )
+        self._nursery.fork(token, theirs, output, page, bell, cpus=cpus, environment=devices)
         # Lost: the worker is dying, or a call closed or garbled the channel; either way it can do no more.
         place.channel = Channel(ours, lambda messages: self._parent.hear(place, messages), lambda: self.kill(place))
         self.places[token] = place
