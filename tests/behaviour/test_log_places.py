@@ -154,6 +154,7 @@ def test_a_link_that_another_user_has_made_is_refused(folder: Path, tmp_path: Pa
     assert as_nobody("ln", "-s", str(tmp_path / "mine"), str(folder / "logs")).returncode == 0
     assert f"{folder}/logs is a link that another user has made (uid {NOBODY})" in refused(folder / "logs")
     assert f"{folder}/logs is a link" in refused(folder / "logs" / "below")
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_a_folder_that_all_may_write_needs_the_sticky_bit(folder: Path) -> None:
