@@ -113,6 +113,8 @@ def try_to_write(directory: Path | None, name: str | None = None) -> Path | None
         return None
     own = None
     try:
+        # First as far as it is there: nothing is to be made where somebody else's link leads.
+        is_closed_to_others(next(path for path in (directory, *directory.parents) if os.path.lexists(path)))
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not is_closed_to_others(directory):
             own = directory / make_fresh_directory(directory, f"jobpool-{name}" if name else "jobpool")

@@ -37,9 +37,12 @@ _MASK = 1024
 _sched_getaffinity = ctypes.PyDLL(None).sched_getaffinity
 """Without a set of numbers, which takes 3 us where there are a hundred."""
 
+_FEW = 16
+"""CPUs up to which Python's own set of numbers costs less."""
+
 
 class ProcessState:
-    """Puts back what the calls of the process in which it is made have changed (7 us for each).
+    """Puts back what the calls of the process in which it is made have changed (6 us for each).
 
     Without a question to a file system, unless the call has changed something: a shared one may hang for a while, and
     each descriptor of a file that is closed writes back to its server what was printed.
@@ -57,10 +60,9 @@ class ProcessState:
         self._stdin = os.dup(0)
         # Where position and flags are the same, it is the same opened file: each has these of its own.
         self._logs = [(os.dup(number), number, fcntl.fcntl(number, fcntl.F_GETFL)) for number in (1, 2)]
-        self._now = ctypes.create_string_buffer(_MASK)
-        self._cpus = self._look_at_cpus()
+        self._log, _, self._flags = self._logs[0]
+        self._keep_cpus()
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
-        self._policy = os.sched_getscheduler(0)
         limits.keep()
 
     def restore(self) -> str:
@@ -71,9 +73,10 @@ class ProcessState:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
         os.umask(self._umask)
         os.dup2(self._stdin, 0)
-        for copy, number, flags in self._logs:
-            if not _is_copy(number, copy, flags):
-                os.dup2(copy, number)
+        if not self._both_are_the_log():
+            for copy, number, flags in self._logs:
+                if not _is_copy(number, copy, flags):
+                    os.dup2(copy, number)
         sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr = self._streams
         try:
             closed = stdout.closed or stderr.closed or stdin.closed
@@ -85,11 +88,19 @@ class ProcessState:
             with contextlib.suppress(OSError):  # the directory was removed; there is nothing to go back to
                 os.fchdir(self._home)
         left = self._limits.restore() if self._limits.touched else ""
-        if self._look_at_cpus() != self._cpus:
+        if (os.sched_getaffinity(0) if self._few else self._mask_of_cpus()) != self._cpus:
             self._restore_cpus()
-        if os.getpriority(os.PRIO_PROCESS, 0) != self._nice or os.sched_getscheduler(0) != self._policy:
-            left = self._restore_priority() or left
+        if os.getpriority(os.PRIO_PROCESS, 0) != self._nice:
+            left = self._restore_nice() or left
         return left
+
+    def _both_are_the_log(self) -> bool:
+        """Say whether stdout and stderr are one opened file, as they were: nearly always, so it is looked at first."""
+        try:
+            same = os.lseek(1, 0, os.SEEK_CUR) == os.lseek(self._log, 0, os.SEEK_CUR) == os.lseek(2, 0, os.SEEK_CUR)
+            return same and fcntl.fcntl(1, fcntl.F_GETFL) == self._flags == fcntl.fcntl(2, fcntl.F_GETFL)
+        except OSError:  # closed, or a pipe
+            return False
 
     def _restore_handlers(self) -> None:
         for number, handler in zip(_KEPT_SIGNALS, self._handlers, strict=True):
@@ -99,52 +110,64 @@ class ProcessState:
                     _signal.setitimer(_CLOCKS[number], 0)
                 _signal.signal(number, handler)
 
-    def _look_at_cpus(self) -> bytes:
-        _sched_getaffinity(0, _MASK, self._now)
-        return self._now.raw
+    def _keep_cpus(self) -> None:
+        self._numbers = os.sched_getaffinity(0)
+        self._few = len(self._numbers) <= _FEW
+        self._buffer = ctypes.create_string_buffer(_MASK)
+        self._cpus: set[int] | bytes = self._numbers if self._few else self._mask_of_cpus()
+
+    def _mask_of_cpus(self) -> bytes:
+        _sched_getaffinity(0, _MASK, self._buffer)
+        return self._buffer.raw
 
     def _restore_cpus(self) -> None:
         """Let all threads that have the CPUs which the call has left, its libraries' too, use those of before."""
-        changed, before = os.sched_getaffinity(0), _numbers(self._cpus)
+        changed, before = os.sched_getaffinity(0), self._numbers
         for thread in _threads():
             with contextlib.suppress(OSError):  # it has ended; or the system has taken these CPUs away
                 if os.sched_getaffinity(thread) == changed:
                     os.sched_setaffinity(thread, before)
-        self._cpus = self._look_at_cpus()  # where the system has changed them, nothing is to be put back any more
+        self._keep_cpus()  # where the system has changed them, nothing is to be put back any more
 
-    def _restore_priority(self) -> str:
-        nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
+    def _restore_nice(self) -> str:
+        changed = os.getpriority(os.PRIO_PROCESS, 0)
         try:
             for thread in _threads():
                 with contextlib.suppress(ProcessLookupError):
-                    if os.sched_getscheduler(thread) == policy != self._policy:
-                        os.sched_setscheduler(thread, self._policy, os.sched_param(0))
-                    if os.getpriority(os.PRIO_PROCESS, thread) == nice != self._nice:
+                    if os.getpriority(os.PRIO_PROCESS, thread) == changed:
                         os.setpriority(os.PRIO_PROCESS, thread, self._nice)
-        except OSError:
-            return f"a niceness of {nice}" if nice != self._nice else "another scheduling policy"
+        except OSError:  # only root may lower it
+            return f"a niceness of {changed}"
         return ""
 
 
 class Limits:
-    """The limits of the process's resources (``ulimit``), put back when Python's ``resource`` was used to change them.
+    """The limits of the process's resources (``ulimit``) and its scheduling policy, put back when Python has set them.
 
-    To ask the kernel for all 16 of them after each call would take as long as all else that is put back.
+    To ask the kernel for all 16 limits after each call would take as long as all else that is put back.
     """
 
     def __init__(self) -> None:
         self.touched = False
-        for name in ("setrlimit", "prlimit"):
-            setattr(resource, name, self._noting(getattr(resource, name)))
+        for module, name in ((resource, "setrlimit"), (resource, "prlimit"), (os, "sched_setscheduler")):
+            setattr(module, name, self._noting(getattr(module, name)))
 
     def keep(self) -> None:
         """Take what they are now as what is to be put back."""
         self.touched = False
+        self._policy = os.sched_getscheduler(0)
         self._kept = {number: resource.getrlimit(number) for number in _limit_names()}
 
     def restore(self) -> str:
         """Put them back. Returns what could not be, in words."""
-        left = ""
+        left, policy = "", os.sched_getscheduler(0)
+        try:
+            for thread in _threads() if policy != self._policy else ():
+                with contextlib.suppress(ProcessLookupError):
+                    if os.sched_getscheduler(thread) == policy:
+                        os.sched_setscheduler(thread, self._policy, os.sched_param(0))
+        except OSError:
+            left = "another scheduling policy"
         for number, kept in self._kept.items():
             if resource.getrlimit(number) != kept:
                 try:
@@ -189,13 +212,6 @@ def _line_buffered(fd: int) -> TextIOWrapper:
     return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-def _where() -> str | None:
-    try:
-        return os.getcwd()  # noqa: PTH109 - once for each call
-    except OSError:  # removed, or out of sight
-        return None
-
-
 def _is_copy(descriptor: int, copy: int, flags: int) -> bool:
     try:
         same = os.lseek(descriptor, 0, os.SEEK_CUR) == os.lseek(copy, 0, os.SEEK_CUR)
@@ -204,13 +220,15 @@ def _is_copy(descriptor: int, copy: int, flags: int) -> bool:
         return False
 
 
+def _where() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - once for each call
+    except OSError:  # removed, or out of sight
+        return None
+
+
 def _threads() -> list[int]:
     return [int(thread) for thread in os.listdir("/proc/self/task")]  # noqa: PTH208 - numbers
-
-
-def _numbers(mask: bytes) -> set[int]:
-    whole = int.from_bytes(mask, sys.byteorder)
-    return {number for number in range(whole.bit_length()) if whole >> number & 1}
 
 
 @functools.cache
