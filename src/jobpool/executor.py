@@ -24,6 +24,7 @@ from jobpool.kinds import Kind
 from jobpool.main_guard import refuse_while_imported
 from jobpool.model import Bind, Retry
 from jobpool.pickling import dumps_initializer, register_own_modules
+from jobpool.project_file import tell_what_runs
 from jobpool.server.reap import end_server
 from jobpool.server.spec import Spec
 from jobpool.starting import start_server, try_to_write
@@ -152,6 +153,7 @@ class JobPoolExecutor(Submitting, AboutPool):
             raise TypeError("retry must be a jobpool.Retry")
         self._settings = config.resolve(given)
         config.require(self._settings.system)
+        tell_what_runs(self._settings)
         try_to_write(self._settings.log_directory)
         prepared = None if initializer is None else dumps_initializer(initializer, initargs)
         PoolDirectory.sweep()
