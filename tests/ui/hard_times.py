@@ -22,6 +22,7 @@ from pathlib import Path
 
 import jobpool
 from jobpool.ui import cli
+from jobpool.worker.facts import collect
 
 HOME, PROJECT = Path("home"), Path("home/project")
 NOBODY = 65534
@@ -216,9 +217,10 @@ def main() -> None:
     os.environ["HOME"] = str(HOME.absolute())
     # All that commands import late: it need not be imported in each fork, where nobody may be unable to.
     modules = [module.name for module in pkgutil.walk_packages(jobpool.__path__, "jobpool.")]
-    for name in ["email.policy", "gettext", "yaml", *modules]:
+    for name in ["gettext", "yaml", *modules]:
         if not (name.endswith("__main__") or name.startswith(OF_JOBS)):
             importlib.import_module(name)
+    collect(str(HOME), str(PROJECT), {})  # with all that it imports late
     gc.freeze()  # forks share what they do not change
     output = os.dup(1)
     for arguments in json.load(sys.stdin):
