@@ -17,6 +17,7 @@ ASK = "import sys; from jobpool.told import first_time; sys.exit(not first_time(
 def test_once(home: Path) -> None:
     assert [first_time("file 1"), first_time("file 1"), first_time("file 2")] == [True, False, True]
     place = home / ".jobpool/.told"
+    assert place.parent.stat().st_mode & 0o777 == 0o700
     assert place.stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in place.iterdir()} == {0o600}
 

@@ -26,6 +26,7 @@ from jobpool.core.quotas import command_for, read_quotas
 from jobpool.errors import JobPoolError
 from jobpool.future import JobFuture
 from jobpool.model import UNREACHABLE, Command, Completed, Limits, Quota, Request
+from jobpool.project_file import tell_what_runs
 from jobpool.server.asking import user_name
 from jobpool.server.shell import run_now
 from jobpool.units import Duration
@@ -122,6 +123,7 @@ def _job(settings: Settings, here: Side, site: Site, call: Callable[[], Side], p
     """Run one call in a job like the user's own, and compare what it sees with what is seen here."""
     from jobpool.executor import JobPoolExecutor
 
+    tell_what_runs(settings, again=True)
     keywords = settings.values(auto=False) | {"max_workers": 1, "workers_per_job": 1, "min_workers": 0, "name": None}
     keywords |= {"walltime": "5 min", "scheduler": settings.system}
     try:

@@ -27,6 +27,7 @@ from jobpool.lifetime import SHORTAGE
 from jobpool.main_guard import refuse_while_imported
 from jobpool.model import Bind, Retry
 from jobpool.pickling import dumps_initializer, register_own_modules
+from jobpool.project_file import tell_what_runs
 from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.starting import discard, start_server, try_to_write
@@ -162,6 +163,7 @@ class JobPoolExecutor(Submitting, AboutPool):
         self._to = destination(self._settings)
         working_directory = os.getcwd()  # noqa: PTH109 - as text: it travels
         try_script(self._settings, working_directory)
+        tell_what_runs(self._settings)
         logs = try_to_write(self._settings.log_directory, self._settings.name)
         self._initializer = initializer, initargs
         self._shutdown = False

@@ -14,6 +14,7 @@ from jobpool.core.sizing import Measured
 from jobpool.errors import ConfigError, PoolBroken, RequestRefused
 from jobpool.model import Retry
 from jobpool.profile import FailedSample, Profile
+from jobpool.project_file import tell_what_runs
 from jobpool.units import Memory
 from jobpool.worker.probe import measured
 
@@ -42,6 +43,7 @@ def measure(
     repeat: bool = True,
 ) -> Profile:
     """Run ``function`` with each sample in a pool of its own, which ends with it: ``pool.measure``."""
+    tell_what_runs(settings)  # the pool below gets them as keywords
     inputs = list(samples)
     if not inputs:
         raise ConfigError("measure: there are no samples", advice="give a few real inputs, small and large ones")

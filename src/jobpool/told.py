@@ -33,7 +33,8 @@ def first_time(subject: str, *, daily: bool = False) -> bool:
     digest, note = _note(subject, daily=daily)
     place = home() / ".told"
     try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home().mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.mkdir(mode=0o700, exist_ok=True)
         check_private(place)
         os.close(os.open(place / note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     except FileExistsError:

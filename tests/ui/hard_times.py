@@ -7,6 +7,7 @@ under each condition. It imports everything once: a command costs some milliseco
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -21,9 +22,12 @@ from pathlib import Path
 
 import jobpool
 from jobpool.ui import cli
+from jobpool.worker.facts import collect
 
 HOME, PROJECT = Path("home"), Path("home/project")
 NOBODY = 65534
+OF_JOBS = ("jobpool.worker", "jobpool.server.dask", "jobpool.dask", "jobpool.joblib", "jobpool.ui.profile_plot")
+"""Beginnings of modules that no command imports, or that need libraries which may be missing."""
 
 
 def leave(*_: object) -> None:
@@ -212,10 +216,12 @@ def main() -> None:
     os.chdir(place)
     os.environ["HOME"] = str(HOME.absolute())
     # All that commands import late: it need not be imported in each fork, where nobody may be unable to.
-    modules = pkgutil.walk_packages(jobpool.__path__, "jobpool.")
-    for name in ["email.policy", "gettext", "yaml", *(module.name for module in modules)]:
-        if not name.endswith("__main__"):
+    modules = [module.name for module in pkgutil.walk_packages(jobpool.__path__, "jobpool.")]
+    for name in ["gettext", "yaml", *modules]:
+        if not (name.endswith("__main__") or name.startswith(OF_JOBS)):
             importlib.import_module(name)
+    collect(str(HOME), str(PROJECT), {})  # with all that it imports late
+    gc.freeze()  # forks share what they do not change
     output = os.dup(1)
     for arguments in json.load(sys.stdin):
         for name, condition in CONDITIONS.items():

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,14 @@ def test_exclusive_for_a_user_is_not_the_whole_node() -> None:
     for value, cores in (("", 16), ("=user", 2)):
         found = explain_script(f"#!/bin/sh\n#SBATCH -c4 --exclusive{value}\n{QUIET}\n", limits=LIMITS)
         assert found.nodes[0].job.cores == cores
+
+
+def test_a_part_of_a_whole_node_is_a_pitfall() -> None:
+    whole = Limits(partitions=(replace(PARTITION, whole_nodes="OverSubscribe=EXCLUSIVE"),))
+    told = "partition 'p' gives out whole nodes (OverSubscribe=EXCLUSIVE): 16 cores are taken and charged, and 4 are"
+    assert told in pitfalls(SOUND, limits=whole)
+    assert pitfalls(SOUND.replace("task=4", "task=16"), limits=whole) == ""
+    assert explain_script("#!/bin/sh\n#SBATCH -c1 -t 5\ntrue\n", limits=whole).notes == ()
 
 
 def test_what_would_never_start_is_told() -> None:

@@ -55,6 +55,7 @@ def test_a_running_pool_is_listed_shown_and_stopped(lab: SlurmLab, home: Path) -
         assert (slept["waiting"], slept["running"], slept["seconds"]) == (0, 1, None)
         assert [entry["busy"] for entry in shown["requests"]] == [1]
         assert "1 running" in jobpool("status", "mine")
+        assert "jobpool top needs a terminal" in jobpool("top", "mine", code=1)  # and does not wait for keys
 
         jobpool("stop", "mine")
         with pytest.raises(PoolBroken):

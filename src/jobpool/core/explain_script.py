@@ -76,7 +76,8 @@ def explain_script(asked: ScriptWish, limits: Limits) -> ScriptExplanation:
         nodes=nodes,
         problems=tuple(problems),
         pitfalls=tuple(_pitfalls(asked, nodes, places)),
-        notes=tuple(note for note in verdict.notes if not note.startswith("walltime")),  # a pitfall, here
+        # Pitfalls, here: the default walltime, and whole nodes of which the script's own cores are a part.
+        notes=tuple(note for note in verdict.notes if not (note.startswith("walltime") or "whole node (" in note)),
         unknown=verdict.unknown,
         keywords=_keywords(asked, nodes),
     )
@@ -99,6 +100,7 @@ def _pitfalls(asked: ScriptWish, nodes: tuple[OnScriptNode, ...], places: list[P
         yield f"'{line}' stands behind the first command, where sbatch does not read it: move it to the head"
     for node in nodes:
         yield from _about_cpus(asked, node)
+    yield from _about_whole_nodes(asked, nodes, places)
     yield from _about_tasks(asked)
     yield from _about_memory(asked, nodes, places)
     if "time" not in asked.options:
@@ -136,6 +138,17 @@ def _about_cpus(asked: ScriptWish, node: OnScriptNode) -> Iterator[str]:
         )
     if asked.hint == "nomultithread":
         yield f"{where}, --hint=nomultithread keeps steps (srun) to one thread of a core, not the batch script itself"
+
+
+def _about_whole_nodes(asked: ScriptWish, nodes: tuple[OnScriptNode, ...], places: list[Partition]) -> Iterator[str]:
+    by_site = {place.name: place.whole_nodes for place in places if place.whole_nodes}
+    for node in nodes:
+        used = -(-asked.wish.cpus // (asked.wish.threads or node.shape.threads_per_core))
+        if (why := by_site.get(node.partition)) and used < node.job.cores:
+            yield (
+                f"partition {node.partition!r} gives out whole nodes ({why}): {node.job.cores} cores are taken and "
+                f"charged, and {used} are asked for"
+            )
 
 
 def _about_tasks(asked: ScriptWish) -> Iterator[str]:

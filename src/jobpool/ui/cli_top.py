@@ -14,12 +14,16 @@ def top(name: str) -> None:
 
     Keys: arrows choose a job, / filters, e shows ended jobs, c cancels a job after a question, q quits.
     """
+    import sys
     from functools import partial
 
+    from jobpool.errors import JobPoolError
     from jobpool.home import PoolDirectory
     from jobpool.ui.cli_asking import ask_now
     from jobpool.ui.top import Top
 
     ask = partial(ask_now, PoolDirectory.open(name))
     ask("status")  # a pool that does not run is said so before the screen is taken
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):  # where it reads keys, and draws
+        raise JobPoolError("jobpool top needs a terminal", advice=f"see how the pool is with: jobpool status {name}")
     Top(ask, name=name).run()
