@@ -17,6 +17,7 @@ from jobpool.worker.functions import Functions
 from jobpool.worker.imports import share_imports
 from jobpool.worker.initial import run_initializer
 from jobpool.worker.living import Living
+from jobpool.worker.prints import print_of
 
 
 class Worker:
@@ -400,3 +401,32 @@ go_on.checkpoint = lambda: go_on
     worker.initialize(script.set_item, 5)
     run = worker.submit(script.go_on)
     assert [run() for _ in range(3)] == [(1, 5)] * 3
+
+
+def test_arrays(worker: Worker, script: types.ModuleType) -> None:
+    numpy = pytest.importorskip("numpy")
+    script.numbers = numpy.zeros(100_000)
+    exec("def fill(x): numbers[0] = x\ndef total(): return numbers.sum()", vars(script))
+    worker.initialize(script.fill, 5)
+    assert worker.call(script.total) == 5
+    before = worker.submit(script.total)
+    script.numbers[1] = 1
+    assert worker.call(script.total) == 1
+    assert before() == 5
+    assert "numbers" in worker.told[0]
+
+
+class Held:
+    """Has attributes."""
+
+
+def test_equal_objects_have_equal_prints_whichever_of_their_names_are_one_object() -> None:
+    prints = []
+    for name in ("first", "second"):
+        text = "".join(["a", "ttribute"])
+        held = Held()
+        vars(held)["".join(["a", "ttribute"]) if name == "first" else text] = {text: 1}
+        prints.append(print_of(held, lambda _: None))
+    assert prints[0] == prints[1]
+    vars(held)["attribute"]["attribute"] = 2
+    assert print_of(held, lambda _: None) != prints[0]
