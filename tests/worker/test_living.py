@@ -425,7 +425,7 @@ def test_equal_objects_have_equal_prints_whichever_of_their_names_are_one_object
     for name in ("first", "second"):
         text = "".join(["a", "ttribute"])
         held = Held()
-        vars(held)["".join(["a", "ttribute"]) if name == "first" else text] = {text: 1}
+        held.__dict__ = {"".join(["a", "ttribute"]) if name == "first" else text: {text: 1}}
         prints.append(print_of(held, lambda _: None))
     assert prints[0] == prints[1]
     vars(held)["attribute"]["attribute"] = 2
