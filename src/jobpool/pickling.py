@@ -37,6 +37,7 @@ from jobpool.again import (
     lasting_name,
     living_modules,
     module_again,
+    named_objects,
     own_variables,
     reduce_code,
     set_variables,
@@ -252,6 +253,13 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
 
     dispatch_table: ClassVar[Any] = ChainMap({CodeType: reduce_code}, cloudpickle.Pickler.dispatch_table)
 
+    def __init__(self, file: _Pieces, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.spaces: dict[str, dict[str, Any]] = {}
+        """The global variables, by module, of the functions that were pickled."""
+        self.objects: set[int] = set()
+        """The addresses of objects of the user's classes that were pickled."""
+
     def reducer_override(self, value: Any) -> Any:
         if type(value) is FunctionType and value in MAKERS:
             return NotImplemented  # by name, without a look at where it comes from: it stands in each pickle
@@ -267,6 +275,8 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
             # cloudpickle drops the name that tells an inner class from others, and has room for more to say.
             make, arguments, *rest = reduced
             return make, (*arguments[:-1], {"qualname": value.__qualname__}), *rest
+        if reduced is NotImplemented and _travels_by_value(type(value).__module__):
+            self.objects.add(id(value))
         return reduced
 
     def _function_getnewargs(self, function: FunctionType) -> tuple[Any, ...]:
@@ -276,6 +286,7 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         if name is None or PRIVATE in variables:
             return code, variables, None, defaults, closure
         if _travels_by_value(name) and belongs_to(name, function.__globals__):
+            self.spaces[name] = function.__globals__
             return code, variables, lasting_name(function, function.__globals__), defaults, closure
         variables[PRIVATE] = True
         return code, variables, None, defaults, closure
@@ -297,8 +308,15 @@ def dumps_by_value(value: object) -> bytes:
 
 
 def _by_value(value: object) -> bytes:
+    """Pickle a value, and after it the names of objects in it that are global variables, too.
+
+    In a worker ``engine.config`` is then the living ``config``, which an initializer may have set.
+    """
     pieces = _Pieces()
-    _ValuePickler(pieces, 5).dump(value)
+    pickler = _ValuePickler(pieces, 5)
+    pickler.dump(value)
+    if pickler.objects and (named := named_objects(pickler.spaces, pickler.objects)):
+        pickler.dump(named)
     return b"".join(pieces)
 
 

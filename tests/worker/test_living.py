@@ -430,3 +430,34 @@ def test_equal_objects_have_equal_prints_whichever_of_their_names_are_one_object
     assert prints[0] == prints[1]
     vars(held)["attribute"]["attribute"] = 2
     assert print_of(held, lambda _: None) != prints[0]
+
+
+def test_an_object_that_others_hold_is_one(worker: Worker, script: types.ModuleType) -> None:
+    code = """
+class Config: pass
+class Engine:
+    def __init__(self, config): self.config, self.all = config, [config]
+config = Config()
+config.scale = 1
+engine = Engine(config)
+def set_scale(s): config.scale = s
+def through(x): return engine.config.scale, engine.all[0].scale
+def by_default(x, given=config): return given.scale
+def enclosing():
+    held = config
+    def inner(x): return held.scale
+    return inner
+inner = enclosing()
+def both(x): return engine.config is config, config.scale
+"""
+    exec(code, vars(script))
+    worker.initialize(script.set_scale, 5)
+    assert worker.call(script.through, 0) == (5, 5)
+    assert worker.call(script.by_default, 0) == 5
+    assert worker.call(script.inner, 0) == 5
+    assert worker.call(script.both, 0) == (True, 5)
+    worker.call(script.set_scale, 6)
+    assert worker.call(script.through, 0) == (6, 6)
+    script.config.more = 1
+    assert worker.call(script.through, 0) == (5, 5)
+    assert worker.call(script.both, 0) == (True, 5)
