@@ -131,6 +131,7 @@ class Living:
             if not keep:
                 self._settle(reading, image, anew=anew)
                 self._unite(reading)
+            reading.close()
             return value, image
 
     def puts_in_place(self, image: Image) -> bool:
@@ -231,6 +232,7 @@ class Living:
             value = unpickler(rest, things, reading.stand_in).load()
             if reading.brought:
                 self._settle(reading, Image(), anew=False)
+            reading.close()
             return value
 
     # ---------------------------------------------------------------------------------------------- what lives here

@@ -61,6 +61,11 @@ class Reading:
                 self._bring(self._living.space(module), variables)
         return value
 
+    def close(self) -> None:
+        """Let go of what was read: it is held in a cycle, and may be large."""
+        self.makers.clear()
+        self.brought.clear()
+
     def stand_in(self, found: Any) -> Any:
         """Return what is called in the place of one of the picklers' own functions."""
         try:
