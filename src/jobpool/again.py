@@ -26,6 +26,7 @@ __all__ = [
     "lasting_name",
     "living_modules",
     "module_again",
+    "named_objects",
     "own_variables",
     "reduce_code",
     "set_variables",
@@ -69,6 +70,15 @@ def lasting_name(function: Any, variables: dict[str, Any]) -> str | None:
     """Return the name of a function that its module knows by it; what has none is made anew for each pickle."""
     name = getattr(function, "__qualname__", "")
     return name if variables.get(name) is function else None
+
+
+def named_objects(spaces: dict[str, dict[str, Any]], addresses: set[int]) -> dict[str, dict[str, Any]]:
+    """Return the global variables, by module, that are objects at these addresses."""
+    named = {
+        module: {name: value for name, value in list(variables.items()) if id(value) in addresses}
+        for module, variables in spaces.items()
+    }
+    return {module: values for module, values in named.items() if values}
 
 
 def cached_again(

@@ -34,6 +34,7 @@ from jobpool.again import (
     lasting_name,
     living_modules,
     module_again,
+    named_objects,
     own_variables,
     set_variables,
 )
@@ -311,9 +312,19 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         pickler._destination, pickler._taken, pickler._ordinary = to, taken, set()
         return pickler
 
+    def __init__(self, file: _Pieces, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.spaces: dict[str, dict[str, Any]] = {}
+        """The global variables, by module, of the functions that were pickled."""
+        self.objects: set[int] = set()
+        """The addresses of objects of the user's classes that were pickled."""
+
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
-        if kind in _ORDINARY or kind in self._ordinary:
+        if kind in _ORDINARY:
+            return NotImplemented
+        if kind in self._ordinary:
+            self.objects.add(id(value))
             return NotImplemented
         if kind is FunctionType:
             if value in MAKERS:
@@ -344,7 +355,11 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         if kind is MethodType or kind is BuiltinFunctionType:
             return _reduce_method(value)
         if _is_ordinary(kind):
-            (self._ordinary if _travels_by_value(kind.__module__) else _ORDINARY).add(kind)
+            if _travels_by_value(kind.__module__):
+                self._ordinary.add(kind)
+                self.objects.add(id(value))
+            else:
+                _ORDINARY.add(kind)
             return NotImplemented
         return self._reduce_object(value)
 
@@ -360,7 +375,11 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
             return reduced
         else:
             name = name_of(value)
-        return NotImplemented if name is None else Named(name).__reduce__()
+        if name is not None:
+            return Named(name).__reduce__()
+        if _travels_by_value(type(value).__module__):
+            self.objects.add(id(value))
+        return NotImplemented
 
     def _function_getnewargs(self, function: FunctionType) -> tuple[Any, ...]:
         """Say also under which name the client's module knows the function, and whether it is the module's own."""
@@ -369,6 +388,7 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         if name is None or PRIVATE in variables:
             return code, variables, None, defaults, closure
         if _travels_by_value(name) and belongs_to(name, function.__globals__):
+            self.spaces[name] = function.__globals__
             return code, variables, lasting_name(function, function.__globals__), defaults, closure
         variables[PRIVATE] = True
         return code, variables, None, defaults, closure
@@ -427,9 +447,15 @@ def dumps_by_value(value: object) -> bytes:
 
 
 def _by_value(value: object, to: Destination = ANYWHERE, taken: list[object] | None = None) -> bytes:
-    """Pickle anything."""
+    """Pickle a value, and after it the names of objects in it that are global variables, too.
+
+    In a worker ``engine.config`` is then the living ``config``, which an initializer may have set.
+    """
     pieces = _Pieces()
-    _ValuePickler.to(pieces, to, taken).dump(value)
+    pickler = _ValuePickler.to(pieces, to, taken)
+    pickler.dump(value)
+    if pickler.objects and (named := named_objects(pickler.spaces, pickler.objects)):
+        pickler.dump(named)
     return b"".join(pieces)
 
 

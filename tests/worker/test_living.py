@@ -17,6 +17,7 @@ from jobpool.worker.functions import Functions
 from jobpool.worker.imports import share_imports
 from jobpool.worker.initial import run_initializer
 from jobpool.worker.living import Living
+from jobpool.worker.prints import print_of
 
 
 class Worker:
@@ -400,3 +401,63 @@ go_on.checkpoint = lambda: go_on
     worker.initialize(script.set_item, 5)
     run = worker.submit(script.go_on)
     assert [run() for _ in range(3)] == [(1, 5)] * 3
+
+
+def test_arrays(worker: Worker, script: types.ModuleType) -> None:
+    numpy = pytest.importorskip("numpy")
+    script.numbers = numpy.zeros(100_000)
+    exec("def fill(x): numbers[0] = x\ndef total(): return numbers.sum()", vars(script))
+    worker.initialize(script.fill, 5)
+    assert worker.call(script.total) == 5
+    before = worker.submit(script.total)
+    script.numbers[1] = 1
+    assert worker.call(script.total) == 1
+    assert before() == 5
+    assert "numbers" in worker.told[0]
+
+
+class Held:
+    """Has attributes."""
+
+
+def test_equal_objects_have_equal_prints_whichever_of_their_names_are_one_object() -> None:
+    prints = []
+    for name in ("first", "second"):
+        text = "".join(["a", "ttribute"])
+        held = Held()
+        held.__dict__ = {"".join(["a", "ttribute"]) if name == "first" else text: {text: 1}}
+        prints.append(print_of(held, lambda _: None))
+    assert prints[0] == prints[1]
+    vars(held)["attribute"]["attribute"] = 2
+    assert print_of(held, lambda _: None) != prints[0]
+
+
+def test_an_object_that_others_hold_is_one(worker: Worker, script: types.ModuleType) -> None:
+    code = """
+class Config: pass
+class Engine:
+    def __init__(self, config): self.config, self.all = config, [config]
+config = Config()
+config.scale = 1
+engine = Engine(config)
+def set_scale(s): config.scale = s
+def through(x): return engine.config.scale, engine.all[0].scale
+def by_default(x, given=config): return given.scale
+def enclosing():
+    held = config
+    def inner(x): return held.scale
+    return inner
+inner = enclosing()
+def both(x): return engine.config is config, config.scale
+"""
+    exec(code, vars(script))
+    worker.initialize(script.set_scale, 5)
+    assert worker.call(script.through, 0) == (5, 5)
+    assert worker.call(script.by_default, 0) == 5
+    assert worker.call(script.inner, 0) == 5
+    assert worker.call(script.both, 0) == (True, 5)
+    worker.call(script.set_scale, 6)
+    assert worker.call(script.through, 0) == (6, 6)
+    script.config.more = 1
+    assert worker.call(script.through, 0) == (5, 5)
+    assert worker.call(script.both, 0) == (True, 5)

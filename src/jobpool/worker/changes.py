@@ -11,7 +11,7 @@ from typing import Any
 from jobpool.worker.prints import print_of
 from jobpool.worker.spaces import ABSENT, STATE, Print, Space
 
-__all__ = ["Change", "lay_over", "noted"]
+__all__ = ["Change", "Rebound", "lay_over", "noted"]
 
 
 @dataclass(frozen=True, slots=True)

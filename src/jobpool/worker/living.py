@@ -33,10 +33,11 @@ import cloudpickle.cloudpickle as internals
 
 from jobpool import again
 from jobpool.pickling_classes import unpickler
-from jobpool.worker.changes import Change, lay_over
+from jobpool.worker.changes import Change, Rebound, lay_over
 from jobpool.worker.prints import NOTHING, print_of
 from jobpool.worker.reading import Reading
 from jobpool.worker.spaces import ABSENT, STATE, ClassSpace, FunctionSpace, ModuleSpace, Print, Space
+from jobpool.worker.standing_in import is_held, replace_everywhere
 
 __all__ = ["Image", "Living", "here"]
 
@@ -55,6 +56,9 @@ LARGEST = 64 * 1024
 LOCAL = 1000
 """Classes made in functions that are kept: each call of such a function makes another one."""
 
+
+_ALONE = (type(None), bool, int, float, complex, str, bytes, tuple, type, FunctionType, ModuleType, type(ABSENT))
+"""Kinds of objects that cannot be changed, or of which there is one anyhow."""
 
 _OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__", "__dict__", "__weakref__"})
 """What the client does not send of modules and classes."""
@@ -122,10 +126,12 @@ class Living:
         """Unpickle, and return also what has to be in place when it is called."""
         with self._lock:
             reading = Reading(self)
-            value = unpickler(data, (), reading.stand_in).load()
+            value = reading.load(data)
             image = Image()
             if not keep:
                 self._settle(reading, image, anew=anew)
+                self._unite(reading)
+            reading.close()
             return value, image
 
     def puts_in_place(self, image: Image) -> bool:
@@ -178,6 +184,15 @@ class Living:
                 space.write(name, self._laid_over(space, name, ABSENT))
         image.epoch = self._epoch
 
+    def _unite(self, reading: Reading) -> None:
+        """Let what the pickle has brought hold the living objects, where these stay in the place of its own."""
+        for space, name, value, fresh in reading.brought:
+            if fresh or name == STATE or isinstance(value, _ALONE) or not is_held(value):
+                continue
+            now = space.read(name)
+            if now is not value and type(now) is type(value) and not isinstance(space.laid.get(name), Rebound):
+                replace_everywhere(value, now)
+
     def _replace(self, space: Space, name: str, print: Print, value: Any, *, anew: bool = False) -> None:
         self._epoch += 1
         before = space.prints.get(name)
@@ -217,6 +232,7 @@ class Living:
             value = unpickler(rest, things, reading.stand_in).load()
             if reading.brought:
                 self._settle(reading, Image(), anew=False)
+            reading.close()
             return value
 
     # ---------------------------------------------------------------------------------------------- what lives here
@@ -237,6 +253,10 @@ class Living:
             space = ModuleSpace(name, module)
             self._by_id[id(module)] = self._by_id[id(vars(module))] = space
         return module
+
+    def space(self, module: str) -> Space:
+        """Return the space of the module of this name."""
+        return self._by_id[id(self.module(module))]
 
     def known_module(self, name: str) -> ModuleType | None:
         """Return the module of this name if it lives here."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import marshal
+import pickle
 import threading
 from collections import ChainMap
 from collections.abc import Callable
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, ClassVar
 
 import cloudpickle
@@ -62,6 +63,11 @@ class _Digest:
         self.hash.update(data)
         return len(data)
 
+    def update(self, buffer: pickle.PickleBuffer) -> bool:
+        """Take an array's memory as it is: in the pickle it would be a copy."""
+        self.hash.update(buffer.raw())
+        return False
+
 
 def _code(code: CodeType) -> tuple[Any, ...]:
     return _stands_for, (marshal.dumps(code, 2),)  # version 2 says nothing of how often an object is referred to
@@ -82,7 +88,7 @@ class _Printer(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     )
 
     def __init__(self, digest: _Digest, living: Living) -> None:
-        super().__init__(digest, 5)
+        super().__init__(digest, 5, digest.update)
         self._living = living
 
     def reducer_override(self, value: Any) -> Any:
@@ -94,7 +100,26 @@ class _Printer(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return _stands_for, (), _function_state(value, self._living)
         if isinstance(value, functools._lru_cache_wrapper):
             return _stands_for, (value.cache_parameters(),), value.__wrapped__
-        return super().reducer_override(value)
+        reduced = super().reducer_override(value)
+        if reduced is not NotImplemented or isinstance(value, _BY_NAME) or type(value) in self.dispatch_table:
+            return reduced
+        return _with_own_names(value) if hasattr(value, "__dict__") else NotImplemented
+
+
+_BY_NAME = (FunctionType, type, ModuleType, functools._lru_cache_wrapper, BuiltinFunctionType)
+
+
+def _with_own_names(value: Any) -> Any:
+    """Reduce an object, with the names of its attributes as texts of their own.
+
+    Those are interned when an object is unpickled. Whether an equal text elsewhere in it is the same object then
+    depends on what this process has unpickled before, and a pickle tells whether it is.
+    """
+    reduced = value.__reduce_ex__(5)
+    if isinstance(reduced, tuple) and len(reduced) > 2 and isinstance(reduced[2], dict):
+        made, arguments, state, *rest = reduced
+        return made, arguments, {"".join(list(name)): held for name, held in state.items()}, *rest
+    return reduced
 
 
 def _function_state(function: FunctionType, living: Living) -> tuple[Any, ...]:

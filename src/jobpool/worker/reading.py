@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FunctionType, ModuleType, resolve_bases
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle.cloudpickle as internals
 
 from jobpool import again
-from jobpool.pickling_classes import loads_defined
+from jobpool.pickling_classes import loads_defined, unpickler
 from jobpool.worker.spaces import ABSENT, STATE, ClassSpace, Space
 
 if TYPE_CHECKING:
@@ -51,6 +51,20 @@ class Reading:
         }
         # A later version of cloudpickle may have others; then these make new functions or classes for each pickle.
         self.makers.pop(None, None)
+
+    def load(self, data: bytes) -> Any:
+        """Unpickle a value, and take note of the objects in it that are global variables, which stand behind it."""
+        unpickling = unpickler(data, (), self.stand_in)
+        value = unpickling.load()
+        with suppress(EOFError):  # mostly there are none
+            for module, variables in unpickling.load().items():
+                self._bring(self._living.space(module), variables)
+        return value
+
+    def close(self) -> None:
+        """Let go of what was read: it is held in a cycle, and may be large."""
+        self.makers.clear()
+        self.brought.clear()
 
     def stand_in(self, found: Any) -> Any:
         """Return what is called in the place of one of the picklers' own functions."""
