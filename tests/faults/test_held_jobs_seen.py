@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from gates import running
 from sites import PATIENCE, FakeSite, SlurmSite
 
 from jobpool import JobPoolExecutor
 from jobpool.errors import JobsFailed
-from jobpool.testing import FakeCluster, wait_until
+from jobpool.testing import FakeCluster, SlurmLab, wait_until
 
 
 def told(pool: JobPoolExecutor, words: str) -> bool:
@@ -56,6 +57,23 @@ def test_jobs_that_slurm_could_not_start_and_holds_are_removed_and_told(home: Pa
             futures = [pool.submit(abs, -1) for _ in range(3)]
             for future in futures:
                 error = future.exception(PATIENCE)
+                assert isinstance(error, JobsFailed)
+                assert "launch failed requeued held" in str(error)
+            assert wait_until(lambda: not site.jobs_in_queue(pool.name), PATIENCE)
+
+
+@pytest.mark.slow
+def test_jobs_that_a_real_slurm_could_not_start_are_removed_and_told(
+    tmp_path_factory: pytest.TempPathFactory, slurm_lab: SlurmLab, home: Path
+) -> None:
+    """A prolog that fails drains its node, and puts the job back into the queue, held."""
+    settings = {"Prolog": "/bin/false"}
+    with SlurmLab(tmp_path_factory.mktemp("lab-prolog"), nodes=4, gpus=0, settings=settings) as lab:
+        site = SlurmSite(lab)
+        with site.entered(), site.pool(3, workers_per_job=1) as pool:
+            futures = [pool.submit(abs, -1) for _ in range(3)]
+            for future in futures:
+                error = future.exception(2 * PATIENCE)
                 assert isinstance(error, JobsFailed)
                 assert "launch failed requeued held" in str(error)
             assert wait_until(lambda: not site.jobs_in_queue(pool.name), PATIENCE)
