@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from typing import Any
 
-from jobpool import JobPoolExecutor
+import dask
+
+from jobpool import JobPoolExecutor, dask_config, tls
 from jobpool.core import events as e
+from jobpool.home import PoolDirectory
 from jobpool.link import Link
 from jobpool.server.agents import Agents
 from jobpool.server.spec import Spec
@@ -20,6 +24,41 @@ def test_a_restarted_worker_joins_again() -> None:
         pool.client.restart(timeout=30)
         assert pool.client.submit(abs, -2).result(timeout=30) == 2
         assert pool.submit(abs, -3).result(30) == 3
+
+
+def test_the_clients_connection_outlives_a_server_that_stands_still_for_minutes() -> None:
+    """Dask's own time is 30 s."""
+    with JobPoolExecutor(1, scheduler="local") as pool:
+        before = dask.config.get("distributed.comm.timeouts.tcp")
+        connection = pool.client.scheduler_comm.comm.stream.socket
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 600_000
+        assert dask.config.get("distributed.comm.timeouts.tcp") == before  # the user's own are not touched
+
+
+def test_the_worker_of_an_agent_that_is_gone_is_forgotten_at_once() -> None:
+    """Though its own connection stands, as that to a host without power does."""
+    from distributed import Worker
+
+    from jobpool.server.dask_side import DaskScheduler
+
+    directory = PoolDirectory.create(None)
+    tls.make_keys(directory)
+
+    async def scenario() -> None:
+        side = DaskScheduler(directory.path)
+        port = await side.listen("127.0.0.1")
+        assert side.scheduler is not None
+        security = dask_config.security(directory.path)
+        name = dask_config.worker_name("7", "n1", 42)
+        async with Worker(f"tls://127.0.0.1:{port}", name=name, security=security, nthreads=1, host="127.0.0.1"):
+            assert len(side.scheduler.workers) == 1
+            await side.forget("8", "n1", 42)
+            assert len(side.scheduler.workers) == 1
+            await side.forget("7", "n1", 42)
+            assert len(side.scheduler.workers) == 0
+        await side.scheduler.close()
+
+    asyncio.run(scenario())
 
 
 class Recorder(Link):
