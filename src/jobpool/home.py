@@ -235,7 +235,7 @@ class PoolDirectory:
     def replaced(self) -> bool:
         """Whether there is another pool's directory now in the place of the one that was remembered."""
         try:
-            return self._certificate not in (None, read_file(self.path / "cert.pem"))
+            return self._certificate is not None and read_file(self.path / "cert.pem") != self._certificate
         except OSError:
             return False
 

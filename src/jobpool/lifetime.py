@@ -24,8 +24,6 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
-from jobpool.aside import log_aside
-
 __all__ = ["SHORTAGE", "end_tasks", "end_within", "is_shortage", "run_process"]
 
 log = logging.getLogger("jobpool.lifetime")
@@ -57,6 +55,8 @@ def run_process(work: Callable[[], Coroutine[Any, Any, int]], last: Callable[[],
 
     ``last`` is called, in another thread, before an end that the work did not come to by itself.
     """
+    from jobpool.aside import log_aside  # not for the client, which has a part of this only
+
     global _watch
     code = FAILED
     threads = _ready_threads()

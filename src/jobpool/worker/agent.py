@@ -180,8 +180,9 @@ class Agent:
         """Start the workers and tell the server that calls may come."""
         try:
             settings, notes = self._worker_settings()
-            crew = self._crew = Crew(settings, self._report)
+            crew = Crew(settings, self._report)
             await crew.start()
+            self._crew = crew  # from now on there is something to close
         except OSError as error:
             self._report(CannotStart(str(error)))
             self._stop(CANNOT_START)
