@@ -25,25 +25,35 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 """An access control list that lets others write shows in the group's bit: it is the list's mask."""
 
 
-def open_directory(path: str | Path, *, within: int | None = None) -> int:
+def open_directory(path: str | Path) -> int:
     """Open a directory of this user's own that nobody else may write, and no link to one; return the descriptor.
 
     Raises ``OSError``.
     """
+    return _open(path)
+
+
+def _open(path: str | Path, *, within: int | None = None, close_to_others: bool = False) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise OSError(error.errno, "it was a directory, and is a link or a file now", str(path)) from error
         raise
-    status = os.fstat(descriptor)
-    if status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE:
-        return descriptor
-    os.close(descriptor)
-    if status.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, f"it belongs to another user (uid {status.st_uid})", str(path))
-    mode = stat.S_IMODE(status.st_mode)
-    raise PermissionError(errno.EPERM, f"others may write there (mode {mode:o})", str(path))
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, f"it belongs to another user (uid {status.st_uid})", str(path))
+        mode = stat.S_IMODE(status.st_mode)
+        if close_to_others and mode & 0o077:  # by a list that the folder around it hands on, whatever the mode (NFSv4)
+            os.fchmod(descriptor, mode & ~0o077)
+            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if mode & (0o077 if close_to_others else _OTHERS_WRITE):
+            raise PermissionError(errno.EPERM, f"it is open to others (mode {mode:o})", str(path))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 @contextlib.contextmanager
@@ -62,27 +72,23 @@ def opened(directory: Path) -> Iterator[Path]:
 
 
 def make_directory(name: str, *, within: int) -> int:
-    """Make a directory (0700), unless it is there, and open it as ``open_directory`` does. Raises ``OSError``."""
+    """Make a directory that only this user can enter, unless it is there, and open it. Raises ``OSError``."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=within)
-    return open_directory(name, within=within)
+    return _open(name, within=within, close_to_others=True)
 
 
 def make_fresh_directory(parent: Path, name: str) -> str:
     """Make a directory that only this user can enter, under a name that begins so; return the name.
 
-    Raises ``OSError``, also where the file system takes no such mode.
+    Raises ``OSError``, also where the file system keeps none closed to others.
     """
     name = f"{name}-{secrets.token_hex(4)}"
     within = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.mkdir(name, 0o700, dir_fd=within)
         try:
-            descriptor = open_directory(name, within=within)
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-            os.close(descriptor)
-            if mode & 0o077:
-                raise PermissionError(errno.EPERM, f"no directory there is closed to others (mode {mode:o})")
+            os.close(make_directory(name, within=within))
         except OSError:
             with contextlib.suppress(OSError):
                 os.rmdir(name, dir_fd=within)

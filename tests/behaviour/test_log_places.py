@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from sites import PATIENCE, FakeSite, Site
 
 from jobpool import ConfigError, JobPoolError, JobPoolExecutor, JobsFailed
-from jobpool.private import is_closed_to_others, make_fresh_directory, open_directory, open_log
+from jobpool.private import is_closed_to_others, make_directory, make_fresh_directory, open_directory, open_log
 from jobpool.starting import try_to_write
 
 NOBODY = 65534
@@ -22,21 +24,20 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: attempts as 
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that another user may write and come to, as a project's is."""
-    way = [tmp_path, *tmp_path.parents]
-    before = {path: stat.S_IMODE(path.stat().st_mode) for path in way if path.stat().st_uid == os.geteuid()}
-    folder = tmp_path / "project"
+def folder() -> Iterator[Path]:
+    """A folder that another user may write and come to, as a project's is.
+
+    Directly under /tmp: pytest closes the directory of its own to others whenever a run begins.
+    """
+    top = Path(tempfile.mkdtemp(prefix="jobpool-folder-", dir="/tmp"))
+    top.chmod(0o755)
+    folder = top / "project"
     folder.mkdir()
-    folder.chmod(0o2775)
     if os.geteuid() == 0:
-        for path in before:
-            path.chmod(before[path] | 0o011)
         os.chown(folder, 0, NOBODY)
-        folder.chmod(0o2775)
+    folder.chmod(0o2775)
     yield folder
-    for path, mode in before.items():
-        path.chmod(mode)
+    shutil.rmtree(top)
 
 
 def as_nobody(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -122,10 +123,14 @@ def test_neither_a_link_nor_what_others_may_write_is_opened(tmp_path: Path) -> N
     with pytest.raises(OSError, match="is a link or a file now"):
         open_directory(tmp_path / "link")
     mine.chmod(0o770)
-    with pytest.raises(PermissionError, match="others may write there"):
+    with pytest.raises(PermissionError, match="open to others"):
         open_directory(mine)
     mine.chmod(0o700)
     within = open_directory(mine)
+    (mine / "open").mkdir()
+    (mine / "open").chmod(0o770)  # as where a folder hands on a list of who may write
+    os.close(make_directory("open", within=within))
+    assert stat.S_IMODE((mine / "open").stat().st_mode) == 0o700
     (tmp_path / "victim").touch()
     (mine / "worker-0.log").symlink_to(tmp_path / "victim")
     with pytest.raises(OSError, match=r"worker-0\.log"):
@@ -177,24 +182,25 @@ def test_a_run_that_does_not_come_about_leaves_no_directory(folder: Path, home: 
     assert list(folder.iterdir()) == []
 
 
-def test_what_is_closed_to_others(folder: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
+def test_what_is_closed_to_others(folder: Path) -> None:
+    top = folder.parent
+    mine = top / "mine"
     mine.mkdir(mode=0o755)
     assert is_closed_to_others(mine)
     assert is_closed_to_others(mine / ".." / "mine")
     assert not is_closed_to_others(folder)
     (folder / "below").mkdir(mode=0o700)
     assert not is_closed_to_others(folder / "below")  # its name may lead elsewhere tomorrow
-    (tmp_path / "link").symlink_to(mine)
-    assert not is_closed_to_others(tmp_path / "link")
+    (top / "link").symlink_to(mine)
+    assert not is_closed_to_others(top / "link")
     (mine / "logs").mkdir()
-    assert is_closed_to_others(tmp_path / "link" / "logs")
-    (tmp_path / "to folder").symlink_to("project/below")
+    assert is_closed_to_others(top / "link" / "logs")
+    (top / "to folder").symlink_to("project/below")
     (folder / "below" / "logs").mkdir()
-    assert not is_closed_to_others(tmp_path / "to folder" / "logs")
-    (tmp_path / "round").symlink_to("round")
+    assert not is_closed_to_others(top / "to folder" / "logs")
+    (top / "round").symlink_to("round")
     with pytest.raises(OSError, match="symbolic links"):
-        is_closed_to_others(tmp_path / "round")
+        is_closed_to_others(top / "round")
 
 
 def test_a_default_access_control_list_does_not_open_a_fresh_directory(folder: Path) -> None:
