@@ -51,6 +51,7 @@ from jobpool.unchanged import LARGEST, Look, holds, look
 
 __all__ = [
     "ANYWHERE",
+    "HOME",
     "Destination",
     "describe",
     "detached",
@@ -90,7 +91,7 @@ class Destination(NamedTuple):
 
 ANYWHERE = Destination()
 HOME = Destination(local=True)
-"""A call's result goes to who gave it its arguments."""
+"""A call's result goes to who gave it its arguments, so what could come can go."""
 
 
 def dumps_function(
@@ -442,8 +443,8 @@ _WITH_SETTER = 6
 
 
 def dumps_by_value(value: object) -> bytes:
-    """Pickle a function or class of the user's by value, wherever it came from."""
-    return _by_value(value)
+    """Pickle a function or class of the user's by value, wherever it came from, for a process on this host."""
+    return _by_value(value, HOME)
 
 
 def _by_value(value: object, to: Destination = ANYWHERE, taken: list[object] | None = None) -> bytes:

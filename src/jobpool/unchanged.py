@@ -14,6 +14,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from jobpool.named import is_found, name_of
+from jobpool.reducers import is_dispatcher
 
 __all__ = ["Look", "global_names", "holds", "look"]
 
@@ -111,6 +112,8 @@ def _is_constant(value: Any, by_value: Callable[[str], bool]) -> bool:
         return all(_is_constant(item, by_value) for item in value)
     if isinstance(value, ModuleType):
         return not by_value(value.__name__)
+    if isinstance(value, FunctionType) and is_dispatcher(value):
+        return False  # the user may register more
     if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
         return not by_value(str(value.__module__)) and is_found(value)
     return value is _MISSING

@@ -20,8 +20,10 @@ import weakref
 from collections.abc import Callable
 from copyreg import dispatch_table
 from decimal import DefaultContext
+from http.client import responses
 from mimetypes import knownfiles
 from os import environ
+from pkgutil import iter_importer_modules
 from random import _inst, gauss, shuffle  # type: ignore[attr-defined]
 from secrets import choice
 from sys import path
@@ -176,6 +178,11 @@ def slots_are_slots() -> bool:
     return not hasattr(Point(1), "__dict__") and Hidden.__slots__ is not None
 
 
+@iter_importer_modules.register
+def _(importer: Frame, prefix: str = "") -> Any:
+    return "of the user's class", importer.size
+
+
 def in_an_order_of_its_own() -> bool:
     numbers = list(range(1000))
     shuffle(numbers)
@@ -188,6 +195,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "singledispatchmethod": lambda: (Video(1).add("a"), Video(1).add(1), Video(1).add(Frame())),
     "partialmethod": lambda: Video(5, 2).first(),
     "singledispatch": lambda: (size([1, [2, Video(1)]]), size({"a": 4}), size("a"), size.__name__, size.__doc__),
+    "installed singledispatch": lambda: iter_importer_modules(Frame()),
     "NewType and ParamSpec": lambda: (next_number(Number(1)), P.__name__, Number.__name__),
     "contextmanager": enter_three,
     "slots": slots_are_slots,
@@ -241,8 +249,21 @@ def _is_gauss(function: Any) -> bool:
 def test_a_table_that_is_an_argument_is_what_it_holds_here(
     pool: JobPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(copyreg.dispatch_table, Frame, len)  # type: ignore[arg-type]
-    assert pool.submit(lambda table: len(table), dispatch_table).result(PATIENCE) == len(dispatch_table)
+    monkeypatch.setitem(responses, 299, "as it is here")  # type: ignore[arg-type]
+    assert pool.submit(lambda table: table[299], responses).result(PATIENCE) == "as it is here"
+    assert pool.submit(lambda: 299 in responses).result(PATIENCE) is False
+
+
+def test_an_implementation_that_is_registered_later_is_seen(pool: JobPoolExecutor) -> None:
+    class Later:
+        pass
+
+    def of_later() -> Any:
+        return size(Later())
+
+    assert pool.submit(of_later).result(PATIENCE) == "unknown"
+    size.register(Later, lambda what: "known")
+    assert pool.submit(of_later).result(PATIENCE) == "known"
 
 
 @pytest.mark.parametrize("made", [Point(1), Box(2), Pair(1), Hidden(), Colour.RED, Frame], ids=repr)

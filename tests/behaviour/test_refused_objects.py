@@ -98,6 +98,7 @@ def makers(directory: Path) -> dict[str, tuple[Callable[[], Any], str]]:
     return {
         "Pipe": (lambda: multiprocessing.Pipe()[0], "pass an address and connect"),
         "socket": (socket.socket, "pass an address and connect"),
+        "text file to read": (Path(__file__).open, "pass its path"),
         "text file": (lambda: (directory / "text").open("w"), "pass its path"),
         "file": (lambda: (directory / "file").open("wb"), "pass its path"),
         "temporary file": (tempfile.NamedTemporaryFile, "pass its path"),
