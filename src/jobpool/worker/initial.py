@@ -14,13 +14,17 @@ from jobpool.worker.prints import print_of
 __all__ = ["run_initializer"]
 
 
+LARGEST = 1024 * 1024
+"""Bytes of an initializer and its arguments that are compared before and after it; each worker does it at its start."""
+
+
 def run_initializer(initializer: bytes, living: Living) -> None:
     """Run a pickled (function, arguments), and note what it does to the variables that came with it.
 
     Raises what it raises.
     """
     function, args = living.load(initializer)
-    own = list(_own(function, args))
+    own = list(_own(function, args)) if len(initializer) <= LARGEST else []
     before = [print_of(value(), living.living) for _, value in own]
     with noted(living.spaces, living.living):
         function(*args)

@@ -9,13 +9,29 @@ from typing import Any
 
 __all__ = ["is_held", "replace_everywhere"]
 
-_BARE = 4
-"""References to an object that only a list of tuples holds, while a loop over it asks."""
-
 
 def is_held(value: Any) -> bool:
-    """Say whether something else than who asks holds an object. To be called with an item of a loop's variables."""
-    return sys.getrefcount(value) > _BARE
+    """Say whether something else holds an object than a tuple in a list, over which who asks makes a loop."""
+    return _references(value) > _BARE
+
+
+def _references(value: Any) -> int:
+    return sys.getrefcount(value)
+
+
+def _bare() -> int:
+    """Count the references to an object that nothing else holds: how many a call adds differs between Pythons."""
+
+    def asked(value: Any) -> int:
+        return _references(value)
+
+    count = 0
+    for _, value in [(None, object())]:
+        count = asked(value)
+    return count
+
+
+_BARE = _bare()
 
 
 def replace_everywhere(old: Any, new: Any) -> None:
