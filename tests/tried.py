@@ -29,8 +29,10 @@ TRIED: dict[str, tuple[str, ...]] = {
         "tests/config/test_files.py",
         "tests/config/test_jobqueue_yaml.py",
         "tests/config/test_problems.py",
+        "tests/config/test_project_file.py",
         "tests/core/test_limits.py",
         "tests/core/test_limits_rights.py",
+        "tests/core/test_constraint.py",
         "tests/server/test_real_limits.py",
         "tests/test_units.py",
     ),
@@ -38,9 +40,18 @@ TRIED: dict[str, tuple[str, ...]] = {
     "functions, arguments and results that do not simply travel": (
         "tests/behaviour/test_pickling_faults.py",
         "tests/behaviour/test_where_functions_live.py",
+        "tests/behaviour/test_ordinary_objects.py",
+        "tests/behaviour/test_random_numbers.py",
+        "tests/behaviour/test_refused_objects.py",
+        "tests/behaviour/test_hash_seed.py",
         "tests/test_pickling.py",
         "tests/test_unchanged.py",
+    ),
+    "what initializers and earlier calls leave, and what changes between two submits": (
+        "tests/behaviour/test_what_stays.py",
         "tests/worker/test_initial.py",
+        "tests/worker/test_living.py",
+        "tests/worker/test_versions_of_functions.py",
     ),
     "recorded answers of batch systems, odd ones among them": (
         "tests/batch/test_slurm_answers.py",
@@ -49,63 +60,117 @@ TRIED: dict[str, tuple[str, ...]] = {
         "tests/batch/test_slurm_log.py",
         "tests/batch/test_slurm_read.py",
         "tests/batch/test_slurm_reasons.py",
+        "tests/batch/test_slurm_held.py",
+        "tests/batch/test_slurm_options_real.py",
+        "tests/batch/test_slurm_nodes_real.py",
     ),
     "jobs that are refused, killed, lost, held, suspended or come too late": (
         "tests/behaviour/test_endings.py",
         "tests/behaviour/test_over_walltimes.py",
+        "tests/behaviour/test_same_name_again.py",
         "tests/core/test_engine_losses.py",
         "tests/core/test_engine_submits.py",
         "tests/core/test_jobs.py",
+        "tests/core/test_held_jobs.py",
+        "tests/core/test_suspended_jobs.py",
         "tests/core/test_recovery.py",
         "tests/core/test_walltime.py",
         "tests/faults/test_bad_node.py",
+        "tests/faults/test_held_jobs_seen.py",
+        "tests/faults/test_preempted_by_suspension.py",
+        "tests/faults/test_suspended_jobs_seen.py",
     ),
     "calls that crash, exit, fork, close, change or fill what is around them": (
+        "tests/behaviour/test_what_leaves_a_call.py",
         "tests/faults/test_zoo.py",
         "tests/pool/test_callbacks.py",
         "tests/pool/test_forks.py",
         "tests/pool/test_odd_processes.py",
         "tests/worker/test_crash.py",
         "tests/worker/test_every_call_ends.py",
+        "tests/worker/test_left_behind.py",
     ),
-    "memory that runs out": (
+    "memory, processes and descriptors that run out": (
         "tests/core/test_growth.py",
         "tests/faults/test_polled_memory_limit.py",
+        "tests/faults/test_siege.py",
+        "tests/pool/test_exhausted.py",
+        "tests/server/test_door.py",
         "tests/worker/test_memory.py",
+        "tests/worker/test_shortage.py",
     ),
-    "processes that die": (
+    "processes that die or give up": (
         "tests/behaviour/test_no_orphans.py",
         "tests/pool/test_ends.py",
         "tests/pool/test_interrupted.py",
+        "tests/pool/test_server_gives_up.py",
         "tests/server/test_server_process.py",
     ),
-    "processes and file systems that stand still, networks that are cut": (
+    "processes and file systems that stand still or go away, networks that are cut": (
+        "tests/behaviour/test_directory_gone.py",
         "tests/faults/test_files_and_network.py",
         "tests/faults/test_frozen_processes.py",
         "tests/faults/test_shared_file_system.py",
+        "tests/faults/test_standing_still.py",
         "tests/server/test_silent_agents.py",
         "tests/test_aside.py",
+        "tests/test_farhost.py",
+        "tests/worker/test_silent_server.py",
+        "tests/worker/test_standstill.py",
     ),
-    "a controller that is down, frozen, slow or forgetful": (
+    "a controller or a command of the site that is down, frozen, slow, forgetful or odd": (
+        "tests/behaviour/test_wrapped_commands.py",
+        "tests/core/test_engine_listings.py",
         "tests/faults/test_control_side.py",
         "tests/faults/test_politeness.py",
         "tests/server/test_shell.py",
     ),
-    "clocks that are off": ("tests/faults/test_clocks.py",),
+    "clocks that are off": ("tests/faults/test_clocks.py", "tests/test_tls.py"),
     "messages that are broken, too large or not ours": (
         "tests/server/test_large_messages.py",
         "tests/server/test_mismatch.py",
         "tests/test_link.py",
+        "tests/test_plain.py",
+        "tests/test_sendable.py",
         "tests/worker/test_wire.py",
     ),
     "other users of the same machine": (
+        "tests/behaviour/test_log_places.py",
         "tests/behaviour/test_security.py",
         "tests/lab/test_lab_strangers.py",
         "tests/test_home.py",
     ),
-    "commands given wrong words, or a host that lacks something": ("tests/ui/test_cli.py", "tests/ui/test_pools.py"),
+    "commands given wrong words, or a host that lacks something": (
+        "tests/ui/test_cli.py",
+        "tests/ui/test_no_traceback.py",
+        "tests/ui/test_pools.py",
+    ),
 }
 """What is tried, and the files of its tests. A file stands under one of them."""
+
+FAULTS = {
+    "cancel": "calls are cancelled",
+    "cut an agent off": "a job's agent is cut off, for a while or for good",
+    "end a job": "a job ends: failed, cancelled, preempted, its node lost, out of memory, at its walltime",
+    "hold a job": "a job is held, by somebody or by SLURM itself",
+    "kill a worker": "a worker is killed: by a signal, by the kernel for memory, by itself",
+    "lose a host": "a node vanishes, and is told of at once, late or never",
+    "lose a job": "a job vanishes without a word",
+    "messages come twice": "messages come twice",
+    "refuse for good": "the batch system takes no more jobs",
+    "release a job": "a held job is released",
+    "requeue a job": "a job is requeued",
+    "scale": "the pool is scaled by hand",
+    "shut down": "the pool is shut down in the midst of it",
+    "stand still": "an agent stands still",
+    "suspend a job": "a job is suspended, with and without notice",
+    "trouble in an agent": "an agent cannot work",
+    "trouble with jobs": "scripts fail, agents never connect, nodes are full",
+    "trouble with submits": "submits are refused, doubtful or late",
+    "trouble with the queue": "the queue is silent, forgetful, late, an old listing, or loses cancels",
+    "unknown state": "a job is in a state that nobody knows",
+}
+"""What is done in the rounds besides ordinary work, in words."""
 
 _PLACES = re.compile(r"\b(local|fake|slurm)\b-?|-(local|fake|slurm)\b")
 
@@ -117,7 +182,7 @@ def collected(files: Iterable[str]) -> list[str]:
         [*command, "-o", "addopts="], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     if listed.returncode:
-        raise RuntimeError(f"pytest cannot collect the tests: {listed.stdout}{listed.stderr}")
+        raise RuntimeError(f"pytest cannot collect the tests: {listed.stdout[-1000:]}{listed.stderr}")
     return [line for line in listed.stdout.splitlines() if "::" in line]
 
 
@@ -172,8 +237,9 @@ def table(tried: dict[str, tuple[int, int]]) -> str:
 def table_of_rounds(faults: Counter[str], rounds: int) -> str:
     """Write the table of what is done in the rounds."""
     rows = [(f"in {rounds:,} simulated pools", "times"), ("---", "---:")]
-    rows += [(kind, f"{times:,}") for kind, times in faults.most_common()]
-    return _written([*rows, ("together", f"{faults.total():,}")])
+    told = {FAULTS[kind]: times for kind, times in faults.most_common() if kind in FAULTS}
+    rows += [(words, f"{times:,}") for words, times in told.items()]
+    return _written([*rows, ("together", f"{sum(told.values()):,}")])
 
 
 def _written(rows: list[tuple[str, ...]]) -> str:
