@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobpool.core import auto
 from jobpool.core.auto import OWN
-from jobpool.core.jobs import Dropped, Faded
+from jobpool.core.jobs import Dropped, Faded, Silent
 from jobpool.core.state import NOT_NEEDED, PoolState
 from jobpool.core.tally import Tally
 
@@ -67,4 +67,5 @@ def _used(pool: PoolState) -> Tally:
 def _leave(pool: PoolState) -> None:
     """Let the jobs that there are serve until others come, and give up those that have not begun."""
     for job in pool.fleet.of(pool.auto.hiring):
-        pool.observe(job, Faded(pool.now) if job.connected else Dropped(pool.now, NOT_NEEDED))
+        if not isinstance(job.state, Silent):  # its calls may run on, until the batch system says what became of it
+            pool.observe(job, Faded(pool.now) if job.connected else Dropped(pool.now, NOT_NEEDED))
