@@ -17,7 +17,6 @@ import itertools
 import logging
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
@@ -27,8 +26,9 @@ from jobpool.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroke
 from jobpool.future import Job, JobFuture, Jobs
 from jobpool.home import PoolDirectory
 from jobpool.lifetime import end_tasks
-from jobpool.link import KEPT, Link, LinkClosed, in_parts, introduce
+from jobpool.link import KEPT, Link, LinkClosed, introduce
 from jobpool.mapping import Batch
+from jobpool.outbox import Outbox
 from jobpool.pickling import detached, loads_exception, loads_result
 from jobpool.rows import loads_results
 from jobpool.sendable import refusal
@@ -80,12 +80,8 @@ class Connection:
         self._futures: dict[int, JobFuture[Any]] = {}
         self._batches: dict[int, Batch] = {}
         """By the first id without its lower bits."""
-        self._calls: defaultdict[str, list[tuple[int, str, bytes] | tuple[int, str, bytes, int, int]]]
-        self._calls = defaultdict(list)  # by the key of their kind
-        self._functions: dict[str, bytes] = {}
+        self._outbox = Outbox()
         self._sent_functions: set[str] = set()
-        self._cancelled: list[int] = []
-        self._cancelled_rows: list[tuple[int, int]] = []
         self._flush_due = self._held = False
         # Not asyncio.new_event_loop(): the user may have chosen another kind for his own purposes.
         self._loop = asyncio.SelectorEventLoop()
@@ -151,7 +147,7 @@ class Connection:
         key, futures, tell_cancelled = function[0], [], self.cancelled
         with self._lock:
             refused = self._admit(function)
-            calls = self._calls[kind]
+            calls = self._outbox.calls[kind]
             for payload in payloads:
                 id = next(self._ids)
                 future: JobFuture[Any] = JobFuture(id, tell_cancelled)
@@ -183,7 +179,7 @@ class Connection:
                 batch.fail(refused)
             else:
                 self._batches[batch.id >> BATCH_BITS] = batch
-                self._calls[kind].append((batch.id, function[0], payload, 0, count))  # type: ignore[arg-type]
+                self._outbox.calls[kind].append((batch.id, function[0], payload, 0, count))  # type: ignore[arg-type]
                 self._wake()
         return batch
 
@@ -199,7 +195,7 @@ class Connection:
         refused = refusal("the function of the call", pickled)
         if refused is None and key not in self._sent_functions:
             self._sent_functions.add(key)
-            self._functions[key] = pickled  # type: ignore[assignment]  # no refusal: it is bytes
+            self._outbox.functions[key] = pickled  # type: ignore[assignment]  # no refusal: it is bytes
         return refused
 
     def _wake(self) -> None:
@@ -216,7 +212,7 @@ class Connection:
         with self._lock:
             if self._futures.pop(id, None) is None:
                 return
-            self._cancelled.append(id)
+            self._outbox.cancelled.append(id)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                 self._wake()
 
@@ -226,7 +222,7 @@ class Connection:
         with self._lock:
             if batch.ended:
                 self._batches.pop(batch.id >> BATCH_BITS, None)
-            self._cancelled_rows.append((batch.id, batch.count))
+            self._outbox.cancelled_rows.append((batch.id, batch.count))
             with contextlib.suppress(RuntimeError):
                 self._wake()
 
@@ -375,21 +371,10 @@ class Connection:
             self._flush_due = False
             if self._held:
                 return
-            functions, self._functions = self._functions, {}
-            kinds, self._calls = self._calls, defaultdict(list)
-            cancelled, self._cancelled = self._cancelled, []
-            cancelled_rows, self._cancelled_rows = self._cancelled_rows, []
-        if self._link is None:
-            return
-        for some in in_parts(functions.items(), lambda item: len(item[1])):
-            self._link.send("functions", dict(some))
-        for kind, calls in kinds.items():
-            for part in in_parts(calls, lambda call: len(call[2])):
-                self._link.send("calls", kind, part)
-        if cancelled:
-            self._link.send("cancel", cancelled)
-        if cancelled_rows:
-            self._link.send("cancel rows", cancelled_rows)
+            outbox, self._outbox = self._outbox, Outbox()
+        if self._link is not None:
+            for message in outbox.messages():
+                self._link.send(*message)
 
     def _hear(self, link: Link, message: Any) -> None:
         match message:
