@@ -12,7 +12,7 @@ __all__ = ["Outbox"]
 
 
 class Outbox:
-    """Calls on their way to the server, and what is to be undone. It is filled under the connection's lock, and taken whole."""
+    """Calls on their way to the server. It is filled under the connection's lock, and taken as a whole."""
 
     def __init__(self) -> None:
         self.functions: dict[str, bytes] = {}
