@@ -87,10 +87,19 @@ def run(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedPr
     )
 
 
-def test_a_full_disk_is_told_once_and_by_the_exit_code(home: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # it is found out at the end, or while something is printed
+def test_a_full_disk_is_told_once_and_by_the_exit_code(home: Path, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*COMMAND, "config"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, cwd=home, check=False
+            [*COMMAND, "config"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            cwd=home,
+            env=environment,
+            check=False,
         )
     assert done.returncode == ExitCode.FAILED
     assert done.stderr == "error: No space left on device\n  what to do: make room, or write elsewhere\n"
