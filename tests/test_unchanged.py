@@ -49,8 +49,8 @@ def made_again(function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
     """Whether a second pickle of the function is made."""
     with monkeypatch.context() as patch:
         count: list[Any] = []
-        real = pickling._by_value
-        patch.setattr(pickling, "_by_value", lambda *args: count.append(args) or real(*args))
+        real = pickling.by_value
+        patch.setattr(pickling, "by_value", lambda *args: count.append(args) or real(*args))
         pickling.dumps_function(function)
     return bool(count)
 

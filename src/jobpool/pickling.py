@@ -19,32 +19,27 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import process
-from io import IOBase
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, ClassVar, NamedTuple
+from types import FunctionType, MethodType
+from typing import Any
 
 import cloudpickle
 
-from jobpool import blame, generators, reducers
-from jobpool.again import (
-    MAKERS,
-    PRIVATE,
-    belongs_to,
-    cached_again,
-    lasting_name,
-    living_modules,
-    module_again,
-    named_objects,
-    own_variables,
-    set_variables,
-)
+from jobpool import blame, generators
 from jobpool.blame import described, type_name, words
+from jobpool.by_value import (
+    ANYWHERE,
+    HOME,
+    ArgumentPickler,
+    Destination,
+    Pieces,
+    by_value,
+    fails,
+    travels_by_value,
+)
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.exits import as_told
-from jobpool.named import BY_THEMSELVES, Named, is_found, name_of
 from jobpool.own_modules import is_own
-from jobpool.pickling_classes import Defining, parted
-from jobpool.proxies import is_shared, reduce_shared
+from jobpool.pickling_classes import parted
 from jobpool.returning import loads_home
 from jobpool.sendable import refusal
 from jobpool.unchanged import LARGEST, Look, holds, look
@@ -61,7 +56,6 @@ __all__ = [
     "dumps_function",
     "dumps_initializer",
     "dumps_result",
-    "is_own",
     "loads",
     "loads_arguments",
     "loads_exception",
@@ -75,23 +69,8 @@ loads = pickle.loads
 # CPython's own tests of executors ask for exactly this class; typeshed gives its parameter a wrong type.
 _RemoteTraceback: Callable[[str], Exception] = vars(process)["_RemoteTraceback"]
 
-
 TEXT_KEPT = 64 * 1024
 """Characters that are kept of the text and the traceback of an exception that is too large to travel."""
-
-
-class Destination(NamedTuple):
-    """Who opens what is pickled."""
-
-    local: bool = False
-    """Processes of this machine alone."""
-    several: bool = False
-    """There may be more than one."""
-
-
-ANYWHERE = Destination()
-HOME = Destination(local=True)
-"""A call's result goes to who gave it its arguments, so what could come can go."""
 
 
 def dumps_function(
@@ -109,12 +88,12 @@ def dumps_function(
         modules, seen, key, data = known
         if modules == _modules_seen and holds(seen):
             return key, data
-    noted = look(function, _travels_by_value) if isinstance(function, FunctionType) else None
+    noted = look(function, travels_by_value) if isinstance(function, FunctionType) else None
     taken = [] if taken is None else taken
     try:
-        data = _by_value(function, to, taken)
+        data = by_value(function, to, taken)
     except Exception as reason:  # a user's __reduce__ may raise anything
-        raise blame.function_error(function, reason, _fails(to)) from reason
+        raise blame.function_error(function, reason, fails(to)) from reason
     if taken and to.several:
         users = blame.users_function(function)
         _warn_of_generators(taken, [("", users)], blame.label(users))
@@ -147,7 +126,7 @@ def dumps_arguments(
     try:
         data = _dumps((args, dict(kwargs)), to, taken, own_by_value=True)
     except Exception as reason:  # a user's __reduce__ may raise anything
-        raise blame.arguments_error(args, kwargs, reason, _fails(to)) from reason
+        raise blame.arguments_error(args, kwargs, reason, fails(to)) from reason
     if taken and to.several:
         _warn_of_generators(taken, blame.argument_steps(args, kwargs), "a call")
     return data
@@ -157,7 +136,7 @@ def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...], to: D
     """Pickle a worker's initializer and its arguments. Raises ``NotPicklable`` as the two functions above do."""
     try:
         register_own_modules()
-        data = _by_value((function, args), to)
+        data = by_value((function, args), to)
     except Exception:
         dumps_function(function, to)
         dumps_arguments(args, {}, to)
@@ -170,7 +149,7 @@ def dumps_result(value: object) -> bytes:
     try:
         data = _dumps(value, HOME, own_by_value=False)
     except Exception as reason:  # a user's __reduce__ may raise anything
-        raise blame.result_error(value, reason, _fails(HOME)) from reason
+        raise blame.result_error(value, reason, fails(HOME)) from reason
     return _sendable(f"the call's result, of type {type_name(type(value))}", data)
 
 
@@ -187,7 +166,7 @@ def dumps_exception(error: BaseException) -> bytes:
     """
     text = "".join(traceback.format_exception(error))
     try:
-        pickled = _by_value(error, HOME)
+        pickled = by_value(error, HOME)
     except BaseException as reason:  # noqa: BLE001 - a user's __reduce__ may raise anything
         pickled = pickle.dumps(
             blame.exception_error(NotPicklable, described(error), f"which cannot be pickled: {words(reason)}"), 5
@@ -267,12 +246,6 @@ class _Foreign(Exception):
     """There is more than plain data in the value: take cloudpickle."""
 
 
-class _Pieces(list[bytes]):
-    """Where a pickler writes to. It hands large bytes over as they are; a BytesIO would copy them twice."""
-
-    write = list.append
-
-
 class _PlainPickler(pickle.Pickler):
     def reducer_override(self, value: object) -> Any:
         # Asked only for what is not exactly a builtin scalar or container. ``pickle`` would go on, and send a class of
@@ -282,186 +255,24 @@ class _PlainPickler(pickle.Pickler):
 
 def _dumps(value: object, to: Destination, taken: list[object] | None = None, *, own_by_value: bool) -> bytes:
     """Pickle plain data at C speed (2 us), anything else with cloudpickle (20 us and more)."""
-    pieces = _Pieces()
+    pieces = Pieces()
     try:
         _PlainPickler(pieces, 5).dump(value)
         return b"".join(pieces)
     except _Foreign:
         if not own_by_value:
-            return _by_value(value, to, taken)
+            return by_value(value, to, taken)
         register_own_modules()
         pieces.clear()
-        pickler = _ArgumentPickler.to(pieces, to, taken)
+        pickler = ArgumentPickler.to(pieces, to, taken)
         pickler.dump(value)
         rest = b"".join(pieces)
-        return parted(_by_value(pickler.things, to, taken), rest) if pickler.things else rest
-
-
-class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do.
-
-    What belongs to installed modules goes by name: from the variables of functions all of it, from elsewhere what is
-    more than data. A dictionary of settings that is an argument means what it holds.
-    """
-
-    dispatch_table: ClassVar[Any] = reducers.BY_TYPE
-
-    @classmethod
-    def to(cls, pieces: Any, to: Destination, taken: list[object] | None = None) -> _ValuePickler:
-        """Make one that writes to ``pieces``, and appends generators of random numbers and proxies to ``taken``."""
-        pickler: _ValuePickler = cls(pieces, 5)
-        pickler._destination, pickler._taken, pickler._ordinary = to, taken, set()
-        return pickler
-
-    def __init__(self, file: _Pieces, protocol: int) -> None:
-        super().__init__(file, protocol)
-        self.spaces: dict[str, dict[str, Any]] = {}
-        """The global variables, by module, of the functions that were pickled."""
-        self.objects: set[int] = set()
-        """The addresses of objects of the user's classes that were pickled."""
-
-    def reducer_override(self, value: Any) -> Any:
-        kind = type(value)
-        if kind in _ORDINARY:
-            return NotImplemented
-        if kind in self._ordinary:
-            self.objects.add(id(value))
-            return NotImplemented
-        if kind is FunctionType:
-            if value in MAKERS:
-                return NotImplemented  # by name, without a look at where it comes from: it stands in each pickle
-            if reducers.is_dispatcher(value) and (reduced := reducers.dispatcher(value, _travels_by_value)):
-                return reduced
-            return self._function_reduce(value)
-        if issubclass(kind, type):
-            reduced = super().reducer_override(value)
-            if type(reduced) is not tuple or len(reduced) != _WITH_SETTER:
-                return reduced
-            if "__slots__" in vars(value):
-                reduced = reducers.with_slots(value, reduced)
-            # cloudpickle drops the name that tells an inner class from others, and has room for more to say.
-            make, arguments, *rest = reduced
-            return make, (*arguments[:-1], {"qualname": value.__qualname__}), *rest
-        if kind is functools._lru_cache_wrapper:
-            if _travels_by_value(value.__module__) or not is_found(value):
-                variables = getattr(value.__wrapped__, "__globals__", {})
-                return cached_again, (value.cache_parameters(), value.__wrapped__, lasting_name(value, variables))
-            return NotImplemented
-        if isinstance(value, ModuleType):
-            if _travels_by_value(value.__name__):
-                # In two steps, as cloudpickle does it for functions and classes but not for modules: those of a package
-                # know each other.
-                return module_again, (value.__name__,), _put_names(own_variables(value)), None, None, set_variables
-            return NotImplemented
-        if kind is MethodType or kind is BuiltinFunctionType:
-            return _reduce_method(value)
-        if _is_ordinary(kind):
-            if _travels_by_value(kind.__module__):
-                self._ordinary.add(kind)
-                self.objects.add(id(value))
-            else:
-                _ORDINARY.add(kind)
-            return NotImplemented
-        return self._reduce_object(value)
-
-    def _reduce_object(self, value: Any) -> Any:
-        if generators.is_generator(value):
-            if (name := name_of(value)) is None and self._taken is not None:
-                self._taken.append(value)
-        elif reduced := reducers.stream(value):
-            return reduced
-        elif reduced := reduce_shared(value, local=self._destination.local, home=self._destination is HOME):
-            if self._taken is not None:
-                self._taken.append(value)
-            return reduced
-        else:
-            name = name_of(value)
-        if name is not None:
-            return Named(name).__reduce__()
-        if _travels_by_value(type(value).__module__):
-            self.objects.add(id(value))
-        return NotImplemented
-
-    def _function_getnewargs(self, function: FunctionType) -> tuple[Any, ...]:
-        """Say also under which name the client's module knows the function, and whether it is the module's own."""
-        code, variables, _, defaults, closure = super()._function_getnewargs(function)
-        name = variables.get("__name__")
-        if name is None or PRIVATE in variables:
-            return code, variables, None, defaults, closure
-        if _travels_by_value(name) and belongs_to(name, function.__globals__):
-            self.spaces[name] = function.__globals__
-            return code, variables, lasting_name(function, function.__globals__), defaults, closure
-        variables[PRIVATE] = True
-        return code, variables, None, defaults, closure
-
-    def _dynamic_function_reduce(self, function: FunctionType) -> Any:
-        reduced = super()._dynamic_function_reduce(function)
-        variables = reduced[2][1]
-        _put_names(variables["__globals__"])
-        if variables["__defaults__"]:
-            variables["__defaults__"] = tuple(_put_names(dict(enumerate(variables["__defaults__"]))).values())
-        if variables["__kwdefaults__"]:
-            variables["__kwdefaults__"] = _put_names(variables["__kwdefaults__"].copy())
-        return reduced
-
-
-_ORDINARY: set[type] = set()
-"""Types of installed modules whose objects pickle alone takes apart. Those of the user's may be many, and large."""
-
-
-def _is_ordinary(kind: type) -> bool:
-    """Whether objects of this type are data, or at least go their own way."""
-    # Not callable(kind), which every class is.
-    acts = kind in reducers.OF_THE_PROCESS or any("__call__" in vars(base) for base in kind.__mro__)
-    return not (acts or issubclass(kind, IOBase) or generators.is_kind(kind) or is_shared(kind))
-
-
-def _put_names(variables: dict[Any, Any]) -> dict[Any, Any]:
-    """Put names in the place of what belongs to installed modules, and return the variables."""
-    for variable, value in variables.items():
-        if type(value) not in BY_THEMSELVES and (name := name_of(value)) is not None:
-            variables[variable] = Named(name)
-    return variables
-
-
-def _reduce_method(method: Any) -> Any:
-    if name := name_of(method):
-        return Named(name).__reduce__()
-    if name := name_of(method.__self__):
-        return getattr, (Named(name), method.__name__)
-    return NotImplemented
-
-
-class _ArgumentPickler(Defining, _ValuePickler):
-    @staticmethod
-    def is_by_value(module: str) -> bool:
-        return _travels_by_value(module)
-
-
-_WITH_SETTER = 6
-"""Parts of what a reducer returns that sets the state by a function of its own, as cloudpickle's of classes does."""
+        return parted(by_value(pickler.things, to, taken), rest) if pickler.things else rest
 
 
 def dumps_by_value(value: object) -> bytes:
     """Pickle a function or class of the user's by value, wherever it came from, for a process on this host."""
-    return _by_value(value, HOME)
-
-
-def _by_value(value: object, to: Destination = ANYWHERE, taken: list[object] | None = None) -> bytes:
-    """Pickle a value, and after it the names of objects in it that are global variables, too.
-
-    In a worker ``engine.config`` is then the living ``config``, which an initializer may have set.
-    """
-    pieces = _Pieces()
-    pickler = _ValuePickler.to(pieces, to, taken)
-    pickler.dump(value)
-    if pickler.objects and (named := named_objects(pickler.spaces, pickler.objects)):
-        pickler.dump(named)
-    return b"".join(pieces)
-
-
-def _travels_by_value(module: str) -> bool:
-    return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value() or module in living_modules
+    return by_value(value, HOME)
 
 
 # ----------------------------------------------------------------------------------- what travels by value
@@ -484,22 +295,6 @@ def register_own_modules() -> None:
 
 
 # ------------------------------------------------------------------------------------------ who is to blame
-
-
-def _fails(to: Destination) -> Callable[[object], bool]:
-    def fails(value: object) -> bool:
-        try:
-            _ValuePickler.to(_Nowhere(), to).dump(value)
-        except Exception:  # noqa: BLE001 - the question is whether, not why
-            return True
-        return False
-
-    return fails
-
-
-class _Nowhere:
-    def write(self, data: object) -> None:
-        """Drop it."""
 
 
 def _warn_of_generators(taken: list[object], steps: list[blame.Step], who: str) -> None:
