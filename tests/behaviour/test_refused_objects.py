@@ -166,7 +166,7 @@ def test_proxies_work_on_local_workers(home: Path) -> None:
             back = [pool.submit(put_all, queue, nested, number).result(PATIENCE) for number in range(3)]
             assert pool.submit(lambda: queue.qsize()).result(PATIENCE) >= 4  # as a variable of a function
             assert list(pool.map(put_all, [queue] * 2, [nested] * 2, (3, 4)))
-        assert list(back[0]) == [0, 1, 2, 3, 4]
+        assert sorted(back[0]) == [0, 1, 2, 3, 4]
         put = [queue.get() for _ in range(queue.qsize())]
     assert sorted(number for number in put if isinstance(number, int)) == [0, 1, 2, 3, 4]
     assert "started" in put
