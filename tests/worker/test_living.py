@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import random
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -461,3 +463,18 @@ def both(x): return engine.config is config, config.scale
     script.config.more = 1
     assert worker.call(script.through, 0) == (5, 5)
     assert worker.call(script.both, 0) == (True, 5)
+
+
+def test_what_an_installed_module_holds_is_the_same_whatever_was_done_to_it() -> None:
+    """Else calls of functions that draw from it in turns would put it in its place again, each time."""
+
+    def prints() -> list[Any]:
+        return [print_of(value, lambda _: None) for value in (random.gauss, [random.gauss], os.environ)]
+
+    before = prints()
+    random.gauss(0.0, 1.0)
+    os.environ["JOBPOOL_TEST_PRINT"] = "1"
+    try:
+        assert prints() == before
+    finally:
+        del os.environ["JOBPOOL_TEST_PRINT"]

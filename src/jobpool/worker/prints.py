@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import cloudpickle
 
+from jobpool.named import BY_THEMSELVES, name_of
 from jobpool.unchanged import global_names
 from jobpool.worker.spaces import ABSENT, Print, Space
 
@@ -40,6 +41,8 @@ def print_of(value: Any, living: Living) -> Print:
         return space
     if value is ABSENT:
         return NOTHING
+    if type(value) not in BY_THEMSELVES and (name := name_of(value)) is not None:
+        return "named", name  # a generator of an installed module is the same, whatever was drawn from it
     if type(value) is FunctionType and _is_code_alone(value) and living(value.__globals__):
         return "code", value.__code__, value.__qualname__
     digest = _Digest()
@@ -96,6 +99,8 @@ class _Printer(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             space = self._living(value)
             if space is not None:
                 return _stands_for, ("living", space.number)
+        elif (name := name_of(value)) is not None:
+            return _stands_for, ("named", *name)
         if type(value) is FunctionType and cloudpickle.cloudpickle._should_pickle_by_reference(value) is False:
             return _stands_for, (), _function_state(value, self._living)
         if isinstance(value, functools._lru_cache_wrapper):
