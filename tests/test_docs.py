@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tried
 
 import jobpool
 from jobpool.batch.slurm_script import directives
@@ -120,3 +121,17 @@ def test_commands_in_the_docs_exist(page: Path) -> None:
                     assert name in command_line.commands, line
                 case ["make", target, *_]:
                     assert re.search(rf"^{target}:", makefile, re.MULTILINE), line
+
+
+@pytest.mark.slow
+def test_what_was_tried_is_there_and_is_not_less_than_the_docs_say() -> None:
+    text = (ROOT / "docs" / "what-was-tried.md").read_text()
+    rows = re.findall(r"^\| (.+) \| ([\d,]+) \| ([\d,]+) \|$", text, re.MULTILINE)
+    told = {kind: (int(inputs.replace(",", "")), int(runs.replace(",", ""))) for kind, inputs, runs in rows}
+    del told["together"]
+    there = tried.counts(tried.collected(file for files in tried.TRIED.values() for file in files))
+    assert told.keys() == there.keys()
+    less = {
+        kind: there[kind] for kind in told if any(now < then for now, then in zip(there[kind], told[kind], strict=True))
+    }
+    assert less == {}
