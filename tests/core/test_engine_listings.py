@@ -37,6 +37,17 @@ def test_the_accounting_alone_keeps_jobs_that_the_listing_never_shows() -> None:
     assert len(actions(sim, ev.Poll)) < 80
 
 
+def test_an_accounting_that_takes_a_minute_is_asked_one_question_at_a_time() -> None:
+    sim = pool(max_workers=2)
+    sim.command_seconds = 3.0  # a minute of the accounting's; the simulation allows no second question meanwhile
+    sim.faults.blind, sim.start_delay = True, 1000.0
+    ids = sim.submit(2)
+    assert sim.settle(2000)
+    assert sim.results.keys() == set(ids)
+    assert len(sim.submits) == 1
+    assert len(actions(sim, ev.Account)) > 5
+
+
 @pytest.mark.parametrize("accounting", [True, False])
 @pytest.mark.parametrize(("state", "start", "join"), [("pending", 300.0, 1.0), ("starting", 1.0, 200.0)])
 def test_a_listing_that_loses_all_jobs_for_a_minute(accounting: bool, state: str, start: float, join: float) -> None:

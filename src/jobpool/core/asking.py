@@ -133,7 +133,8 @@ def polled(pool: PoolState, event: ev.Polled) -> None:
     pool.cancels.update(dict.fromkeys(pool.fleet.strays(event)))
     fleet = pool.fleet
     pool.inquiry.rest(pool.now, pressing=fleet.pressing, starting=fleet.starting, held=fleet.all_held)
-    if pool.accounting and (names := _to_account_for(pool)):
+    if pool.accounting and not pool.accounting_asked and (names := _to_account_for(pool)):
+        pool.accounting_asked = True
         pool.out.append(ev.Account(names))
 
 
@@ -164,6 +165,7 @@ def poll_failed(pool: PoolState, words: str) -> None:
 
 def accounted(pool: PoolState, event: ev.Accounted) -> None:
     """Read what the accounting says of jobs that the queue does not show."""
+    pool.accounting_asked = False
     pool.accounting = pool.accounting and event.known is not None
     for key, observation in list(pool.fleet.read_account(event)):
         job = pool.fleet.jobs.get(key)

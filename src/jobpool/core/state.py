@@ -69,6 +69,8 @@ class PoolState:
         """Tasks of Dask graphs that want a worker."""
         self.accounting = True
         """Whether the batch system has any, as far as is known."""
+        self.accounting_asked = False
+        """Its answer is awaited: its database may take longer than the queue, and is asked one question at a time."""
         self.record = Record(now)
         self.finishing = False
         """The pool ends when its calls have."""

@@ -66,7 +66,7 @@ class Simulation(Workplace):
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._numbers = itertools.count(1)
-        self._polling = False
+        self._polling = self._accounting = False
         self._listing: tuple[Seen, ...] = ()
         """What the queue showed at the time ``_listed``."""
         self._listed = self.clock.now
@@ -274,13 +274,21 @@ class Simulation(Workplace):
         return tuple(seen for seen in shown if not hidden[seen.ending is not None])
 
     def _account(self, names: tuple[str, ...]) -> None:
+        if self._accounting:
+            raise BrokenPromise("the accounting is asked again before it has answered")
+        self._accounting = True
         known: dict[JobId, Ending | JobState] = {
             job.id: job.state if job.ending is None else replace(job.ending, source="accounting")
             for job in self.jobs.values()
             if job.key.submission in names
         }
         told = known if self.faults.accounting else None
-        self._tell(lambda time: ev.Accounted(time, names, told), 1.0)
+
+        def answer(time: float) -> Event:
+            self._accounting = False
+            return ev.Accounted(time, names, told)
+
+        self._tell(answer, 20 * self.command_seconds)  # its database is slower than the controller
 
     def _cancel_jobs(self, action: ev.CancelJobs) -> None:
         for job in self.queue:
