@@ -34,6 +34,24 @@ def test_a_week_of_held_jobs_is_told_and_costs_few_polls(reason: str) -> None:
     finish(sim)
 
 
+def test_held_jobs_that_the_listing_does_not_show_any_more_are_kept_while_the_accounting_knows_them() -> None:
+    sim = pool(max_workers=1)
+    sim.faults.held = "JobHeldUser"
+    ids = sim.submit(1)
+    sim.run(10)
+    sim.tick_seconds = 20.0
+    sim.run(WEEK)
+    sim.faults.blind = True
+    sim.run(WEEK / 7)
+    sim.faults.blind, sim.tick_seconds = False, 1.0
+    assert states(sim) == ["pending"] * 2
+    assert not actions(sim, ev.CancelJobs)
+    sim.faults.held = ""
+    sim.release(sim.queue[0])
+    assert sim.settle(60)
+    assert sim.results.keys() == set(ids)
+
+
 def test_a_job_that_is_held_is_replaced_and_goes_on_when_it_is_released() -> None:
     sim = pool(max_workers=2)
     ids = sim.submit(6, seconds=30.0)

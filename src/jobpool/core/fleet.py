@@ -180,8 +180,9 @@ class Fleet:
 
     @property
     def all_held(self) -> bool:
-        """Whether nothing happens before somebody releases a job."""
-        return bool(self.jobs) and self._held.total() == len(self.jobs)
+        """Whether nothing happens before somebody releases a job, as far as the queue shows them all."""
+        jobs = self.jobs.values()
+        return bool(jobs) and self._held.total() == len(jobs) and not any(job.absent for job in jobs)
 
     @property
     def starting(self) -> bool:
