@@ -184,7 +184,7 @@ def problems_of_extra(extra: Iterable[str], stated: Mapping[str, str]) -> Iterat
     for line in extra:
         text = line.strip().removeprefix("#SBATCH").strip()
         if not text.startswith("-"):
-            yield f"job_extra={line!r} cannot be used: it is no option of sbatch; write for example '--mail-type=END'"
+            yield f"job_extra={line!r} cannot be used: it is not an option of sbatch; write for example '--mail-type=END'"
             continue
         for name, value in options_of(words_of(text)):
             if problem := _problem(name, value, stated):
