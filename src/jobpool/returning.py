@@ -51,7 +51,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _make_or_find(originals: list[type], make: Callable[..., type], *args: Any) -> type:
     # Not made first, as cloudpickle does before it looks: __init_subclass__ and metaclasses would see the class again.
-    known = _KNOWN.get(args[-2])  # the class's number, before the argument for later versions
+    known: type | None = _KNOWN.get(args[-2])  # the class's number, before the argument for later versions
     if known is None:
         return make(*args)
     originals.append(known)
