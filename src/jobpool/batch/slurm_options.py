@@ -41,7 +41,7 @@ ALONE = frozenset(
         *("no-kill", "no-requeue", "overcommit", "oversubscribe", "parsable", "propagate", "quiet", "reboot"),
         *("requeue", "spread-job", "test-only", "usage", "use-min-nodes", "verbose", "version", "wait"),
         *("disable-status", "exact", "immediate", "kill-on-bad-exit", "label", "multi-prog", "no-allocate", "overlap"),
-        *("preserve-env", "pty", "unbuffered"),
+        *("preserve-env", "pty", "unbuffered", "consolidate-segments", "share", "spread-segments", "stepmgr"),
     }
 )
 """Options that take no value, or one behind ``=`` only (sbatch(1), srun(1))."""
@@ -108,6 +108,7 @@ _JUST_ONE = {
     "nodes": "one job is one node; use max_workers= for more jobs",
     "ntasks": "one job is one task, the agent, which starts the workers; use workers_per_job=",
     "ntasks-per-node": "one job is one task, the agent, which starts the workers; use workers_per_job=",
+    "tasks-per-node": "one job is one task, the agent, which starts the workers; use workers_per_job=",
 }
 """The same, but for the value that the pool itself means."""
 
@@ -158,7 +159,9 @@ def options_of(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             name, equals, value = word[2:].partition("=")
             meant = named(name)
             name = meant[0] if len(meant) == 1 else name
-            if not equals and name not in ALONE and rest:
+            # Of an option that a site's plugin adds nobody knows whether it takes a value; one does not begin with "-".
+            alone = name in ALONE or (not meant and bool(rest) and rest[0].startswith("-"))
+            if not equals and not alone and rest:
                 value = rest.pop(0)
             yield name, value
         elif word.startswith("-"):
