@@ -163,12 +163,15 @@ def test_the_script() -> None:
         ("-a0-3", "use max_workers="),
         ("-Ha 0-3", "use max_workers="),
         ("--exclusive --array=0-3", "use max_workers="),
+        ("--of-a-plugin --array=0-3", "use max_workers="),
+        ("--stepmgr --array=0-3", "use max_workers="),
         ("--output=/tmp/x", "use log_directory="),
         ("-e x", "use log_directory="),
         ("--open-mode=truncate", "log"),
         ("--chdir=/", "change to it"),
         ("--nodes=2", "one job is one node"),
         ("-n 4", "use workers_per_job="),
+        ("--tasks-per-node=4", "use workers_per_job="),
         ("--cpus-per-task=4", "use cores="),
         ("--hint=nomultithread", "use threads_per_core="),
         ("--mem=1G", "use memory="),
@@ -207,7 +210,7 @@ def test_all_options_that_are_refused_are_told_at_once() -> None:
     [
         *("--mail-type=END", "--begin=now+1hour", "--dependency=afterok:7", "--exclusive", "-H", "--gres=tmp:1"),
         *("--nodes=1", "-n1", "--cpus-per-task=1", "--mem=300M", "--time=10", "-p x", "--requeue", "--export=ALL,A=1"),
-        *("--new-in-slurm-30=x", "--comment='--array=0-3'", "--nodelist=n1"),
+        *("--new-in-slurm-30=x", "--of-a-plugin x", "--comment='--array=0-3'", "--nodelist=n1"),
     ],
 )
 def test_all_other_options_are_the_users(extra: str) -> None:

@@ -54,6 +54,31 @@ def test_a_listing_that_loses_all_jobs_for_a_minute(accounting: bool, state: str
 
 
 @pytest.mark.parametrize("accounting", [True, False])
+def test_a_suspended_job_that_lost_its_connection_keeps_its_calls_while_the_listing_has_a_hole(
+    accounting: bool,
+) -> None:
+    sim = pool(max_workers=1)
+    sim.faults.accounting = accounting
+    (id,) = sim.submit(1, seconds=50.0)
+    serving(sim, 1)
+    sim.run(1)
+    (agent,) = sim.agents
+    sim.suspend(agent.job)
+    assert sim.run(70, until=lambda: states(sim) == ["suspended"])
+    sim.feed(ev.AgentLeft(sim.clock.now, agent.job.key, "", agent.pid))
+    agent.connected = False
+    for _ in range(3):
+        sim.faults.blind = True
+        sim.run(400.0 if accounting else 60.0)
+        sim.faults.blind = False
+        sim.run(60)
+    assert states(sim) == ["suspended"]
+    assert sim.runs[id] == 1
+    assert len(sim.submits) == 1
+    assert not actions(sim, ev.CancelJobs)
+
+
+@pytest.mark.parametrize("accounting", [True, False])
 def test_a_job_that_an_old_listing_shows_as_running_has_ended_all_the_same(accounting: bool) -> None:
     sim = pool(max_workers=2)
     sim.faults.accounting = accounting

@@ -286,8 +286,9 @@ def _missed(job: Job, observation: Missed, settings: CoreSettings) -> Job:
         case Pending() | Starting() | Silent():
             since = job.absent_since if job.absent else observation.time
             job = replace(job, absent=job.absent + 1, absent_since=since)
-            # An agent that has left is a witness; where there is none, the listing may be older than the job.
-            alone = not isinstance(job.state, Silent)
+            # An agent that has left is a witness, but one that was suspended has not left by itself; where there is
+            # none, the listing may be older than the job.
+            alone = not isinstance(job.state, Silent) or job.suspended is not None
             if job.absent < settings.absences or (alone and observation.time - since < settings.absence_grace):
                 return job
             return _end(job, observation.time, _vanished(job, observation.time))
@@ -312,6 +313,8 @@ def _vouched(job: Job, observation: Vouched) -> Job:
         case Pending() if job.absent and observation.state is not JobState.PENDING:
             return replace(job, state=Starting(observation.time), absent_since=observation.time)
         case Pending() | Starting() if job.absent:
+            return replace(job, absent_since=observation.time)
+        case Silent() if job.absent and job.suspended is not None:
             return replace(job, absent_since=observation.time)
         case Submitting() | Pending() | Starting() | Serving() | Draining() | Silent() | Closing() | Ended():
             return job
