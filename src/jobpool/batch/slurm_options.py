@@ -213,8 +213,8 @@ def _problem(name: str, value: str, stated: Mapping[str, str]) -> str:
 def refusal_of_srun(name: str) -> str:
     """Say why sbatch refuses this option of srun, and what to do. ``name`` is the long one, without dashes."""
     if name in ("cpu-bind", "cpu_bind"):
-        cure = "leave it out: calls are bound to their cores by bind= ('cores', 'threads' or 'none'); a script says it "
-        cure += "behind srun"
+        cure = "leave it out: bind= ('cores', 'threads' or 'none') binds calls to their cores; in a script, write it "
+        cure += "after srun"
     else:
-        cure = "leave it out; a script says it behind srun, not in its head"
+        cure = "leave it out; in a script, write it after srun and not in an #SBATCH line"
     return f"--{name} is an option of srun: sbatch refuses it; {cure}"
