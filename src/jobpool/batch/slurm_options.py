@@ -187,7 +187,8 @@ def problems_of_extra(extra: Iterable[str], stated: Mapping[str, str]) -> Iterat
     for line in extra:
         text = line.strip().removeprefix("#SBATCH").strip()
         if not text.startswith("-"):
-            yield f"job_extra={line!r} cannot be used: it is not an option of sbatch; write for example '--mail-type=END'"
+            advice = "write for example '--mail-type=END'"
+            yield f"job_extra={line!r} cannot be used: it is not an option of sbatch; {advice}"
             continue
         for name, value in options_of(words_of(text)):
             if problem := _problem(name, value, stated):
@@ -216,8 +217,8 @@ def _problem(name: str, value: str, stated: Mapping[str, str]) -> str:
 def refusal_of_srun(name: str) -> str:
     """Say why sbatch refuses this option of srun, and what to do. ``name`` is the long one, without dashes."""
     if name in ("cpu-bind", "cpu_bind"):
-        cure = "leave it out: calls are bound to their cores by bind= ('cores', 'threads' or 'none'); a script says it "
-        cure += "behind srun"
+        cure = "leave it out: bind= ('cores', 'threads' or 'none') binds calls to their cores; in a script, write it "
+        cure += "after srun"
     else:
-        cure = "leave it out; a script says it behind srun, not in its head"
+        cure = "leave it out; in a script, write it after srun and not in an #SBATCH line"
     return f"--{name} is an option of srun: sbatch refuses it; {cure}"
