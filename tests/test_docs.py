@@ -28,6 +28,7 @@ def blocks(page: Path, language: str) -> list[tuple[str, str]]:
     return re.findall(rf"^```{language}\b *([^\n]*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.timeout(300)  # some seconds; a minute was seen on a busy machine
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     # One after the other in one script, as a reader would; "skip" marks what needs a real cluster.
@@ -40,7 +41,7 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
         env={**os.environ, "JOBPOOL_SCHEDULER": "local"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -200,14 +200,18 @@ def _writable(settings: Settings) -> Settings:
         # Written for other programs: Dask's own job scripts may say it, and one that cannot is no reason to stop.
         told = {line: _refused(system, replace(request, job_extra=(line,))) for line in request.job_extra}
         request = replace(request, job_extra=tuple(line for line, problems in told.items() if not problems))
-        left_out = [f"left out: {problem} ({origin})" for problems in told.values() for problem in problems]
+        left_out = [f"left out: {_with_origin(text, origin)}" for problems in told.values() for text in problems]
         extra, notes = request.job_extra, (*settings.notes, *left_out)
         settings = replace(settings, request=replace(settings.request, job_extra=extra), notes=notes)
     if problems := _refused(system, request):
-        given = origin.kind not in ("keyword", "default")
-        said = [f"{text} ({origin})" if given and text.startswith("job_extra") else text for text in problems]
+        # Said as of every other setting: with the place that its value came from.
+        said = [_with_origin(text, origin) if text.startswith("job_extra=") else text for text in problems]
         raise ConfigError.from_problems(said)
     return settings
+
+
+def _with_origin(problem: str, origin: Origin) -> str:
+    return problem.replace(" cannot be used: ", f" ({origin}) cannot be used: ", 1)
 
 
 def _refused(system: BatchSystem, request: Request) -> list[str]:

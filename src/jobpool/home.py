@@ -219,7 +219,7 @@ class PoolDirectory:
         words = why.strerror if isinstance(why, OSError) and why.strerror else why
         end = f"if no pool {self.name} runs any more"
         return Damaged(
-            f"the pool {self.name!r} cannot be judged: {self.path / name} cannot be read: {words}",
+            f"whether the pool {self.name!r} runs is not known: {self.path / name} cannot be read: {words}",
             advice=f"{end}, delete this file; then remove what is left of it with: jobpool stop {self.name}"
             if name == "connection.json"
             else f"{end}, and no job of it is in the queue, delete {self.path}",

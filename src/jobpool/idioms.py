@@ -8,8 +8,9 @@ from __future__ import annotations
 __all__ = ["idiom"]
 
 _LOCK = (
-    "calls run in processes of their own, on other hosts too, where no lock of this one holds: let each call write a "
-    "file of its own or return its part, and put the parts together here; a lock for threads of one call is made in it"
+    "calls run in other processes, also on other hosts, where a lock of this process has no effect: let each call "
+    "write a file of its own or return its part, and put the parts together here; a call that needs a lock for threads "
+    "of its own makes one"
 )
 _CONNECTION = (
     "it is open in this process alone, and calls run in others, on other hosts too: return what is to be sent, or pass "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import itertools
 import logging
 import os
@@ -125,6 +126,14 @@ class Link(asyncio.BufferedProtocol):
             self.closed.set_result(error)
             self._on_closed(self, error)
 
+    @property
+    def is_of_this_host(self) -> bool:
+        """Whether the other side runs on this host: its address is loopback's, or the one that it has reached."""
+        if self._transport is None:
+            return False
+        peer, own = (_address(self._transport.get_extra_info(name)) for name in ("peername", "sockname"))
+        return peer.is_loopback or peer == own
+
     def send(self, *message: Any) -> None:
         """Send a message; silently nothing when the link is closed: ``on_closed`` tells that."""
         if self._transport is not None and not self._closing and not self._transport.is_closing():
@@ -207,6 +216,12 @@ class Link(asyncio.BufferedProtocol):
             if error is not None and not self.closed.done():
                 self.closed.set_result(error)
                 self._on_closed(self, error)
+
+
+def _address(name: Sequence[Any]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(name[0])
+    # A socket of both families knows an address of the older one as ::ffff:127.0.0.1.
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def in_parts(items: Iterable[T], size: Callable[[T], int], *, limit: int = PART) -> Iterator[list[T]]:

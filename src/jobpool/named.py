@@ -17,6 +17,8 @@ from typing import Any
 
 import cloudpickle
 
+from jobpool.again import living_modules
+
 __all__ = ["BY_THEMSELVES", "Named", "found", "is_found", "name_of"]
 
 _WITHOUT = frozenset({"__main__", "__mp_main__", "builtins"})
@@ -64,7 +66,7 @@ def name_of(value: object) -> tuple[str, str] | None:
     name = _index.get(id(value))
     if name is None or vars(sys.modules.get(name[0], _NOTHING)).get(name[1]) is not value:
         return None
-    return None if _is_own(_home(value)) else name
+    return None if _is_own(name[0]) or _is_own(_home(value)) else name
 
 
 def is_found(value: Any) -> bool:
@@ -81,7 +83,7 @@ _NOTHING = ModuleType("nothing")
 def _index_modules() -> None:
     global _modules_seen
     modules = sys.modules.copy()  # in one step: another thread may import meanwhile
-    own = cloudpickle.list_registry_pickle_by_value()
+    own = cloudpickle.list_registry_pickle_by_value() | living_modules.keys()
     seen = len(modules)
     for name, module in modules.items():
         if name in _indexed or name in _WITHOUT or name in own or not issubclass(type(module), ModuleType):
@@ -122,4 +124,4 @@ def _root(module: str) -> str:
 
 
 def _is_own(module: str) -> bool:
-    return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()
+    return module == "__main__" or module in living_modules or module in cloudpickle.list_registry_pickle_by_value()

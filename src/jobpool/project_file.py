@@ -1,4 +1,4 @@
-"""Says once what a project's ``jobpool.toml`` has run: it may have come with a repository that somebody else wrote.
+"""Says once what a project's ``jobpool.toml`` runs in jobs: it may have come with a repository of somebody else's.
 
 Nobody else can have written the file where it lies (:mod:`jobpool.config_files`), but its reader may never have read
 it. Files of one's own (``~/.config/jobpool``, Dask's), of the site, and those that a variable names are not told of:
@@ -26,7 +26,7 @@ LONGEST = 500
 
 
 def tell_what_runs(settings: Settings, *, again: bool = False) -> None:
-    """Say on stderr, in one line, which file of a project has what run in jobs: the first time that it would.
+    """Say on stderr, in one line, which file of a project runs what in jobs: the first time that it would.
 
     ``again``: also when it was told before.
     """
@@ -34,8 +34,8 @@ def tell_what_runs(settings: Settings, *, again: bool = False) -> None:
         new = first_time(repr((file, sorted(values.items()))))
         if new or again:
             said = "; ".join(f"{name}={_shown(value)}" for name, value in values.items())
-            since = "is new to you, or changed, and" if new else "is used, and"
-            WaitingLine().say(f"the project's {as_text(file)} {since} has this run in jobs: {said}", warning=False)
+            since = ", which is new to you or has changed," if new else ""
+            WaitingLine().say(f"the project's file {as_text(file)}{since} runs this in jobs: {said}", warning=False)
 
 
 def _by_file(settings: Settings) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Unpickle what comes back from a worker without changing the classes that are here.
 
-A class by value comes home as the class it was: cloudpickle finds it by a number. But it also sets its attributes anew,
-so that its methods would become the worker's copies, with the global variables of the time of the submit. The class
-that is here is the original, and stays as it is.
+A class by value comes home as the class it was: cloudpickle finds it by a number. But it also makes it anew before it
+looks, and sets its attributes anew, so that its methods would become the worker's copies, with the global variables of
+the time of the submit. The class that is here is the original, and stays as it is.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _make_or_find(originals: list[type], make: Callable[..., type], *args: Any) -> type:
-    known = args[-2] in _KNOWN  # the class's number, before the argument for later versions
-    found = make(*args)
-    if known:
-        originals.append(found)
-    return found
+    # Not made first, as cloudpickle does before it looks: __init_subclass__ and metaclasses would see the class again.
+    known: type | None = _KNOWN.get(args[-2])  # the class's number, before the argument for later versions
+    if known is None:
+        return make(*args)
+    originals.append(known)
+    return known
 
 
 def _set_state(originals: list[type], found: type, state: Any) -> Any:

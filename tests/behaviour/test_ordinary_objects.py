@@ -27,7 +27,7 @@ from pkgutil import iter_importer_modules
 from random import _inst, gauss, shuffle  # type: ignore[attr-defined]
 from secrets import choice
 from sys import path
-from typing import Any, Generic, NamedTuple, NewType, ParamSpec, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, NewType, ParamSpec, TypeVar
 
 import pytest
 from sites import PATIENCE
@@ -46,6 +46,19 @@ stdout, stdin = sys.__stdout__, sys.__stdin__
 
 class Frame:
     size = 3
+
+
+class Registered:
+    """Wants to know its subclasses."""
+
+    kinds: ClassVar[list[type]] = []
+
+    def __init_subclass__(cls) -> None:
+        Registered.kinds.append(cls)
+
+
+class Plugin(Registered):
+    """Is one."""
 
 
 class Video:
@@ -279,6 +292,11 @@ def test_what_is_made_there_comes_home(pool: JobPoolExecutor) -> None:
     assert pool.submit(lambda: Box(Video(1, 3))).result(PATIENCE).content.mean == 2
     video = pool.submit(_with_mean, Video(1, 3)).result(PATIENCE)
     assert vars(video)["mean"] == 2
+
+
+def test_a_registry_of_subclasses_sees_none_again_when_objects_come_home(pool: JobPoolExecutor) -> None:
+    assert type(pool.submit(lambda: Plugin()).result(PATIENCE)) is Plugin
+    assert Registered.kinds == [Plugin]
 
 
 def _with_mean(video: Video) -> Video:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import ipaddress
 import os
 import pickle
 import shutil
@@ -18,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from sites import PATIENCE, Site
+from sites import PATIENCE, LocalSite, Site
 
 import jobpool
 from jobpool import JobPoolExecutor, dask_config, tls, versions, wire
@@ -146,6 +148,40 @@ def test_a_key_holders_pickle_is_opened_nowhere_in_the_server(
     assert marker.exists()
 
 
+def addresses_elsewhere() -> list[str]:
+    """Return addresses of this host from which one comes to loopback as from another host."""
+    entries = (entry for entries in psutil.net_if_addrs().values() for entry in entries)
+    found = [entry.address for entry in entries if entry.family == socket.AF_INET]
+    return [address for address in found if not ipaddress.ip_address(address).is_loopback]
+
+
+@pytest.mark.skipif(not addresses_elsewhere(), reason="NOT TESTED: a key holder on another host; there is no network")
+def test_a_key_holder_on_another_host_does_not_start_dask(home: Path) -> None:
+    """Once it runs, it opens what key holders send: a pool whose client is not used has none."""
+
+    async def start_dask(pool: JobPoolExecutor) -> Any:
+        directory = PoolDirectory.open(pool.name)
+        connection = directory.connection()
+        assert connection is not None
+        source = addresses_elsewhere()[0], 0
+        _, link = await asyncio.get_running_loop().create_connection(
+            lambda: Link(lambda link, message: None),
+            "127.0.0.1",
+            connection["port"],
+            ssl=tls.client_context(directory.path),
+            local_addr=source,
+        )
+        try:
+            await link.ask("client")
+            return await asyncio.wait_for(link.ask("dask", False), PATIENCE)
+        finally:
+            link.abort()
+
+    with LocalSite().pool(1) as pool:
+        assert "only the pool's script" in str(asyncio.run(start_dask(pool)))
+        assert "port" in pool._connection.ask("dask", False)
+
+
 def test_plain_words_are_not_answered(busy_pool: JobPoolExecutor) -> None:
     for port in ports(busy_pool):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
@@ -203,8 +239,6 @@ def test_every_file_is_for_its_owner_alone(busy_pool: JobPoolExecutor, home: Pat
 
 
 def test_no_key_is_in_an_argument_list_or_a_log(busy_pool: JobPoolExecutor, home: Path) -> None:
-    import psutil
-
     key = (home / ".jobpool" / "mine" / "key.pem").read_text().splitlines()[1]
     for process in psutil.process_iter():
         try:

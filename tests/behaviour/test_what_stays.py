@@ -46,6 +46,7 @@ SCRIPT = """\
 
     import cfg
     import inner
+    import odds
     from cfg import Far, One
 
     class Settings:
@@ -96,6 +97,8 @@ SCRIPT = """\
         cfg.SCALE = s
         import inner as inner_again
         inner_again.LEVEL = s
+        import odds as odds_again
+        odds_again.dice.seed(s)
         CHOSEN.add(s)
         settings.name = s
         plain.called = s
@@ -128,6 +131,10 @@ SCRIPT = """\
     def cached(x):
         return slow(x), SEEN.count(x)
 
+    def drawn():
+        odds.dice.random()
+        return odds.dice
+
     def main():
         if sys.argv[1:] == ["process pool"]:
             pool = concurrent.futures.ProcessPoolExecutor(1, initializer=prepare, initargs=(5,))
@@ -143,6 +150,7 @@ SCRIPT = """\
             print("listed", [pool.submit(listed, Three(x)).result() for x in range(2)])
             print("color", pool.submit(same_color, Color.RED).result())
             print("cached", [pool.submit(cached, 1).result() for _ in range(2)], pool.submit(slow, 1).result())
+            print("state", pool.submit(drawn).result().random(), pool.submit(drawn).result() is odds.dice)
             print("method", pool.submit(Three, 3).result().value, type(pool.submit(Three, 3).result()) is Three)
 
     if __name__ == "__main__":
@@ -153,6 +161,7 @@ SCRIPT = """\
 def test_it_is_as_in_a_process_pool(site: Site, tmp_path: Path) -> None:
     (tmp_path / "cfg.py").write_text(textwrap.dedent(BESIDE))
     (tmp_path / "inner.py").write_text("LEVEL = 1\n\ndef level():\n    return LEVEL\n")
+    (tmp_path / "odds.py").write_text("import random\n\ndice = random.Random(7)\n")
     script = run_script(site, tmp_path, SCRIPT)
     assert script.process.returncode == 0, script.stderr
     command = [sys.executable, "script.py", "process pool"]

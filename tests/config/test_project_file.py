@@ -35,7 +35,7 @@ def configure(place: Path, text: str) -> None:
 
 
 def told(capsys: Captured) -> list[str]:
-    return [line for line in capsys.readouterr().err.splitlines() if "has this run in jobs" in line]
+    return [line for line in capsys.readouterr().err.splitlines() if "runs this in jobs" in line]
 
 
 def test_it_is_told_before_the_first_job_and_not_again(project: Path, home: Path, capsys: Captured) -> None:
@@ -43,7 +43,7 @@ def test_it_is_told_before_the_first_job_and_not_again(project: Path, home: Path
         (line,) = told(capsys)
         assert pool.submit(os.getenv, "X_MARK").result(60) == "1"
     assert line == (
-        f"jobpool: the project's {project}/jobpool.toml is new to you, or changed, and has this run in jobs: "
+        f"jobpool: the project's file {project}/jobpool.toml, which is new to you or has changed, runs this in jobs: "
         f"setup=('touch {home}/ran',); python={project}/python; environment={{'X_MARK': '1'}}"
     )
     assert (home / "ran").exists()
@@ -124,6 +124,6 @@ def test_a_command_that_runs_a_job_tells_it_first(project: Path, home: Path, com
         check=False,
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("jobpool: ")]
-    assert "has this run in jobs" in lines[0]
-    assert sum("has this run in jobs" in line for line in lines) == 1
+    assert "runs this in jobs" in lines[0]
+    assert sum("runs this in jobs" in line for line in lines) == 1
     assert (home / "ran").exists()

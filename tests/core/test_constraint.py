@@ -113,7 +113,7 @@ def test_one_core_in_a_partition_of_whole_nodes_is_charged_as_a_node_and_the_cur
     request = Request(cores=1, memory=Memory(6 * GIB), partition="whole")
     limits = Limits(partitions=(WHOLE,))
     (note,) = judge(request, limits, max_workers=100).notes
-    assert "has a whole node (OverSubscribe=EXCLUSIVE): 16 cores are taken and charged, and 1 are used" in note
+    assert "has a whole node (OverSubscribe=EXCLUSIVE): 16 cores are taken and charged, 1 of them used" in note
     assert note.endswith("workers_per_job=10 shares a node among them")  # what 64 GiB hold
     assert judge(replace(request, workers_per_job=10), limits, max_workers=100).ok
     assert judge(request, limits, max_workers=3).notes[0].endswith("workers_per_job=3 shares a node among them")

@@ -303,7 +303,7 @@ def test_a_newer_jobqueue_has_no_side_effects() -> None:
             ),
             "whole nodes",
             Level.WARNING,
-            ["16 cores are taken and charged, and 2 are used", "workers_per_job=7 shares"],
+            ["16 cores are taken and charged, 2 of them used", "workers_per_job=7 shares"],
         ),
         (replace(SITE, limits=replace(SITE.limits, mapped_files_count=True)), "mapped files", Level.NOTE, ["Kill"]),
         (replace(SITE, own_jobs={"PENDING": 3, "RUNNING": 1}), "own jobs", Level.NOTE, ["3 pending, 1 running"]),

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from jobpool.model import Command, Completed
-from jobpool.server import shell
+from jobpool.server import descriptors, shell
 
 
 def run(*argv: str, **kwargs: object) -> Completed:
@@ -89,3 +89,9 @@ def test_one_that_cannot_be_started_for_want_of_something_did_not_run(
     done = run("squeue")
     assert done.returncode is None
     assert done.words == f"squeue: {error}"
+
+
+def test_one_that_does_not_get_its_limits_did_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process does before its program begins may fail, too: here of a limit that nobody may have."""
+    monkeypatch.setattr(descriptors, "_before", (100, 2**40))
+    assert run("true").returncode is None

@@ -84,7 +84,7 @@ def test_an_option_of_srun_is_told_before_sbatch_refuses_it(
 ) -> None:
     for command in ("check", "explain"):
         assert main([command, "scheduler=slurm", "job_extra=--cpu-bind=cores"]) == ExitCode.USAGE
-        assert "job_extra: --cpu-bind is an option of srun: sbatch refuses it" in capsys.readouterr().err
+        assert "--cpu-bind is an option of srun: sbatch refuses it" in capsys.readouterr().err
 
 
 def test_what_cannot_be_asked_is_told(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:

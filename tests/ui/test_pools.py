@@ -120,18 +120,22 @@ PROFILE = {
 }
 
 
-def killed_with_its_server(script: str, word: str, home: Path, *, frozen: str = "") -> None:
+def killed_with_its_server(script: str, word: str, home: Path, *, freeze_jobs: bool = False) -> None:
     """Run a script until it says a word, and kill it and its server so that neither sees the other die.
 
-    ``frozen``: a mark of processes that must not see it either.
+    ``freeze_jobs``: its jobs must not see it either.
     """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == f"{word}\n"
     server = json.loads((home / ".jobpool/mine/connection.json").read_text())["pid"]
     os.kill(server, signal.SIGSTOP)  # each would remove the jobs if it saw the other die
-    for seer in processes_of([frozen]) if frozen else ():
-        seer.suspend()
+    if freeze_jobs:
+        names = (home / ".jobpool/mine/submissions").read_text().split()
+        seers = processes_of(f"SLURM_JOB_NAME={name}" for name in names)
+        assert seers
+        for seer in seers:
+            seer.suspend()
     process.kill()
     process.communicate()
     os.kill(server, signal.SIGKILL)
@@ -154,7 +158,7 @@ def test_what_a_profile_sets_for_slurms_commands_leaves_no_job_of_a_dead_pool(
     for name, value in PROFILE.items():
         monkeypatch.setenv(name, value)
     # An agent that sees that its server is gone ends its job: here it is the cancel alone that does.
-    killed_with_its_server(RUNNING, "running", home, frozen="SLURM_JOB_NAME=jp-mine-1")
+    killed_with_its_server(RUNNING, "running", home, freeze_jobs=True)
     assert "RUNNING" in lab.run("squeue", "--noheader", "--format=%T").stdout
 
     jobpool("stop", "mine")

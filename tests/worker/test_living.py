@@ -385,10 +385,10 @@ prepare, read = around()
     exec(code, vars(script))
     worker.initialize(script.prepare, {})
     assert worker.call(script.read) == (0, {})
-    assert [told.partition(", which")[0] for told in worker.told] == [
-        "the initializer changes its argument 1 (of type dict)",
-        "the initializer changes the variable 'cache' of the function around it",
-        "the initializer changes the variable 'count' of the function around it",
+    assert [told.partition(", and")[0] for told in worker.told] == [
+        "the initializer has changed its argument 1 (of type dict)",
+        "the initializer has changed the variable 'cache' of the function around it",
+        "the initializer has changed the variable 'count' of the function around it",
     ]
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from crewkit import Watched, crew, reached_soon
 
 from jobpool.worker import births
+from jobpool.worker.place import State
+
+MANY = 12
+"""Workers: a pause that doubled with each of them would be over the limit of a minute."""
 
 
 @contextmanager
@@ -29,17 +35,17 @@ def no_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def kill_worker(watched: Watched) -> None:
-    (place,) = watched.crew._births.places.values()
-    assert place.pid is not None
-    os.kill(place.pid, signal.SIGKILL)
+def kill_workers(watched: Watched) -> None:
+    for place in watched.crew._births.places.values():
+        assert place.pid is not None
+        os.kill(place.pid, signal.SIGKILL)
 
 
 def kill_fork_server(watched: Watched) -> None:
     os.kill(watched.crew._births.server_pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kill", [kill_worker, kill_fork_server], ids=lambda kill: kill.__name__)
+@pytest.mark.parametrize("kill", [kill_workers, kill_fork_server], ids=lambda kill: kill.__name__)
 def test_what_dies_while_nothing_can_be_opened_is_replaced_later(
     tmp_path: Path, kill: Callable[[Watched], None]
 ) -> None:
@@ -48,10 +54,32 @@ def test_what_dies_while_nothing_can_be_opened_is_replaced_later(
             assert await watched.run(abs, -1) == 1
             with no_descriptors():
                 kill(watched)
-                await reached_soon(lambda: watched.crew._births._short_for > 0)
+                await reached_soon(lambda: watched.crew._births._short_since is not None)
             assert await watched.run(abs, -2) == 2
             assert not any("Too many open files" in str(report) for report in watched.reports)
-            assert watched.crew._births._short_for == 0
+            assert watched.crew._births._short_since is None
+
+    asyncio.run(scenario())
+
+
+def test_many_that_are_refused_at_one_moment_are_all_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job with many workers gives up no sooner than one with a single one."""
+    refused: list[int] = []
+
+    def refuse() -> NoReturn:
+        refused.append(errno.EMFILE)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def scenario() -> None:
+        async with crew(tmp_path, size=MANY) as watched:
+            places = watched.crew._births.places
+            await reached_soon(lambda: [place.state for place in places.values()] == MANY * [State.IDLE])
+            with monkeypatch.context() as patch:  # a real limit would let one in for each that is gone
+                patch.setattr(births, "make", refuse)
+                kill_workers(watched)
+                await reached_soon(lambda: len(refused) >= MANY)
+            await reached_soon(lambda: [place.state for place in places.values()] == MANY * [State.IDLE])
+            assert not any("Too many open files" in str(report) for report in watched.reports)
 
     asyncio.run(scenario())
 
@@ -63,7 +91,7 @@ def test_a_shortage_that_lasts_is_told(tmp_path: Path, monkeypatch: pytest.Monke
         async with crew(tmp_path) as watched:
             assert await watched.run(abs, -1) == 1
             with no_descriptors():
-                kill_worker(watched)
+                kill_workers(watched)
                 await watched.until(lambda: any("Too many open files" in str(report) for report in watched.reports))
 
     asyncio.run(scenario())

@@ -41,7 +41,7 @@ ALONE = frozenset(
         *("no-kill", "no-requeue", "overcommit", "oversubscribe", "parsable", "propagate", "quiet", "reboot"),
         *("requeue", "spread-job", "test-only", "usage", "use-min-nodes", "verbose", "version", "wait"),
         *("disable-status", "exact", "immediate", "kill-on-bad-exit", "label", "multi-prog", "no-allocate", "overlap"),
-        *("preserve-env", "pty", "unbuffered"),
+        *("preserve-env", "pty", "unbuffered", "consolidate-segments", "share", "spread-segments", "stepmgr"),
     }
 )
 """Options that take no value, or one behind ``=`` only (sbatch(1), srun(1))."""
@@ -108,6 +108,7 @@ _JUST_ONE = {
     "nodes": "one job is one node; use max_workers= for more jobs",
     "ntasks": "one job is one task, the agent, which starts the workers; use workers_per_job=",
     "ntasks-per-node": "one job is one task, the agent, which starts the workers; use workers_per_job=",
+    "tasks-per-node": "one job is one task, the agent, which starts the workers; use workers_per_job=",
 }
 """The same, but for the value that the pool itself means."""
 
@@ -158,7 +159,9 @@ def options_of(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             name, equals, value = word[2:].partition("=")
             meant = named(name)
             name = meant[0] if len(meant) == 1 else name
-            if not equals and name not in ALONE and rest:
+            # Of an option that a site's plugin adds nobody knows whether it takes a value; one does not begin with "-".
+            alone = name in ALONE or (not meant and bool(rest) and rest[0].startswith("-"))
+            if not equals and not alone and rest:
                 value = rest.pop(0)
             yield name, value
         elif word.startswith("-"):
@@ -184,11 +187,12 @@ def problems_of_extra(extra: Iterable[str], stated: Mapping[str, str]) -> Iterat
     for line in extra:
         text = line.strip().removeprefix("#SBATCH").strip()
         if not text.startswith("-"):
-            yield f"job_extra: {line!r} is not an option of sbatch; write for example '--mail-type=END'"
+            advice = "write for example '--mail-type=END'"
+            yield f"job_extra={line!r} cannot be used: it is not an option of sbatch; {advice}"
             continue
         for name, value in options_of(words_of(text)):
             if problem := _problem(name, value, stated):
-                yield f"job_extra: {line!r}: {problem}"
+                yield f"job_extra={line!r} cannot be used: {problem}"
 
 
 def _problem(name: str, value: str, stated: Mapping[str, str]) -> str:
@@ -213,8 +217,8 @@ def _problem(name: str, value: str, stated: Mapping[str, str]) -> str:
 def refusal_of_srun(name: str) -> str:
     """Say why sbatch refuses this option of srun, and what to do. ``name`` is the long one, without dashes."""
     if name in ("cpu-bind", "cpu_bind"):
-        cure = "leave it out: calls are bound to their cores by bind= ('cores', 'threads' or 'none'); a script says it "
-        cure += "behind srun"
+        cure = "leave it out: bind= ('cores', 'threads' or 'none') binds calls to their cores; in a script, write it "
+        cure += "after srun"
     else:
-        cure = "leave it out; a script says it behind srun, not in its head"
+        cure = "leave it out; in a script, write it after srun and not in an #SBATCH line"
     return f"--{name} is an option of srun: sbatch refuses it; {cure}"

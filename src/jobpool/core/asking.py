@@ -18,7 +18,7 @@ __all__ = ["accounted", "jobs_submitted", "poll", "poll_failed", "polled", "subm
 
 _OUT_OF_DATE = (
     "the queue does not show all jobs that the accounting knows as waiting or running: its listing is out of date, "
-    "and they are waited for"
+    "and the pool waits for them"
 )
 
 

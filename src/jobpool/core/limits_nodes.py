@@ -79,7 +79,7 @@ def whole_node_notes(request: Request, partition: Partition, *, max_workers: int
         return
     whose = "each job" if why == "--exclusive" else f"each job in partition {partition.name!r}"
     size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    text = f"{whose} has a whole node ({why}): {size} cores are taken and charged, and {request.job_cores} are used"
+    text = f"{whose} has a whole node ({why}): {size} cores are taken and charged, {request.job_cores} of them used"
     room = min(_workers_on(shape, request, partition) for shape in shapes)
     if (best := min(room, max_workers)) > request.workers_per_job:
         text += f"; workers_per_job={best} shares a node among them"
@@ -127,7 +127,7 @@ def _check_features(
     known = features | set(here)
     # sbatch refuses a name that no node of the cluster has, also where another one would do.
     if unknown := [name for name in wanted.names if name not in known]:
-        named = ", ".join(map(repr, unknown))
+        named = " or ".join(map(repr, unknown))
         text = (
             f"no node of partition {partition.name!r} has the feature {named}; there are: {', '.join(here) or 'none'}"
         )

@@ -142,7 +142,7 @@ class PoolState:
             self.told_suspended = True
             where = f" on {job.node}" if job.node else ""
             text = f"job {job.id}{where} is suspended by the batch system; it keeps its calls, and goes on when it is"
-            self.notice(f"{text} resumed (so does each job that the status calls suspended)", warning=True)
+            self.notice(f"{text} resumed (so does each job that the status shows as suspended)", warning=True)
 
     def _cancel_job(self, before: Job, after: Job, state: Closing) -> None:
         if before.connected:

@@ -348,8 +348,10 @@ class Control:
                 link.send("answer", reference, self.record())
             case ("ask", reference, "starts"):
                 self._spawn(self._answer_starts(link, reference))
-            case ("ask", reference, "dask", dashboard):
+            case ("ask", reference, "dask", dashboard) if link.is_of_this_host:  # Dask opens what it is sent
                 self._spawn(self._answer_dask(link, reference, dashboard=dashboard))
+            case ("ask", reference, "dask", _):
+                link.send("answer", reference, {"error": PoolBroken("only the pool's script may start Dask").as_data()})
             case ("ask", reference, "stop", why):
                 link.send("answer", reference, True)
                 self.stop(why)
@@ -448,8 +450,7 @@ class Control:
         try:
             port = await asyncio.shield(self._dask)
             assert self._scheduler is not None
-            where = self._scheduler.dashboard() if dashboard else None
-            answer: dict[str, Any] = {"port": port, "dashboard": where}
+            answer: dict[str, Any] = {"port": port, "dashboard": self._scheduler.dashboard() if dashboard else None}
         except Exception as error:  # no threads, no keys any more: calls can do without
             log.exception("Dask cannot be used")
             if self._scheduler is None:

@@ -36,7 +36,7 @@ async def run(command: Command) -> Completed:
     started = time.monotonic()
     try:
         process = await _start(command)
-    except SHORTAGE as error:
+    except (*SHORTAGE, subprocess.SubprocessError) as error:  # the latter: of what it does before it begins
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
     text = None if command.stdin is None else command.stdin.encode()
     _under_way.add(process.pid)

@@ -46,7 +46,7 @@ class ExitCode(enum.IntEnum):
     REFUSED = 3
     """The batch system refuses the request."""
     LOST = 4
-    """Lost jobs left calls unfinished: the same command may succeed another time."""
+    """Lost jobs left calls unfinished, or the pool does not run."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it."""
 
@@ -71,7 +71,8 @@ def exit_code(error: JobPoolError) -> ExitCode:
 def jobpool() -> None:
     """Run Python calls in batch jobs.
 
-    Exit codes: 0 done, 1 a call failed, 2 usage, 3 the request was refused, 4 lost jobs left calls unfinished.
+    Exit codes: 0 done, 1 a call failed or the command could not be carried out, 2 usage, 3 the request was refused,
+    4 lost jobs left calls unfinished or the pool does not run, 130 interrupted.
     """
 
 

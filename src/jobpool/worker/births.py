@@ -68,7 +68,8 @@ class Births:
         self._wanted = wanted  # False: the crew stops, and no worker is started any more
         self._tokens = count()
         self._failed_starts = 0
-        self._short_for = 0.0
+        self._short_since: float | None = None
+        """When the system was short first, on the loop's clock, since a worker has come up."""
         self._open = {"": settings.logs}
         """Descriptors of the logs by their names, and of their directory."""
         self.places: dict[int, Place] = {}
@@ -99,7 +100,7 @@ class Births:
 
     def ready(self) -> None:
         """Take note that a worker has come up."""
-        self._failed_starts, self._short_for = 0, 0.0
+        self._failed_starts, self._short_since = 0, None
 
     def kill(self, place: Place) -> None:
         """Have a worker killed, with all that it started. Its death is told like any other."""
@@ -247,11 +248,13 @@ class Births:
 
     def _pause(self, reason: OSError) -> float | None:
         """Return the seconds after which to try again; None: that will not help, or has not helped for long."""
-        if not is_shortage(reason) or self._short_for >= SHORT_FOR:
+        if not is_shortage(reason):
             return None
-        pause = max(SHORT_PAUSE, self._short_for)
-        self._short_for += pause
-        return pause
+        now = asyncio.get_running_loop().time()
+        if self._short_since is None:
+            self._short_since = now
+        short_for = now - self._short_since  # by the clock: many workers may be refused at one moment
+        return None if short_for >= SHORT_FOR else max(SHORT_PAUSE, short_for)
 
     def _no_start(self, place: Place, words: str) -> None:
         if self._may_try_again(place.with_tail(words)):

@@ -78,8 +78,8 @@ def retired(message: tuple[Any, ...], settings: WorkerSettings) -> Remark:
         case ("spoilt", function, what):
             return Remark(
                 f"left by {function}",
-                f"{function}() left its worker with {what}, which cannot be put back; it was replaced. What is to hold "
-                "for one call only belongs into a process of its own (subprocess, preexec_fn=)",
+                f"{function}() left its worker with {what}, which cannot be put back; it was replaced. Set what is "
+                "meant for one call only in a process of its own (subprocess, preexec_fn=)",
             )
         case (_, function, by, calls):
             return _grown(function, by, calls, settings)

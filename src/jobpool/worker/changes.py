@@ -63,7 +63,7 @@ def lay_over(change: Change, value: Any) -> tuple[Any, str]:
         case Elements(values) if isinstance(value, set):
             value.update(values)
         case Within(kind):
-            return value, f"it has changed a {kind} in itself"
+            return value, f"it changed a {kind} in place"
         case _:
             return value, f"it is of type {type(value).__name__} now"
     return value, ""

@@ -32,8 +32,8 @@ def run_initializer(initializer: bytes, living: Living) -> None:
         if print_of(value(), living.living) != earlier:
             living.tell(
                 f"initializer {what}",
-                f"the initializer changes {what}, which is its own: calls have it as the script sent it; set what they "
-                "shall see in a global variable, an attribute of a class, or the key of a global dictionary",
+                f"the initializer has changed {what}, and no call will see that; for calls, set a global variable, an "
+                "attribute of a class, or a key of a global dictionary",
             )
 
 

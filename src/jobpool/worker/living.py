@@ -213,8 +213,9 @@ class Living:
         if lost:
             self.tell(
                 f"initializer {space.name}.{name}",
-                f"what the initializer did to {space.name}.{name} is lost: {lost}, and the client has sent another one "
-                "since; set an attribute, the key of a dictionary or a global variable in the initializer: they stay",
+                f"what the initializer did to {space.name}.{name} is lost: {lost}, and the script has changed the "
+                "variable since; what an initializer sets by name stays: a global variable, an attribute, or a key of "
+                "a dictionary",
             )
         return laid
 
