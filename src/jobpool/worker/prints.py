@@ -30,7 +30,6 @@ NOTHING = "nothing"
 """The print of a variable that is not there."""
 
 
-
 class Unknown:
     """The print of a value of which none can be made: equal to no other."""
 
