@@ -478,3 +478,23 @@ def test_what_an_installed_module_holds_is_the_same_whatever_was_done_to_it() ->
         assert prints() == before
     finally:
         del os.environ["JOBPOOL_TEST_PRINT"]
+
+
+def test_what_is_looked_up_when_it_is_unpickled_stands_for_itself(worker: Worker, script: types.ModuleType) -> None:
+    """It is held by much that means this one, and not what a call has put into a variable in its place."""
+    code = """
+import enum, logging, re
+class Color(enum.Enum):
+    RED, BLUE = 1, 2
+color, pattern, log = Color.RED, re.compile("a+"), logging.getLogger("a")
+def choose():
+    global color, pattern, log
+    color, pattern, log = Color.BLUE, re.compile("b+"), logging.getLogger("b")
+def look(): return [str(each) for each in (color, Color(1), Color["RED"], pattern.pattern, re.compile("a+").pattern,
+                    log.name, logging.getLogger("a").name)]
+def look_again(): return look()
+"""
+    exec(code, vars(script))
+    worker.call(script.look)
+    worker.call(script.choose)
+    assert worker.call(script.look_again) == ["Color.BLUE", "Color.RED", "Color.RED", "b+", "a+", "b", "a"]
