@@ -30,6 +30,7 @@ __all__ = [
     "own_variables",
     "reduce_code",
     "set_variables",
+    "travels_by_value",
 ]
 
 PRIVATE = "__jobpool_private__"
@@ -56,6 +57,11 @@ def code_again(data: bytes) -> CodeType:
 
 living_modules: dict[str, ModuleType] = {}
 """Modules that came into this process by value, in a worker."""
+
+
+def travels_by_value(module: str) -> bool:
+    """Whether a module is the script, or one of the user's that cloudpickle or a worker knows as such."""
+    return module == "__main__" or module in internals.list_registry_pickle_by_value() or module in living_modules
 
 
 def belongs_to(module: str, variables: dict[str, Any]) -> bool:

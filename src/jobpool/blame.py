@@ -14,6 +14,7 @@ from typing import Any
 
 import cloudpickle
 
+from jobpool.again import travels_by_value
 from jobpool.errors import NotPicklable, NotUnpicklable
 from jobpool.idioms import idiom
 from jobpool.named import is_found
@@ -158,11 +159,11 @@ def parts(value: Any) -> list[Step]:
     if kind is MethodType:
         return [("object", value.__self__), ("function", value.__func__)]
     if kind is FunctionType:
-        return _of_function(value) if _by_value(value.__module__) or not is_found(value) else []
+        return _of_function(value) if travels_by_value(value.__module__) or not is_found(value) else []
     if isinstance(value, type):
-        return _attributes(value, vars(value)) if _by_value(value.__module__) or not is_found(value) else []
+        return _attributes(value, vars(value)) if travels_by_value(value.__module__) or not is_found(value) else []
     if isinstance(value, ModuleType):
-        return _variables(value) if _by_value(value.__name__) else []
+        return _variables(value) if travels_by_value(value.__name__) else []
     if hasattr(kind, "__wrapped__") or isinstance(value, functools._lru_cache_wrapper):
         return [("function", value.__wrapped__)]
     return _of_object(value)
@@ -217,10 +218,6 @@ def _of_object(value: Any) -> list[Step]:
     steps += [(f"class {held.__qualname__}" if held is kind else f"part of {kind.__qualname__}", held) for held in args]
     steps += [(f"[{place}]", item) for place, item in enumerate(items or ())]
     return steps + list(itertools.chain.from_iterable(parts({key: held}) for key, held in pairs or ()))
-
-
-def _by_value(module: str) -> bool:
-    return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()
 
 
 # -------------------------------------------------------------------------------------------------------------- words

@@ -17,11 +17,11 @@ from jobpool.again import (
     belongs_to,
     cached_again,
     lasting_name,
-    living_modules,
     module_again,
     named_objects,
     own_variables,
     set_variables,
+    travels_by_value,
 )
 from jobpool.named import BY_THEMSELVES, Named, is_found, name_of
 from jobpool.pickling_classes import Defining
@@ -209,11 +209,6 @@ def by_value(value: object, to: Destination = ANYWHERE, taken: list[object] | No
     if pickler.objects and (named := named_objects(pickler.spaces, pickler.objects)):
         pickler.dump(named)
     return b"".join(pieces)
-
-
-def travels_by_value(module: str) -> bool:
-    """Whether a module is the script, or one of the user's that cloudpickle or a worker knows as such."""
-    return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value() or module in living_modules
 
 
 def fails(to: Destination) -> Callable[[object], bool]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle
 
-from jobpool.again import living_modules
+from jobpool.again import living_modules, travels_by_value
 
 __all__ = ["BY_THEMSELVES", "Named", "found", "is_found", "name_of"]
 
@@ -66,7 +66,7 @@ def name_of(value: object) -> tuple[str, str] | None:
     name = _index.get(id(value))
     if name is None or vars(sys.modules.get(name[0], _NOTHING)).get(name[1]) is not value:
         return None
-    return None if _is_own(name[0]) or _is_own(_home(value)) else name
+    return None if travels_by_value(name[0]) or travels_by_value(_home(value)) else name
 
 
 def is_found(value: Any) -> bool:
@@ -121,7 +121,3 @@ def _home(value: Any) -> str:
 
 def _root(module: str) -> str:
     return module.partition(".")[0]
-
-
-def _is_own(module: str) -> bool:
-    return module == "__main__" or module in living_modules or module in cloudpickle.list_registry_pickle_by_value()

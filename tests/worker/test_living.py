@@ -511,3 +511,21 @@ def look(x): return kind(x), Kinds().kind(x), *map(id, (kind, head, noted, Numbe
     script.kind.register(dict, lambda x: "table")
     assert worker.call(script.look, {})[0] == "table"
     assert ["kind" in told for told in worker.told] == [True]
+def test_what_is_looked_up_when_it_is_unpickled_stands_for_itself(worker: Worker, script: types.ModuleType) -> None:
+    """It is held by much that means this one, and not what a call has put into a variable in its place."""
+    code = """
+import enum, logging, re
+class Color(enum.Enum):
+    RED, BLUE = 1, 2
+color, pattern, log = Color.RED, re.compile("a+"), logging.getLogger("a")
+def choose():
+    global color, pattern, log
+    color, pattern, log = Color.BLUE, re.compile("b+"), logging.getLogger("b")
+def look(): return [str(each) for each in (color, Color(1), Color["RED"], pattern.pattern, re.compile("a+").pattern,
+                    log.name, logging.getLogger("a").name)]
+def look_again(): return look()
+"""
+    exec(code, vars(script))
+    worker.call(script.look)
+    worker.call(script.choose)
+    assert worker.call(script.look_again) == ["Color.BLUE", "Color.RED", "Color.RED", "b+", "a+", "b", "a"]

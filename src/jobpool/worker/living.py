@@ -37,7 +37,7 @@ from jobpool.worker.changes import Change, Rebound, lay_over
 from jobpool.worker.prints import NOTHING, print_of
 from jobpool.worker.reading import Reading
 from jobpool.worker.spaces import ABSENT, STATE, ClassSpace, FunctionSpace, ModuleSpace, Print, Space
-from jobpool.worker.standing_in import is_held, replace_everywhere
+from jobpool.worker.standing_in import is_held, is_made_anew, replace_everywhere
 
 __all__ = ["Image", "Living", "here"]
 
@@ -190,7 +190,9 @@ class Living:
             if fresh or name == STATE or isinstance(value, _ALONE) or not is_held(value):
                 continue
             now = space.read(name)
-            if now is not value and type(now) is type(value) and not isinstance(space.laid.get(name), Rebound):
+            if now is value or type(now) is not type(value) or isinstance(space.laid.get(name), Rebound):
+                continue
+            if is_made_anew(value):
                 replace_everywhere(value, now)
 
     def _replace(self, space: Space, name: str, print: Print, value: Any, *, anew: bool = False) -> None:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import copyreg
 import gc
 import sys
 from types import CellType, FunctionType
 from typing import Any
 
-__all__ = ["is_held", "replace_everywhere"]
+from jobpool.named import name_of
+
+__all__ = ["is_held", "is_made_anew", "replace_everywhere"]
+
+
+def is_made_anew(value: Any) -> bool:
+    """Say whether unpickling has made an object. A member of an enum, a pattern or a logger was there before.
+
+    Then all that holds it means that one: it must not be replaced. What says itself how it is unpickled may be such.
+    """
+    kind: Any = type(value)
+    if kind.__hash__ is None:  # a list, a dictionary, an array: it can be changed, and so must not be shared
+        return name_of(value) is None
+    own = kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
+    return kind.__hash__ is object.__hash__ and not own and kind not in copyreg.dispatch_table
 
 
 def is_held(value: Any) -> bool:
