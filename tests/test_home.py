@@ -179,6 +179,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
     "no pid": lambda path: path.write_text(json.dumps({"host": os.uname().nodename, "port": 1})),
     "a pid that is none": lambda path: path.write_bytes(connection(pid="four")),
+    "a pid that means a group": lambda path: path.write_bytes(connection(pid=-99_999_999, started=None)),
     "a list": lambda path: path.write_text("[1]"),
     "deep": lambda path: path.write_text("[" * 1_000_000),
     "huge": hollow(2**40),

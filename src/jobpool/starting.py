@@ -52,33 +52,29 @@ def start_server(directory: PoolDirectory) -> ServerProcess:
     Raises what it refuses, or ``PoolBroken``.
     """
     reading, writing = _pipe()
-    try:
-        log = os.open(directory.server_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    except OSError:
-        os.close(reading)
-        os.close(writing)
-        raise
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "jobpool.server", str(directory.path), "--ready", str(writing)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(writing,),
-            start_new_session=True,
-            cwd="/",
-            env={**os.environ, **python_path()},
-        )
-    finally:
-        os.close(writing)
-        os.close(log)
-    try:
-        server = ServerProcess(process, directory.name)
-        line = _first_line(reading)
-    except BaseException:  # a Ctrl-C, or no more threads: the server has no jobs yet
-        process.kill()
-        process.wait()
-        raise
+    with contextlib.ExitStack() as descriptors:
+        descriptors.callback(os.close, reading)
+        with contextlib.ExitStack() as its_own:
+            its_own.callback(os.close, writing)
+            log = os.open(directory.server_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            its_own.callback(os.close, log)
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "jobpool.server", str(directory.path), "--ready", str(writing)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(writing,),
+                start_new_session=True,
+                cwd="/",
+                env={**os.environ, **python_path()},
+            )
+        try:
+            server = ServerProcess(process, directory.name)
+            line = _first_line(reading)
+        except BaseException:  # a Ctrl-C, or no more threads: the server has no jobs yet
+            process.kill()
+            process.wait()
+            raise
     if not line:
         process.kill()
         raise PoolBroken("the pool's server did not start", log=str(directory.server_log), tail=directory.last_words())
@@ -97,7 +93,7 @@ def _pipe() -> tuple[int, int]:
 
 
 def _first_line(descriptor: int) -> str:
-    with os.fdopen(descriptor) as pipe:
+    with os.fdopen(descriptor, closefd=False) as pipe:
         # Not select(): it knows no descriptors above 1023.
         waiting = select.poll()
         waiting.register(pipe, select.POLLIN)

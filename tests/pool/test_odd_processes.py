@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import jobpool
+from jobpool import JobPoolExecutor, PoolBroken
 from jobpool.errors import ConfigError
 from jobpool.home import home
 from jobpool.starting import try_to_write
@@ -94,3 +97,20 @@ def test_the_trial_in_a_log_directory_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / f".jobpool-{os.getpid()}").symlink_to(victim)
     try_to_write(tmp_path)
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("what", ["subprocess.Popen", "threading.Thread.start"])
+def test_a_pool_that_cannot_be_started_leaves_no_descriptor_open(
+    home: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A notebook that tries again and again would have none left at last."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, "no more processes") if "Popen" in what else RuntimeError("can't start new thread")
+
+    before = psutil.Process().num_fds()
+    with monkeypatch.context() as patch:
+        patch.setattr(what, refuse)
+        with pytest.raises(PoolBroken, match="could not be started"):
+            JobPoolExecutor(1, scheduler="local")
+    assert psutil.Process().num_fds() == before

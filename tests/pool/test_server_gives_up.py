@@ -129,10 +129,10 @@ def test_a_server_that_stands_still_when_all_calls_have_ended_is_killed_by_who_l
 def test_a_server_that_ends_in_time_is_not_killed_for_the_time_of_a_callback(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "END_PATIENCE", 2)
+    monkeypatch.setattr(client, "END_PATIENCE", 4)
     with JobPoolExecutor(1, scheduler="local") as pool:
         futures = [pool.submit(abs, -number) for number in range(3)]
         for future in futures:
-            future.add_done_callback(lambda _: time.sleep(1.5))
+            future.add_done_callback(lambda _: time.sleep(2))
     assert [future.result(0) for future in futures] == [0, 1, 2]
     assert "finished left=[]" in pool._directory.server_log.read_text()

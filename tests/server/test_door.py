@@ -105,7 +105,7 @@ def test_a_handshake_has_a_deadline(directory: PoolDirectory, monkeypatch: pytes
     with_door(directory, work)
 
 
-def test_where_no_descriptor_is_left_the_log_stays_small_and_the_door_open(
+def test_where_no_descriptor_or_memory_is_left_the_log_stays_small_and_the_door_open(
     directory: PoolDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(door, "PAUSE", 0.001)
@@ -119,7 +119,7 @@ def test_where_no_descriptor_is_left_the_log_stays_small_and_the_door_open(
             nonlocal tries
             tries += 1
             if tries < 300:
-                raise OSError(errno.EMFILE, "Too many open files")
+                raise MemoryError if tries == 200 else OSError(errno.EMFILE, "Too many open files")
             return await accept(listener)
 
         monkeypatch.setattr(loop, "sock_accept", accept_none)

@@ -71,7 +71,7 @@ class Door:
         while True:
             try:
                 connection, address = await self._loop.sock_accept(self._listener)
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self._note(str(error), None)
                 await asyncio.sleep(PAUSE)
                 self._drop_oldest()
