@@ -210,8 +210,9 @@ class PoolDirectory:
         except (OSError, ValueError, RecursionError) as error:
             raise self._damaged("connection.json", error) from error
         match found:
-            case {"host": str(), "pid": int(), "started": int() | None, "port": int(), "addresses": [*addresses]}:
-                if all(isinstance(address, str) for address in addresses):
+            case {"host": str(), "pid": int(pid), "started": int() | None, "port": int(), "addresses": [*addresses]}:
+                # To a kernel 0 and below mean groups of processes, or all.
+                if pid > 0 and all(isinstance(address, str) for address in addresses):
                     return dict(found)
         raise self._damaged("connection.json", "it does not say where a server is")
 
