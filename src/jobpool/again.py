@@ -73,9 +73,12 @@ def belongs_to(module: str, variables: dict[str, Any]) -> bool:
 
 
 def lasting_name(function: Any, variables: dict[str, Any]) -> str | None:
-    """Return the name of a function that its module knows by it; what has none is made anew for each pickle."""
+    """Return the name of a function that its module knows by it; what has none is made anew for each pickle.
+
+    ``_`` is no name: the implementations of a generic function have it in turns, and the next loop takes it away.
+    """
     name = getattr(function, "__qualname__", "")
-    return name if variables.get(name) is function else None
+    return name if variables.get(name) is function and name != "_" else None
 
 
 def named_objects(spaces: dict[str, dict[str, Any]], addresses: set[int]) -> dict[str, dict[str, Any]]:

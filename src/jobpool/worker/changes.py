@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
-from jobpool.worker.prints import print_of
+from jobpool.worker.prints import Unknown, print_of
 from jobpool.worker.spaces import ABSENT, STATE, Print, Space
 
 __all__ = ["Change", "Rebound", "lay_over", "noted"]
@@ -100,7 +100,7 @@ def _changed_parts(value: Any, before: dict[Any, Any] | frozenset[Any] | None) -
 
 
 def _is_changed_within(value: Any, sent: Print | None, living: Callable[[Any], Space | None]) -> bool:
-    return sent is not None and not isinstance(sent, Space) and sent != print_of(value, living)
+    return sent is not None and not isinstance(sent, Space | Unknown) and sent != print_of(value, living)
 
 
 def _variables(space: Space) -> Iterator[tuple[str, Any]]:

@@ -13,19 +13,26 @@ import pickle
 import threading
 from collections import ChainMap
 from collections.abc import Callable
+from io import IOBase
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, ClassVar
 
 import cloudpickle
 
+from jobpool import reducers
 from jobpool.named import BY_THEMSELVES, name_of
 from jobpool.unchanged import global_names
 from jobpool.worker.spaces import ABSENT, Print, Space
 
-__all__ = ["NOTHING", "print_of"]
+__all__ = ["NOTHING", "Unknown", "print_of"]
 
 NOTHING = "nothing"
 """The print of a variable that is not there."""
+
+
+class Unknown:
+    """The print of a value of which none can be made: equal to no other."""
+
 
 _AS_THEY_ARE = frozenset({type(None), bool, int, str})
 
@@ -34,7 +41,7 @@ Living = Callable[[Any], Space | None]
 
 
 def print_of(value: Any, living: Living) -> Print:
-    """Return the value's print: equal for equal values. One that cannot be made is equal to no other."""
+    """Return the value's print: equal for equal values. One that cannot be made is ``Unknown``."""
     if type(value) in _AS_THEY_ARE:
         return type(value), value
     if (space := living(value)) is not None:
@@ -49,7 +56,7 @@ def print_of(value: Any, living: Living) -> Print:
     try:
         _Printer(digest, living).dump(value)
     except Exception:  # noqa: BLE001 - the user's __reduce__ runs here; it came by pickle, but may be odd
-        return object()
+        return Unknown()
     return type(value).__qualname__, digest.hash.digest()
 
 
@@ -87,7 +94,8 @@ def _stands_for(*_: Any) -> None:
 class _Printer(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     dispatch_table: ClassVar[Any] = ChainMap(
         {CodeType: _code, type(threading.Lock()): _lock, type(threading.RLock()): _lock},
-        cloudpickle.Pickler.dispatch_table,
+        reducers.BY_TYPE,  # what has travelled has a print
+        *cloudpickle.Pickler.dispatch_table.maps,
     )
 
     def __init__(self, digest: _Digest, living: Living) -> None:
@@ -102,9 +110,13 @@ class _Printer(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         elif (name := name_of(value)) is not None:
             return _stands_for, ("named", *name)
         if type(value) is FunctionType and cloudpickle.cloudpickle._should_pickle_by_reference(value) is False:
+            if reducers.is_dispatcher(value):
+                return reducers.dispatcher(value, lambda _module: True)
             return _stands_for, (), _function_state(value, self._living)
         if isinstance(value, functools._lru_cache_wrapper):
             return _stands_for, (value.cache_parameters(),), value.__wrapped__
+        if isinstance(value, IOBase) and (reduced := reducers.stream(value)):
+            return reduced
         reduced = super().reducer_override(value)
         if reduced is not NotImplemented or isinstance(value, _BY_NAME) or type(value) in self.dispatch_table:
             return reduced
