@@ -51,6 +51,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "tests/behaviour/test_what_stays.py",
         "tests/worker/test_initial.py",
         "tests/worker/test_living.py",
+        "tests/worker/test_living_objects.py",
         "tests/worker/test_versions_of_functions.py",
     ),
     "recorded answers of batch systems, odd ones among them": (
