@@ -17,10 +17,11 @@ from jobpool.explaining_scripts import explain_script
 from jobpool.model import Limits, Request
 from jobpool.server.asking import user_name
 from jobpool.server.shell import run_now
-from jobpool.testing import SlurmLab, lab_missing, wait_until
+from jobpool.testing import SlurmLab, wait_until
 from jobpool.units import Memory
 
-pytestmark = pytest.mark.skipif(bool(lab_missing()), reason="NOT TESTED: needs Debian's packages of SLURM")
+# The lab of all tests says, or fails, where there is no SLURM.
+pytestmark = pytest.mark.usefixtures("slurm_lab")
 slurm = Slurm()
 
 
@@ -38,7 +39,7 @@ def add_nodes(lab: SlurmLab) -> None:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
+def lab(slurm_lab: SlurmLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
     with make_lab(tmp_path_factory.mktemp("lab-nodes"), PrivateData="cloud") as lab:
         add_nodes(lab)
         yield lab
