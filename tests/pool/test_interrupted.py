@@ -45,7 +45,6 @@ def test_while_shutdown_cancels_the_pool_ends(pool: JobPoolExecutor) -> None:
 
 def test_while_the_server_starts_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(descriptor: int) -> str:
-        os.close(descriptor)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(starting, "_first_line", interrupted)
