@@ -338,7 +338,7 @@ def read_file(path: Path) -> bytes:
             raise OSError(errno.EINVAL, "it is no file", str(path))
         if status.st_size > LARGEST:
             raise OSError(errno.EFBIG, f"it has {status.st_size} bytes", str(path))
-        return file.read(LARGEST)
+        return file.read(status.st_size)  # not LARGEST, which would be allocated
 
 
 def check_private(path: Path) -> None:
