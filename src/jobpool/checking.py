@@ -16,7 +16,7 @@ from jobpool.batch.base import JobScript, Unanswered
 from jobpool.core.auto import generous
 from jobpool.core.limits import Verdict, choose_partition, judge
 from jobpool.home import home
-from jobpool.model import Limits, Request
+from jobpool.model import Command, Completed, Limits, Request
 from jobpool.server import shell
 from jobpool.server.asking import user_name
 from jobpool.server.scripts import as_file
@@ -86,11 +86,15 @@ def start_of(request: Request, system: str, *, by_file: bool = False) -> Duratio
     command = found.estimate(found.script(job), environment=os.environ)
     if command is None:
         return f"{system} gives no estimates"
+    answer = found.parse_estimate(_run_by_file(command) if by_file else shell.run_now(command))
+    return answer.words if isinstance(answer, Unanswered) else Duration(max(0.0, answer - time.time()))
+
+
+def _run_by_file(command: Command) -> Completed:
     with tempfile.NamedTemporaryFile("w", prefix="jobpool-", suffix=".sh") as file:
         file.write(command.stdin or "")
         file.flush()
-        answer = found.parse_estimate(shell.run_now(as_file(command, Path(file.name)) if by_file else command))
-    return answer.words if isinstance(answer, Unanswered) else Duration(max(0.0, answer - time.time()))
+        return shell.run_now(as_file(command, Path(file.name)))
 
 
 def read_limits_now(system: str) -> Limits:

@@ -51,6 +51,9 @@ if "jobpool.server" in sys.orig_argv:
     def hang(*_, **__):
         time.sleep(3600)
 
+    async def fail_in_a_task(*_):
+        fail()
+
     async def wait_for_ever(*_):
         await asyncio.sleep(3600)
 
@@ -69,7 +72,7 @@ if "jobpool.server" in sys.orig_argv:
 
 FAULTS = {
     "a decision raises": "when_calls_are_done(fail)",
-    "a task raises": "asking.Asking.poll = fail",
+    "a task raises": "asking.Asking.submit = fail_in_a_task",
     "the loop stands still": "when_calls_are_done(hang)",
     "it gives up, and one of its threads never ends": """
         def act():
@@ -94,7 +97,7 @@ FAULTS = {
     "it never finishes": "control.Control._finish = wait_for_ever",
 }
 
-SLOW = {"a task raises", "it gives up, and one of its threads never ends", "the last word is not said"}
+SLOW = {"it gives up, and one of its threads never ends", "the last word is not said"}
 
 AT_THE_END = {"the clearing up hangs", "the last word is not said", "it never finishes"}
 """Those that come after all calls have ended."""
