@@ -51,9 +51,6 @@ if "jobpool.server" in sys.orig_argv:
     def hang(*_, **__):
         time.sleep(3600)
 
-    async def fail_in_a_task(*_):
-        fail()
-
     async def wait_for_ever(*_):
         await asyncio.sleep(3600)
 
@@ -72,7 +69,15 @@ if "jobpool.server" in sys.orig_argv:
 
 FAULTS = {
     "a decision raises": "when_calls_are_done(fail)",
-    "a task raises": "asking.Asking.submit = fail_in_a_task",
+    "a task raises": """
+        submit, calls_are_done = asking.Asking.submit, asyncio.Event()
+        async def submit_and_fail(*arguments):
+            await submit(*arguments)
+            await calls_are_done.wait()
+            fail()
+        asking.Asking.submit = submit_and_fail
+        when_calls_are_done(calls_are_done.set)
+        """,
     "the loop stands still": "when_calls_are_done(hang)",
     "it gives up, and one of its threads never ends": """
         def act():
