@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import time
 from concurrent.futures import Future
@@ -307,9 +308,9 @@ def test_an_interpreter_that_is_none_breaks_the_pool(fake_site: FakeSite) -> Non
 @pytest.mark.slow
 def test_a_log_directory_that_the_jobs_cannot_write_is_said(fake_site: FakeSite, tmp_path: Path) -> None:
     """The client can write it, the node cannot: as with a disk of the login node's own."""
-    logs = tmp_path / "logs"
-    with fake_site.pool(1, log_directory=logs) as pool:
-        logs.rmdir()
+    disk = tmp_path / "disk"
+    with fake_site.pool(1, log_directory=disk / "logs") as pool:
+        shutil.rmtree(disk)
         error = pool.submit(square, 1).exception(PATIENCE)
         assert isinstance(error, JobsFailed)
         assert "JobLaunchFailure" in error.words
