@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 from scripts import Script, started
 from sites import PATIENCE, FakeSite, Site
@@ -33,10 +34,17 @@ def working(then: str) -> str:
     return WORKING.replace("{then}", then)
 
 
+def is_sleep(process: psutil.Process) -> bool:
+    try:
+        return process.name() == "sleep"
+    except psutil.NoSuchProcess:  # it ended between the two looks
+        return False
+
+
 def works(script: Script) -> None:
     """Wait until both workers are at work, in children of their own, and see that they would be found."""
     script.wait_for("working")
-    assert wait_until(lambda: sum(process.name() == "sleep" for process in script.processes()) == 2, PATIENCE)
+    assert wait_until(lambda: sum(map(is_sleep, script.processes())) == 2, PATIENCE)
     assert len(script.site.jobs_in_queue(script.pool)) >= 1
 
 
