@@ -1,6 +1,6 @@
 # make demo     the video analysis, with local workers, or on SLURM where there is one
 # make test     lint, then all tests that this machine can run, on the installed wheel; as root a part as a user, too
-# make lint     ruff and mypy
+# make lint     ruff, mypy, and who may import whom (import-linter)
 # make bench    jobpool and its peers, side by side
 # make notebook write examples/video_analysis.ipynb again, from the script beside it
 # make clean    remove what the others made
@@ -48,6 +48,7 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(PEERS)
 	@shopt -s nullglob; for file in bench/[!_]*.py; do echo "== $$file"; .venv-bench/bin/python "$$file" $(ARGS); done

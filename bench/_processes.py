@@ -31,10 +31,10 @@ __all__ = [
 HOST_CPU, ALL_CPU = "host CPU s per 10,000", "all CPU us per call"
 
 _ROLES = {
-    "jobpool.server.localjobs": "workers",  # stands for slurmd
+    "jobpool.local_jobs.commands": "workers",  # stands for slurmd
     "jobpool.server": "server",
     "jobpool.worker.forkserver": "workers",
-    "jobpool.worker": "agent",
+    "jobpool.agent": "agent",
     "interchange": "server",  # Parsl's
 }
 """The role of a process whose command line contains this; the first that fits. Others are workers."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import _common
 
-from jobpool import pickling
+from jobpool.serialize import pickling
 
 BEST_OF = 20
 """Rounds of which the quickest counts: what else the machine does can only add to it."""
@@ -74,9 +74,9 @@ def submits(options: argparse.Namespace) -> dict[str, float]:
 
 
 def loads(options: argparse.Namespace) -> dict[str, float]:
-    from jobpool.worker.living import Living
+    from jobpool.worker.shared_objects import SharedObjects
 
-    living = Living()
+    living = SharedObjects()
     plain = pickling.dumps_arguments((1,), {})
     instance = pickling.dumps_arguments((Settings(), 1), {})
     return {

@@ -12,11 +12,11 @@ from collections import deque
 import _common
 
 from jobpool.core import events as ev
-from jobpool.core.engine import Core
 from jobpool.core.events import Hello, JobKey, Outcome
 from jobpool.core.settings import CoreSettings
-from jobpool.model import Call, JobId, Usage
-from jobpool.units import Memory
+from jobpool.core.steps.engine import Core
+from jobpool.model.request import Call, JobId, Usage
+from jobpool.model.units import Memory
 
 WALL = 20e-6
 """Seconds that a call is said to take."""

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import _common
 
-from jobpool import pickling
-from jobpool.model import Call
-from jobpool.private import open_directory
-from jobpool.worker.crew import Crew
-from jobpool.worker.reports import Done, Report
-from jobpool.worker.settings import WorkerSettings
+from jobpool.agent.reports import Done, Report
+from jobpool.agent.settings import WorkerSettings
+from jobpool.agent.workers import Workers
+from jobpool.host.private_directory import open_directory
+from jobpool.model.request import Call
+from jobpool.serialize import pickling
 
 SIZES = (1, 10, 100, 1000)
 
@@ -48,7 +48,7 @@ class Bench:
             size=1, logs=open_directory(directory), environment={}, working_directory=None, sys_path=(),
             initializer=None, max_tasks_per_child=None, cpus=None,
         )  # fmt: skip
-        self.crew = Crew(settings, self._take)
+        self.crew = Workers(settings, self._take)
         self._done = 0
         self._reports = 0
         self._wanted = 0

@@ -18,12 +18,12 @@ from collections.abc import Callable
 
 import _common
 
-from jobpool import pickling
-from jobpool.model import Call
-from jobpool.private import open_directory
-from jobpool.worker.crew import Crew
-from jobpool.worker.reports import Report, Started
-from jobpool.worker.settings import WorkerSettings
+from jobpool.agent.reports import Report, Started
+from jobpool.agent.settings import WorkerSettings
+from jobpool.agent.workers import Workers
+from jobpool.host.private_directory import open_directory
+from jobpool.model.request import Call
+from jobpool.serialize import pickling
 
 LIMIT = 96 * 2**20
 NEAR = 0.9
@@ -61,7 +61,7 @@ async def share(workers: int, size: int, processes: int, seconds: float) -> floa
             size=workers, logs=open_directory(directory), environment={}, working_directory=None, sys_path=(),
             initializer=None, max_tasks_per_child=None, cpus=None, memory=LIMIT,
         )  # fmt: skip
-        crew = Crew(settings, take)
+        crew = Workers(settings, take)
         await crew.start()
         key, function = pickling.dumps_function(hold)
         crew.define({key: function})

@@ -26,7 +26,7 @@ from pathlib import Path
 import _common
 
 from jobpool import JobPoolExecutor
-from jobpool.worker.binding import THREAD_VARIABLES
+from jobpool.agent.binding import THREAD_VARIABLES
 
 OURS, ONE, ALL = "of its cores (jobpool)", "one (dask-jobqueue)", "of the machine"
 JOBQUEUE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -8,7 +8,7 @@ import sys
 
 CODE = """
 import logging, os
-from jobpool.aside import log_aside
+from jobpool.host.nonblocking_log import log_aside
 with log_aside():
     for number in range(2000):
         logging.getLogger("jobpool.test").info("line %d of many, %s", number, "x" * 100)

@@ -13,10 +13,10 @@ import pytest
 import tried
 
 import jobpool
-from jobpool.batch.slurm_script import directives
-from jobpool.config import resolve
-from jobpool.config_files import Places
-from jobpool.config_settings import SETTINGS
+from jobpool.batch.slurm.script import directives
+from jobpool.config.files import Places
+from jobpool.config.resolve import resolve
+from jobpool.config.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -112,7 +112,7 @@ def test_the_reference_has_every_public_name_and_every_setting() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_commands_in_the_docs_exist(page: Path) -> None:
-    from jobpool.ui.cli import jobpool as command_line
+    from jobpool.cli.main import jobpool as command_line
 
     makefile = (ROOT / "Makefile").read_text()
     for _, text in blocks(page, "console"):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool import errors
-from jobpool.errors import ConfigError, JobPoolError, from_data
+from jobpool.model import errors
+from jobpool.model.errors import ConfigError, JobPoolError, from_data
 
 KINDS: list[type[JobPoolError]] = [getattr(errors, name) for name in errors.__all__ if name != "from_data"]
 

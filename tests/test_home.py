@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from jobpool import JobPoolExecutor, tls
-from jobpool.errors import ConfigError, JobPoolError
-from jobpool.home import KEEP_LOGS, Damaged, PoolDirectory, check_private, home, process_started
+from jobpool import JobPoolExecutor
+from jobpool.cli.main import ExitCode, main
+from jobpool.host.home import KEEP_LOGS, Damaged, PoolDirectory, check_private, home, process_started
+from jobpool.model.errors import ConfigError, JobPoolError
 from jobpool.server.spec import Spec
-from jobpool.ui.cli import ExitCode, main
+from jobpool.transport import tls
 
 
 def mode(path: Path) -> int:

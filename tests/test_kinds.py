@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from jobpool import ConfigError, Retry
-from jobpool.kinds import Kind
-from jobpool.model import Request
-from jobpool.units import Duration, Memory
+from jobpool.config.call_options import CallKind
+from jobpool.model.request import Request
+from jobpool.model.units import Duration, Memory
 
-OWN = Kind(Request(cores=2, memory=Memory(2**30), workers_per_job=8, partition="long"), 16)
+OWN = CallKind(Request(cores=2, memory=Memory(2**30), workers_per_job=8, partition="long"), 16)
 
 
 def test_what_is_not_changed_stays() -> None:
@@ -35,7 +35,7 @@ def test_a_larger_worker_is_alone_in_its_job() -> None:
 
 
 def test_on_this_machine_larger_workers_are_fewer() -> None:
-    own = Kind(Request(cores=1, workers_per_job=8), 8)
+    own = CallKind(Request(cores=1, workers_per_job=8), 8)
     view = own.changed({"cores": 4}, system="local")
     assert (view.max_workers, view.request.workers_per_job) == (2, 2)
     assert own.changed({"cores": 16}, system="local").max_workers == 1

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from jobpool import link as link_module
-from jobpool import tls
-from jobpool.home import PoolDirectory
-from jobpool.link import Link, LinkClosed, Unreachable, dial, introduce
-from jobpool.server.channel import listen
+from jobpool.host.home import PoolDirectory
+from jobpool.server.client_links import listen
+from jobpool.transport import link as link_module
+from jobpool.transport import tls
+from jobpool.transport.link import Link, LinkClosed, Unreachable, dial, introduce
 
 
 def pool(name: str) -> PoolDirectory:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from jobpool import pickling
-from jobpool.errors import NotPicklable
+from jobpool.model.errors import NotPicklable
+from jobpool.serialize import pickling
 
 LOCK = threading.Lock()
 
@@ -141,7 +141,7 @@ def test_a_missing_module_on_the_worker_is_named() -> None:
 CLIENT = """
     import os, subprocess, sys
     from pathlib import Path
-    from jobpool import pickling
+    from jobpool.serialize import pickling
     import own
 
     def main():
@@ -186,7 +186,7 @@ OWN = """
 
 WORKER = """
     from pathlib import Path
-    from jobpool import pickling
+    from jobpool.serialize import pickling
 
     function = pickling.loads_function(Path("function").read_bytes())
     args, kwargs = pickling.loads_arguments(Path("arguments").read_bytes())
@@ -227,8 +227,8 @@ def test_what_pip_installed_elsewhere_travels_by_name_and_the_users_own_beside_i
 
 HOME_AND_BACK = """
 import subprocess, sys
-from jobpool import pickling
-from jobpool.returning import loads_home
+from jobpool.serialize import pickling
+from jobpool.serialize.result_unpickler import loads_home
 
 OFFSET = 100
 
@@ -244,7 +244,7 @@ def make():
 
 there = '''
 import sys
-from jobpool import pickling
+from jobpool.serialize import pickling
 sys.stdout.buffer.write(pickling.dumps_result(pickling.loads_function(sys.stdin.buffer.read())()))
 '''
 pickled = pickling.dumps_function(make)[1]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.errors import NotPicklable
-from jobpool.rows import PAYLOAD, ROWS, Raised, Results, batches, loads_results, loads_rows
+from jobpool.model.errors import NotPicklable
+from jobpool.serialize.chunks import PAYLOAD, ROWS, Raised, Results, batches, loads_results, loads_rows
 
 SMALL = st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20), st.binary(max_size=20))
 ANY = st.one_of(SMALL, st.lists(SMALL, max_size=3), st.dictionaries(st.text(max_size=3), SMALL, max_size=3))

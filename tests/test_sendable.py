@@ -8,20 +8,23 @@ from typing import Any
 import psutil
 import pytest
 
-from jobpool import JobPoolExecutor, NotPicklable, pickling, rows, sendable, wire
+from jobpool import JobPoolExecutor, NotPicklable
+from jobpool.agent import agent
 from jobpool.core.events import Outcome
-from jobpool.model import Usage
-from jobpool.server import channel
-from jobpool.units import Memory
-from jobpool.worker import agent, child
+from jobpool.model.request import Usage
+from jobpool.model.units import Memory
+from jobpool.serialize import chunks, pickling
+from jobpool.server import client_links
+from jobpool.transport import frames, size_limit
+from jobpool.worker import worker as child
 
-SLACK = wire.FRAME_LIMIT - sendable.LARGEST
+SLACK = frames.FRAME_LIMIT - size_limit.LARGEST
 PATIENCE = 60.0
 
 
 def overhead(message: Any, content: bytes) -> int:
     """Return how much larger than its content a message is."""
-    return sum(map(len, wire.pack(message))) - len(content)
+    return sum(map(len, frames.pack(message))) - len(content)
 
 
 def test_a_result_of_the_largest_size_fits_into_each_message_on_its_way() -> None:
@@ -38,7 +41,7 @@ def test_a_result_of_the_largest_size_fits_into_each_message_on_its_way() -> Non
         def send(self, *message: Any) -> None:
             sent.append(message)
 
-    clients = channel.Clients()
+    clients = client_links.ClientLinks()
     clients._links[0] = Link()  # type: ignore[assignment]
     clients.done({"id": "j" * 100, "node": "n" * 255, "log": "p" * 4096}, [outcome])
     for message in (worker, ("done", [agent._plain(outcome)]), *sent):
@@ -47,22 +50,22 @@ def test_a_result_of_the_largest_size_fits_into_each_message_on_its_way() -> Non
 
 def test_rows_that_go_together_fit_with_one_of_the_largest_size() -> None:
     """The results before the last one are sent when they are much; until then they wait."""
-    results = rows.Results()
+    results = chunks.Results()
     wide = "\N{GRINNING FACE}"  # four bytes in a message, and one character
-    while results.size <= child.SEND_SIZE - rows.PAYLOAD:
-        results.add(wide * rows.PAYLOAD)
-    results.add_exception(ValueError("x" * rows.PAYLOAD))
-    last = b"x" * (rows.PAYLOAD + 1)
+    while results.size <= child.SEND_SIZE - chunks.PAYLOAD:
+        results.add(wide * chunks.PAYLOAD)
+    results.add_exception(ValueError("x" * chunks.PAYLOAD))
+    last = b"x" * (chunks.PAYLOAD + 1)
     results.add(last)
     assert overhead(results.take(), last) < SLACK / 2
 
 
 def test_texts_and_bytes_in_rows_count_as_what_is_to_be_sent() -> None:
-    results = rows.Results()
+    results = chunks.Results()
     for value in ("x" * 1000, b"x" * 1000):
         results.add(value)
     assert results.size == 2000
-    assert rows.loads_results(results.take()) == ["x" * 1000, b"x" * 1000]
+    assert chunks.loads_results(results.take()) == ["x" * 1000, b"x" * 1000]
     assert results.size == 0
 
 
@@ -71,7 +74,7 @@ def test_what_is_one_byte_too_large_is_refused_by_its_size(
     monkeypatch: pytest.MonkeyPatch, make: Callable[[Any], bytes]
 ) -> None:
     size = len(make(b"x" * 5000))
-    monkeypatch.setattr(sendable, "LARGEST", size)
+    monkeypatch.setattr(size_limit, "LARGEST", size)
     make(b"x" * 5000)
     with pytest.raises(NotPicklable, match="pickled, more than the"):
         make(b"x" * 5001)
@@ -80,7 +83,7 @@ def test_what_is_one_byte_too_large_is_refused_by_its_size(
 def test_an_exception_that_is_too_large_comes_as_what_it_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
     error = ValueError("many words", b"x" * 300_000)
     assert isinstance(pickling.loads_exception(pickling.dumps_exception(error)), ValueError)
-    monkeypatch.setattr(sendable, "LARGEST", 200_000)
+    monkeypatch.setattr(size_limit, "LARGEST", 200_000)
     data = pickling.dumps_exception(error)
     assert len(data) < 200_000
     came = pickling.loads_exception(data)
@@ -89,9 +92,9 @@ def test_an_exception_that_is_too_large_comes_as_what_it_was_called(monkeypatch:
 
 
 def lower_the_limit() -> None:
-    from jobpool import sendable
+    from jobpool.transport import size_limit
 
-    sendable.LARGEST = 100_000
+    size_limit.LARGEST = 100_000
 
 
 def much(size: int) -> bytes | bytearray:
@@ -135,6 +138,6 @@ def test_a_result_a_little_below_four_gibibytes_ends_nothing_but_its_call() -> N
     if psutil.virtual_memory().available < 10 * 2**30:
         pytest.skip("NOT TESTED: a result of 4 GiB; less than 10 GiB of memory are free")
     with JobPoolExecutor(1, scheduler="local") as pool:
-        too_large = pool.submit(just_below, wire.FRAME_LIMIT - 200)
+        too_large = pool.submit(just_below, frames.FRAME_LIMIT - 200)
         assert isinstance(too_large.exception(4 * PATIENCE), NotPicklable)
         assert pool.submit(just_below, 1).result(PATIENCE) == b"\0"

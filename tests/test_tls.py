@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from jobpool import tls
-from jobpool.home import PoolDirectory
+from jobpool.host.home import PoolDirectory
+from jobpool.transport import tls
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="NOT TESTED: certificates at other times; needs openssl")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobpool import told
-from jobpool.told import first_time
+from jobpool.host import told_once
+from jobpool.host.told_once import first_time
 
-ASK = "import sys; from jobpool.told import first_time; sys.exit(not first_time('site', daily=True))"
+ASK = "import sys; from jobpool.host.told_once import first_time; sys.exit(not first_time('site', daily=True))"
 
 
 def test_once(home: Path) -> None:
@@ -24,8 +24,8 @@ def test_once(home: Path) -> None:
 
 def test_once_a_day(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     assert [first_time("site", daily=True), first_time("site", daily=True)] == [True, False]
-    later = told.time.time() + told.DAY
-    monkeypatch.setattr(told.time, "time", lambda: later)
+    later = told_once.time.time() + told_once.DAY
+    monkeypatch.setattr(told_once.time, "time", lambda: later)
     assert [first_time("site", daily=True), first_time("site", daily=True)] == [True, False]
     assert len(list((home / ".jobpool/.told").iterdir())) == 1  # yesterday's is gone
 
@@ -36,7 +36,7 @@ def test_of_many_processes_one_tells_it() -> None:
 
 
 def test_the_notes_are_bounded(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    monkeypatch.setattr(told, "MOST", 10)
+    monkeypatch.setattr(told_once, "MOST", 10)
     assert all(first_time(f"file {number}") for number in range(35))
     assert len(list((home / ".jobpool/.told").iterdir())) <= 10
     assert not first_time("file 34")

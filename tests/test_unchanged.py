@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobpool import pickling
+from jobpool.serialize import pickling
 
 number = 1
 mutable = [1]

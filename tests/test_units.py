@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.units import Duration, Memory
+from jobpool.model.units import Duration, Memory
 
 GiB = 2**30
 

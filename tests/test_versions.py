@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from jobpool.versions import compare_versions, python_path, versions
+from jobpool.host.versions import compare_versions, python_path, versions
 
 
 def test_this_process_agrees_with_itself() -> None:

@@ -15,9 +15,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobpool.checking import check
-    from jobpool.core.proposal import Proposal
-    from jobpool.errors import (
+    from jobpool.executor.executor import JobPoolExecutor
+    from jobpool.executor.future import JobFuture
+    from jobpool.faces.pool import Pool
+    from jobpool.model.errors import (
         BatchSystemUnavailable,
         CallCrashed,
         CallFailed,
@@ -33,15 +34,14 @@ if TYPE_CHECKING:
         PoolBroken,
         RequestRefused,
     )
-    from jobpool.executor import JobPoolExecutor
-    from jobpool.explaining import explain
-    from jobpool.explaining_scripts import explain_cluster, explain_script
-    from jobpool.future import JobFuture
-    from jobpool.generators import SameRandomNumbers
-    from jobpool.model import Retry
-    from jobpool.pool import Pool
-    from jobpool.profile import Profile
-    from jobpool.units import Duration, Memory
+    from jobpool.model.request import Retry
+    from jobpool.model.units import Duration, Memory
+    from jobpool.serialize.random_generators import SameRandomNumbers
+    from jobpool.sizing.proposal import Proposal
+    from jobpool.tools.check import check
+    from jobpool.tools.explain import explain
+    from jobpool.tools.explain_script import explain_cluster, explain_script
+    from jobpool.tools.profile import Profile
 
 __all__ = [
     "BatchSystemUnavailable",
@@ -76,19 +76,19 @@ __all__ = [
 
 # Loaded when first used: ``import jobpool`` costs a few milliseconds.
 _HOMES = {
-    "JobPoolExecutor": "jobpool.executor",
-    "JobFuture": "jobpool.future",
-    "Duration": "jobpool.units",
-    "Memory": "jobpool.units",
-    "Pool": "jobpool.pool",
-    "Profile": "jobpool.profile",
-    "Proposal": "jobpool.core.proposal",
-    "Retry": "jobpool.model",
-    "SameRandomNumbers": "jobpool.generators",
-    "check": "jobpool.checking",
-    "explain": "jobpool.explaining",
-    "explain_cluster": "jobpool.explaining_scripts",
-    "explain_script": "jobpool.explaining_scripts",
+    "JobPoolExecutor": "jobpool.executor.executor",
+    "JobFuture": "jobpool.executor.future",
+    "Duration": "jobpool.model.units",
+    "Memory": "jobpool.model.units",
+    "Pool": "jobpool.faces.pool",
+    "Profile": "jobpool.tools.profile",
+    "Proposal": "jobpool.sizing.proposal",
+    "Retry": "jobpool.model.request",
+    "SameRandomNumbers": "jobpool.serialize.random_generators",
+    "check": "jobpool.tools.check",
+    "explain": "jobpool.tools.explain",
+    "explain_cluster": "jobpool.tools.explain_script",
+    "explain_script": "jobpool.tools.explain_script",
 }
 
 
@@ -106,7 +106,7 @@ def register_joblib() -> None:
         import joblib
     except ImportError as error:
         raise ImportError("joblib is not installed: pip install 'jobpool[joblib]'", name="joblib") from error
-    from jobpool.joblib_backend import JobPoolBackend
+    from jobpool.faces.joblib_backend import JobPoolBackend
 
     joblib.register_parallel_backend("jobpool", JobPoolBackend)
 
@@ -114,7 +114,7 @@ def register_joblib() -> None:
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES.get(name, "jobpool.errors")), name)
+    return getattr(importlib.import_module(_HOMES.get(name, "jobpool.model.errors")), name)
 
 
 def __dir__() -> list[str]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jobpool.batch.base import BatchSystem, JobScript, Submitted
-from jobpool.model import Command, Completed, JobId, JobState, Request, Seen
-from jobpool.server import shell
+from jobpool.commands import shell
+from jobpool.model.request import Command, Completed, JobId, JobState, Request, Seen
 
 
 def run(command: Command) -> Completed:

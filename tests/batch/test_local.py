@@ -13,10 +13,10 @@ import pytest
 from batch_steps import ended, job_script, look, run, submit, until, wait_for
 
 from jobpool.batch.base import Doubtful, Refused, Submitted, Unanswered
-from jobpool.batch.local import Local
-from jobpool.model import Command, Completed, EndingKind, JobState, Limits, Request
-from jobpool.server.local_records import load
-from jobpool.units import Duration
+from jobpool.batch.local.system import Local
+from jobpool.local_jobs.records import load
+from jobpool.model.request import Command, Completed, EndingKind, JobState, Limits, Request
+from jobpool.model.units import Duration
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobpool.batch.quoting import check_name, exports, shell_command, shell_lines, shell_word, single_line
-from jobpool.batch.slurm_script import _option
-from jobpool.errors import ConfigError
+from jobpool.batch.slurm.script import _option
+from jobpool.model.errors import ConfigError
 
 anything = st.text(st.characters(exclude_characters="\0", exclude_categories=()), max_size=30).filter(
     lambda text: all(

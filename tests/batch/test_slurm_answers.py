@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobpool.batch.base import Doubtful, NoAccounting, Refused, Submitted, Unanswered
-from jobpool.batch.reasons import explain_reason
-from jobpool.batch.slurm import Slurm
-from jobpool.batch.slurm_states import _expand
-from jobpool.model import Command, Completed, Ending, EndingKind, JobId, JobState, Limits, Seen
+from jobpool.batch.slurm.reasons import explain_reason
+from jobpool.batch.slurm.states import _expand
+from jobpool.batch.slurm.system import Slurm
+from jobpool.model.request import Command, Completed, Ending, EndingKind, JobId, JobState, Limits, Seen
 
 slurm = Slurm()
 COMMAND = Command(("slurm",))

@@ -15,13 +15,13 @@ import pytest
 from batch_steps import job_script, look, run
 
 from jobpool.batch.base import Refused, Submitted
-from jobpool.batch.slurm import Slurm
-from jobpool.core.limits import check
-from jobpool.explaining_scripts import explain_script
-from jobpool.model import JobState, Limits, Request
-from jobpool.server.asking import user_name
+from jobpool.batch.slurm.system import Slurm
+from jobpool.host.user import user_name
+from jobpool.model.request import JobState, Limits, Request
+from jobpool.model.units import Duration, Memory
+from jobpool.site.check import check
 from jobpool.testing import SlurmLab
-from jobpool.units import Duration, Memory
+from jobpool.tools.explain_script import explain_script
 
 slurm = Slurm()
 MIB = 2**20

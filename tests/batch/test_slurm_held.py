@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobpool.batch.slurm import Slurm
-from jobpool.model import Command, Completed, JobState, Seen
+from jobpool.batch.slurm.system import Slurm
+from jobpool.model.request import Command, Completed, JobState, Seen
 
 
 def read(row: str) -> Seen:

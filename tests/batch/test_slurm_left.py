@@ -9,8 +9,8 @@ from goldens import golden
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.batch.slurm_left import Used, command, parse
-from jobpool.model import Command, Completed, Quota
+from jobpool.batch.slurm.usage import Used, command, parse
+from jobpool.model.request import Command, Completed, Quota
 
 MAXJOBS, NORMAL = Quota(name="maxjobs", max_jobs=2), Quota(name="normal")
 

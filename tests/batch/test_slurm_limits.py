@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from goldens import answers, completed, golden
 
-from jobpool.batch.slurm import Slurm
-from jobpool.batch.slurm_accounts import parse_accounting
-from jobpool.batch.slurm_fields import time as _time
-from jobpool.batch.slurm_limits import _gpus
-from jobpool.model import Amounts, Command, Completed, Limits, Partition, User
-from jobpool.units import Duration, Memory
+from jobpool.batch.slurm.accounts import parse_accounting
+from jobpool.batch.slurm.fields import time as _time
+from jobpool.batch.slurm.limits import _gpus
+from jobpool.batch.slurm.system import Slurm
+from jobpool.model.request import Amounts, Command, Completed, Limits, Partition, User
+from jobpool.model.units import Duration, Memory
 
 slurm = Slurm()
 COMMAND = Command(("slurm",))

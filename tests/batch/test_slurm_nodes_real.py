@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 import jobpool
-from jobpool.batch.slurm import Slurm
-from jobpool.core.explain import OnNode
-from jobpool.core.limits import check
-from jobpool.explaining_scripts import explain_script
-from jobpool.model import Limits, Request
-from jobpool.server.asking import user_name
-from jobpool.server.shell import run_now
+from jobpool.batch.slurm.system import Slurm
+from jobpool.commands.shell import run_now
+from jobpool.host.user import user_name
+from jobpool.model.request import Limits, Request
+from jobpool.model.units import Memory
+from jobpool.site.check import check
+from jobpool.site.explain import OnNode
 from jobpool.testing import SlurmLab, wait_until
-from jobpool.units import Memory
+from jobpool.tools.explain_script import explain_script
 
 # The lab of all tests says, or fails, where there is no SLURM.
 pytestmark = pytest.mark.usefixtures("slurm_lab")

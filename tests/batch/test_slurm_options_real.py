@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jobpool.batch.slurm_options import SRUN_ONLY, SRUN_ONLY_SHORT, named
+from jobpool.batch.slurm.options import SRUN_ONLY, SRUN_ONLY_SHORT, named
 from jobpool.testing import SlurmLab
 
 VALUES = {"mpi": "none", "bcast": "/tmp/x", "relative": "0", "jobid": "1", "het-group": "0", "cpu-bind": "cores"}

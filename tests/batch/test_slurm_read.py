@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.batch.slurm_read import read_script, slurm_size
-from jobpool.units import Memory
+from jobpool.batch.slurm.read_script import read_script, slurm_size
+from jobpool.model.units import Memory
 
 
 @pytest.mark.parametrize(

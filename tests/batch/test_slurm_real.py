@@ -14,10 +14,10 @@ import pytest
 from batch_steps import ended, job_script, look, run, submit, until, wait_for
 
 from jobpool.batch.base import Doubtful, NoAccounting, Refused
-from jobpool.batch.slurm import Slurm
-from jobpool.model import Ending, EndingKind, JobId, JobState, NodeShape, Request
+from jobpool.batch.slurm.system import Slurm
+from jobpool.model.request import Ending, EndingKind, JobId, JobState, NodeShape, Request
+from jobpool.model.units import Duration, Memory
 from jobpool.testing import SlurmLab
-from jobpool.units import Duration, Memory
 
 slurm = Slurm()
 SMALL = Memory(64 * 2**20)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from test_slurm_answers import seen
 
-from jobpool.batch.reasons import explain_reason
-from jobpool.model import JobState
+from jobpool.batch.slurm.reasons import explain_reason
+from jobpool.model.request import JobState
 
 
 def test_every_reason_seen_is_explained() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from jobpool.batch.base import JobScript
-from jobpool.batch.slurm import Slurm
-from jobpool.batch.slurm_script import slurm_time
-from jobpool.errors import ConfigError
-from jobpool.model import JobId, Request
-from jobpool.units import Duration, Memory
+from jobpool.batch.slurm.script import slurm_time
+from jobpool.batch.slurm.system import Slurm
+from jobpool.model.errors import ConfigError
+from jobpool.model.request import JobId, Request
+from jobpool.model.units import Duration, Memory
 
 slurm = Slurm()
 

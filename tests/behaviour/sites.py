@@ -209,7 +209,7 @@ def agents(prefix: str) -> list[tuple[str, psutil.Process]]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, ValueError):
             words = process.cmdline()
-            if "jobpool.worker" in words and (job := words[words.index("--job-id") + 1]).startswith(prefix):
+            if "jobpool.agent" in words and (job := words[words.index("--job-id") + 1]).startswith(prefix):
                 found.append((job, process))
     return found
 

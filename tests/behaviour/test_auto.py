@@ -9,7 +9,7 @@ import pytest
 from sites import PATIENCE, Site
 
 from jobpool import ConfigError, JobFuture
-from jobpool.future import Job
+from jobpool.executor.future import Job
 from jobpool.testing import wait_until
 
 MIB = 2**20

@@ -10,7 +10,7 @@ import pytest
 from sites import PATIENCE, Site
 
 from jobpool import JobPoolExecutor
-from jobpool.errors import BatchSystemUnavailable, ConfigError
+from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 from gates import Gate
 from sites import PATIENCE, LocalSite, Site
 
-from jobpool import PoolBroken, tls
-from jobpool.home import PoolDirectory
+from jobpool import PoolBroken
+from jobpool.host.home import PoolDirectory
 from jobpool.testing import wait_until
+from jobpool.transport import tls
 
 
 def deleted(directory: Path) -> None:

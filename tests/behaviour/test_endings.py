@@ -18,7 +18,7 @@ from scripts import started
 from sites import PATIENCE, FakeSite, Site, agents
 
 from jobpool import JobFuture, JobPoolExecutor, Retry
-from jobpool.errors import (
+from jobpool.model.errors import (
     CallCrashed,
     CallOutOfMemory,
     CallTimedOut,

@@ -22,7 +22,7 @@ from gates import Gate, running
 from sites import PATIENCE, Site
 
 from jobpool import JobPoolExecutor
-from jobpool.errors import InitializerFailed, NotPicklable
+from jobpool.model.errors import InitializerFailed, NotPicklable
 from jobpool.testing import wait_until
 from jobpool.testing.lab_machine import processes_of
 

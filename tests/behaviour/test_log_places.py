@@ -15,8 +15,14 @@ import pytest
 from sites import PATIENCE, FakeSite, Site
 
 from jobpool import ConfigError, JobPoolError, JobPoolExecutor, JobsFailed
-from jobpool.private import is_closed_to_others, make_directory, make_fresh_directory, open_directory, open_log
-from jobpool.starting import try_to_write
+from jobpool.executor.start_server import try_to_write
+from jobpool.host.private_directory import (
+    is_closed_to_others,
+    make_directory,
+    make_fresh_directory,
+    open_directory,
+    open_log,
+)
 
 NOBODY = 65534
 

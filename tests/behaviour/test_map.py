@@ -19,7 +19,7 @@ from gates import Gate
 from sites import PATIENCE, Site
 
 from jobpool import JobPoolExecutor
-from jobpool.errors import CallCrashed, NotPicklable
+from jobpool.model.errors import CallCrashed, NotPicklable
 from jobpool.testing import wait_until
 
 

@@ -15,7 +15,7 @@ import pytest
 from sites import PATIENCE
 
 from jobpool import JobPoolExecutor
-from jobpool.errors import CallCrashed, NotPicklable, NotUnpicklable
+from jobpool.model.errors import CallCrashed, NotPicklable, NotUnpicklable
 
 
 def act(how: str) -> Any:

@@ -23,7 +23,7 @@ import pytest
 from sites import PATIENCE, Site
 
 from jobpool import JobPoolExecutor, NotPicklable
-from jobpool.pickling import Destination, dumps_arguments, dumps_function, dumps_result
+from jobpool.serialize.pickling import Destination, dumps_arguments, dumps_function, dumps_result
 
 LOCAL = Destination(local=True)
 

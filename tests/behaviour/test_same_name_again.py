@@ -12,7 +12,7 @@ import pytest
 from gates import Gate, running
 from sites import PATIENCE, FakeSite, Site
 
-from jobpool.errors import ConfigError
+from jobpool.model.errors import ConfigError
 from jobpool.testing import wait_until
 
 PENDS = 4

@@ -24,9 +24,11 @@ import pytest
 from sites import PATIENCE, LocalSite, Site
 
 import jobpool
-from jobpool import JobPoolExecutor, dask_config, tls, versions, wire
-from jobpool.home import PoolDirectory
-from jobpool.link import Link, LinkClosed, dial
+from jobpool import JobPoolExecutor
+from jobpool.host import versions
+from jobpool.host.home import PoolDirectory
+from jobpool.transport import dask_config, frames, tls
+from jobpool.transport.link import Link, LinkClosed, dial
 
 NOBODY = 65534
 
@@ -131,8 +133,8 @@ def test_a_key_holders_pickle_is_opened_nowhere_in_the_server(
     trap = pickle.dumps(_Trap(marker), 5)
     kinds = heard_by("control.py" if role == "client" else "agents.py")
     assert {("client", "calls"), ("agent", "done")} & {(role, name) for name, _ in kinds}
-    frame = wire.Unpacker()
-    with pytest.raises(wire.WireError):
+    frame = frames.Unpacker()
+    with pytest.raises(frames.WireError):
         frame.feed(len(trap).to_bytes(8, "little") + trap)
     with site.pool(1) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1

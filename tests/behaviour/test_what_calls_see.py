@@ -14,8 +14,8 @@ import pytest
 from gates import Gate
 
 from jobpool import JobPoolExecutor
+from jobpool.agent.binding import THREAD_VARIABLES
 from jobpool.testing import SlurmLab
-from jobpool.worker.binding import THREAD_VARIABLES
 
 PATIENCE = 60.0
 SLURM: dict[str, Any] = {"scheduler": "slurm", "addresses": ["127.0.0.1"]}

@@ -11,7 +11,7 @@ import pytest
 from sites import PATIENCE, FakeSite, Site
 
 import jobpool
-from jobpool.errors import RequestRefused
+from jobpool.model.errors import RequestRefused
 
 Wrap = Callable[[str, str], None]
 

@@ -76,7 +76,7 @@ class Monkey:
         """Yield the agents that have workers: a job that is killed before it served is another thing."""
         for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or []
-            if "jobpool.worker" in words and str(self._pool) in words and self._workers(process):
+            if "jobpool.agent" in words and str(self._pool) in words and self._workers(process):
                 yield process
 
     def _fork_servers(self, agent: psutil.Process) -> list[psutil.Process]:

@@ -21,7 +21,7 @@ from world import World
 from jobpool.core import events as ev
 from jobpool.core.events import Death
 from jobpool.core.settings import CoreSettings
-from jobpool.errors import (
+from jobpool.model.errors import (
     CallCrashed,
     CallOutOfMemory,
     CallTimedOut,
@@ -31,9 +31,9 @@ from jobpool.errors import (
     PoolBroken,
     RequestRefused,
 )
-from jobpool.model import PLAIN, EndingKind, JobState, Limits, Partition, Request, Retry, Terms
+from jobpool.model.request import PLAIN, CallOptions, EndingKind, JobState, Limits, Partition, Request, Retry
+from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Faults, SimulatedAgent, SimulatedJob
-from jobpool.units import Duration, Memory
 
 __all__ = ["Round", "play"]
 
@@ -167,7 +167,7 @@ class Round:
         count, seconds = self._choose([1, 3, 12]), self._choose([0.0, 0.001, 0.1, 1.0, 3.0, 15.0])
         request, function = self._choose(self._requests), self._choose("fgh")
         terms = self._choose(
-            [PLAIN, PLAIN, Terms(expected_time=Duration(seconds)), Terms(retry=Retry(lost=1, crashed=1))]
+            [PLAIN, PLAIN, CallOptions(expected_time=Duration(seconds)), CallOptions(retry=Retry(lost=1, crashed=1))]
         )
         self._note("submit", count, seconds, repr(request), function)
         if not self._shut:

@@ -23,8 +23,8 @@ from monkey import Monkey
 from sites import MARK, SlurmSite
 
 from jobpool import JobPoolExecutor
-from jobpool.client import Connection
-from jobpool.errors import CallCrashed, CallFailed, JobLost
+from jobpool.executor.connection import Connection
+from jobpool.model.errors import CallCrashed, CallFailed, JobLost
 from jobpool.testing import SlurmLab, wait_until
 from jobpool.testing.lab_machine import processes_of
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
-from jobpool.model import Call, EndingKind, Request, Seen, Terms
+from jobpool.model.request import Call, CallOptions, EndingKind, Request, Seen
 from jobpool.testing.simulation import SimulatedAgent, SimulatedJob, Simulation
 from jobpool.testing.simulation_agents import EventAt
 
@@ -38,7 +38,7 @@ class World(Simulation):
         """Probability that a cancel command does nothing."""
         self.most: Counter[Request] = Counter()
         """How many calls ran at once at most in the jobs of each request."""
-        self.terms: dict[int, Terms] = {}
+        self.terms: dict[int, CallOptions] = {}
         self._before: dict[tuple[str, int], Seen] = {}
         self._held: dict[SimulatedAgent, list[ev.Outcome]] = {}
         self._same_call: set[tuple[int, int]] = set()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobpool.config import Settings, resolve
-from jobpool.config_files import Places
+from jobpool.config.files import Places
+from jobpool.config.resolve import Settings, resolve
 
 
 class Site:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobpool.config_files import Findings, Places, load_toml
-from jobpool.errors import ConfigError
+from jobpool.config.files import Findings, Places, load_toml
+from jobpool.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from conftest import Site

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.errors import ConfigError
-from jobpool.jobqueue_yaml import dask_bytes, dask_processes, read_walltime
-from jobpool.model import AGENT_MEMORY, Request
-from jobpool.units import Memory
+from jobpool.config.jobqueue_yaml import dask_bytes, dask_processes, read_walltime
+from jobpool.model.errors import ConfigError
+from jobpool.model.request import AGENT_MEMORY, Request
+from jobpool.model.units import Memory
 
 if TYPE_CHECKING:
     from conftest import Site

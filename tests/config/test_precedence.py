@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobpool.config import DEFAULT_MAX_WORKERS, Origin, keywords_from_text, local_cores, resolve
-from jobpool.config_files import Places
-from jobpool.config_settings import SETTINGS
-from jobpool.errors import ConfigError
-from jobpool.model import Request
-from jobpool.units import Duration, Memory
+from jobpool.config.files import Places
+from jobpool.config.resolve import DEFAULT_MAX_WORKERS, Origin, keywords_from_text, local_cores, resolve
+from jobpool.config.settings import SETTINGS
+from jobpool.model.errors import ConfigError
+from jobpool.model.request import Request
+from jobpool.model.units import Duration, Memory
 
 if TYPE_CHECKING:
     from conftest import Site

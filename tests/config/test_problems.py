@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobpool.config_settings import SETTINGS
-from jobpool.errors import BatchSystemUnavailable, ConfigError
+from jobpool.config.settings import SETTINGS
+from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 
 if TYPE_CHECKING:
     from conftest import Site

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from jobpool import JobPoolExecutor, Pool, config
-from jobpool.project_file import LONGEST, tell_what_runs
+from jobpool import JobPoolExecutor, Pool
+from jobpool.cli.main import main
+from jobpool.config import resolve
 from jobpool.testing import FakeCluster
-from jobpool.ui.cli import main
+from jobpool.tools.project_file import LONGEST, tell_what_runs
 
 Captured = pytest.CaptureFixture[str]
 
@@ -52,8 +53,8 @@ def test_it_is_told_before_the_first_job_and_not_again(project: Path, home: Path
 
 
 def test_a_changed_file_is_told_and_what_runs_nothing_is_not(project: Path, capsys: Captured) -> None:
-    def settings(**keywords: object) -> config.Settings:
-        return config.resolve({"scheduler": "slurm", **keywords})
+    def settings(**keywords: object) -> resolve.Settings:
+        return resolve.resolve({"scheduler": "slurm", **keywords})
 
     tell_what_runs(settings())
     tell_what_runs(settings())
@@ -74,7 +75,7 @@ def test_a_changed_file_is_told_and_what_runs_nothing_is_not(project: Path, caps
 
 def test_nothing_in_a_value_hides_the_rest(project: Path, capsys: Captured) -> None:
     configure(project, f"setup = ['echo \\u001b[2K\\r', '{'x' * 2 * LONGEST}']\n")
-    tell_what_runs(config.resolve({"scheduler": "slurm"}))
+    tell_what_runs(resolve.resolve({"scheduler": "slurm"}))
     (line,) = told(capsys)
     assert line.isprintable()
     assert "characters more)" in line
@@ -87,7 +88,7 @@ def test_ones_own_file_is_not_told(home: Path, monkeypatch: pytest.MonkeyPatch, 
     own.mkdir(parents=True)
     configure(own, "setup = ['true']\n")
     monkeypatch.chdir("/")
-    settings = config.resolve({"scheduler": "slurm"})
+    settings = resolve.resolve({"scheduler": "slurm"})
     assert settings.request.setup == ("true",)
     tell_what_runs(settings)
     assert told(capsys) == []
@@ -116,7 +117,7 @@ def test_what_only_looks_runs_nothing_of_it(
 def test_a_command_that_runs_a_job_tells_it_first(project: Path, home: Path, command: str) -> None:
     arguments = {"doctor": [], "measure": ["math:sqrt", "--literal", "4", "--once"]}[command]
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", command, *arguments],
+        [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())", command, *arguments],
         capture_output=True,
         text=True,
         timeout=90,

@@ -7,7 +7,7 @@ from typing import TypeVar
 from jobpool.core import events as ev
 from jobpool.core.events import Action
 from jobpool.core.settings import CoreSettings
-from jobpool.model import Request
+from jobpool.model.request import Request
 from jobpool.testing.simulation import Simulation
 
 A = TypeVar("A", bound=Action)

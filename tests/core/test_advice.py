@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobpool.core.advice import advise
+from jobpool.core.record.advice import advise
 
 GIB = 2**30
 

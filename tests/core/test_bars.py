@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.core.bars import DONE, GRAIN, PIECES, RAISED, TROUBLED, Bar, Bars
 from jobpool.core.events import JobKey
+from jobpool.core.record.timeline import DONE, GRAIN, PIECES, RAISED, TROUBLED, Interval, Timeline
 from jobpool.core.settings import CoreSettings
-from jobpool.model import EndingKind, Request
+from jobpool.model.request import EndingKind, Request
 from jobpool.testing.simulation import Simulation
 
 JOB, OTHER = JobKey("a", 0), JobKey("a", 1)
 PLACES = {JOB: 0, OTHER: 1}
 
 
-def data(bars: Bars) -> dict[str, Any]:
+def data(bars: Timeline) -> dict[str, Any]:
     return bars.as_data(PLACES, ())
 
 
-def sums(bars: Bars) -> tuple[float, int]:
+def sums(bars: Timeline) -> tuple[float, int]:
     """Return the seconds and the calls of all pieces."""
     kept = data(bars)
     seconds = sum(bar[3] for bar in kept["bars"]) + sum(cell[2] for cell in kept["cells"])
@@ -30,10 +30,10 @@ def sums(bars: Bars) -> tuple[float, int]:
 
 
 def test_a_call_is_a_bar_and_short_ones_are_added_up() -> None:
-    bars = Bars(100.0)
-    bars.add(JOB, Bar("look", 101.0, 2.0))
-    bars.add(OTHER, Bar("look", 102.0, 0.0, outcome=RAISED, words="ValueError: dark"))
-    bars.add(JOB, Bar("look", 103.0, GRAIN / 2))
+    bars = Timeline(100.0)
+    bars.add(JOB, Interval("look", 101.0, 2.0))
+    bars.add(OTHER, Interval("look", 102.0, 0.0, outcome=RAISED, words="ValueError: dark"))
+    bars.add(JOB, Interval("look", 103.0, GRAIN / 2))
     bars.spread(OTHER, 100.0, 2 * GRAIN, calls=1000)
     assert data(bars) == {
         "grain": GRAIN,
@@ -50,10 +50,10 @@ def test_a_call_is_a_bar_and_short_ones_are_added_up() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 50), st.integers(1, 20)), min_size=1, max_size=60))
 def test_nothing_is_lost_when_the_grain_grows(calls: list[tuple[bool, float, int]]) -> None:
-    bars, fine = Bars(0.0), Bars(0.0)
+    bars, fine = Timeline(0.0), Timeline(0.0)
     for begin, (other, seconds, count) in enumerate(calls):
         for kept in (bars, fine):
-            kept.add(OTHER if other else JOB, Bar("f", float(begin), seconds, count))
+            kept.add(OTHER if other else JOB, Interval("f", float(begin), seconds, count))
     bars.grain = 8.0
     bars.spread(JOB, 0.0, 1.0, 1)
     bars._coarsen()
@@ -63,17 +63,17 @@ def test_nothing_is_lost_when_the_grain_grows(calls: list[tuple[bool, float, int
 
 @pytest.mark.parametrize("seconds", [0.001, 0.1, 60.0])
 def test_any_number_of_calls_fits(seconds: float) -> None:
-    bars = Bars(0.0)
+    bars = Timeline(0.0)
     for number in range(100_000):
-        bars.add((JOB, OTHER)[number % 2], Bar("f", number * seconds / 2, seconds))
+        bars.add((JOB, OTHER)[number % 2], Interval("f", number * seconds / 2, seconds))
     kept = data(bars)
     assert PIECES / 3 < len(kept["bars"]) + len(kept["cells"]) <= PIECES
     assert sums(bars) == (pytest.approx(100_000 * seconds, rel=0.01), 100_000)
 
 
 def test_many_calls_that_came_back_together_cost_no_more_than_few() -> None:
-    bars = Bars(0.0)
-    bars.add(JOB, Bar("f", 0.0, 1e6, calls=10**9))
+    bars = Timeline(0.0)
+    bars.add(JOB, Interval("f", 0.0, 1e6, calls=10**9))
     bars.spread(OTHER, 0.0, 1e6, calls=10**9)
     kept = data(bars)
     assert len(kept["cells"]) < PIECES / 2
@@ -81,22 +81,24 @@ def test_many_calls_that_came_back_together_cost_no_more_than_few() -> None:
 
 
 def test_calls_in_trouble_are_seen_among_any_number_of_others() -> None:
-    bars = Bars(0.0)
+    bars = Timeline(0.0)
     for number in range(100_000):
-        bars.add(JOB, Bar("f", float(number), 0.5, outcome=RAISED if number % 1000 == 0 else DONE, words=f"{number}"))
+        bars.add(
+            JOB, Interval("f", float(number), 0.5, outcome=RAISED if number % 1000 == 0 else DONE, words=f"{number}")
+        )
     assert [bar[6] for bar in data(bars)["bars"] if bar[5] == RAISED] == [f"{n * 1000}" for n in range(100)]
 
     for number in range(10_000):
-        bars.add(OTHER, Bar("f", float(number), 0.5, outcome=RAISED))
+        bars.add(OTHER, Interval("f", float(number), 0.5, outcome=RAISED))
     kept = data(bars)
     assert sum(bar[5] == RAISED for bar in kept["bars"]) == TROUBLED
     assert sum(bar[4] for bar in kept["bars"] if bar[5] == RAISED) + sum(cell[4] for cell in kept["cells"]) == 10_100
 
 
 def test_what_is_known_of_a_job_is_dropped_with_it() -> None:
-    bars = Bars(0.0)
+    bars = Timeline(0.0)
     for job in (JOB, OTHER):
-        bars.add(job, Bar("f", 0.0, 1.0))
+        bars.add(job, Interval("f", 0.0, 1.0))
         bars.spread(job, 0.0, 1.0, 100)
     bars.forget(JOB)
     assert {piece[0] for kind in ("bars", "cells") for piece in data(bars)[kind]} == {1}

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.core.constraint import read_constraint
-from jobpool.core.limits import check, choose_partition, judge
-from jobpool.model import Limits, NodeShape, Partition, Request
-from jobpool.units import Memory
+from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.units import Memory
+from jobpool.site.check import check, choose_partition, judge
+from jobpool.site.constraint import read_constraint
 
 GIB = 2**30
 FAST = NodeShape(count=4, cores=16, threads_per_core=2, memory=Memory(64 * GIB), features=("fast", "ib"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobpool.core.doctor_script import examine_script
-from jobpool.core.finding import Level
+from jobpool.diagnose.finding import Level
+from jobpool.diagnose.main_guard import examine_script
 
 GUARDED = """
 from jobpool import JobPoolExecutor

@@ -6,8 +6,8 @@ import pytest
 from enginekit import actions, finish, pool, serving, states
 
 from jobpool.core import events as ev
-from jobpool.errors import JobsFailed
-from jobpool.model import EndingKind
+from jobpool.model.errors import JobsFailed
+from jobpool.model.request import EndingKind
 
 AGE = 60.0
 """Seconds that a site's listing may be old."""
@@ -45,7 +45,7 @@ def test_an_accounting_that_takes_a_minute_is_asked_one_question_at_a_time() -> 
     assert sim.settle(2000)
     assert sim.results.keys() == set(ids)
     assert len(sim.submits) == 1
-    assert len(actions(sim, ev.Account)) > 5
+    assert len(actions(sim, ev.AskAccounting)) > 5
 
 
 @pytest.mark.parametrize("accounting", [True, False])

@@ -7,10 +7,10 @@ from enginekit import actions, pool, serving
 
 from jobpool.core import events as ev
 from jobpool.core.events import Death, Hello, JobKey
-from jobpool.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
-from jobpool.model import EndingKind, JobId, Request, Retry
+from jobpool.model.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
+from jobpool.model.request import EndingKind, JobId, Request, Retry
+from jobpool.model.units import Duration
 from jobpool.testing.simulation import Simulation
-from jobpool.units import Duration
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_without_accounting_too_a_call_that_is_too_long_is_recognised() -> None:
     sim.faults.forgetful, sim.faults.accounting = True, False
     assert sim.settle(400)
     assert isinstance(sim.errors[id], CallTimedOut)
-    assert len(actions(sim, ev.Account)) <= 1
+    assert len(actions(sim, ev.AskAccounting)) <= 1
 
 
 def test_walltime_shared_with_earlier_calls_is_no_fault() -> None:
@@ -214,7 +214,7 @@ def test_an_answer_asked_before_a_change_says_nothing_of_it() -> None:
     for _ in range(3):  # the job is absent from it; with a later question that would count
         core.handle(ev.Polled(now + 100, asked.names, ()))
     assert core.snapshot().jobs[0].state == "silent"
-    assert not [action for action in core.handle(ev.Tick(now + 101)) if isinstance(action, ev.Account)]
+    assert not [action for action in core.handle(ev.Tick(now + 101)) if isinstance(action, ev.AskAccounting)]
 
 
 def gap_after(sim: Simulation) -> float:

@@ -8,11 +8,11 @@ import pytest
 from enginekit import actions, finish, pool, serving, states
 
 from jobpool.core import events as ev
-from jobpool.core.engine import Core
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
-from jobpool.errors import InitializerFailed, JobsFailed, PoolBroken, RequestRefused
-from jobpool.model import Call, Ending, EndingKind, JobId, JobState, Limits, Request, Seen
+from jobpool.core.steps.engine import Core
+from jobpool.model.errors import InitializerFailed, JobsFailed, PoolBroken, RequestRefused
+from jobpool.model.request import Call, Ending, EndingKind, JobId, JobState, Limits, Request, Seen
 from jobpool.testing.simulation import Simulation
 
 DOUBTFUL = ev.SubmitDoubtful(0.0, "", "Socket timed out on send/recv operation")

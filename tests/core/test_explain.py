@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobpool.core.allocation import Wish, grant
-from jobpool.core.explain import explain
-from jobpool.model import Limits, NodeShape, Partition, Request
-from jobpool.units import Duration, Memory
+from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.units import Duration, Memory
+from jobpool.site.allocation import Wish, grant
+from jobpool.site.explain import explain
 
 GIB, MIB = 2**30, 2**20
 NODE = NodeShape(count=4, cores=16, threads_per_core=2, memory=Memory(64 * GIB))

@@ -8,12 +8,12 @@ import pytest
 
 from jobpool.core import events as ev
 from jobpool.core.events import Death
-from jobpool.core.growth import longer, roomier
+from jobpool.core.recovery.growth import longer, roomier
 from jobpool.core.settings import CoreSettings
-from jobpool.errors import CallOutOfMemory, CallTimedOut
-from jobpool.model import Limits, NodeShape, Partition, Request, Retry, Terms
+from jobpool.model.errors import CallOutOfMemory, CallTimedOut
+from jobpool.model.request import CallOptions, Limits, NodeShape, Partition, Request, Retry
+from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Simulation
-from jobpool.units import Duration, Memory
 
 GIB = 2**30
 NODES = NodeShape(count=4, cores=16, threads_per_core=2, memory=Memory(64 * GIB))
@@ -133,7 +133,7 @@ def test_a_call_that_never_ends_gets_a_longer_walltime_twice() -> None:
 
 def test_a_call_has_the_retry_of_its_own_terms() -> None:
     sim = pool(request=Request(memory=memory("2 GiB")))
-    (call,) = sim.submit(1, seconds=100, terms=Terms(retry=Retry(memory_growth=2)))
+    (call,) = sim.submit(1, seconds=100, terms=CallOptions(retry=Retry(memory_growth=2)))
     assert running(sim, call)
     kill_for_memory(sim, call)
     assert sim.settle()

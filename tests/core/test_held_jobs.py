@@ -6,8 +6,8 @@ import pytest
 from enginekit import actions, finish, pool, serving, states
 
 from jobpool.core import events as ev
-from jobpool.errors import JobsFailed
-from jobpool.model import EndingKind
+from jobpool.model.errors import JobsFailed
+from jobpool.model.request import EndingKind
 
 WEEK = 7 * 86400.0
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from jobpool.core.events import Hello, JobKey
-from jobpool.core.jobs import (
+from jobpool.core.jobs.machine import (
     Accepted,
     Closing,
     Draining,
@@ -34,7 +34,7 @@ from jobpool.core.jobs import (
     advance,
 )
 from jobpool.core.settings import CoreSettings
-from jobpool.model import Ending, EndingKind, Hold, JobId, JobState, Seen
+from jobpool.model.request import Ending, EndingKind, Hold, JobId, JobState, Seen
 
 KEY = JobKey("jp-t-1", 0)
 ID = JobId("4711_0")

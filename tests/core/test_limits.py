@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobpool.core.limits import check
-from jobpool.model import Limits, NodeShape, Partition, Request
-from jobpool.units import Duration, Memory
+from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.units import Duration, Memory
+from jobpool.site.check import check
 
 GIB = 2**30
 SMALL = NodeShape(count=4, cores=16, threads_per_core=2, memory=Memory(64 * GIB))

@@ -9,11 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.core.hostlist import expand
-from jobpool.core.limits import Verdict, check, choose_partition, judge
-from jobpool.core.limits_nodes import cores_given, cpus_taken
-from jobpool.errors import RequestRefused
-from jobpool.model import (
+from jobpool.model.errors import RequestRefused
+from jobpool.model.request import (
     Account,
     Accounting,
     Amounts,
@@ -25,8 +22,11 @@ from jobpool.model import (
     Reservation,
     User,
 )
-from jobpool.server.refusing import refuse_what_cannot_run
-from jobpool.units import Duration, Memory
+from jobpool.model.units import Duration, Memory
+from jobpool.server.preflight import refuse_what_cannot_run
+from jobpool.site.check import Verdict, check, choose_partition, judge
+from jobpool.site.hostlist import expand
+from jobpool.site.nodes import cores_given, cpus_taken
 
 GIB, MIB = 2**30, 2**20
 NODE = NodeShape(count=4, cores=16, threads_per_core=2, memory=Memory(64 * GIB), features=("fast", "ib"))

@@ -9,12 +9,12 @@ import pytest
 
 from jobpool.core import events as ev
 from jobpool.core.events import Death
-from jobpool.core.nodes import FORGET, Nodes
+from jobpool.core.jobs.bad_nodes import FORGET, BadNodes
 from jobpool.core.settings import CoreSettings
-from jobpool.errors import JobsFailed
-from jobpool.model import UNREACHABLE, Ending, EndingKind, Limits, NodeShape, Partition, Request, Retry
+from jobpool.model.errors import JobsFailed
+from jobpool.model.request import UNREACHABLE, Ending, EndingKind, Limits, NodeShape, Partition, Request, Retry
+from jobpool.model.units import Memory
 from jobpool.testing.simulation import Simulation
-from jobpool.units import Memory
 
 REQUEST = Request()
 EMPTY = Ending(kind=EndingKind.FAILED, words="FAILED NonZeroExitCode 1:0")
@@ -25,13 +25,13 @@ def cluster(count: int) -> Limits:
     return Limits(partitions=(Partition(name="p", default=True, nodes=(shape,)),))
 
 
-def crash(nodes: Nodes, name: str, *calls: int) -> bool:
+def crash(nodes: BadNodes, name: str, *calls: int) -> bool:
     """Let calls crash on a node; say whether it is avoided then."""
     return [nodes.crashed(name, call, REQUEST, 0.0) for call in calls][-1]
 
 
 def test_a_node_where_several_calls_crash_is_avoided() -> None:
-    nodes = Nodes(cluster(4))
+    nodes = BadNodes(cluster(4))
     nodes.served("good")
     assert not crash(nodes, "bad", 1, 2)
     assert crash(nodes, "bad", 3)
@@ -40,7 +40,7 @@ def test_a_node_where_several_calls_crash_is_avoided() -> None:
 
 
 def test_one_bad_call_is_no_bad_node() -> None:
-    nodes = Nodes(cluster(4))
+    nodes = BadNodes(cluster(4))
     nodes.served("good")
     assert not crash(nodes, "a", 1, 1, 1)
     assert not crash(nodes, "b", 1, 1, 1)
@@ -49,7 +49,7 @@ def test_one_bad_call_is_no_bad_node() -> None:
 
 
 def test_a_result_takes_the_strikes_away() -> None:
-    nodes = Nodes(cluster(4))
+    nodes = BadNodes(cluster(4))
     nodes.served("good")
     crash(nodes, "a", 1, 2)
     nodes.served("a")
@@ -57,7 +57,7 @@ def test_a_result_takes_the_strikes_away() -> None:
 
 
 def test_where_every_node_fails_none_is_avoided() -> None:
-    nodes = Nodes(cluster(4))
+    nodes = BadNodes(cluster(4))
     for number in range(40):
         name = f"n{number % 4}"
         assert not nodes.lost(name, number, EMPTY, REQUEST, 0.0, proven=False) or number < 4
@@ -66,21 +66,21 @@ def test_where_every_node_fails_none_is_avoided() -> None:
 
 
 def test_a_node_that_eats_jobs_is_avoided_before_anything_else_is_known() -> None:
-    nodes = Nodes(cluster(4))
+    nodes = BadNodes(cluster(4))
     assert not nodes.lost("hole", 1, EMPTY, REQUEST, 0.0, proven=False)
     assert nodes.lost("hole", 2, EMPTY, REQUEST, 0.0, proven=False)
 
 
 @pytest.mark.parametrize("kind", [EndingKind.CANCELLED, EndingKind.PREEMPTED, EndingKind.OUT_OF_MEMORY])
 def test_what_is_not_a_nodes_fault_is_no_strike(kind: EndingKind) -> None:
-    nodes = Nodes(cluster(4))
+    nodes = BadNodes(cluster(4))
     nodes.served("good")
     ending = Ending(kind=kind, words="")
     assert not any(nodes.lost("n1", job, ending, REQUEST, 0.0, proven=True) for job in range(10))
 
 
 def test_half_of_the_nodes_are_left_at_least() -> None:
-    nodes = Nodes(cluster(5))
+    nodes = BadNodes(cluster(5))
     nodes.served("good")
     for node in range(4):
         crash(nodes, f"n{node}", *range(10 * node, 10 * node + 5))
@@ -89,13 +89,13 @@ def test_half_of_the_nodes_are_left_at_least() -> None:
 
 def test_the_only_node_is_not_avoided() -> None:
     for limits in (Limits(), cluster(1)):
-        nodes = Nodes(limits)
+        nodes = BadNodes(limits)
         nodes.served("here")
         assert not any(nodes.lost("here", job, EMPTY, REQUEST, 0.0, proven=False) for job in range(10))
 
 
 def test_a_node_is_tried_again_after_a_while() -> None:
-    nodes = Nodes(cluster(4))
+    nodes = BadNodes(cluster(4))
     nodes.served("good")
     crash(nodes, "bad", 1, 2, 3)
     assert nodes.avoided(FORGET - 1) == ("bad",)
@@ -139,7 +139,7 @@ def test_jobs_that_find_no_way_to_the_server_are_given_up_after_two_nodes(worker
 
 
 def test_a_node_without_a_way_to_the_server_is_avoided_at_once() -> None:
-    nodes = Nodes(cluster(4))
+    nodes = BadNodes(cluster(4))
     ending = Ending(kind=EndingKind.FAILED, words="FAILED NonZeroExitCode 75:0", exit_code=UNREACHABLE)
     assert nodes.lost("n1", 1, ending, REQUEST, 0.0, proven=False)
     assert nodes.strikes("n1") == 1

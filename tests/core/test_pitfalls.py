@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobpool.core.doctor import Finding, Level, examine, examine_here, examine_site, worst
-from jobpool.core.facts import DiskQuota, Folder, Meeting, Side, Site
-from jobpool.model import Limits, NodeShape, Partition, Request
-from jobpool.units import Duration, Memory
+from jobpool.diagnose.checks import Finding, Level, examine, examine_here, examine_site, worst
+from jobpool.diagnose.facts import DiskQuota, Folder, Meeting, Side, Site
+from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.units import Duration, Memory
 
 GIB = 2**30
 

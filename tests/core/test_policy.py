@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jobpool.core.policy import Backoff, Cadence, Demand, Settling, chunks, jobs_wanted
+from jobpool.core.jobs.cadence import Cadence
+from jobpool.core.scaling.policy import Backoff, Demand, Settling, chunks, jobs_wanted
 from jobpool.core.settings import CoreSettings
-from jobpool.model import Limits
+from jobpool.model.request import Limits
 
 SETTINGS = CoreSettings(pool="t")
 

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from jobpool.core import events as ev
 from jobpool.core.events import Death
 from jobpool.core.settings import CoreSettings
-from jobpool.model import PLAIN, EndingKind, Limits, Request, Terms
+from jobpool.model.request import PLAIN, CallOptions, EndingKind, Limits, Request
+from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Faults, SimulatedAgent, SimulatedJob, Simulation
-from jobpool.units import Duration, Memory
 
 MAX_WORKERS = 5
 
@@ -57,7 +57,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         expected=st.sampled_from([None, None, 5.0, 15.0, 1000.0]),
     )
     def submit(self, count: int, seconds: float, f: str, expected: float | None) -> None:
-        terms = PLAIN if expected is None else Terms(expected_time=Duration(expected))
+        terms = PLAIN if expected is None else CallOptions(expected_time=Duration(expected))
         self.sim.submit(count, seconds=seconds, function=f, terms=terms)
 
     @precondition(lambda self: not self.shut)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jobpool.core.facts import DiskQuota, Folder
-from jobpool.core.quotas import command_for, read_quotas
-from jobpool.model import Completed
-from jobpool.units import Memory
+from jobpool.diagnose.facts import DiskQuota, Folder
+from jobpool.diagnose.quotas import command_for, read_quotas
+from jobpool.model.request import Completed
+from jobpool.model.units import Memory
 
 MIB = 2**20
 

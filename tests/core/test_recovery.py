@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from jobpool.core.events import Death
-from jobpool.core.recovery import NEVER, Again, GiveUp, History, Loss, Place, decide
-from jobpool.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
-from jobpool.model import Ending, EndingKind, JobId, Request, Retry
-from jobpool.units import Duration, Memory
+from jobpool.core.recovery.decide import NEVER, GiveUp, History, Loss, LossPlace, RunAgain, decide
+from jobpool.model.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
+from jobpool.model.request import Ending, EndingKind, JobId, Request, Retry
+from jobpool.model.units import Duration, Memory
 
-PLACE = Place(JobId("4711_3"), "n7", Request(memory=Memory.parse("2 GiB"), walltime=Duration.parse("1 h")))
+PLACE = LossPlace(JobId("4711_3"), "n7", Request(memory=Memory.parse("2 GiB"), walltime=Duration.parse("1 h")))
 RETRY = Retry(lost=10, crashed=2)
 NO_FAULT = [EndingKind.PREEMPTED, EndingKind.NODE_FAILED, EndingKind.CANCELLED, EndingKind.LOST, EndingKind.FAILED]
 SEGFAULT = Death(signal=11, tail="Segmentation fault in decode")
@@ -22,19 +22,19 @@ def ended(kind: EndingKind, words: str = "") -> Ending:
     return Ending(kind=kind, words=words or f"{kind.name} 0:0", node="n7", source="queue")
 
 
-def verdict(cause: Ending | Death, history: History = NEVER, **loss: bool) -> Again | GiveUp:
+def verdict(cause: Ending | Death, history: History = NEVER, **loss: bool) -> RunAgain | GiveUp:
     return decide(Loss(cause=cause, **{"started": True, **loss}), history, PLACE, RETRY)
 
 
 @pytest.mark.parametrize("cause", [*(ended(kind) for kind in EndingKind), SEGFAULT])
 @pytest.mark.parametrize("history", [History(), History(lost=10, crashed=2, timed_out=1)])
 def test_a_call_that_had_not_started_runs_again_and_nothing_is_counted(cause: Ending | Death, history: History) -> None:
-    assert verdict(cause, history, started=False) == Again(history)
+    assert verdict(cause, history, started=False) == RunAgain(history)
 
 
 @pytest.mark.parametrize("kind", [*NO_FAULT, EndingKind.COMPLETED, EndingKind.LAUNCH_FAILED])
 def test_a_lost_job_is_not_the_calls_fault(kind: EndingKind) -> None:
-    assert verdict(ended(kind), History(lost=3, crashed=1)) == Again(History(lost=4, crashed=1))
+    assert verdict(ended(kind), History(lost=3, crashed=1)) == RunAgain(History(lost=4, crashed=1))
 
 
 def test_but_not_for_ever() -> None:
@@ -47,8 +47,8 @@ def test_but_not_for_ever() -> None:
 
 
 def test_a_crash_is_tried_again_twice() -> None:
-    assert verdict(SEGFAULT) == Again(History(crashed=1))
-    assert verdict(SEGFAULT, History(crashed=1)) == Again(History(crashed=2))
+    assert verdict(SEGFAULT) == RunAgain(History(crashed=1))
+    assert verdict(SEGFAULT, History(crashed=1)) == RunAgain(History(crashed=2))
     given_up = verdict(SEGFAULT, History(crashed=2))
     assert isinstance(given_up, GiveUp)
     error = given_up.error
@@ -99,7 +99,7 @@ def test_who_killed_what_for_memory_is_told(death: Death, words: str) -> None:
 
 def test_a_call_that_perhaps_paid_for_others_memory_runs_again_like_one_that_crashed() -> None:
     paid = Death(signal=9, out_of_memory=True, innocent=True)
-    assert verdict(paid) == Again(History(crashed=1))
+    assert verdict(paid) == RunAgain(History(crashed=1))
     given_up = verdict(paid, History(crashed=2))
     assert isinstance(given_up, GiveUp)
     assert isinstance(given_up.error, CallOutOfMemory)
@@ -108,7 +108,7 @@ def test_a_call_that_perhaps_paid_for_others_memory_runs_again_like_one_that_cra
 def test_a_job_killed_for_memory_blames_the_call_that_was_alone() -> None:
     oom = ended(EndingKind.OUT_OF_MEMORY)
     assert isinstance(verdict(oom), GiveUp)
-    assert verdict(oom, alone=False) == Again(History(crashed=1))
+    assert verdict(oom, alone=False) == RunAgain(History(crashed=1))
     assert isinstance(verdict(oom, History(crashed=2), alone=False), GiveUp)
 
 
@@ -120,14 +120,14 @@ def test_what_a_job_held_when_it_was_killed_is_told_and_grown_from() -> None:
     assert (given_up.error.used, given_up.error.limit) == ("3 GiB", "2 GiB for each worker, 2.25 GiB for the job")
     assert 'memory="4.5 GiB"' in given_up.error.advice
     again = decide(Loss(cause=polled, started=True), NEVER, PLACE, Retry(memory_growth=2, max_memory=None))
-    assert isinstance(again, Again)
+    assert isinstance(again, RunAgain)
     assert again.request is not None
     assert again.request.memory == Memory.parse("6 GiB")
 
 
 def test_files_in_memory_are_nobodys_fault_at_first() -> None:
     full = Death(signal=9, out_of_memory=True, innocent=True, files=2**30, peak_memory=2**31)
-    assert verdict(full) == Again(History(crashed=1))
+    assert verdict(full) == RunAgain(History(crashed=1))
     given_up = verdict(full, History(crashed=2))
     assert isinstance(given_up, GiveUp)
     assert "1 GiB of it were files in memory" in str(given_up.error)
@@ -152,7 +152,7 @@ def test_a_call_with_the_whole_walltime_timed_out() -> None:
 
 def test_a_call_that_came_late_in_the_job_gets_one_more_chance() -> None:
     timeout = ended(EndingKind.TIMED_OUT)
-    assert verdict(timeout, History(lost=2), whole=False) == Again(History(lost=2, timed_out=1))
+    assert verdict(timeout, History(lost=2), whole=False) == RunAgain(History(lost=2, timed_out=1))
     assert isinstance(verdict(timeout, History(timed_out=1), whole=False), GiveUp)
 
 

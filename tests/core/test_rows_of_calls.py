@@ -6,15 +6,15 @@ import pytest
 from test_tasks import A, B, C, join, learned, queue
 
 from jobpool.core import events as ev
+from jobpool.core.calls.bundle_size import STUCK
+from jobpool.core.calls.scheduler import Calls
 from jobpool.core.events import Death, Outcome, SendBundle
-from jobpool.core.pace import STUCK
-from jobpool.core.recovery import NEVER, Again, GiveUp, History, Loss, Place, decide
+from jobpool.core.recovery.decide import NEVER, GiveUp, History, Loss, LossPlace, RunAgain, decide
 from jobpool.core.settings import CoreSettings
-from jobpool.core.tasks import Calls
-from jobpool.errors import CallCrashed, JobLost
-from jobpool.model import Call, Ending, EndingKind, JobId, Request, Retry, Usage
+from jobpool.model.errors import CallCrashed, JobLost
+from jobpool.model.request import Call, Ending, EndingKind, JobId, Request, Retry, Usage
+from jobpool.model.units import Memory
 from jobpool.testing.simulation import Simulation
-from jobpool.units import Memory
 
 FIRST = 1000
 
@@ -141,19 +141,19 @@ def test_a_cancelled_row_whose_job_is_lost_gets_an_end_and_does_not_run_again() 
 
 CRASH = Death(signal=11)
 PREEMPTED = Ending(kind=EndingKind.PREEMPTED, words="PREEMPTED")
-HERE = Place(JobId("1"), "n1", Request())
+HERE = LossPlace(JobId("1"), "n1", Request())
 
 
 @pytest.mark.parametrize("history", [NEVER, History(crashed=2), History(crashed=9)])
 def test_no_row_of_several_is_blamed_but_each_runs_alone(history: History) -> None:
     verdict = decide(Loss(cause=CRASH, started=True, items=5), history, HERE, Retry())
-    assert isinstance(verdict, Again)
+    assert isinstance(verdict, RunAgain)
     assert verdict.history.alone
 
 
 def test_rows_that_lost_their_job_stay_together() -> None:
     verdict = decide(Loss(cause=PREEMPTED, started=True, items=5), NEVER, HERE, Retry())
-    assert verdict == Again(History(lost=1))
+    assert verdict == RunAgain(History(lost=1))
 
 
 def test_a_row_that_crashes_alone_is_blamed_after_its_tries() -> None:

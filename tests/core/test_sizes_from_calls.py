@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from jobpool.core.auto import TRIALS, generous
+from jobpool.core.scaling.auto_size import TRIALS, generous
 from jobpool.core.settings import CoreSettings
-from jobpool.errors import RequestRefused
-from jobpool.model import EndingKind, Limits, NodeShape, Partition, Request, Retry
+from jobpool.model.errors import RequestRefused
+from jobpool.model.request import EndingKind, Limits, NodeShape, Partition, Request, Retry
+from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Simulation
-from jobpool.units import Duration, Memory
 
 GIB = 2**30
 NODES = NodeShape(count=40, cores=16, threads_per_core=2, memory=Memory(64 * GIB))

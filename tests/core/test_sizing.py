@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.core.proposal import Proposal, propose
-from jobpool.core.sizing import Look, Measured, busiest, cores_for, growth, headroom, slowdown
-from jobpool.model import Request
-from jobpool.units import Duration, Memory
+from jobpool.model.request import Request
+from jobpool.model.units import Duration, Memory
+from jobpool.sizing.proposal import Proposal, propose
+from jobpool.sizing.sizing import Look, Measured, busiest, cores_for, growth, headroom, slowdown
 
 MIB = 2**20
 TRIED = Request(cores=4, memory=Memory(16 * 2**30))

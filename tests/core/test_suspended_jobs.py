@@ -6,9 +6,9 @@ import pytest
 from enginekit import actions, finish, pool, serving, states
 
 from jobpool.core import events as ev
-from jobpool.model import EndingKind, Request
+from jobpool.model.request import EndingKind, Request
+from jobpool.model.units import Duration
 from jobpool.testing.simulation import Simulation
-from jobpool.units import Duration
 
 
 def suspended(sim: Simulation, count: int) -> bool:

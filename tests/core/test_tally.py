@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobpool.core.events import Outcome
-from jobpool.core.series import STEPS, Recent, Series
-from jobpool.core.tally import NAMES, Histogram, Sum, Tallies, Tally
-from jobpool.model import Usage
-from jobpool.units import Memory
+from jobpool.core.histograms import NAMES, FunctionStatistics, Histogram, Statistics, Sum
+from jobpool.core.record.series import STEPS, Recent, Series
+from jobpool.model.request import Usage
+from jobpool.model.units import Memory
 
 sizes = st.one_of(st.floats(1e-7, 1e15), st.integers(0, 2**50))
 
@@ -46,7 +46,7 @@ def outcome(wall: float, memory: int, *, rows: int = 0, failures: int = 0) -> Ou
 
 
 def test_short_calls_of_a_message_are_counted_together_and_long_and_failed_ones_alone() -> None:
-    total = Sum(Tally("f", ""))
+    total = Sum(FunctionStatistics("f", ""))
     for one in (outcome(0.001, 100), outcome(0.003, 300), outcome(5.0, 800), outcome(0.002, 200, failures=1)):
         total.add(one)
     total.add(outcome(0.004, 250, rows=4))
@@ -62,7 +62,7 @@ def test_short_calls_of_a_message_are_counted_together_and_long_and_failed_ones_
 
 
 def test_a_million_functions_of_other_names_do_not_fill_the_memory() -> None:
-    tallies = Tallies()
+    tallies = Statistics()
     for number in range(20 * NAMES):
         tallies.of(f"{number:032x}:f{number}", "").open += 1
     found = list(tallies)

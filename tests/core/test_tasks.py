@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 
+from jobpool.core.calls.bundle_size import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BundleSize
+from jobpool.core.calls.id_set import IdSet
+from jobpool.core.calls.scheduler import Calls
 from jobpool.core.events import JobKey, Outcome, SendBundle
-from jobpool.core.ids import Ids
-from jobpool.core.pace import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, Pace
-from jobpool.core.tasks import Calls
-from jobpool.model import Call, Usage
-from jobpool.units import Memory
+from jobpool.model.request import Call, Usage
+from jobpool.model.units import Memory
 
 A, B, C = JobKey("jp-t-1", 0), JobKey("jp-t-1", 1), JobKey("jp-t-1", 2)
 
@@ -253,7 +253,7 @@ def test_many_cancelled_calls_do_not_keep_their_memory() -> None:
 
 
 def test_the_pace_follows_a_change() -> None:
-    pace = Pace()
+    pace = BundleSize()
     assert not pace.short
     pace.learn(100.0, 100)
     assert pace.mean == 1.0
@@ -264,7 +264,7 @@ def test_the_pace_follows_a_change() -> None:
 
 
 def test_ids_in_a_row_are_one_interval() -> None:
-    ids = Ids()
+    ids = IdSet()
     assert all(ids.add(id) for id in (5, 3, 4, 1, 9, 2))
     assert not any(ids.add(id) for id in (1, 2, 3, 4, 5, 9))
     assert ids.intervals == 2

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobpool.core import events as ev
+from jobpool.core.calls.scheduler import Calls
 from jobpool.core.events import Hello, JobKey, Outcome, SendBundle
+from jobpool.core.scaling.walltime import FRESH, LEAD_SHARE, Span, notice
 from jobpool.core.settings import CoreSettings
-from jobpool.core.tasks import Calls
-from jobpool.core.walltime import FRESH, LEAD_SHARE, Span, notice
-from jobpool.errors import CallTimedOut, JobLost, JobsFailed
-from jobpool.model import Call, EndingKind, JobId, Request, Terms, Usage
+from jobpool.model.errors import CallTimedOut, JobLost, JobsFailed
+from jobpool.model.request import Call, CallOptions, EndingKind, JobId, Request, Usage
+from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Simulation
-from jobpool.units import Duration, Memory
 
 A, B = JobKey("jp-t-1", 0), JobKey("jp-t-1", 1)
 
@@ -43,7 +43,9 @@ def line(deadline: float = 100.0, *, workers: int = 1) -> Calls:
 
 
 def expecting(*times: float, first: int = 1) -> list[Call]:
-    return [Call(id, f"f{id}", b"", terms=Terms(expected_time=Duration(time))) for id, time in enumerate(times, first)]
+    return [
+        Call(id, f"f{id}", b"", terms=CallOptions(expected_time=Duration(time))) for id, time in enumerate(times, first)
+    ]
 
 
 def add(calls: Calls, *new: Call) -> None:
@@ -103,7 +105,7 @@ def test_the_longest_call_counts_and_is_forgotten_in_time() -> None:
 
 def test_rows_of_a_map_are_taken_as_calls_are() -> None:
     calls = line(100.0)
-    calls.add(Call(10, "f", b"", rows=5, terms=Terms(expected_time=Duration(30))))
+    calls.add(Call(10, "f", b"", rows=5, terms=CallOptions(expected_time=Duration(30))))
     assert [len(bundle.calls[0].ids) for bundle in calls.bundles(0.0)] == [1]
     calls.finish(A, (Outcome(10, True, b"", None, rows=1),), 61.0)
     assert calls.bundles(61.0) == []
@@ -139,7 +141,7 @@ def test_cancelled_calls_that_were_set_aside_are_gone() -> None:
 
 def test_many_calls_that_fit_nowhere_cost_little() -> None:
     calls = line(100.0)
-    add(calls, *(Call(id, "f", b"", terms=Terms(expected_time=Duration(95))) for id in range(20_000)))
+    add(calls, *(Call(id, "f", b"", terms=CallOptions(expected_time=Duration(95))) for id in range(20_000)))
     assert calls.bundles(50.0) == []
     looked: list[float] = []
     fits = Span.fits
@@ -218,7 +220,7 @@ def test_an_idle_job_that_is_too_old_for_all_that_waits_makes_way() -> None:
     sim.start_delay = 30.0
     sim.submit(1, seconds=30.0, function="g")
     assert sim.settle()
-    (id,) = sim.submit(1, seconds=80.0, terms=Terms(expected_time=Duration(80)))
+    (id,) = sim.submit(1, seconds=80.0, terms=CallOptions(expected_time=Duration(80)))
     (old,) = sim.queue
     assert sim.run(10, until=lambda: old.ending is not None)  # before the other one has even started
     assert sim.run(60, until=lambda: sim.runs[id] == 1)
@@ -229,7 +231,7 @@ def test_an_idle_job_that_is_too_old_for_all_that_waits_makes_way() -> None:
 def test_a_call_expected_to_be_too_long_for_any_job_still_gets_one(per_job: int) -> None:
     sim = pool(100.0, max_workers=3, per_job=per_job)
     short = sim.submit(50, seconds=7.0)
-    (long,) = sim.submit(1, seconds=85.0, function="long", terms=Terms(expected_time=Duration(1000)))
+    (long,) = sim.submit(1, seconds=85.0, function="long", terms=CallOptions(expected_time=Duration(1000)))
     assert sim.settle(2000)
     assert sim.results.keys() == {*short, long}
     assert sim.runs[long] == 1
@@ -348,7 +350,7 @@ def test_no_known_call_is_cut_off_whatever_the_mixture(
     ids: list[int] = []
     for _ in range(chance.randint(1, 12)):
         seconds = chance.choice([0.001, 0.1, 1.0, 0.2 * walltime, 0.5 * walltime, 0.8 * walltime])
-        terms = Terms(expected_time=Duration(seconds))
+        terms = CallOptions(expected_time=Duration(seconds))
         ids += sim.submit(chance.choice([1, 3, 20]), seconds=seconds, function=f"f{seconds}", terms=terms)
         sim.run(chance.choice([0.0, 1.0, 30.0]))
     assert sim.settle(40_000), sim.core.snapshot()

@@ -65,7 +65,7 @@ def _case(name: str, case: type[unittest.TestCase], mixin: Any) -> type[unittest
 
 def future_cases() -> dict[str, type[unittest.TestCase]]:
     """Return the tests of futures, for ours."""
-    from jobpool.future import JobFuture
+    from jobpool.executor.future import JobFuture
 
     class Future(JobFuture[Any]):  # the tests read the class's name
         def __init__(self) -> None:

@@ -317,7 +317,7 @@ def printed(code: str) -> str:
 
 
 def test_importing_jobpool_does_not_import_joblib() -> None:
-    assert printed("import sys, jobpool, jobpool.pool; print('joblib' in sys.modules)") == "False\n"
+    assert printed("import sys, jobpool, jobpool.faces.pool; print('joblib' in sys.modules)") == "False\n"
 
 
 def test_where_joblib_is_missing_its_name_says_how_to_get_it() -> None:

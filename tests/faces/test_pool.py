@@ -20,8 +20,8 @@ from gates import Gate
 from sites import PATIENCE
 
 from jobpool import Pool
-from jobpool.errors import NotPicklable
-from jobpool.pool import CALLS_AHEAD
+from jobpool.faces.pool import CALLS_AHEAD
+from jobpool.model.errors import NotPicklable
 from jobpool.testing import wait_until
 
 
@@ -58,7 +58,7 @@ def test_it_is_one_and_so_are_its_results(pool: Pool) -> None:
     assert isinstance(ordered, stdlib.IMapIterator)
     assert isinstance(unordered, stdlib.IMapUnorderedIterator)
     assert (list(ordered), list(unordered)) == ([2], [2])
-    assert repr(pool) == "<jobpool.pool.Pool state=RUN pool_size=2>"
+    assert repr(pool) == "<jobpool.faces.pool.Pool state=RUN pool_size=2>"
 
 
 def test_apply_takes_arguments_and_keywords(pool: Pool) -> None:

@@ -19,7 +19,7 @@ from scripts import run_script
 from sites import PATIENCE, Site
 
 from jobpool import Pool
-from jobpool.errors import ConfigError, InitializerFailed, PoolBroken
+from jobpool.model.errors import ConfigError, InitializerFailed, PoolBroken
 from jobpool.testing import wait_until
 
 

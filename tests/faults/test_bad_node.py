@@ -6,7 +6,7 @@ import pytest
 from gates import Gate, running
 from sites import PATIENCE, SlurmSite
 
-from jobpool.errors import JobsFailed
+from jobpool.model.errors import JobsFailed
 
 
 def where(number: int) -> str:

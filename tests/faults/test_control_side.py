@@ -153,7 +153,7 @@ def agents_of(pool: JobPoolExecutor) -> list[int]:
     return [
         agent.pid
         for agent in agents
-        if {"jobpool.worker", str(pool._directory.path)} <= set(agent.info["cmdline"] or ())
+        if {"jobpool.agent", str(pool._directory.path)} <= set(agent.info["cmdline"] or ())
     ]
 
 

@@ -16,7 +16,8 @@ import pytest
 from gates import running
 from sites import MARK, PATIENCE, LocalSite, Site, SlurmSite, script_environment
 
-from jobpool import JobPoolExecutor, PoolBroken, client
+from jobpool import JobPoolExecutor, PoolBroken
+from jobpool.executor import connection
 from jobpool.testing import wait_until
 
 STILL = 4.0
@@ -56,7 +57,7 @@ def server_of(pool: JobPoolExecutor) -> int:
 
 def agent_of(pool: JobPoolExecutor) -> int:
     """Return the process of one of the pool's agents."""
-    words = (str(pool._directory.path), "jobpool.worker")
+    words = (str(pool._directory.path), "jobpool.agent")
     found = [process.pid for process in psutil.process_iter() if _says(process, *words)]
     assert found
     return found[0]
@@ -84,7 +85,7 @@ def test_a_process_that_stands_still_for_a_while_loses_nothing(place: Site, tmp_
 def test_a_server_that_stands_still_for_ever_is_ended_by_who_wants_to_leave(
     place: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "ABORT_PATIENCE", 1.0)
+    monkeypatch.setattr(connection, "ABORT_PATIENCE", 1.0)
     pool = place.make(1)
     held = pool.submit(time.sleep, 600)
     running(held)

@@ -9,7 +9,7 @@ from gates import running
 from sites import PATIENCE, FakeSite, SlurmSite
 
 from jobpool import JobPoolExecutor
-from jobpool.errors import JobsFailed
+from jobpool.model.errors import JobsFailed
 from jobpool.testing import FakeCluster, SlurmLab, wait_until
 
 

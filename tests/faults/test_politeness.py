@@ -11,8 +11,8 @@ from sites import PATIENCE, FakeSite
 
 from jobpool.core import events as ev
 from jobpool.core.settings import CoreSettings
-from jobpool.errors import JobsFailed
-from jobpool.model import Request
+from jobpool.model.errors import JobsFailed
+from jobpool.model.request import Request
 from jobpool.testing import FakeCluster
 from jobpool.testing.simulation import Simulation
 

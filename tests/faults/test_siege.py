@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sites import MARK, PATIENCE, LocalSite, Site, SlurmSite, script_environment
 
-from jobpool.home import PoolDirectory
+from jobpool.host.home import PoolDirectory
 from jobpool.testing import wait_until
 from jobpool.testing.lab_machine import processes_of
 

@@ -19,10 +19,10 @@ import pytest
 from sites import MARK, PATIENCE, LocalSite, SlurmSite, script_environment
 from test_frozen_processes import agent_of, leave_a_trace, server_of, standing_still
 
-from jobpool import tls
-from jobpool.home import PoolDirectory
-from jobpool.link import Link, dial
+from jobpool.host.home import PoolDirectory
 from jobpool.testing import wait_until
+from jobpool.transport import tls
+from jobpool.transport.link import Link, dial
 
 STILL = 80.0
 """Seconds. The kernel's answers count, and no limit of a minute does."""
@@ -55,9 +55,9 @@ if __name__ == "__main__":
 _OTHER_HOST = """
 import asyncio, sys
 from pathlib import Path
-from jobpool.home import PoolDirectory
-from jobpool.link import Link
-from jobpool.server.channel import listen
+from jobpool.host.home import PoolDirectory
+from jobpool.transport.link import Link
+from jobpool.server.client_links import listen
 
 async def main():
     make = lambda: Link(lambda link, message: link.send("echo"))

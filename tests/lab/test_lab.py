@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobpool.errors import BatchSystemUnavailable
+from jobpool.model.errors import BatchSystemUnavailable
 from jobpool.testing import LabFailed, SlurmLab, export_line, lab_down, lab_files, lab_machine, lab_missing, wait_until
 from jobpool.testing.lab_machine import processes_of
 

@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 
 from jobpool import ConfigError, JobPoolExecutor, Profile, Retry
+from jobpool.show.profile_text import blocks
 from jobpool.testing import SlurmLab
-from jobpool.ui.profile_text import blocks
-from jobpool.worker.probe import measured
+from jobpool.tools.sampler import measured
 
 MIB = 2**20
 EXAMPLES = Path(__file__).parents[2] / "examples"
-COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())"]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobpool import JobPoolExecutor
-from jobpool.ui import waiting
+from jobpool.show import waiting
 
 
 def called_back(future: Future[Any], callback: Any) -> list[Any]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from jobpool import JobPoolExecutor, client
+from jobpool import JobPoolExecutor
+from jobpool.executor import connection as client
 from jobpool.testing import wait_until
 
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]

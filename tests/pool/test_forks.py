@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable
 
 from jobpool import JobPoolExecutor
-from jobpool.home import PoolDirectory
+from jobpool.host.home import PoolDirectory
 from jobpool.testing import wait_until
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import psutil
 import pytest
 
-from jobpool import JobPoolExecutor, client, sendable, starting
-from jobpool.errors import NotPicklable, PoolBroken
-from jobpool.home import PoolDirectory
+from jobpool import JobPoolExecutor
+from jobpool.executor import connection, start_server
+from jobpool.host.home import PoolDirectory
+from jobpool.model.errors import NotPicklable, PoolBroken
 from jobpool.testing import wait_until
+from jobpool.transport import size_limit
 
 
 def test_at_the_wake_up_of_the_connection_the_next_submit_wakes_it(
@@ -47,7 +49,7 @@ def test_while_the_server_starts_it_is_ended(monkeypatch: pytest.MonkeyPatch) ->
     def interrupted(descriptor: int) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(starting, "_first_line", interrupted)
+    monkeypatch.setattr(start_server, "_first_line", interrupted)
     with pytest.raises(KeyboardInterrupt):
         JobPoolExecutor(1, scheduler="local", name="interrupted")
     assert wait_until(lambda: not _servers("interrupted"), 5)
@@ -55,15 +57,15 @@ def test_while_the_server_starts_it_is_ended(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_while_it_connects_the_server_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: client.Connection, work: Any) -> None:
+    def interrupted(self: connection.Connection, work: Any) -> None:
         work.close()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(client.Connection, "run", interrupted)
+    monkeypatch.setattr(connection.Connection, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         JobPoolExecutor(1, scheduler="local", name="interrupted")
     assert wait_until(lambda: not _servers("interrupted"), 5)
-    assert not client.OPEN
+    assert not connection.OPEN
 
 
 @pytest.mark.parametrize("thread", ["jobpool-crowded", "jobpool-crowded-server"])
@@ -79,7 +81,7 @@ def test_where_no_thread_can_be_started_the_server_is_ended(monkeypatch: pytest.
     with pytest.raises(PoolBroken, match="can't start new thread"):
         JobPoolExecutor(1, scheduler="local", name="crowded")
     assert wait_until(lambda: not _servers("crowded"), 5)
-    assert not client.OPEN
+    assert not connection.OPEN
 
 
 def _servers(name: str) -> list[int]:
@@ -129,11 +131,11 @@ def test_pools_leave_no_thread_no_descriptor_and_no_connection(home: object) -> 
     for end in range(3):  # forgotten, told to end, waited for
         assert use(end) == 1
         gc.collect()
-    assert wait_until(lambda: held() == before and not client.OPEN, 20), (held(), before, client.OPEN)
+    assert wait_until(lambda: held() == before and not connection.OPEN, 20), (held(), before, connection.OPEN)
 
 
 def test_what_is_too_large_to_travel_is_not_sent(pool: JobPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sendable, "LARGEST", 10_000)
+    monkeypatch.setattr(size_limit, "LARGEST", 10_000)
     with pytest.raises(NotPicklable, match="the arguments"):
         pool.submit(len, b"x" * 20_000).result(30)
     text = "x" * 20_000

@@ -14,10 +14,10 @@ import pytest
 
 import jobpool
 from jobpool import JobPoolExecutor, PoolBroken
-from jobpool.errors import ConfigError
-from jobpool.home import home
-from jobpool.starting import try_to_write
-from jobpool.versions import python_path
+from jobpool.executor.start_server import try_to_write
+from jobpool.host.home import home
+from jobpool.host.versions import python_path
+from jobpool.model.errors import ConfigError
 
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobpool import JobPoolExecutor, client
+from jobpool import JobPoolExecutor
+from jobpool.executor import connection
 from jobpool.testing import wait_until
 from jobpool.testing.lab_machine import processes_of
 
@@ -32,18 +33,18 @@ SITE = """\
 import sys
 
 if sys.orig_argv[-1].endswith("script.py"):
-    from jobpool import client
-    client.END_PATIENCE = 2
+    from jobpool.executor import connection
+    connection.END_PATIENCE = 2
 
 if "jobpool.server" in sys.orig_argv:
     import asyncio, threading, time
-    from jobpool import lifetime
     from jobpool.core import events
-    from jobpool.server import __main__ as process, asking, channel, control
+    from jobpool.host import lifetime
+    from jobpool.server import __main__ as process, batch_client, client_links, event_loop
 
     # The product's times are minutes: longer than what may be slow on a cluster.
     lifetime.STUCK, lifetime.LOOK, lifetime.LAST = 2.0, 0.5, 0.5
-    process.ENDING = process.CLEARING = control.STOPPING = channel.FAREWELL = 1.0
+    process.ENDING = process.CLEARING = event_loop.STOPPING = client_links.FAREWELL = 1.0
 
     def fail(*_):
         raise LookupError("a bug")
@@ -55,12 +56,12 @@ if "jobpool.server" in sys.orig_argv:
         await asyncio.sleep(3600)
 
     def when_calls_are_done(act):
-        handle = control.Core.handle
+        handle = event_loop.Core.handle
         def spoilt(core, event):
             if isinstance(event, events.CallsDone):
                 act()
             return handle(core, event)
-        control.Core.handle = spoilt
+        event_loop.Core.handle = spoilt
 
     def no_thread(_):
         raise RuntimeError("can't start new thread")
@@ -70,12 +71,12 @@ if "jobpool.server" in sys.orig_argv:
 FAULTS = {
     "a decision raises": "when_calls_are_done(fail)",
     "a task raises": """
-        submit, calls_are_done = asking.Asking.submit, asyncio.Event()
+        submit, calls_are_done = batch_client.BatchClient.submit, asyncio.Event()
         async def submit_and_fail(*arguments):
             await submit(*arguments)
             await calls_are_done.wait()
             fail()
-        asking.Asking.submit = submit_and_fail
+        batch_client.BatchClient.submit = submit_and_fail
         when_calls_are_done(calls_are_done.set)
         """,
     "the loop stands still": "when_calls_are_done(hang)",
@@ -92,14 +93,14 @@ FAULTS = {
         when_calls_are_done(act)
         """,
     "it gives up, and its commands do not end": """
-        from jobpool.batch.local import Local
-        from jobpool.model import Command
+        from jobpool.batch.local.system import Local
+        from jobpool.model.request import Command
         Local.cancel = lambda *_: (Command(("sleep", "3600")),)
         when_calls_are_done(fail)
         """,
     "the clearing up hangs": "process.PoolDirectory.retire = hang",
-    "the last word is not said": "control.Control.say_bye = wait_for_ever",
-    "it never finishes": "control.Control._finish = wait_for_ever",
+    "the last word is not said": "event_loop.EventLoop.say_bye = wait_for_ever",
+    "it never finishes": "event_loop.EventLoop._finish = wait_for_ever",
 }
 
 SLOW = {"it gives up, and one of its threads never ends", "the last word is not said"}
@@ -126,7 +127,7 @@ def test_no_process_is_left_and_nobody_waits(run_script: RunScript, tmp_path: Pa
 def test_a_server_that_stands_still_when_all_calls_have_ended_is_killed_by_who_leaves(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "END_PATIENCE", 1)
+    monkeypatch.setattr(connection, "END_PATIENCE", 1)
     with JobPoolExecutor(1, scheduler="local") as pool:
         assert pool.submit(abs, -1).result(60) == 1
         server = psutil.Process(pool.status()["pid"])
@@ -137,7 +138,7 @@ def test_a_server_that_stands_still_when_all_calls_have_ended_is_killed_by_who_l
 def test_a_server_that_ends_in_time_is_not_killed_for_the_time_of_a_callback(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "END_PATIENCE", 4)
+    monkeypatch.setattr(connection, "END_PATIENCE", 4)
     with JobPoolExecutor(1, scheduler="local") as pool:
         futures = [pool.submit(abs, -number) for number in range(3)]
         for future in futures:

@@ -9,13 +9,14 @@ from typing import Any
 
 import dask
 
-from jobpool import JobPoolExecutor, dask_config, tls
+from jobpool import JobPoolExecutor
 from jobpool.core import events as e
-from jobpool.home import PoolDirectory
-from jobpool.link import Link
-from jobpool.server.agents import Agents
+from jobpool.host.home import PoolDirectory
+from jobpool.host.versions import versions
+from jobpool.server.agent_links import AgentLinks
 from jobpool.server.spec import Spec
-from jobpool.versions import versions
+from jobpool.transport import dask_config, tls
+from jobpool.transport.link import Link
 
 
 def test_a_restarted_worker_joins_again() -> None:
@@ -39,7 +40,7 @@ def test_the_worker_of_an_agent_that_is_gone_is_forgotten_at_once() -> None:
     """Though its own connection stands, as that to a host without power does."""
     from distributed import Worker
 
-    from jobpool.server.dask_side import DaskScheduler
+    from jobpool.server.dask_scheduler import DaskScheduler
 
     directory = PoolDirectory.create(None)
     tls.make_keys(directory)
@@ -73,9 +74,9 @@ class Recorder(Link):
 
 
 def test_an_agent_between_its_first_words_and_its_hello_hears_of_the_scheduler(tmp_path: Any) -> None:
-    from jobpool import config
+    from jobpool.config import resolve
 
-    settings = config.resolve({"scheduler": "local", "max_workers": 1})
+    settings = resolve.resolve({"scheduler": "local", "max_workers": 1})
     spec = Spec(
         settings=settings,
         system="local",
@@ -88,7 +89,7 @@ def test_an_agent_between_its_first_words_and_its_hello_hears_of_the_scheduler(t
 
     async def scenario() -> list[tuple[Any, ...]]:
         told: list[e.Event] = []
-        agents, link = Agents(spec, tmp_path, told.append, print), Recorder()
+        agents, link = AgentLinks(spec, tmp_path, told.append, print), Recorder()
         facts = {"job": ("jp-x-1", 0), "id": "7", "node": "n1", "pid": os.getpid(), "versions": versions()}
         agents.greet(link, 1, facts, settings.request)
         agents.join_dask(4711)

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from jobpool import dask_config, tls
-from jobpool.home import PoolDirectory
-from jobpool.link import Link, Unreachable, dial
-from jobpool.model import Command
-from jobpool.server import channel, descriptors, door, shell
+from jobpool.commands import shell
+from jobpool.host import descriptors
+from jobpool.host.home import PoolDirectory
+from jobpool.model.request import Command
+from jobpool.server import client_links, door
 from jobpool.server.door import Door
+from jobpool.transport import dask_config, tls
+from jobpool.transport.link import Link, Unreachable, dial
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def with_door(directory: PoolDirectory, work: Callable[[Door], Coroutine[Any, An
         link.send("answer", message[1], "heard")
 
     async def serve() -> None:
-        opened, _ = await channel.listen(directory, "127.0.0.1", lambda: Link(echo))
+        opened, _ = await client_links.listen(directory, "127.0.0.1", lambda: Link(echo))
         try:
             await work(opened)
         finally:
@@ -167,7 +169,7 @@ def test_dasks_door_lets_the_same_go(
     directory: PoolDirectory, monkeypatch: pytest.MonkeyPatch, most: int, deadline: float, over: int
 ) -> None:
     distributed = pytest.importorskip("distributed")
-    from jobpool.server.dask_side import DaskScheduler
+    from jobpool.server.dask_scheduler import DaskScheduler
 
     monkeypatch.setattr(dask_config, "MOST_UNPROVEN", most)
     monkeypatch.setattr(dask_config, "DEADLINE", deadline)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from jobpool import tls
-from jobpool.home import PoolDirectory
-from jobpool.link import SLICE, Link, dial, in_parts
-from jobpool.server import channel
+from jobpool.host.home import PoolDirectory
+from jobpool.server import client_links
+from jobpool.transport import tls
+from jobpool.transport.link import SLICE, Link, dial, in_parts
 
 SIZE = 48 * 2**20
 
@@ -24,7 +24,7 @@ def between(scenario: Callable[[Link, asyncio.Queue[Any]], Coroutine[Any, Any, N
         directory = PoolDirectory.create(None)
         tls.make_keys(directory)
         heard: asyncio.Queue[Any] = asyncio.Queue()
-        server, port = await channel.listen(
+        server, port = await client_links.listen(
             directory, "127.0.0.1", lambda: Link(lambda link, message: heard.put_nowait(message))
         )
         context = tls.client_context(directory.path)

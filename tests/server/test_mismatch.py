@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jobpool import JobPoolExecutor, PoolBroken, executor
-from jobpool.versions import versions
+from jobpool import JobPoolExecutor, PoolBroken
+from jobpool.executor import executor
+from jobpool.host.versions import versions
 
 
 def test_another_python_ends_all_calls_with_both_versions_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,24 +14,26 @@ from typing import Any
 
 import pytest
 
-from jobpool import config, tls
 from jobpool.batch import registry
+from jobpool.cli.main import ExitCode, main
+from jobpool.commands import shell
+from jobpool.config import resolve
 from jobpool.core.events import Event, SubmitRefused
-from jobpool.home import PoolDirectory, process_started
-from jobpool.model import Command, JobId, Request
-from jobpool.server import reap, shell
-from jobpool.server.asking import Asking, read_limits
-from jobpool.server.control import Control
+from jobpool.host.home import PoolDirectory, process_started
+from jobpool.host.versions import versions
+from jobpool.model.request import Command, JobId, Request
+from jobpool.server import cleanup
+from jobpool.server.batch_client import BatchClient, read_limits
+from jobpool.server.event_loop import EventLoop
 from jobpool.server.spec import Spec
 from jobpool.testing import wait_until
 from jobpool.testing.lab_machine import processes_of
-from jobpool.ui.cli import ExitCode, main
-from jobpool.versions import versions
+from jobpool.transport import tls
 
 
 def prepared(name: str) -> tuple[PoolDirectory, Spec]:
     """Make the directory of a pool, ready for its server."""
-    settings = config.resolve({"scheduler": "local", "name": name, "max_workers": 1})
+    settings = resolve.resolve({"scheduler": "local", "name": name, "max_workers": 1})
     directory = PoolDirectory.create(name)
     spec = Spec(
         settings=settings,
@@ -90,7 +92,7 @@ def test_a_clock_that_fails_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> 
 
     async def scenario() -> BaseException | None:
         system = registry.get("local", directory.path)
-        control = Control(directory, spec, system, await read_limits(system))
+        control = EventLoop(directory, spec, system, await read_limits(system))
         await control.open()
         monkeypatch.setattr(control._core, "snapshot", failing)
         await asyncio.wait_for(control.run(), 20)
@@ -102,7 +104,9 @@ def test_a_clock_that_fails_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_script_that_cannot_be_written_is_refused_and_ends_no_server() -> None:
     directory, spec = prepared("unwritable")
     told: list[Event] = []
-    asking = Asking(directory, replace(spec, system="slurm"), registry.get("slurm", Path()), told.append, pytest.fail)
+    asking = BatchClient(
+        directory, replace(spec, system="slurm"), registry.get("slurm", Path()), told.append, pytest.fail
+    )
     # As when so many nodes are avoided that their names fit no directive any more.
     asyncio.run(asking.submit("jp-unwritable-1", Request(exclude=tuple(f"node{n:06}" for n in range(1000))), 1))
     (refused,) = told
@@ -116,7 +120,7 @@ def test_a_dead_pool_is_cleared_with_its_own_batch_system_when_its_address_is_go
     directory, _ = prepared("dead")
     directory.append("submissions", "jp-dead-1")
     directory.retire(keep_logs=True)
-    assert asyncio.run(reap.reap(directory, patience=0.2)) == ()
+    assert asyncio.run(cleanup.reap(directory, patience=0.2)) == ()
     assert not directory.lines("submissions")
 
 
@@ -161,7 +165,7 @@ def test_a_time_out_ends_what_a_command_started_too() -> None:
 
 
 def test_an_agent_whose_pool_has_ended_says_so(home: Path, tmp_path: Path) -> None:
-    argv = [sys.executable, "-P", "-m", "jobpool.worker", "--pool", str(tmp_path / "gone"), "--submission", "jp-x-1"]
+    argv = [sys.executable, "-P", "-m", "jobpool.agent", "--pool", str(tmp_path / "gone"), "--submission", "jp-x-1"]
     argv += ["--index", "0", "--job-id", str(JobId("7")), "--address", "127.0.0.1", "--port", "1"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert done.returncode == 75

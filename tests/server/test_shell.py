@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from jobpool.model import Command, Completed
-from jobpool.server import descriptors, shell
+from jobpool.commands import shell
+from jobpool.host import descriptors
+from jobpool.model.request import Command, Completed
 
 
 def run(*argv: str, **kwargs: object) -> Completed:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from jobpool import config
+from jobpool.config import resolve
 from jobpool.core import events as e
-from jobpool.server import agents as agents_module
-from jobpool.server.agents import SILENT, Agents
+from jobpool.host.versions import versions
+from jobpool.server import agent_links as agents_module
+from jobpool.server.agent_links import SILENT, AgentLinks
 from jobpool.server.spec import Spec
-from jobpool.versions import versions
 
 
 class Recorder:
@@ -36,9 +36,9 @@ class Recorder:
 
 def made(
     directory: Path, told: list[e.Event], suspended: Callable[[e.JobKey], bool] = lambda job: False
-) -> tuple[Agents, Spec]:
+) -> tuple[AgentLinks, Spec]:
     spec = Spec(
-        settings=config.resolve({"scheduler": "local", "max_workers": 1}),
+        settings=resolve.resolve({"scheduler": "local", "max_workers": 1}),
         system="local",
         initializer=None,
         sys_path=(),
@@ -46,10 +46,10 @@ def made(
         umask=0o077,
         versions=versions(),
     )
-    return Agents(spec, directory, told.append, print, suspended), spec
+    return AgentLinks(spec, directory, told.append, print, suspended), spec
 
 
-def joined(agents: Agents, spec: Spec, pid: int, node: str = "n1") -> Any:
+def joined(agents: AgentLinks, spec: Spec, pid: int, node: str = "n1") -> Any:
     link: Any = Recorder()
     facts = {"job": ("jp-x-1", 0), "id": "7", "node": node, "pid": pid, "versions": versions()}
     agents.greet(link, 1, facts, spec.settings.request)

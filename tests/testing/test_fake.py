@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from jobpool.batch.base import Doubtful, JobScript, NoAccounting, Refused, Submitted, Unanswered
-from jobpool.batch.slurm import Slurm
-from jobpool.model import Command, Completed, Ending, EndingKind, JobId, JobState, Request, Seen
+from jobpool.batch.slurm.system import Slurm
+from jobpool.model.request import Command, Completed, Ending, EndingKind, JobId, JobState, Request, Seen
+from jobpool.model.units import Duration, Memory
 from jobpool.testing import FakeCluster, SlurmLab, wait_until
 from jobpool.testing.lab_machine import user_name
-from jobpool.units import Duration, Memory
 
 SLURM = Slurm()
 Run = Callable[[Command], Completed]

@@ -21,13 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jobpool
-from jobpool.ui import cli
-from jobpool.worker.facts import collect
+from jobpool.cli import main as cli
+from jobpool.tools.collect_facts import collect
 
 HOME, PROJECT = Path("home"), Path("home/project")
 NOBODY = 65534
-OF_JOBS = ("jobpool.worker", "jobpool.server.dask", "jobpool.dask", "jobpool.joblib", "jobpool.ui.profile_plot")
-"""Beginnings of modules that no command imports, or that need libraries which may be missing."""
+OF_JOBS = ("agent", "worker", "server.dask", "transport.dask", "faces.joblib", "show.profile_plot")
+"""Beginnings of modules of jobpool that no command imports, or that need libraries which may be missing."""
 
 
 def leave(*_: object) -> None:
@@ -223,7 +223,7 @@ def main() -> None:
     # All that commands import late: it need not be imported in each fork, where nobody may be unable to.
     modules = [module.name for module in pkgutil.walk_packages(jobpool.__path__, "jobpool.")]
     for name in ["gettext", "yaml", *modules]:
-        if not (name.endswith("__main__") or name.startswith(OF_JOBS)):
+        if not (name.endswith("__main__") or name.removeprefix("jobpool.").startswith(OF_JOBS)):
             importlib.import_module(name)
     collect(str(HOME), str(PROJECT), {})  # with all that it imports late
     gc.freeze()  # forks share what they do not change

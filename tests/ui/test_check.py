@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from jobpool import check
+from jobpool.cli.check import REFUSED
+from jobpool.cli.main import ExitCode, main
 from jobpool.testing import FakeCluster, SlurmLab, wait_until
-from jobpool.ui.cli import ExitCode, main
-from jobpool.ui.cli_check import REFUSED
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from typing import Any
 import click
 import pytest
 
-from jobpool import errors
-from jobpool.config_settings import SETTINGS
+from jobpool.cli.main import ExitCode, exit_code, jobpool, main
+from jobpool.config.settings import SETTINGS
+from jobpool.model import errors
+from jobpool.show.view import as_text, plain_table
 from jobpool.testing import lab_missing
-from jobpool.ui.cli import ExitCode, exit_code, jobpool, main
-from jobpool.ui.view import as_text, plain_table
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())"]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_version(run: Run) -> None:
 
 
 def test_help_loads_nothing_that_is_slow() -> None:
-    code = "import sys; from jobpool.ui.cli import main; main(['--help']); print(sorted(sys.modules))"
+    code = "import sys; from jobpool.cli.main import main; main(['--help']); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = {name.strip("'").partition(".")[0] for name in done.stdout.splitlines()[-1].strip("[]").split(", ")}
     assert not loaded & {"distributed", "dask", "tornado", "numpy", "yaml", "rich", "psutil", "cryptography"}

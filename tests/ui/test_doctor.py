@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobpool.doctoring import _failed
-from jobpool.errors import JobsFailed
-from jobpool.model import UNREACHABLE
+from jobpool.model.errors import JobsFailed
+from jobpool.model.request import UNREACHABLE
 from jobpool.testing import SlurmLab
+from jobpool.tools.doctor import _failed
 
-COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", "doctor"]
+COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())", "doctor"]
 
 
 def doctor(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:

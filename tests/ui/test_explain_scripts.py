@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from jobpool.errors import ConfigError
-from jobpool.explaining_scripts import cluster_script, explain_cluster, explain_script, read_call
-from jobpool.model import Limits, NodeShape, Partition
+from jobpool.cli.main import ExitCode, main
+from jobpool.model.errors import ConfigError
+from jobpool.model.request import Limits, NodeShape, Partition
+from jobpool.model.units import Duration, Memory
 from jobpool.testing import FakeCluster
-from jobpool.ui.cli import ExitCode, main
-from jobpool.units import Duration, Memory
+from jobpool.tools.explain_script import cluster_script, explain_cluster, explain_script, read_call
 
 NODE = NodeShape(count=4, cores=16, threads_per_core=2, memory=Memory(64 * 2**30))
 PARTITION = Partition(

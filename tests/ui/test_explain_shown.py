@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import pytest
 
 import jobpool
-from jobpool.core.explain import OnNode, explain
-from jobpool.model import Limits, NodeShape, Partition, Request
+from jobpool.cli.main import ExitCode, main
+from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.units import Memory
+from jobpool.show.node_picture import as_svg, as_text_lines
+from jobpool.site.explain import OnNode, explain
 from jobpool.testing import FakeCluster
-from jobpool.ui.cli import ExitCode, main
-from jobpool.ui.node_picture import as_svg, as_text_lines
-from jobpool.units import Memory
 
 GIB = 2**30
 

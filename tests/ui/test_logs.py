@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from jobpool import JobPoolError, JobPoolExecutor
+from jobpool.show.logs import Follower, find_logs, last_lines, logs_of, texts
 from jobpool.testing import wait_until
-from jobpool.ui.logs import Follower, find_logs, last_lines, logs_of, texts
 
-COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", "logs"]
+COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())", "logs"]
 
 
 def logs(*arguments: str, code: int = 0) -> str:

@@ -15,9 +15,9 @@ import pytest
 from hard_times import CONDITIONS
 
 from jobpool import JobPoolExecutor
-from jobpool.ui.cli import ExitCode, jobpool
+from jobpool.cli.main import ExitCode, jobpool
 
-COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())"]
 HARD_TIMES = Path(__file__).with_name("hard_times.py")
 
 ARGUMENTS = {

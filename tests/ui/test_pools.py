@@ -20,7 +20,7 @@ from jobpool.testing.lab_machine import processes_of
 
 
 def jobpool(*arguments: str, code: int = 0) -> str:
-    command = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", *arguments]
+    command = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr

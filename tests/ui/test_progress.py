@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from jobpool.ui.progress import EVERY, FIRST, Lines, with_progress
+from jobpool.show.progress import EVERY, FIRST, Lines, with_progress
 
 
 class Clock:

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 
 from jobpool import JobPoolExecutor, PoolBroken
-from jobpool.home import PoolDirectory
-from jobpool.server.diary import IDLE, PAUSE, Diary
+from jobpool.host.home import PoolDirectory
+from jobpool.server.journal import IDLE, PAUSE, Journal
 from jobpool.testing import wait_until
 
 PATIENCE = 60.0
 
 
 def jobpool(*arguments: str, code: int = 0) -> tuple[str, str]:
-    command = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", *arguments]
+    command = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
@@ -98,7 +98,7 @@ def test_of_a_pool_that_ended_well_the_last_status_is_shown_too(home: Path) -> N
 # When it is written
 
 
-class Written(Diary):
+class Written(Journal):
     """Writes into a list, at once."""
 
     def __init__(self) -> None:

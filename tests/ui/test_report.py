@@ -13,7 +13,7 @@ import pytest
 
 from jobpool import JobPoolError, JobPoolExecutor
 
-COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())", "report"]
+COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())", "report"]
 
 
 class Page(HTMLParser):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobpool import JobPoolError
-from jobpool.ui.status import ENDED_SHOWN, asked_status, show_status
+from jobpool.show.status import ENDED_SHOWN, asked_status, show_status
 
 
 def job(state: str, id: str, **more: Any) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import re
 from html import unescape
 from typing import Any
 
-from jobpool.core.bars import Bar, Bars
 from jobpool.core.events import JobKey
-from jobpool.ui.report_timeline import JOBS, timeline
+from jobpool.core.record.timeline import Interval, Timeline
+from jobpool.show.report_timeline import JOBS, timeline
 
 
 def job(id: str, *, ending: str = "", ours: bool = False, words: str = "") -> dict[str, Any]:
@@ -89,9 +89,9 @@ def test_a_job_that_came_to_a_bad_end_says_so_and_is_drawn_before_good_ones() ->
 
 def test_any_number_of_calls_makes_a_page_that_opens_at_once() -> None:
     keys = [JobKey("a", number) for number in range(50)]
-    bars = Bars(0.0)
+    bars = Timeline(0.0)
     for number in range(200_000):
-        bars.add(keys[number % 50], Bar("track", number / 2000, 0.025 * (1 + number % 3)))
+        bars.add(keys[number % 50], Interval("track", number / 2000, 0.025 * (1 + number % 3)))
     drawn = record([job(str(number)) for number in range(50)])
     drawn["timeline"] = bars.as_data({key: place for place, key in enumerate(keys)}, ())
     page = timeline(drawn)

@@ -13,11 +13,11 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
 from jobpool import JobPoolExecutor
-from jobpool.batch.reasons import explain_reason
-from jobpool.home import PoolDirectory
+from jobpool.batch.slurm.reasons import explain_reason
+from jobpool.cli.ask import ask_now
+from jobpool.host.home import PoolDirectory
+from jobpool.show.top import Confirm, Top
 from jobpool.testing import wait_until
-from jobpool.ui.cli_asking import ask_now
-from jobpool.ui.top import Confirm, Top
 
 PATIENCE = 60.0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobpool.ui import waiting
+from jobpool.show import waiting
 
 
 def snapshot(*jobs: tuple[str, str], held: int | None = None) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from typing import Any
 
 import psutil
 
-from jobpool import pickling
+from jobpool.agent.reports import Died, Done, InitializerError, Report, Returned, Started
+from jobpool.agent.settings import WorkerSettings
+from jobpool.agent.workers import Workers
 from jobpool.core.events import Outcome
-from jobpool.model import PLAIN, Call, Terms
-from jobpool.private import open_directory
-from jobpool.worker.crew import Crew
-from jobpool.worker.reports import Died, Done, InitializerError, Report, Returned, Started
-from jobpool.worker.settings import WorkerSettings
+from jobpool.host.private_directory import open_directory
+from jobpool.model.request import PLAIN, Call, CallOptions
+from jobpool.serialize import pickling
 
 DEADLINE = 30.0
 """Seconds; far above what anything here takes, below pytest's own limit."""
@@ -28,7 +28,7 @@ class Watched:
     """A crew, the reports that it made, and ways to wait for them."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self.crew = Crew(settings, self._take)
+        self.crew = Workers(settings, self._take)
         self.settings = settings
         self.reports: list[Report] = []
         self._news = asyncio.Event()
@@ -38,7 +38,9 @@ class Watched:
         self.reports.append(report)
         self._news.set()
 
-    def submit(self, function: Callable[..., Any], *argument_lists: tuple[Any, ...], terms: Terms = PLAIN) -> list[int]:
+    def submit(
+        self, function: Callable[..., Any], *argument_lists: tuple[Any, ...], terms: CallOptions = PLAIN
+    ) -> list[int]:
         """Submit one bundle: a call for each tuple of arguments."""
         key, pickled = pickling.dumps_function(function)
         self.crew.define({key: pickled})

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from jobpool import pickling
+from jobpool.serialize import pickling
 from jobpool.worker.functions import Functions
-from jobpool.worker.initial import run_initializer
-from jobpool.worker.living import Living
+from jobpool.worker.initializer_globals import run_initializer
+from jobpool.worker.shared_objects import SharedObjects
 
 
 class Worker:
@@ -20,7 +20,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.living = Living(tell=lambda _topic, text: self.told.append(text))
+        self.living = SharedObjects(tell=lambda _topic, text: self.told.append(text))
         self.functions = Functions(self.living)
 
     def initialize(self, function: Callable[..., Any], *args: Any) -> None:

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.model import Bind
-from jobpool.worker.binding import (
+from jobpool.agent.binding import (
     Shares,
     partition,
     scrub,
@@ -24,6 +23,7 @@ from jobpool.worker.binding import (
     thread_siblings,
     too_little_memory,
 )
+from jobpool.model.request import Bind
 
 
 def machine(cores: int, threads: int = 2) -> dict[int, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from crewkit import Watched, crew
 from test_crew import in_loop
 
-from jobpool import pickling
+from jobpool.serialize import pickling
 
 
 def look(clip: int) -> None:

@@ -15,12 +15,12 @@ import pytest
 from crewkit import Watched, crew, reached_soon, value
 from test_crew import in_loop
 
-from jobpool import pickling, rows
-from jobpool.model import Call
-from jobpool.resuming import resume
-from jobpool.worker.checkpoints import Checkpointed, NoCheckpoint
-from jobpool.worker.remaining import clock_note, process_age, seconds_left
-from jobpool.worker.reports import Cut
+from jobpool.agent.checkpoints import Checkpointed, NoCheckpoint
+from jobpool.agent.reports import Cut
+from jobpool.agent.time_left import clock_note, process_age, seconds_left
+from jobpool.model.request import Call
+from jobpool.serialize import chunks, pickling
+from jobpool.serialize.checkpoint_resume import resume
 
 
 class Counter:
@@ -167,7 +167,7 @@ async def test_a_row_of_a_map_leaves_its_own(tmp_path: Path) -> None:
     async with crew(tmp_path) as watched:
         key, pickled = pickling.dumps_function(Counter(tmp_path))
         watched.crew.define({key: pickled})
-        [(payload, _)] = rows.batches(iter([(1,), (2,), (3,)]))
+        [(payload, _)] = chunks.batches(iter([(1,), (2,), (3,)]))
         assert isinstance(payload, bytes)
         watched.crew.submit([Call(500, key, payload, "", 0, 3)])
         await counting(tmp_path)
@@ -176,7 +176,7 @@ async def test_a_row_of_a_map_leaves_its_own(tmp_path: Path) -> None:
         (left,) = checkpoints(watched)
         assert left.call == 500
         assert [report for report in watched.reports if isinstance(report, Cut)]
-        assert len(rows.loads_rows(left.payload)[0]) == 1
+        assert len(chunks.loads_rows(left.payload)[0]) == 1
 
 
 @in_loop
@@ -184,7 +184,7 @@ async def test_rows_that_are_done_keep_their_results(tmp_path: Path) -> None:
     async with crew(tmp_path) as watched:
         key, pickled = pickling.dumps_function(Counter(tmp_path))
         watched.crew.define({key: pickled})
-        [(payload, _)] = rows.batches(iter([(1,), (2,), (3,)]))
+        [(payload, _)] = chunks.batches(iter([(1,), (2,), (3,)]))
         assert isinstance(payload, bytes)
         (tmp_path / "done").touch()
         watched.crew.submit([Call(500, key, payload, "", 0, 3)])
@@ -286,7 +286,7 @@ async def test_the_signal_is_the_calls_no_more_when_it_is_over(tmp_path: Path) -
 
     class Rude(Counter):
         def __call__(self, *_: object) -> tuple[int, int]:
-            from jobpool.worker.offers import SIGNAL
+            from jobpool.worker.checkpoint_signal import SIGNAL
 
             signal.signal(SIGNAL, signal.SIG_IGN)
             return (0, 0)

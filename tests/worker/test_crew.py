@@ -19,10 +19,10 @@ import cloudpickle
 import pytest
 from crewkit import crew, reached_soon, value
 
-from jobpool.errors import NotPicklable
-from jobpool.model import Terms
-from jobpool.private import open_directory
-from jobpool.units import Duration
+from jobpool.host.private_directory import open_directory
+from jobpool.model.errors import NotPicklable
+from jobpool.model.request import CallOptions
+from jobpool.model.units import Duration
 
 Test = Callable[..., Awaitable[None]]
 
@@ -394,7 +394,7 @@ async def test_large_payloads_both_ways_do_not_block_the_loop(tmp_path: Path) ->
 
 @in_loop
 async def test_a_call_for_a_function_that_nobody_defined_is_refused(tmp_path: Path) -> None:
-    from jobpool.model import Call
+    from jobpool.model.request import Call
 
     async with crew(tmp_path) as watched:
         with pytest.raises(KeyError):
@@ -457,7 +457,7 @@ async def test_a_call_is_killed_at_its_timeout_and_what_is_behind_it_runs(tmp_pa
         time.sleep(600)
 
     async with crew(tmp_path) as watched:
-        (hangs,) = watched.submit(hang, (), terms=Terms(timeout=Duration(1.0)))
+        (hangs,) = watched.submit(hang, (), terms=CallOptions(timeout=Duration(1.0)))
         (behind,) = watched.submit(len, ("abc",))
         await watched.until(lambda: watched.died)
         (died,) = watched.died
@@ -467,7 +467,7 @@ async def test_a_call_is_killed_at_its_timeout_and_what_is_behind_it_runs(tmp_pa
 
 @in_loop
 async def test_a_call_that_ends_before_its_timeout_is_left_alone(tmp_path: Path) -> None:
-    terms = Terms(timeout=Duration(0.5))
+    terms = CallOptions(timeout=Duration(0.5))
     async with crew(tmp_path) as watched:
         pids = [watched.submit(pid, (), terms=terms)[0] for _ in range(3)]
         first = [value(await watched.outcome(id)) for id in pids]
@@ -486,7 +486,7 @@ async def test_a_call_that_runs_because_the_one_before_it_was_cancelled_has_its_
     held.touch()
     async with crew(tmp_path) as watched:
         (running,) = watched.submit(hold, (str(held),))
-        unwanted, hangs = watched.submit(time.sleep, (600,), (601,), terms=Terms(timeout=Duration(0.5)))
+        unwanted, hangs = watched.submit(time.sleep, (600,), (601,), terms=CallOptions(timeout=Duration(0.5)))
         watched.crew.retract([unwanted])
         held.unlink()
         await watched.outcome(running)

@@ -10,8 +10,8 @@ from crewkit import crew, reached_soon, value
 from test_crew import hold, in_loop, pid
 from test_crew_rows import results, submit_rows
 
-from jobpool.worker import reports
-from jobpool.worker.reports import HOLD, Done, Started
+from jobpool.agent import reports
+from jobpool.agent.reports import HOLD, Done, Started
 
 
 @in_loop

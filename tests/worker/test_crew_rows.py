@@ -12,10 +12,10 @@ import pytest
 from crewkit import Watched, crew, reached_soon
 from test_crew import in_loop
 
-from jobpool import pickling
-from jobpool.model import Call
-from jobpool.rows import Raised, batches, loads_results
-from jobpool.worker.reports import Cut
+from jobpool.agent.reports import Cut
+from jobpool.model.request import Call
+from jobpool.serialize import pickling
+from jobpool.serialize.chunks import Raised, batches, loads_results
 
 FIRST = 2**38
 

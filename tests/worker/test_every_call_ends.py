@@ -14,8 +14,8 @@ import pytest
 from crewkit import crew
 from test_crew import in_loop
 
+from jobpool.agent.reports import Died, Done, Report, Returned
 from jobpool.core.events import Outcome
-from jobpool.worker.reports import Died, Done, Report, Returned
 
 
 def ends(reports: list[Report]) -> Counter[int]:

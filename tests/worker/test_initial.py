@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from jobpool import pickling
-from jobpool.worker.initial import run_initializer
-from jobpool.worker.living import Living
+from jobpool.serialize import pickling
+from jobpool.worker.initializer_globals import run_initializer
+from jobpool.worker.shared_objects import SharedObjects
 
 SOURCE = """
 import functools
@@ -45,18 +45,18 @@ def script(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return module
 
 
-def there(living: Living, function: Callable[..., Any]) -> Callable[..., Any]:
+def there(living: SharedObjects, function: Callable[..., Any]) -> Callable[..., Any]:
     return pickling.loads_function(pickling.dumps_function(function)[1], load=living.load)
 
 
 def test_a_variable_that_the_initializer_set_is_seen_by_other_functions(script: types.ModuleType) -> None:
-    living = Living()
+    living = SharedObjects()
     run_initializer(pickling.dumps_initializer(script.prepare, ("loaded",)), living)
     assert there(living, script.use)(1) == ("loaded", 5, 1)
 
 
 def test_a_variable_that_it_did_not_set_has_the_clients_value_of_the_time(script: types.ModuleType) -> None:
-    living = Living()
+    living = SharedObjects()
     run_initializer(pickling.dumps_initializer(script.prepare, ("loaded",)), living)
     assert there(living, script.use)(1) == ("loaded", 5, 1)
     script.threshold = 6
@@ -64,22 +64,22 @@ def test_a_variable_that_it_did_not_set_has_the_clients_value_of_the_time(script
 
 
 def test_also_through_a_partial(script: types.ModuleType) -> None:
-    living = Living()
+    living = SharedObjects()
     run_initializer(pickling.dumps_initializer(functools.partial(script.prepare, "loaded"), ()), living)
     assert there(living, script.use)(1) == ("loaded", 5, 1)
 
 
 def test_without_an_initializer_nothing_changes(script: types.ModuleType) -> None:
-    assert there(Living(), script.use)(1) == (None, 5, 1)
+    assert there(SharedObjects(), script.use)(1) == (None, 5, 1)
 
 
 def test_its_exception_is_raised(script: types.ModuleType) -> None:
     with pytest.raises(TypeError, match="prepare"):
-        run_initializer(pickling.dumps_initializer(script.prepare, ()), Living())
+        run_initializer(pickling.dumps_initializer(script.prepare, ()), SharedObjects())
 
 
 def test_a_cached_function_of_a_script_travels_by_value_with_its_cache_parameters(script: types.ModuleType) -> None:
-    again = there(Living(), script.fibonacci)
+    again = there(SharedObjects(), script.fibonacci)
     assert again(90) == 2880067194370816120
     assert again.cache_parameters() == {"maxsize": None, "typed": False}  # type: ignore[attr-defined]
     assert again is not script.fibonacci

@@ -20,9 +20,9 @@ from crewkit import crew, value
 from test_crew import in_loop
 from test_crew_rows import results, submit_rows
 
-from jobpool import pickling
-from jobpool.worker.child import BRIEF, SEND_AFTER
-from jobpool.worker.reports import Remark
+from jobpool.agent.reports import Remark
+from jobpool.serialize import pickling
+from jobpool.worker.worker import BRIEF, SEND_AFTER
 
 
 def seen() -> dict[str, Any]:

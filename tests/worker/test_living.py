@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from livingkit import CFG, Worker
 
-from jobpool.worker.imports import share_imports
+from jobpool.worker.user_imports import share_imports
 
 KINDS = ["class", "options", "far", "item", "module", "global", "attribute", "function"]
 

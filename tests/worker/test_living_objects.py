@@ -9,7 +9,7 @@ from typing import Any
 
 from livingkit import Worker
 
-from jobpool.worker.prints import print_of
+from jobpool.worker.fingerprints import print_of
 
 
 class Held:

@@ -19,8 +19,8 @@ import pytest
 from crewkit import Watched, crew, reached_soon, value
 from test_crew import hold, in_loop, pid, square
 
-from jobpool.worker import guard
-from jobpool.worker.reports import Remark
+from jobpool.agent import memory_limit
+from jobpool.agent.reports import Remark
 
 MB = 10**6
 LIMIT = 200 * MB
@@ -215,7 +215,7 @@ async def test_a_look_that_the_kernel_held_up_is_not_the_last_one(
             pass
         return {root: 2**20}
 
-    monkeypatch.setattr(guard, "tree_memory", slow_look)
+    monkeypatch.setattr(memory_limit, "tree_memory", slow_look)
     file = tmp_path / "held"
     async with crew(tmp_path, memory=2**30) as watched:
         watched.submit(hold, (str(file),))

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobpool.worker.cgroup import OomCounter, files_that_fill, find_counter
-from jobpool.worker.linux import descendants, thread_count
+from jobpool.agent.cgroup import OomCounter, files_that_fill, find_counter
+from jobpool.host.linux import descendants, thread_count
 from jobpool.worker.meter import CallMeter, is_gone, own_memory, shared_out, tree_memory
 
 

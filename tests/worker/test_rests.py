@@ -13,13 +13,14 @@ import pytest
 from crewkit import crew, reached_soon, value, wait_until
 from test_crew import hold, in_loop, pid
 
-from jobpool.units import Memory
-from jobpool.worker import child, rests
-from jobpool.worker.guard import Guard
-from jobpool.worker.kills import Kills
-from jobpool.worker.page import RESTING, Page, make
-from jobpool.worker.place import Place
-from jobpool.worker.rests import LOOK_EVERY
+from jobpool.agent import deferred_reads
+from jobpool.agent.deferred_reads import LOOK_EVERY
+from jobpool.agent.memory_limit import MemoryLimit
+from jobpool.agent.oom_kills import OomKills
+from jobpool.agent.slot import Slot
+from jobpool.model.units import Memory
+from jobpool.worker import worker as child
+from jobpool.worker.shared_page import RESTING, SharedPage, make
 
 WHOLE = 3600.0
 """Seconds between two looks in tests where nothing may depend on one."""
@@ -50,7 +51,7 @@ async def test_an_agent_is_not_woken_for_each_result(tmp_path: Path) -> None:
 
 @in_loop
 async def test_a_bundle_that_is_over_is_heard_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    monkeypatch.setattr(deferred_reads, "LOOK_EVERY", WHOLE)
     async with crew(tmp_path) as watched:
         for _ in range(3):
             watched.submit(short, *[(1,)] * 5)
@@ -59,7 +60,7 @@ async def test_a_bundle_that_is_over_is_heard_at_once(tmp_path: Path, monkeypatc
 
 @in_loop
 async def test_much_that_is_sent_is_read_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    monkeypatch.setattr(deferred_reads, "LOOK_EVERY", WHOLE)
     async with crew(tmp_path) as watched:
         begin = time.monotonic()
         ids = watched.submit(bytes, *[(1_000_000,)] * 10)
@@ -83,7 +84,7 @@ async def test_a_long_call_behind_short_ones_is_told(tmp_path: Path) -> None:
 
 @in_loop
 async def test_results_that_lie_outlive_their_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    monkeypatch.setattr(deferred_reads, "LOOK_EVERY", WHOLE)
 
     def die_at(number: int, last: int) -> int:
         if number == last:
@@ -101,7 +102,7 @@ async def test_results_that_lie_outlive_their_worker(tmp_path: Path, monkeypatch
 async def test_a_call_that_is_over_is_not_killed_for_another_that_is_cancelled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    monkeypatch.setattr(deferred_reads, "LOOK_EVERY", WHOLE)
     file = tmp_path / "held"
     async with crew(tmp_path) as watched:
         first, second, third = watched.submit(either, (None,), (str(file),), (None,))
@@ -117,7 +118,7 @@ async def test_a_call_that_is_over_is_not_killed_for_another_that_is_cancelled(
 
 @in_loop
 async def test_the_last_word_tells_all_that_lies_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    monkeypatch.setattr(deferred_reads, "LOOK_EVERY", WHOLE)
     file = tmp_path / "held"
     async with crew(tmp_path) as watched:
         *done, _, _ = watched.submit(either, *[(None,)] * 5, (str(file),), (None,))
@@ -191,7 +192,7 @@ async def test_when_all_workers_die_at_once_one_call_of_a_bundle_is_to_blame(tmp
 
 @in_loop
 async def test_memory_is_held_against_the_call_that_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rests, "LOOK_EVERY", WHOLE)
+    monkeypatch.setattr(deferred_reads, "LOOK_EVERY", WHOLE)
 
     def grow(to: int) -> int:
         block = b"x" * to
@@ -209,9 +210,9 @@ async def test_memory_is_held_against_the_call_that_uses_it(tmp_path: Path, monk
 @in_loop
 async def test_the_meter_does_not_pay_for_the_results_that_are_read_before_a_look(tmp_path: Path) -> None:
     loop, looks = asyncio.get_running_loop(), 0
-    place = Place(token=0, number=0, log=-1, log_start=0, page=Page(make()))
+    place = Slot(token=0, number=0, log=-1, log_start=0, page=SharedPage(make()))
 
-    def busy() -> list[Place]:
+    def busy() -> list[Slot]:
         nonlocal looks
         looks += 1
         end = time.thread_time() + 0.05
@@ -219,8 +220,8 @@ async def test_the_meter_does_not_pay_for_the_results_that_are_read_before_a_loo
             pass
         return [place]
 
-    kills = Kills(loop, busy, lambda place: None)
-    monitor = Guard(loop, busy, kills, limit=None, over=lambda place: None)
+    kills = OomKills(loop, busy, lambda place: None)
+    monitor = MemoryLimit(loop, busy, kills, limit=None, over=lambda place: None)
     begin = time.monotonic()
     monitor.soon(place)
     await reached_soon(lambda: looks >= 4)

@@ -15,8 +15,8 @@ from typing import NoReturn
 import pytest
 from crewkit import Watched, crew, reached_soon
 
-from jobpool.worker import births
-from jobpool.worker.place import State
+from jobpool.agent import lifecycle
+from jobpool.agent.slot import State
 
 MANY = 12
 """Workers: a pause that doubled with each of them would be over the limit of a minute."""
@@ -75,7 +75,7 @@ def test_many_that_are_refused_at_one_moment_are_all_replaced(tmp_path: Path, mo
             places = watched.crew._births.places
             await reached_soon(lambda: [place.state for place in places.values()] == MANY * [State.IDLE])
             with monkeypatch.context() as patch:  # a real limit would let one in for each that is gone
-                patch.setattr(births, "make", refuse)
+                patch.setattr(lifecycle, "make", refuse)
                 kill_workers(watched)
                 await reached_soon(lambda: len(refused) >= MANY)
             await reached_soon(lambda: [place.state for place in places.values()] == MANY * [State.IDLE])
@@ -85,7 +85,7 @@ def test_many_that_are_refused_at_one_moment_are_all_replaced(tmp_path: Path, mo
 
 
 def test_a_shortage_that_lasts_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(births, "SHORT_FOR", 0.5)
+    monkeypatch.setattr(lifecycle, "SHORT_FOR", 0.5)
 
     async def scenario() -> None:
         async with crew(tmp_path) as watched:

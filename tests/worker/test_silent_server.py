@@ -7,8 +7,8 @@ import asyncio
 
 import pytest
 
-from jobpool.worker import agent as agent_module
-from jobpool.worker.agent import LOST_SERVER, SILENT, Agent
+from jobpool.agent import agent as agent_module
+from jobpool.agent.agent import LOST_SERVER, SILENT, Agent
 
 
 def agent() -> Agent:

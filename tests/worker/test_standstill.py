@@ -16,13 +16,13 @@ import pytest
 from crewkit import crew, reached_soon, value
 from test_crew import hold, in_loop
 
-from jobpool.model import Terms
-from jobpool.units import Duration
-from jobpool.worker.agent import Agent
+from jobpool.agent.agent import Agent
+from jobpool.model.request import CallOptions
+from jobpool.model.units import Duration
 
 _STANDS = """
 import asyncio
-from jobpool.worker import standstill
+from jobpool.host import standstill
 
 standstill.BEAT, standstill.STILL = 0.05, 0.5
 
@@ -58,7 +58,7 @@ def test_it_is_noticed_before_anything_that_became_due_meanwhile() -> None:
 async def test_the_time_in_which_it_stood_still_is_no_part_of_a_timeout(tmp_path: Path) -> None:
     held = tmp_path / "held"
     async with crew(tmp_path) as watched:
-        (id,) = watched.submit(hold, (str(held),), terms=Terms(timeout=Duration(1.0)))
+        (id,) = watched.submit(hold, (str(held),), terms=CallOptions(timeout=Duration(1.0)))
         await reached_soon(held.exists)
         watched.crew.put_off(600.0)
         (place,) = watched.crew._places.values()

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool import wire
-from jobpool.units import Memory
-from jobpool.wire import BUFFER, Spare, Unpacker, WireError, pack
+from jobpool.model.units import Memory
+from jobpool.transport import frames
+from jobpool.transport.frames import BUFFER, Spare, Unpacker, WireError, pack
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 PLAIN = st.recursive(
@@ -72,7 +72,7 @@ def test_connections_that_use_the_same_large_buffers_do_not_mix_them(sizes: list
     spare = Spare()
     spare.limit = limit
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "SPARE", spare)
+        patch.setattr(frames, "SPARE", spare)
         while any(streams.values()):
             for side, stream in streams.items():
                 room = unpackers[side].room()
@@ -146,7 +146,7 @@ def test_no_memory_for_a_message_is_an_error_of_its_connection(monkeypatch: pyte
     def none_left(*_: Any, **__: Any) -> NoReturn:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(wire.mmap, "mmap", none_left)
+    monkeypatch.setattr(frames.mmap, "mmap", none_left)
     with pytest.raises(WireError, match="no memory for a message of 200000008 bytes: Cannot allocate"):
         Unpacker().feed(struct.pack("<Q", 200_000_000))
 

@@ -1,7 +1,7 @@
 """What a batch system is to jobpool: pairs of pure functions, a command and the parser of its answer.
 
-Nothing here runs anything. ``server.shell`` runs a :class:`~jobpool.model.Command` and hands the
-:class:`~jobpool.model.Completed` to the parser that stands beside the command::
+Nothing here runs anything. ``server.shell`` runs a :class:`~jobpool.model.request.Command` and hands the
+:class:`~jobpool.model.request.Completed` to the parser that stands beside the command::
 
     command = system.submit(script, count=20)
     match system.parse_submit(shell.run(command), count=20):
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from jobpool.model import Command, Completed, Ending, JobId, JobState, Limits, Request, Seen
+from jobpool.model.request import Command, Completed, Ending, JobId, JobState, Limits, Request, Seen
 
 __all__ = [
     "Answer",

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 
-from jobpool.errors import ConfigError
+from jobpool.model.errors import ConfigError
 
 __all__ = ["check_name", "exports", "shell_command", "shell_lines", "shell_word", "single_line"]
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobpool.batch.base import BatchSystem
-from jobpool.batch.local import Local
-from jobpool.batch.slurm import Slurm
-from jobpool.batch.slurm_submit import is_without_cluster, lost_configuration
-from jobpool.errors import BatchSystemUnavailable
-from jobpool.model import Command, Completed
+from jobpool.batch.local.system import Local
+from jobpool.batch.slurm import environment as slurm_environment
+from jobpool.batch.slurm.submit import is_without_cluster, lost_configuration
+from jobpool.batch.slurm.system import Slurm
+from jobpool.model.errors import BatchSystemUnavailable
+from jobpool.model.request import Command, Completed
 
-__all__ = ["BUILT", "PLANNED", "Machine", "detect", "get", "require"]
+__all__ = ["BUILT", "PLANNED", "Machine", "detect", "for_commands", "get", "require"]
 
 BUILT = ("local", "slurm")
 """Systems that work."""
@@ -57,6 +58,11 @@ def get(name: str, directory: Path) -> BatchSystem:
                 f"there is no batch system named {name!r}.{hint} Known are: {', '.join(map(repr, BUILT))}; "
                 f"planned: {', '.join(map(repr, PLANNED))}; 'auto' takes the one that is here"
             )
+
+
+def for_commands(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the variables that would change what a batch system's commands do or print."""
+    return slurm_environment.for_commands(environment)
 
 
 @dataclass(frozen=True, slots=True)

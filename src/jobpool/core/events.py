@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jobpool.errors import JobPoolError
-from jobpool.model import Call, Ending, JobId, JobState, Request, Seen, Usage
+from jobpool.model.errors import JobPoolError
+from jobpool.model.request import Call, Ending, JobId, JobState, Request, Seen, Usage
 
 # --------------------------------------------------------------------------------------------------- nouns
 
@@ -380,7 +380,7 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AskAccounting:
     """Ask the accounting how jobs of these submissions ended."""
 
     names: tuple[str, ...]
@@ -483,7 +483,7 @@ class Finished:
 Action = (
     SubmitJobs
     | Poll
-    | Account
+    | AskAccounting
     | CancelJobs
     | SendBundle
     | Retract

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jobpool.model import Limits, Request, Retry
+from jobpool.model.request import Limits, Request, Retry
 
 __all__ = ["CoreSettings"]
 

@@ -17,18 +17,20 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from jobpool import tls
 from jobpool.batch import registry
 from jobpool.batch.base import BatchSystem
-from jobpool.errors import JobPoolError, PoolBroken
-from jobpool.home import PoolDirectory
-from jobpool.lifetime import end_within, run_process
-from jobpool.malloc import reuse_memory
-from jobpool.server import channel, descriptors, shell
-from jobpool.server.asking import read_limits
-from jobpool.server.control import Control
-from jobpool.server.refusing import refuse_what_cannot_run
+from jobpool.commands import shell
+from jobpool.host import descriptors
+from jobpool.host.home import PoolDirectory
+from jobpool.host.lifetime import end_within, run_process
+from jobpool.model.errors import JobPoolError, PoolBroken
+from jobpool.server import client_links
+from jobpool.server.batch_client import read_limits
+from jobpool.server.event_loop import EventLoop
+from jobpool.server.preflight import refuse_what_cannot_run
 from jobpool.server.spec import Spec
+from jobpool.transport import tls
+from jobpool.transport.malloc import reuse_memory
 
 T = TypeVar("T")
 
@@ -73,7 +75,7 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
         system.directives(spec.settings.request)  # raises for what no script can say
         limits, _ = await asyncio.gather(read_limits(system), asyncio.to_thread(tls.make_keys, directory))
         refuse_what_cannot_run(spec.settings.request, limits)
-        control = Control(directory, spec, system, limits)
+        control = EventLoop(directory, spec, system, limits)
         await control.open()
     except Exception as error:
         log.exception("cannot start")
@@ -89,12 +91,12 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
     await _clear_up(control, directory, system)
     if control.crash is not None:
         return 1  # without a word: the clients then see for themselves that nothing is left
-    end_within(channel.FAREWELL + ENDING)
+    end_within(client_links.FAREWELL + ENDING)
     await control.say_bye()
     return 0
 
 
-async def _clear_up(control: Control, directory: PoolDirectory, system: BatchSystem) -> None:
+async def _clear_up(control: EventLoop, directory: PoolDirectory, system: BatchSystem) -> None:
     """Leave nothing that is of no use. What does not work, or takes too long, must not keep the clients waiting."""
     if await _in_time(asyncio.to_thread(lambda: directory.replaced)):
         log.warning("another pool's directory is in the place of this one's, and left alone")

@@ -15,8 +15,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from jobpool.link import Link
-from jobpool.server import descriptors
+from jobpool.host import descriptors
+from jobpool.transport.link import Link
 
 __all__ = ["Door"]
 

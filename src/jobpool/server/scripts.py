@@ -9,10 +9,10 @@ from pathlib import Path
 
 from jobpool.batch import registry
 from jobpool.batch.base import JobScript
-from jobpool.config import Settings
-from jobpool.home import home
-from jobpool.model import Command, Request
-from jobpool.versions import python_path
+from jobpool.config.resolve import Settings
+from jobpool.host.home import home
+from jobpool.host.versions import python_path
+from jobpool.model.request import Command, Request
 
 __all__ = ["Door", "as_file", "job_script", "try_script"]
 
@@ -46,7 +46,7 @@ def job_script(
             settings.python or sys.executable,
             "-P",
             "-m",
-            "jobpool.worker",
+            "jobpool.agent",
             "--pool",
             str(pool),
             "--submission",

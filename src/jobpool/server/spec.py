@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobpool import wire
-from jobpool.config import Settings
-from jobpool.home import PoolDirectory
-from jobpool.model import Retry
-from jobpool.plain import as_plain, from_plain
-from jobpool.private import opened
+from jobpool.config.resolve import Settings
+from jobpool.host.home import PoolDirectory
+from jobpool.host.private_directory import opened
+from jobpool.model.request import Retry
+from jobpool.transport import frames
+from jobpool.transport.plain_data import as_plain, from_plain
 
 __all__ = ["Spec"]
 
@@ -36,12 +36,12 @@ class Spec:
 
     def save(self, directory: PoolDirectory) -> None:
         """Write it where only this user reads it."""
-        directory.write("settings.pickle", b"".join(wire.pack(as_plain(self))))
+        directory.write("settings.pickle", b"".join(frames.pack(as_plain(self))))
         directory.write("system", f"{self.system}\n".encode())
 
     @classmethod
     def load(cls, directory: PoolDirectory) -> Spec:
         """Read it back. Raises ``OSError``, also where others have put a directory of theirs in its place."""
         with opened(directory.path) as place:
-            [data] = wire.Unpacker().feed((place / "settings.pickle").read_bytes())
+            [data] = frames.Unpacker().feed((place / "settings.pickle").read_bytes())
         return from_plain(cls, data)

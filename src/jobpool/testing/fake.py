@@ -30,14 +30,14 @@ from typing import Literal, Self
 
 import psutil
 
-from jobpool.model import Command, Completed, NodeShape, Partition
+from jobpool.model.request import Command, Completed, NodeShape, Partition
+from jobpool.model.units import Duration, Memory
 from jobpool.testing.fake_commands import PROGRAMS, answer, unreachable
 from jobpool.testing.fake_door import Door
 from jobpool.testing.fake_jobs import Ended, EndingWord, FakeJob, JobQueue, StateOnly
 from jobpool.testing.fake_processes import Processes
 from jobpool.testing.fake_site import Answer, Asked, Site
 from jobpool.testing.simulation import FakeClock
-from jobpool.units import Duration, Memory
 
 __all__ = ["PARTITIONS", "FakeCluster", "Received"]
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, assert_never
 
-from jobpool.model import JobId
-from jobpool.units import Duration, Memory
+from jobpool.model.request import JobId
+from jobpool.model.units import Duration, Memory
 
 __all__ = [
     "Completing",

@@ -28,8 +28,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from jobpool.batch.slurm_environment import for_commands
-from jobpool.errors import BatchSystemUnavailable
+from jobpool.batch.slurm.environment import for_commands
+from jobpool.model.errors import BatchSystemUnavailable
 from jobpool.testing.lab_accounting import account_commands, create_database, mariadbd_argv
 from jobpool.testing.lab_config import LabPlan, plan_from_json
 from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_until
@@ -174,7 +174,7 @@ class SlurmLab:
         """Bring the lab up; return when all its nodes are idle.
 
         ``detached``: it outlives this process, until ``down()`` of a lab attached to its directory. Raises
-        :class:`~jobpool.errors.BatchSystemUnavailable` when programs are missing, :class:`LabFailed` when a daemon
+        :class:`~jobpool.BatchSystemUnavailable` when programs are missing, :class:`LabFailed` when a daemon
         does not get ready or a lab is up there already; nothing of the lab is left then.
         """
         self._check_machine()

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from jobpool.units import Memory
+from jobpool.model.units import Memory
 
 __all__ = [
     "LabPlan",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from jobpool.errors import JobPoolError
+from jobpool.model.errors import JobPoolError
 
 __all__ = ["Daemon", "LabFailed", "last_lines", "wait_gone", "wait_until"]
 

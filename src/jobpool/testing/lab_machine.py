@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from jobpool.errors import BatchSystemUnavailable
+from jobpool.model.errors import BatchSystemUnavailable
+from jobpool.model.units import Memory
 from jobpool.testing.lab_config import Cgroups, Node
 from jobpool.testing.lab_daemon import wait_gone, wait_until
-from jobpool.units import Memory
 
 __all__ = [
     "cgroup_version",
@@ -69,7 +69,7 @@ def missing_advice(packages: Iterable[str]) -> str:
 def find_program(name: str) -> str:
     """Return the full path of a program, the system's own directories included.
 
-    Raises :class:`~jobpool.errors.BatchSystemUnavailable` when there is none.
+    Raises :class:`~jobpool.model.errors.BatchSystemUnavailable` when there is none.
     """
     if path := _which(name):
         return path

@@ -20,12 +20,12 @@ from dataclasses import replace
 from typing import assert_never
 
 from jobpool.core import events as ev
-from jobpool.core.engine import Core
 from jobpool.core.events import Action, Event, Hello, JobKey, Outcome
+from jobpool.core.scaling.walltime import Span
 from jobpool.core.settings import CoreSettings
-from jobpool.core.walltime import Span
-from jobpool.errors import JobPoolError
-from jobpool.model import PLAIN, Call, Ending, EndingKind, Hold, JobId, JobState, Request, Seen, Terms
+from jobpool.core.steps.engine import Core
+from jobpool.model.errors import JobPoolError
+from jobpool.model.request import PLAIN, Call, CallOptions, Ending, EndingKind, Hold, JobId, JobState, Request, Seen
 from jobpool.testing.simulation_agents import EventAt, Workplace
 from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, SimulatedJob, seen_of
 
@@ -75,7 +75,13 @@ class Simulation(Workplace):
     # --------------------------------------------------------------------------------------- what a client does
 
     def submit(
-        self, count: int = 1, *, seconds: float = 1.0, request: str = "", function: str = "f", terms: Terms = PLAIN
+        self,
+        count: int = 1,
+        *,
+        seconds: float = 1.0,
+        request: str = "",
+        function: str = "f",
+        terms: CallOptions = PLAIN,
     ) -> list[int]:
         """Submit calls that take so long. Returns their ids."""
         ids = [next(self._numbers) for _ in range(count)]
@@ -177,7 +183,7 @@ class Simulation(Workplace):
                 self._submit_jobs(action)
             case ev.Poll(names=names):
                 self._poll(names)
-            case ev.Account(names=names):
+            case ev.AskAccounting(names=names):
                 self._account(names)
             case ev.CancelJobs():
                 self.later(self.command_seconds, lambda: self._cancel_jobs(action))

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 
 from jobpool.core import events as ev
 from jobpool.core.events import Death, Event, JobKey, Outcome
-from jobpool.model import Call, Ending, EndingKind, JobState, Usage
+from jobpool.model.request import Call, Ending, EndingKind, JobState, Usage
+from jobpool.model.units import Memory
 from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, SimulatedJob
-from jobpool.units import Memory
 
 __all__ = ["EventAt", "Workplace"]
 

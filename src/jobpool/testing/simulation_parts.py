@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
-from jobpool.model import Call, Ending, Hold, JobId, JobState, Request, Seen
+from jobpool.model.request import Call, Ending, Hold, JobId, JobState, Request, Seen
 
 __all__ = ["FakeClock", "Faults", "SimulatedAgent", "SimulatedJob", "seen_of"]
 

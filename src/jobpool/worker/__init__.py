@@ -1,1 +1,4 @@
-"""What runs inside a job: the agent, its worker processes, and the meter."""
+"""What runs in the processes that run calls: fork-server and workers.
+
+The agent starts them. They know neither server nor client, and no Dask.
+"""

@@ -30,10 +30,10 @@ import sys
 import traceback
 from typing import Any, NamedTuple
 
-from jobpool import wire
+from jobpool.host.linux import descendants, set_child_subreaper, thread_count
+from jobpool.transport import frames
 from jobpool.worker.call_log import log_at
-from jobpool.worker.linux import descendants, set_child_subreaper, thread_count
-from jobpool.worker.living import here
+from jobpool.worker.shared_objects import here
 
 ORDER_SIZE = 64 * 1024
 """Bytes of one order at most; they hold CPU numbers and a few variables."""
@@ -45,7 +45,7 @@ DESCRIPTORS = 4
 """With an order to fork."""
 
 
-class Birth(NamedTuple):
+class WorkerStart(NamedTuple):
     """What a child knows when it comes out of the fork."""
 
     server: int
@@ -61,7 +61,7 @@ class Birth(NamedTuple):
 def main(control: int, *, preload: bool = True) -> None:
     """Run the fork-server on the control socket, and, in each child that it makes, a worker. Does not return."""
     # stdin is a file, not a pipe: it is read again should the process have to start over without preloading.
-    setup = wire.Unpacker().feed(_read_all(0))[0]
+    setup = frames.Unpacker().feed(_read_all(0))[0]
     os.umask(setup["umask"])
     log_at(setup["log_level"])  # before any module of the user's is imported, which may configure logging
     for path in setup["sys_path"]:
@@ -74,9 +74,9 @@ def main(control: int, *, preload: bool = True) -> None:
         command = f"from {__name__} import main; main({control}, preload=False)"
         os.execv(sys.executable, [sys.executable, *setup["flags"], "-c", command])
     birth = _Server(socket.socket(fileno=control), setup).run()
-    from jobpool.worker import child  # imported before the first fork, by _Server; here only its name is bound
+    from jobpool.worker import worker  # imported before the first fork, by _Server; here only its name is bound
 
-    child.main(birth)
+    worker.main(birth)
 
 
 class _Server:
@@ -87,9 +87,9 @@ class _Server:
         self._tokens: dict[int, int] = {}  # pid: token
         self._wakers: tuple[int, int] = (-1, -1)
 
-    def run(self) -> Birth:
+    def run(self) -> WorkerStart:
         """Serve until the agent is gone, and then exit. Returns in the children only."""
-        import jobpool.worker.child  # noqa: F401 - so that children find it imported
+        import jobpool.worker.worker  # noqa: F401 - so that children find it imported
 
         os.set_inheritable(self._control.fileno(), False)
         set_child_subreaper()
@@ -109,7 +109,7 @@ class _Server:
             if self._control.fileno() in ready and (birth := self._obey()) is not None:
                 return birth
 
-    def _obey(self) -> Birth | None:
+    def _obey(self) -> WorkerStart | None:
         """Carry out one order. Returns in the child when it was a fork."""
         try:
             data, fds, _, _ = socket.recv_fds(self._control, ORDER_SIZE, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
@@ -117,14 +117,14 @@ class _Server:
             data, fds = b"", []
         if not data:
             self._end()
-        match wire.Unpacker().feed(data)[0]:
+        match frames.Unpacker().feed(data)[0]:
             case ("fork", token, order):
                 return self._fork(token, order, fds)
             case ("kill", token) if token in self._pids:
                 self._kill(self._pids[token])
         return None
 
-    def _fork(self, token: int, order: dict[str, Any], fds: list[int]) -> Birth | None:
+    def _fork(self, token: int, order: dict[str, Any], fds: list[int]) -> WorkerStart | None:
         server = os.getpid()
         try:
             pid = os.fork()
@@ -137,7 +137,7 @@ class _Server:
             for fd in self._wakers:
                 os.close(fd)
             channel, log, page, bell = fds
-            return Birth(
+            return WorkerStart(
                 server, socket.socket(fileno=channel), log, page, socket.socket(fileno=bell), order, self._setup
             )
         for fd in fds:
@@ -171,7 +171,7 @@ class _Server:
 
     def _tell(self, *message: object) -> None:
         with contextlib.suppress(ConnectionError):  # the agent is gone; the next read says so
-            self._control.sendall(b"".join(wire.pack(message)))
+            self._control.sendall(b"".join(frames.pack(message)))
 
     def _end(self) -> None:
         """Kill all workers and all that descends from them, and exit."""

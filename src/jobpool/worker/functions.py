@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from jobpool.pickling import loads_function
-from jobpool.worker.living import Image, Living
-from jobpool.worker.offers import offers
+from jobpool.serialize.pickling import loads_function
+from jobpool.worker.checkpoint_signal import offers
+from jobpool.worker.shared_objects import Image, SharedObjects
 
 __all__ = ["Functions"]
 
@@ -16,7 +16,7 @@ __all__ = ["Functions"]
 class Functions:
     """Functions by their keys, with all that their pickles brought in its place."""
 
-    def __init__(self, living: Living) -> None:
+    def __init__(self, living: SharedObjects) -> None:
         self._living = living
         self._pickles: dict[str, bytes] = {}
         self._made: dict[str, tuple[Callable[..., Any], Image]] = {}

@@ -13,7 +13,7 @@ import resource
 import time
 from collections.abc import Mapping
 
-from jobpool.worker.linux import descendants, read
+from jobpool.host.linux import descendants, read
 
 __all__ = ["CallMeter", "is_gone", "own_memory", "shared_out", "tree_memory"]
 

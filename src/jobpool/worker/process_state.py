@@ -18,7 +18,7 @@ from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Any
 
-from jobpool.worker.offers import SIGNAL
+from jobpool.worker.checkpoint_signal import SIGNAL
 
 __all__ = ["Limits", "ProcessState", "flush", "open_streams"]
 

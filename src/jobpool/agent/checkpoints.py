@@ -1,0 +1,72 @@
+"""The agent's side of checkpoints: who is asked for one, and who has not answered. The other side is ``offers``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jobpool.agent.slot import Slot
+from jobpool.worker.checkpoint_signal import OFFERS, SIGNAL
+
+__all__ = ["SLOW", "Checkpointed", "Checkpoints", "NoCheckpoint"]
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks for calls that can be asked: one may just unpickle its arguments at the first."""
+
+SLOW = 2.0
+"""Seconds after a signal of the batch system in which a checkpoint should be there. A ``KillWait`` may be as short as
+3 s, and after it nobody could tell the user any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """This call stopped; with this payload, ``resuming.resume`` goes on."""
+
+    call: int
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NoCheckpoint:
+    """A call could not leave the checkpoint that it was asked for, and why."""
+
+    words: str
+
+
+class Checkpoints:
+    """Asks each call that runs and offers one for a checkpoint, once, from :meth:`ask` on."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, busy: Callable[[], list[Slot]]) -> None:
+        self._loop, self._busy = loop, busy
+        self._asked: set[int] = set()
+        self._failed: set[int] = set()
+        self._next: asyncio.TimerHandle | None = None
+
+    def ask(self) -> None:
+        """Ask now, and those that begin later."""
+        for place in self._busy():
+            id = place.calls[0].id
+            if id not in self._asked and place.pid and place.page.words[OFFERS] == id + 1:
+                self._asked.add(id)
+                with contextlib.suppress(ProcessLookupError):  # it has just died
+                    os.kill(place.pid, SIGNAL)
+        self.close()
+        self._next = self._loop.call_later(LOOK_EVERY, self.ask)
+
+    def failed(self, id: int) -> None:
+        """Take note that a call has none."""
+        self._failed.add(id)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a call that was asked still runs, and has not said no."""
+        waited_for = self._asked - self._failed
+        return any(place.calls[0].id in waited_for for place in self._busy())
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._next is not None:
+            self._next.cancel()

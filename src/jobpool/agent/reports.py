@@ -1,0 +1,175 @@
+"""What a crew reports of its workers and their calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jobpool.agent.checkpoints import Checkpointed, NoCheckpoint
+from jobpool.core.events import Death, Outcome
+
+__all__ = [
+    "CannotStart",
+    "Cut",
+    "Died",
+    "Done",
+    "Full",
+    "InitializerError",
+    "Remark",
+    "Report",
+    "Reporter",
+    "Returned",
+    "Started",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """These calls run now. One that is over within milliseconds is reported done without having been started; but an
+    agent's first call is told before it begins, and once more when it runs long."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Results are there."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """These calls will not be run here: retracted before they started, or killed for it, or the crew closes."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The rows of this call are two now: the first ``at`` of them, and those behind them under an id of their own."""
+
+    call: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker died while it ran this call; None: while it ran none. A fresh one takes its place."""
+
+    call: int | None
+    death: Death
+
+
+@dataclass(frozen=True, slots=True)
+class InitializerError:
+    """The initializer raised. No worker is started any more; the calls that wait are returned."""
+
+    text: str
+    """The exception in one line, and the last lines of the worker's output."""
+    exception: bytes = field(default=b"", repr=False)
+    """For ``pickling.loads_exception``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotStart:
+    """No worker can be brought up, again and again. None is started any more; the calls that wait are returned."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The job's memory is full, and stays so whatever ends here. No call is begun any more; the agent has to leave."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something the user should know, once for each topic, on whichever node it happens first."""
+
+    topic: str
+    text: str
+
+
+_OfCalls = Started | Done | Returned | Cut | Checkpointed | NoCheckpoint
+Report = _OfCalls | Died | Full | Remark | InitializerError | CannotStart
+
+
+HOLD = 0.100
+"""Seconds that news of a call may wait for others while there is work for its worker: a message costs 1 ms of CPU on
+its way. No worker waits meanwhile, and nobody sees that a result comes this much later."""
+
+LARGE = 64 * 1024
+"""Bytes of a result that waits for no others: it costs more than its message, and many of them would pile up here."""
+
+
+class Reporter:
+    """Collects what happens in one iteration of the loop, and reports it together: the server pays for each message."""
+
+    def __init__(self, report: Callable[[Report], None], loop: asyncio.AbstractEventLoop) -> None:
+        self._report = report
+        self._loop = loop
+        self._next: asyncio.Handle | None = None
+        self._held = False
+        self._started: list[int] = []
+        self._done: list[Outcome] = []
+        self._returned: list[int] = []
+        self._others: list[Report] = []
+
+    def started(self, id: int, *, more: bool) -> None:
+        """A call runs; ``more``: its worker has others behind it."""
+        self._started.append(id)
+        self._later() if more else self._soon()
+
+    def done(self, outcome: Outcome, *, more: bool) -> None:
+        """A call is over; ``more``: its worker has work behind the call that it begins now."""
+        self._done.append(outcome)
+        self._later() if more and len(outcome.payload) < LARGE else self._soon()
+
+    def returned(self, *ids: int) -> None:
+        """Calls are given back."""
+        self._returned += ids
+        self._soon()
+
+    def cut(self, id: int, at: int) -> None:
+        """Rows are cut in two. What is said before and after it may name other rows, so it is said in its place."""
+        self.flush()
+        self._report(Cut(id, at))
+
+    def other(self, report: Report) -> None:
+        """Something rare happened."""
+        self._others.append(report)
+        self._soon()
+
+    def flush(self) -> None:
+        """Report what there is, now."""
+        if self._next is not None:
+            self._next.cancel()
+        self._next, self._held = None, False
+        started, self._started = self._started, []
+        done, self._done = self._done, []
+        returned, self._returned = self._returned, []
+        others, self._others = self._others, []
+        over = {outcome.call for outcome in done}
+        if started := [id for id in started if id not in over]:
+            self._report(Started(tuple(started)))
+        if done:
+            self._report(Done(tuple(done)))
+        for report in others:
+            self._report(report)
+        if returned:
+            self._report(Returned(tuple(returned)))
+
+    def _later(self) -> None:
+        if self._next is None:
+            self._next, self._held = self._loop.call_later(HOLD, self.flush), True
+
+    def _soon(self) -> None:
+        if self._held and self._next is not None:
+            self._next.cancel()
+            self._next, self._held = None, False
+        if self._next is None:
+            self._next = self._loop.call_soon(self.flush)

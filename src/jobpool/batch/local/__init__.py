@@ -1,0 +1,1 @@
+"""This machine as a batch system: jobs are processes. Pure, and imported by the registry alone."""

@@ -1,0 +1,184 @@
+"""SLURM, from version 20.11 on: its commands, each beside the parser of its answer.
+
+::
+
+    JobScript ──slurm_script──► text ──slurm_submit──► sbatch --parsable      ──► ids | refused | doubtful
+                                names ───────────────► squeue, one for all    ──slurm_states──► what each job does
+                                names ───────────────► sacct,  one for all    ──slurm_states──► how jobs ended
+                                names, ids ──────────► scancel
+                                         slurm_limits: scontrol, sinfo, ...   ──► what the site allows
+
+    the user's environment ─────────────── slurm_environment ────────────────────► what these commands see of it
+
+What is said here of SLURM's behaviour was seen on a real one; ``tests/batch/golden`` holds its words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from jobpool.batch.base import Answer, Directive, JobScript, NoAccounting, SubmitAnswer, Unanswered
+from jobpool.batch.quoting import check_name
+from jobpool.batch.slurm import environment as slurm_environment
+from jobpool.batch.slurm import job_log, states
+from jobpool.batch.slurm import limits as slurm_limits
+from jobpool.batch.slurm import script as slurm_script
+from jobpool.batch.slurm import submit as slurm_submit
+from jobpool.model.request import Command, Completed, Ending, JobId, JobState, Limits, Request
+
+__all__ = ["Slurm"]
+
+_ACCOUNTED_SINCE = "now-7days"
+"""How far back sacct looks: without a start it shows today's jobs only, and one that ended before midnight is missing.
+A job is asked for soon after it left the queue, so a week is far more than enough, and bounds the database's work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slurm:
+    """SLURM as a :class:`~jobpool.batch.base.BatchSystem`."""
+
+    name: str = "slurm"
+    commands: tuple[str, ...] = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
+    settle: float = 0.1
+
+    def directives(self, request: Request) -> tuple[Directive, ...]:
+        """Say what the request becomes."""
+        return slurm_script.directives(request)
+
+    def script(self, job: JobScript) -> str:
+        """Write the job script."""
+        return slurm_script.script(job)
+
+    def log_path(self, job: JobScript, id: JobId, index: int) -> Path:
+        """Say where the log of this job will be."""
+        return slurm_script.log_path(job, id)
+
+    def submit(self, script: str, *, name: str, count: int, environment: Mapping[str, str]) -> Command:
+        """Make one sbatch for all jobs; the script travels on stdin, so no file is left behind."""
+        several = (f"--array=0-{count - 1}",) if count > 1 else ()
+        cleaned = slurm_environment.for_jobs(environment, slurm_script.stated_options(script))
+        return Command(
+            ("sbatch", "--parsable", f"--job-name={check_name(name)}", *several),
+            stdin=script if count > 1 else slurm_script.as_plain_job(script),
+            environment=tuple(cleaned.items()),
+        )
+
+    def parse_submit(self, done: Completed, *, count: int) -> SubmitAnswer:
+        """Read the answer of sbatch."""
+        return slurm_submit.parse_submit(done, count=count)
+
+    def poll(self, names: Sequence[str]) -> Command:
+        """Make one squeue for all submissions; ``--me`` spares the controller a list of everybody's jobs."""
+        return Command(
+            (
+                "squeue", "--me", "--all", "--array", "--states=all", "--noheader",
+                f"--name={_joined(names)}", f"--Format={states.POLL_FORMAT}",
+            )
+        )  # fmt: skip
+
+    def parse_poll(self, done: Completed) -> Answer | Unanswered:
+        """Read the answer of squeue."""
+        return states.parse_poll(done)
+
+    def account(self, names: Sequence[str], ids: Sequence[JobId] = ()) -> Command:
+        """Make one sacct for all submissions. Of a requeued job it tells the last run (``--duplicates`` all).
+
+        Asked by id it knows held jobs and those whose time has not come, too; by name those that may start (seen). An
+        array has one id. The names stay beside: ids begin anew when a controller has lost its state.
+        """
+        arrays = dict.fromkeys(id.partition("_")[0] for id in ids if re.fullmatch(r"[0-9]+(_[0-9]+)?", id))
+        which = f"--jobs={','.join(arrays)}" if arrays else f"--starttime={_ACCOUNTED_SINCE}"
+        return Command(
+            (
+                "sacct", "--allocations", "--parsable2", "--noheader", which,
+                f"--name={_joined(names)}", f"--format={states.ACCOUNT_FORMAT}",
+            )
+        )  # fmt: skip
+
+    def parse_account(self, done: Completed) -> Mapping[JobId, Ending | JobState] | Unanswered | NoAccounting:
+        """Read the answer of sacct."""
+        return states.parse_account(done)
+
+    def read_log(self, ending: Ending, text: str) -> Ending:
+        """Return the ending with what the end of the job's log adds to it."""
+        return job_log.read_log(ending, text)
+
+    def starts(self, names: Sequence[str]) -> Command:
+        """Make one squeue for the start times that the scheduler has planned; it plans some jobs ahead, not all."""
+        return Command(
+            (
+                "squeue", "--me", "--all", "--array", "--states=PENDING", "--noheader",
+                f"--name={_joined(names)}", f"--Format={states.STARTS_FORMAT}",
+            )
+        )  # fmt: skip
+
+    def parse_starts(self, done: Completed) -> Mapping[JobId, float] | Unanswered:
+        """Read the answer of squeue."""
+        return states.parse_starts(done)
+
+    def estimate(self, script: str, *, environment: Mapping[str, str]) -> Command:
+        """Make one sbatch that only asks. It takes a time limit above the partition's: check the request before."""
+        command = self.submit(script, name="estimate", count=1, environment=environment)
+        return replace(command, argv=("sbatch", "--test-only", *command.argv[2:]))
+
+    def parse_estimate(self, done: Completed) -> float | Unanswered:
+        """Read what sbatch says on stderr."""
+        return slurm_submit.parse_estimate(done)
+
+    def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
+        """Make one scancel for all ids, and one for each name.
+
+        Of several ``--name`` scancel takes the last one, and a name beside ids is a filter on them. A plain scancel
+        ends the script's whole process tree: CONT, TERM, and KILL after the site's KillWait; no ``--full`` is needed.
+        """
+        by_name = tuple(Command(("scancel", f"--name={check_name(name)}")) for name in names)
+        ranges = tuple(_ranges(ids))
+        return (Command(("scancel", *ranges)), *by_name) if ranges else by_name
+
+    def parse_cancel(self, done: Completed) -> Unanswered | None:
+        """Read the answer of scancel, which is silent about jobs that are gone."""
+        gone = ("already completing or completed", "invalid job id specified")
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        if done.ok or (said and all(any(word in line.lower() for word in gone) for line in said)):
+            return None
+        return Unanswered(done.words or f"scancel ended with {done.returncode} and said nothing")
+
+    def limits(self, user: str) -> tuple[Command, ...]:
+        """Make the few commands that tell the site's limits, and what this user may have."""
+        return slurm_limits.commands(user)
+
+    def parse_limits(self, done: Sequence[Completed]) -> Limits:
+        """Read their answers."""
+        return slurm_limits.parse(done)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ",".join(check_name(name) for name in names)
+
+
+def _ranges(ids: Iterable[JobId]) -> Iterator[str]:
+    """Write ids as scancel takes them at once: ``1343_[0-99,107]`` costs one message, a hundred ids a hundred.
+
+    What is not an id of SLURM's names no job, and is left out.
+    """
+    arrays: dict[str, set[int]] = {}
+    for id in dict.fromkeys(ids):
+        match re.fullmatch(r"([0-9]+)(?:_([0-9]{1,9}))?", id):
+            case re.Match() as found if found[2] is None:
+                yield found[1]
+            case re.Match() as found:
+                arrays.setdefault(found[1], set()).add(int(found[2]))
+            case None:
+                continue
+    for base, indices in arrays.items():
+        yield f"{base}_[{','.join(_runs(sorted(indices)))}]"
+
+
+def _runs(indices: Sequence[int]) -> Iterator[str]:
+    for _, group in groupby(enumerate(indices), key=lambda pair: pair[1] - pair[0]):
+        run = [index for _, index in group]
+        yield str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}"

@@ -1,0 +1,1 @@
+"""What has happened in a pool, and how it is now, as plain data. Pure."""

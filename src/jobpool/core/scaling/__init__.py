@@ -1,0 +1,1 @@
+"""How many jobs, when, and of what size. Pure."""

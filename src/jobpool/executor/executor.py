@@ -1,0 +1,471 @@
+"""``JobPoolExecutor``: the face. It starts a pool and ends it; how calls go in is in ``submitting``, what is decided
+about them in ``core``."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import datetime
+import enum
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from jobpool.config import resolve
+from jobpool.config.call_options import CallKind
+from jobpool.executor.connection import OPEN, Connection
+from jobpool.executor.main_guard import refuse_while_imported
+from jobpool.executor.pool_info import PoolInfo
+from jobpool.executor.start_server import discard, start_server, try_to_write
+from jobpool.executor.submit import SubmitMethods, destination
+from jobpool.executor.view import PoolView
+from jobpool.host.home import PoolDirectory
+from jobpool.host.lifetime import SHORTAGE
+from jobpool.host.versions import versions
+from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken, from_data
+from jobpool.model.request import Bind, Retry
+from jobpool.serialize.pickling import dumps_initializer, register_own_modules
+from jobpool.server.scripts import try_script
+from jobpool.server.spec import Spec
+from jobpool.show.waiting import WaitingLine
+from jobpool.tools.project_file import tell_what_runs
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from jobpool.tools.profile import Profile
+
+__all__ = ["JobPoolExecutor"]
+
+
+class _Unset(enum.Enum):
+    """What a keyword is when it was not given: files and environment may give it then."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "<from the configuration>"
+
+
+UNSET: Final = _Unset.UNSET
+
+
+class JobPoolExecutor(SubmitMethods, PoolInfo):
+    """An executor whose workers are batch jobs, or processes of this machine where there is no batch system.
+
+    Each argument that is not given comes from ``JOBPOOL_*`` variables, ``jobpool.toml``, dask-jobqueue's
+    ``jobqueue.yaml``, or a default, in this order (``jobpool config`` shows which).
+
+    Args:
+        max_workers: Calls that run at once, at most. Default: this machine's cores, or 100 on a batch system.
+        cores: Physical cores of one worker. Default 1. ``"auto"`` for it, ``memory`` and ``walltime``: the first calls
+            run in up to four generous jobs, and what they use is asked for from then on, with headroom; corrected while
+            the run goes on. On local processes it means the default.
+        memory: Memory of one worker, with a unit: ``"8 GiB"``; or ``"auto"``. Default: what the site gives.
+        walltime: How long one job may run: ``"5h"``, a ``timedelta`` or seconds; or ``"auto"``. Default: the
+            partition's.
+        gpus: GPUs of one worker. Default 0.
+        workers_per_job: Workers that share a job, and its node. Default 1; on local processes all of them.
+        threads_per_core: Hardware threads of each core that a call may use. Default 1: hyper-threads stay idle.
+        bind: Bind each worker to its ``"cores"`` or ``"threads"``, or not (None). Default ``"cores"``.
+        scheduler: ``"auto"``, ``"local"`` or ``"slurm"``. Default ``"auto"``: the batch system that is here.
+        partition: Partition, or queue; ``"auto"``: the one where the request fits and starts first, when the pool
+            starts. Default: the site's.
+        account: Account, or project, that is charged.
+        qos: Quality of service.
+        reservation: Reservation.
+        licenses: Licences of one job.
+        constraint: Features that the node must have.
+        exclude: Nodes not to use.
+        job_extra: More directives, as the batch system takes them: ``["--mail-type=FAIL"]``.
+        job_skip: Beginnings of directives to leave out: ``["--mem"]``.
+        submit_by: How the job script gets to the submit command: on its ``"stdin"``, or as a ``"file"`` for a site's
+            own ``sbatch`` that takes nothing else. Default ``"stdin"``.
+        setup: Shell lines to run in the job before Python: ``["module load ffmpeg"]``.
+        min_workers: Workers to hold while there is nothing to do. Default 0.
+        idle_timeout: Time after which an idle job ends. Default 10 minutes; None: never.
+        initializer: Called as ``initializer(*initargs)`` in each fresh worker process.
+        initargs: Its arguments.
+        max_tasks_per_child: Calls after which a worker process is replaced by a fresh one. Default: never.
+        max_memory_growth: Memory, with a unit, by which a worker process may grow from the end of its first call on;
+            then it is replaced by a fresh one between two calls. Default: any.
+        name: Name of the pool and its jobs. Default: a random one.
+        log_directory: Where the jobs' logs go; where others may write there, a directory (0700) of the run's own is
+            made in it. Default: ``~/.jobpool/NAME/logs``.
+        python: Interpreter for the jobs. Default: this one.
+        environment: Variables to set in the jobs.
+        addresses: Host names or addresses under which the jobs reach this host. Default: they try all it has.
+        retry: How often calls run again after a loss, and with how much more memory. Default: ``Retry()``.
+
+    Raises:
+        ConfigError: Arguments, variables or files that cannot be used; all problems at once. It is a ``ValueError``.
+        RequestRefused: The batch system's limits say that such a job would be refused, or never start.
+        PoolBroken: The pool's server could not be started.
+        RuntimeError: A process of ``multiprocessing``, or a call, imports the script or module that makes the pool.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        cores: int | Literal["auto"] | _Unset = UNSET,
+        memory: str | int | _Unset | None = UNSET,
+        walltime: str | float | datetime.timedelta | _Unset | None = UNSET,
+        gpus: int | _Unset = UNSET,
+        workers_per_job: int | _Unset = UNSET,
+        threads_per_core: int | _Unset = UNSET,
+        bind: Bind | _Unset | None = UNSET,
+        scheduler: str | _Unset = UNSET,
+        partition: str | _Unset | None = UNSET,
+        account: str | _Unset | None = UNSET,
+        qos: str | _Unset | None = UNSET,
+        reservation: str | _Unset | None = UNSET,
+        licenses: str | Sequence[str] | _Unset = UNSET,
+        constraint: str | _Unset | None = UNSET,
+        exclude: str | Sequence[str] | _Unset = UNSET,
+        job_extra: str | Sequence[str] | _Unset = UNSET,
+        job_skip: str | Sequence[str] | _Unset = UNSET,
+        submit_by: Literal["stdin", "file"] | _Unset = UNSET,
+        setup: str | Sequence[str] | _Unset = UNSET,
+        min_workers: int | _Unset = UNSET,
+        idle_timeout: str | float | datetime.timedelta | _Unset | None = UNSET,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | _Unset | None = UNSET,
+        max_memory_growth: str | int | _Unset | None = UNSET,
+        name: str | _Unset | None = UNSET,
+        log_directory: str | os.PathLike[str] | _Unset | None = UNSET,
+        python: str | os.PathLike[str] | _Unset = UNSET,
+        environment: Mapping[str, str] | _Unset = UNSET,
+        addresses: str | Sequence[str] | _Unset = UNSET,
+        retry: Retry | None = None,
+    ) -> None:
+        given = {
+            key: value
+            for key, value in locals().items()
+            if key not in ("self", "initializer", "initargs", "retry", "__class__") and value is not UNSET
+        }
+        refuse_while_imported()
+        if max_workers is None:
+            del given["max_workers"]
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if not isinstance(retry, Retry | None):
+            raise TypeError("retry must be a jobpool.Retry")
+        self._settings = resolve.resolve(given)
+        resolve.require(self._settings.system)
+        self._to = destination(self._settings)
+        working_directory = os.getcwd()  # noqa: PTH109 - as text: it travels
+        try_script(self._settings, working_directory)
+        tell_what_runs(self._settings)
+        logs = try_to_write(self._settings.log_directory, self._settings.name)
+        self._initializer = initializer, initargs
+        self._shutdown = False
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        with contextlib.ExitStack() as undo:
+            undo.callback(discard, logs)
+            prepared = None if initializer is None else dumps_initializer(initializer, initargs, self._to)
+            _sweep()
+            self._directory = PoolDirectory.create(self._settings.name)
+            self._connection = self._start(prepared, retry or Retry(), working_directory, logs)
+            undo.pop_all()
+        self._kind = CallKind(self._settings.request, self._settings.max_workers)
+        # Called when this object is collected, or at the interpreter's exit: holds the connection, not the executor.
+        self._finalizer = weakref.finalize(self, _forgotten, self._connection)
+        for note in self._settings.notes:
+            WaitingLine().say(note, warning=False)
+
+    def _start(self, initializer: bytes | None, retry: Retry, working_directory: str, logs: Path | None) -> Connection:
+        server = None
+        try:
+            Spec(
+                settings=self._settings,
+                system=self._settings.system,
+                initializer=initializer,
+                retry=retry,
+                sys_path=tuple(os.path.abspath(entry or os.getcwd()) for entry in sys.path),  # noqa: PTH100, PTH109
+                working_directory=working_directory,
+                umask=_umask(),
+                log_level=logging.getLogger().level,
+                versions=versions(),
+                own_logs=logs,
+            ).save(self._directory)
+            server = start_server(self._directory)
+            connection = Connection(self._directory, server)
+            connection.open()
+        except BaseException as error:
+            if server is not None:
+                server.terminate()
+            self._directory.retire(keep_logs=True)
+            if isinstance(error, SHORTAGE) and not isinstance(error, JobPoolError):
+                raise PoolBroken(f"the pool's server could not be started: {error}") from error
+            raise
+        return connection
+
+    # ----------------------------------------------------------------------------------------------------------- calls
+
+    def _check_open(self) -> None:
+        if self._shutdown:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if _exiting.is_set():
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    def with_request(self, **changes: Any) -> PoolView:
+        """Return a view of this pool whose calls need something else: an executor with the same interface.
+
+        Its calls run in jobs of their own where their request differs, and in this pool's where it does not. ::
+
+            big = pool.with_request(memory="64 GiB", gpus=1)
+            quick = pool.with_request(timeout="10 min")
+
+        Args:
+            **changes: What differs. Of the request: ``cores``, ``memory``, ``walltime``, ``gpus``, ``workers_per_job``
+                (default: 1 when one of ``cores``, ``memory`` and ``gpus`` is given, on a batch system),
+                ``threads_per_core``, ``bind``, ``partition``, ``account``, ``qos``, ``reservation``, ``licenses``,
+                ``constraint``, ``exclude``, ``job_extra``, ``job_skip``, ``setup``. And
+
+                - ``max_workers``: calls of this kind that run at once, at most. Default: as many as of the pool's own;
+                  both count alone.
+                - ``timeout``: how long a call may run, as a number of seconds or ``"10 min"``; then its worker is
+                  killed, and it fails with :class:`CallTimedOut`. Default: as long as its job.
+                - ``expected_time``: how long a call is expected to run. It is not started where less time is left.
+                  Default: what is learned from the calls of its function.
+                - ``retry``: a :class:`Retry` for these calls. Default: the pool's.
+
+        Raises:
+            ConfigError: Values that cannot be used; all problems at once.
+            RequestRefused: The batch system would refuse such a job, or never start it.
+        """
+        return PoolView(self, self._kind, changes)
+
+    def measure(
+        self,
+        fn: Callable[[Any], Any],
+        samples: Iterable[Any],
+        *,
+        cores: int | None = None,
+        memory: str | int | None = None,
+        walltime: str | float | datetime.timedelta | None = None,
+        repeat: bool = True,
+    ) -> Profile:
+        """Run ``fn`` with a few real inputs and return a :class:`Profile`, which proposes what to ask for. ::
+
+            profile = pool.measure(analyse, [small, usual, large])
+            print(profile, profile.request(calls=1000), sep="\\n")
+
+        The calls run one at a time in one fresh worker, in a job of their own that ends with them.
+
+        Args:
+            fn: The function, as for ``map``.
+            samples: Its inputs, a few; the largest of all should be among them.
+            cores: Cores to try it with. Default: 4, or fewer where the site has no more; at least the pool's.
+            memory: Memory to try it with. Default: 16 GiB, or less where the site allows no more; at least the pool's.
+                A call that is killed for memory runs again with twice as much.
+            walltime: Default: the pool's.
+            repeat: Call it again with the same samples, while six calls have not been made and half a minute has not
+                gone: a leak shows from call to call. False: once with each.
+
+        Raises:
+            ConfigError: No samples, or values that cannot be used.
+            RequestRefused: The batch system would refuse such a job.
+            Exception: What ``fn`` raised, when it did so with all samples.
+        """
+        from jobpool.tools.measure import measure
+
+        initializer, initargs = self._initializer
+        tried: dict[str, Any] = {"cores": cores, "memory": memory, "walltime": walltime, "repeat": repeat}
+        return measure(
+            JobPoolExecutor, self._settings, fn, samples, initializer=initializer, initargs=initargs, **tried
+        )
+
+    # ------------------------------------------------------------------------------------------------------------- end
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the pool: no new calls; its jobs are cancelled when the calls that are there have ended.
+
+        Args:
+            wait: Return when everything has ended: calls, jobs and server. False: return at once.
+            cancel_futures: Cancel the calls that have not started. Those that run end as they would, and their results
+                are there; to end them too, at once, call :meth:`terminate_workers`.
+        """
+        if self._connection.foreign:
+            return
+        try:
+            with self._lock:
+                self._shutdown = True
+            if cancel_futures:
+                self._connection.cancel_pending()
+            self._close_client()
+            self._connection.finish()
+            self._finalizer.detach()
+            if wait and cancel_futures:
+                self._connection.tell_what_runs()
+            if wait:
+                self._connection.wait()
+        except BaseException:
+            # Interrupted: the user wants it to end now, and nothing may stay behind.
+            self._connection.abort()
+            raise
+
+    def terminate_workers(self) -> None:
+        """End the pool at once, the running calls too, and wait for it.
+
+        Calls that run end with ``PoolBroken``, which is a ``BrokenProcessPool``; the others are cancelled. In the
+        standard library since Python 3.14.
+        """
+        self._abort()
+
+    def kill_workers(self) -> None:
+        """Do the same as :meth:`terminate_workers`: workers are killed in any case."""
+        self._abort()
+
+    def _abort(self) -> None:
+        if self._connection.foreign:
+            return
+        with self._lock:
+            self._shutdown = True
+        try:
+            self._close_client()
+        finally:
+            self._connection.abort()
+            self._finalizer.detach()
+
+    def _close_client(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close(timeout=2)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        # An exception on its way out: nobody will take the results, and hours of jobs must not run for nothing.
+        if kind is None:
+            self.shutdown(wait=True)
+        else:
+            self._abort()
+        return False
+
+    # ----------------------------------------------------------------------------------------------------------- about
+
+    @property
+    def settings(self) -> resolve.Settings:
+        """What the pool is configured with, and where each value came from."""
+        return self._settings
+
+    def scale(self, n: int | None) -> None:
+        """Hold ``n`` workers from now on, busy or not, within ``max_workers``; None: as many as there are calls."""
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+            raise ConfigError(f"scale({n!r}): it must be a whole number, at least 0, or None")
+        if n is not None and n > self._settings.max_workers:
+            raise ConfigError(
+                f"scale({n}): max_workers is {self._settings.max_workers}",
+                advice="make the pool with more max_workers",
+            )
+        self._connection.send("scale", n)
+
+    @property
+    def client(self) -> Client:
+        """A ``dask.distributed.Client`` on the same workers; they are asked for as its tasks need them."""
+        register_own_modules()  # Dask, too, then sends what they define by value
+        if self._client is None:
+            from distributed import Client
+
+            from jobpool.transport import dask_config
+
+            port = self._ask_dask(dashboard=False)["port"]
+            with dask_config.patience():
+                self._client = Client(
+                    f"tls://{self._connection.host}:{port}",
+                    security=dask_config.security(self._directory.path),
+                    set_as_default=False,
+                )
+        return self._client
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """The address of Dask's dashboard, for this user's browser only: its path is a secret. None: without bokeh.
+
+        On a JupyterHub it goes through ``/proxy/PORT``; elsewhere it is on this host's loopback (``ssh -L PORT:...``).
+        """
+        dashboard = self._ask_dask(dashboard=True)["dashboard"]
+        if dashboard is None:
+            return None
+        port, path = dashboard
+        prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
+        return f"{prefix.rstrip('/')}/proxy/{port}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
+
+    def _ask_dask(self, *, dashboard: bool) -> dict[str, Any]:
+        answer: dict[str, Any] = self._connection.ask("dask", dashboard)
+        if "error" in answer:
+            raise from_data(answer["error"])
+        return answer
+
+    def __repr__(self) -> str:
+        state = "shut down" if self._shutdown else self._settings.system
+        return f"<JobPoolExecutor {self.name} ({state}), at most {self._settings.max_workers} workers>"
+
+
+_told: set[str] = set()
+"""What this process has said of other pools' directories: once is enough for all that it makes."""
+
+
+def _sweep() -> None:
+    """Clear up after dead pools, and name those that were passed over."""
+    for damaged in PoolDirectory.sweep():
+        if (text := str(damaged)) not in _told:
+            _told.add(text)
+            WaitingLine().say(text, warning=True)
+
+
+def _umask() -> int:
+    # os.umask() can only be read by changing it, which another thread might notice.
+    status = Path("/proc/self/status").read_text()
+    return next((int(line.split()[1], 8) for line in status.splitlines() if line.startswith("Umask:")), 0o077)
+
+
+# -------------------------------------------------------------------------------------------------------------- ending
+
+
+def _forgotten(connection: Connection) -> None:
+    if not connection.foreign:
+        connection.finish()
+
+
+_exiting = threading.Event()
+"""Set when Python ends and waits for the pools: what comes later would never be waited for."""
+
+
+def _at_exit() -> None:
+    """Let forgotten pools finish, as the standard library does; end them at once when the script failed."""
+    failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    _exiting.set()
+    for connection in list(OPEN):
+        try:
+            if failed is None:
+                connection.finish()
+                connection.wait()
+        finally:  # also when a Ctrl-C ends the waiting
+            if connection in OPEN:
+                connection.abort()
+
+
+def _after_fork() -> None:
+    """Leave the pools to the process that made them: this one is a copy of it, without their threads."""
+    for connection in OPEN:
+        connection.abandon()
+    OPEN.clear()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,132 @@
+"""The future of one call: a ``concurrent.futures.Future`` that also tells where its call ran, what it used and said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import _base as states
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobpool.model.request import Usage
+from jobpool.model.units import Memory
+
+__all__ = ["Job", "JobFuture", "Jobs"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("jobpool.executor.future")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The batch job in which a call runs or ran."""
+
+    id: str
+    """The batch system's id (``1343_7``)."""
+    node: str
+    log: Path | None
+    """The job's own log: what its agent said. What a call said is in :meth:`JobFuture.logs`."""
+
+
+class JobFuture(Future[T]):
+    """The future of one call in a pool.
+
+    Beyond the standard library's: ``job`` (a :class:`Job`, or None before the call starts), ``usage`` (a
+    :class:`~jobpool.model.request.Usage`: wall and CPU seconds, peak memory, threads; None before the call ends) and
+    :meth:`logs`.
+    """
+
+    job: Job | None = None
+    usage: Usage | None = None
+    _log = b""
+    _taken: Sequence[object] = ()
+    """What must live until the call has ended."""
+
+    def __init__(self, id: int, cancelled: Callable[[int], None]) -> None:
+        super().__init__()
+        # A million calls may wait, and an empty deque takes 600 bytes; threading asks no more of it than a list can do.
+        self._condition._waiters = []  # type: ignore[attr-defined]
+        self._id, self._tell_cancelled = id, cancelled
+
+    def logs(self) -> str:
+        """Return what the call wrote to stdout and stderr, in the order it was written: the last 64 KiB of it.
+
+        Empty before the call ends.
+        """
+        return self._log.decode(errors="replace")
+
+    def cancel(self) -> bool:
+        """Cancel the call if it is not known to run or to have ended, else return False.
+
+        It will not run. One that its worker begins at that very moment, before the news of it is here, is killed there.
+        """
+        # The standard library's executors notify the waiters when a thread meets the cancelled item; nobody here would
+        # meet it, so state and waiters change together.
+        with self._condition:
+            if self._state in (states.RUNNING, states.FINISHED):
+                return False
+            if self._state in (states.CANCELLED, states.CANCELLED_AND_NOTIFIED):
+                return True
+            self._state = states.CANCELLED_AND_NOTIFIED
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+            self._condition.notify_all()
+        self._tell_cancelled(self._id)
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+        return True
+
+    # What follows is for the connection only.
+
+    def _starts(self, job: Job | None) -> None:
+        with self._condition:
+            if self._state == states.PENDING:
+                self._state, self.job = states.RUNNING, job
+
+    def _waits_again(self) -> None:
+        with self._condition:
+            if self._state == states.RUNNING:
+                self._state, self.job = states.PENDING, None
+
+    def _ran(self, job: Job | None, log: bytes, usage: tuple[float, float, int, int] | None) -> None:
+        self.job, self._log = job, log
+        if usage is not None:
+            self.usage = Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
+
+    def _ends(self, *, result: Any = None, error: BaseException | None = None) -> None:
+        self._taken = ()
+        self._tell_cancelled = _nobody  # one that is kept shall not keep the connection
+        try:
+            if error is None:
+                self.set_result(result)
+            else:
+                self.set_exception(error)
+        except states.InvalidStateError:
+            log.debug("call=%d ended after it was cancelled", self._id)
+        except BaseException:
+            # A callback's sys.exit() passes through the standard library's barrier; here it would end the thread on
+            # which all other futures wait.
+            log.exception("call=%d: a callback of its future raised", self._id)
+
+
+class Jobs:
+    """The jobs that calls ran in: one object for each."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Job] = {}
+
+    def get(self, facts: dict[str, Any] | None) -> Job | None:
+        """Return the job that these are the facts of."""
+        if facts is None:
+            return None
+        job = self._known.get(facts["id"])
+        if job is None or job.node != facts["node"]:
+            log_path = None if facts["log"] is None else Path(facts["log"])
+            job = self._known[facts["id"]] = Job(facts["id"], facts["node"], log_path)
+        return job
+
+
+def _nobody(id: int) -> None:
+    """Nobody is to be told any more."""

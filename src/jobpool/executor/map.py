@@ -1,0 +1,181 @@
+"""How ``map`` turns calls into an iterator over results.
+
+::
+
+    items ─► batches of rows (rows) ─► Connection ─► server         more items as results are taken, with a buffersize
+    in_order ◄─ take ─ Batch, Batch, ... ◄─ put ─ Connection        results as they come, in any order
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import CancelledError
+from typing import Any, TypeVar
+
+from jobpool.serialize.chunks import Raised
+
+__all__ = ["MapChunk", "call_each", "chunks", "each_of", "in_order", "refill", "shortest"]
+
+T = TypeVar("T")
+
+_MISSING: Any = object()
+
+
+class MapChunk:
+    """Calls of a map that travel in one payload, and their results: filled by one thread, taken by another."""
+
+    def __init__(
+        self, id: int, count: int, changed: threading.Condition, cancelled: Callable[[MapChunk], None]
+    ) -> None:
+        self.id, self.count = id, count
+        self._left = count
+        self._results: list[Any] = [_MISSING] * count
+        self._running: set[int] = set()
+        self._changed, self._tell_cancelled = changed, cancelled
+        self._cancelled = False
+        self.taken: list[object] = []
+        """What must live until they have ended."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether all results are there."""
+        return not self._left
+
+    @property
+    def left(self) -> int:
+        """How many calls have not ended."""
+        return self._left
+
+    def put(self, id: int, results: Sequence[Any]) -> None:
+        """Take in what came of the calls from this id on."""
+        place = id - self.id
+        with self._changed:
+            if self._cancelled:
+                for at, result in enumerate(results, place):
+                    self._put(at, result)
+            else:
+                self._results[place : place + len(results)] = results
+                self._left -= len(results)
+            self._changed.notify_all()
+
+    def fail(self, error: BaseException, id: int | None = None) -> None:
+        """End a call, or all that have no end yet, with an exception."""
+        with self._changed:
+            for place in range(self.count) if id is None else [id - self.id]:
+                self._put(place, Raised(error))
+            self._changed.notify_all()
+
+    def _put(self, place: int, result: Any) -> None:
+        if self._results[place] is _MISSING:
+            self._results[place] = result
+            self._left -= 1
+
+    def starts(self, id: int) -> None:
+        """Note that a call runs, one that takes long."""
+        self._running.add(id - self.id)
+
+    def waits_again(self, id: int) -> None:
+        """Note that a call does not run any more."""
+        self._running.discard(id - self.id)
+
+    def cancel(self) -> None:
+        """Cancel all calls but those that are known to run."""
+        with self._changed:
+            if self.ended or self._cancelled:
+                return
+            self._cancelled = True
+            for place in range(self.count):
+                if place not in self._running:
+                    self._put(place, Raised(CancelledError()))
+            self._changed.notify_all()
+        self._tell_cancelled(self)
+
+    def wait(self) -> None:
+        """Wait until all calls have ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.ended)
+
+    def take(self, place: int, end: float | None) -> list[Any]:
+        """Wait for the result at this place, and return it with those that follow and are there, last one first.
+
+        Raises ``TimeoutError`` at the time ``end`` (of ``time.monotonic``).
+        """
+        with self._changed:
+            while self._results[place] is _MISSING:
+                left = None if end is None else end - time.monotonic()
+                if not self._changed.wait(left) and self._results[place] is _MISSING:
+                    raise TimeoutError
+            stop = self.count
+            if self._left:
+                stop = next((at for at in range(place, stop) if self._results[at] is _MISSING), stop)
+            ready = self._results[place:stop]
+            self._results[place:stop] = [None] * len(ready)  # they belong to whoever takes them
+        ready.reverse()
+        return ready
+
+
+def in_order(batches: deque[MapChunk], more: Callable[[], None] | None, end: float | None) -> Iterator[Any]:
+    """Yield the results in order, holding none when it is out, and cancel the rest when left."""
+    try:
+        while batches:
+            place = 0
+            while place < batches[0].count:
+                ready = batches[0].take(place, end)
+                place += len(ready)
+                while ready:
+                    if more is not None:
+                        more()
+                    if type(ready[-1]) is Raised:
+                        raise ready.pop().error
+                    # Not by a variable, which would hold the result until somebody asks for the next one.
+                    yield ready.pop()
+            batches.popleft()
+    finally:
+        for batch in batches:
+            batch.cancel()
+
+
+def refill(
+    items: Iterator[tuple[Any, ...]], send: Callable[[Iterator[tuple[Any, ...]]], None], size: int
+) -> Callable[[], None]:
+    """Return a function that takes one more item, and sends ``size`` of them together; fewer at the end."""
+    waiting: list[tuple[Any, ...]] = []
+
+    def more() -> None:
+        before = len(waiting)
+        waiting.extend(itertools.islice(items, 1))
+        if waiting and (len(waiting) == before or len(waiting) >= size):
+            send(iter(waiting.copy()))
+            waiting.clear()
+
+    return more
+
+
+def shortest(iterables: tuple[Iterable[Any], ...]) -> int | None:
+    """Return how many items a map over these has, or None when one of them does not know its length."""
+    if not all(isinstance(iterable, Sized) for iterable in iterables):
+        return None
+    return min((len(iterable) for iterable in iterables if isinstance(iterable, Sized)), default=0)
+
+
+def chunks(items: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield lists of ``size`` items; the last may be shorter."""
+    while chunk := list(itertools.islice(items, size)):
+        yield chunk
+
+
+def call_each(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
+    """Call the function for each item of a chunk: what runs on the worker."""
+    return [fn(*args) for args in chunk]
+
+
+def each_of(chunks: Iterator[list[T]]) -> Iterator[T]:
+    """Yield the items of each chunk, dropping each before it is out."""
+    for chunk in chunks:
+        chunk.reverse()
+        while chunk:
+            yield chunk.pop()

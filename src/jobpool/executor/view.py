@@ -1,0 +1,132 @@
+"""A view of a pool: an executor whose calls run in the same pool, and need something else."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import wait as wait_for
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from jobpool.config.call_options import CallKind
+from jobpool.config.resolve import Settings
+from jobpool.executor.future import JobFuture
+from jobpool.executor.map import MapChunk
+from jobpool.executor.pool_info import RequestInfo
+from jobpool.executor.submit import SubmitMethods, destination
+from jobpool.model.errors import NotPicklable, from_data
+from jobpool.model.request import Request
+from jobpool.transport.plain_data import as_plain
+
+if TYPE_CHECKING:
+    from jobpool.executor.executor import JobPoolExecutor
+    from jobpool.tools.explain import Explained
+    from jobpool.tools.profile import Profile
+
+__all__ = ["PoolView"]
+
+
+class PoolView(SubmitMethods, RequestInfo):
+    """What ``pool.with_request(...)`` returns: an executor for calls of another kind, which tells of its own request.
+
+    It ends with its pool. Its own ``shutdown``, and the end of a ``with`` block, are about its own calls alone: the
+    pool and its jobs go on.
+    """
+
+    def __init__(self, pool: JobPoolExecutor, kind: CallKind, changes: Mapping[str, Any]) -> None:
+        self._pool, self._connection = pool, pool._connection
+        self._kind = kind.changed(changes, system=pool.settings.system)
+        self._to = destination(self.settings)
+        self._lock = threading.Lock()
+        self._shutdown = False
+        # Weak: the connection holds what has not ended, and whoever wants the results holds the rest.
+        self._calls: weakref.WeakSet[JobFuture[Any] | MapChunk] = weakref.WeakSet()
+        kind = self._kind
+        if (refused := self._connection.ask("kind", kind.key, as_plain(kind))) is not None:
+            raise from_data(refused)
+
+    @property
+    def pool(self) -> JobPoolExecutor:
+        """The pool that this is a view of."""
+        return self._pool
+
+    @property
+    def request(self) -> Request:
+        """What one worker for these calls gets."""
+        return self._kind.request
+
+    @property
+    def settings(self) -> Settings:
+        """What the pool is configured with, and in it what differs for these calls."""
+        return self._kind.settings(self._pool.settings)
+
+    def explain(self) -> Explained:
+        """Say what this view's request becomes, as the pool's ``explain`` does, and the terms of its calls."""
+        explained = super().explain()
+        return replace(explained, notes=(*explained.notes, *self._kind.words()))
+
+    def measure(self, fn: Callable[[Any], Any], samples: Iterable[Any], **tried: Any) -> Profile:
+        """Measure a function as :meth:`JobPoolExecutor.measure` does, and compare with this view's request."""
+        from jobpool.tools.measure import measure
+
+        initializer, initargs = self._pool._initializer
+        return measure(
+            type(self._pool), self.settings, fn, samples, initializer=initializer, initargs=initargs, **tried
+        )
+
+    def with_request(self, **changes: Any) -> PoolView:
+        """Return a view with more changes. As :meth:`JobPoolExecutor.with_request`."""
+        return PoolView(self._pool, self._kind, changes)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls. The pool goes on.
+
+        Args:
+            wait: Return when the calls of this view have ended.
+            cancel_futures: Cancel those that have not started.
+        """
+        with self._lock:
+            self._shutdown = True
+            calls = list(self._calls)
+        if cancel_futures:
+            for call in calls:
+                call.cancel()
+        if wait:
+            wait_for([call for call in calls if isinstance(call, JobFuture)])
+            for call in calls:
+                if isinstance(call, MapChunk):
+                    call.wait()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        self.shutdown(wait=kind is None, cancel_futures=kind is not None)
+        return False
+
+    def _check_open(self) -> None:
+        if self._shutdown:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        self._pool._check_open()
+
+    def _submit(
+        self, function: tuple[str, bytes | NotPicklable], payloads: Iterable[bytes | NotPicklable]
+    ) -> list[JobFuture[Any]]:
+        futures = super()._submit(function, payloads)
+        self._calls.update(futures)
+        return futures
+
+    def _submit_rows(
+        self,
+        function: tuple[str, bytes | NotPicklable],
+        payload: bytes | NotPicklable,
+        count: int,
+        changed: threading.Condition,
+    ) -> MapChunk:
+        batch = super()._submit_rows(function, payload, count, changed)
+        self._calls.add(batch)
+        return batch
+
+    def __repr__(self) -> str:
+        return f"<view of {self._pool!r}>"

@@ -1,0 +1,320 @@
+"""Everything that is said to the agents, and what they say as events.
+
+An agent's first words are its versions; it hears whether it is wanted and what its workers are like. When they run it
+says hello, and from then on it gets bundles, on the same link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jobpool.core import events as e
+from jobpool.host.told_once import first_time
+from jobpool.host.versions import compare_versions
+from jobpool.model.errors import PoolBroken, from_data
+from jobpool.model.request import Call, JobId, Request, Usage
+from jobpool.model.units import Memory
+from jobpool.serialize.checkpoint_resume import PICKLED, RESUME
+from jobpool.server.spec import Spec
+from jobpool.transport.link import Link, in_parts
+
+__all__ = ["AgentLinks"]
+
+log = logging.getLogger("jobpool.agents")
+
+GRACE = 20.0
+"""Seconds that an agent may wait for checkpoints after SIGTERM. SLURM's KillWait is 30 s by default; where it is less,
+the agent is killed while it waits, which costs nothing that has come by then."""
+
+LOCAL_GRACE = 8.0
+"""The same in a job of this machine, which gets 10 s."""
+
+PING = 30.0
+"""Seconds between two questions to an agent whether it lives. All it costs is a message of some bytes."""
+
+SILENT = 300.0
+"""Seconds without a word after which an agent counts as lost: its node hangs, or it was stopped. A dead host or network
+is noticed after one minute; a living one may be under such a load that it takes longer to answer."""
+
+STILL = 10.0
+"""Seconds between two looks, which come every second, above which this process itself stood still."""
+
+
+class AgentLinks:
+    """The agents of a pool as the server speaks to them."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        log_directory: Path,
+        tell: Callable[[e.Event], None],
+        warn: Callable[[str], None],
+        suspended: Callable[[e.JobKey], bool] = lambda job: False,
+    ) -> None:
+        self._spec, self._log_directory, self._tell, self._warn = spec, log_directory, tell, warn
+        self._suspended = suspended
+        self._jobs: dict[Link, tuple[e.JobKey, Mapping[str, Any]]] = {}
+        self._links: dict[e.JobKey, Link] = {}
+        self._functions: dict[str, bytes] = {RESUME: PICKLED}
+        self._replaced: set[Link] = set()
+        """Those of jobs that have another agent now: a node whose daemon was cut off lets a job's first run go on."""
+        self._knows: dict[Link, set[str]] = {}
+        self._hellos: dict[e.JobKey, e.Hello] = {}
+        self._last_words: dict[Link, str] = {}
+        self._warned: set[str] = set()
+        self._dask_port: int | None = None
+        self._heard: dict[Link, float] = {}
+        """When each agent said something last."""
+        self._next_look = 0.0
+        self._last_look = self._now()
+        self._held = False
+
+    # ----------------------------------------------------------------------------------------------------- at the door
+
+    def greet(self, link: Link, reference: int, facts: Mapping[str, Any], request: Request) -> None:
+        """Answer an agent's first words with what it needs, or with why it is not wanted."""
+        job = e.JobKey(*facts["job"])
+        fatal, odd = compare_versions(self._spec.versions, facts["versions"])
+        if fatal:
+            words = f"the jobs' Python does not fit this one's: {'; '.join(fatal)}"
+            error = PoolBroken(
+                words,
+                job=facts["id"],
+                node=facts["node"],
+                advice=f"start the jobs with the same environment (python={self._spec.versions['executable']!r} here, "
+                f"{facts['versions'].get('executable')!r} there)",
+            )
+            link.send("answer", reference, {"stop": words})
+            self._tell(e.AgentTrouble(self._now(), job, words, fatal=error))
+            return
+        for sentence in odd:
+            self._warn_once(sentence, f"{sentence}; objects of it may not survive the way")
+        self._heard[link] = self._now()
+        if self._held:
+            link.pause()
+        self._jobs[link] = job, {**facts, "told_dask": self._dask_port is not None}
+        settings = self._spec.settings
+        link.send(
+            "answer",
+            reference,
+            {
+                "time": time.time(),
+                "dask_port": self._dask_port,
+                "workers": request.workers_per_job,
+                "cores": request.cores,
+                "gpus": request.gpus,
+                "walltime": None if request.walltime is None else float(request.walltime),
+                "grace": LOCAL_GRACE if self._spec.system == "local" else GRACE,
+                "log_level": self._spec.log_level,
+                "umask": self._spec.umask,
+                "threads_per_core": request.threads_per_core,
+                # A job of the local system owns nothing: other pools and programs run on these CPUs too.
+                "bind": None if self._spec.system == "local" else request.bind,
+                "sys_path": list(self._spec.sys_path),
+                "working_directory": self._spec.working_directory,
+                "initializer": self._spec.initializer,
+                "max_tasks_per_child": settings.max_tasks_per_child,
+                "memory": None if request.memory is None else int(request.memory),
+                "max_memory_growth": None if settings.max_memory_growth is None else int(settings.max_memory_growth),
+                "log_directory": str(self._log_directory),
+                "environment": dict(settings.environment),
+            },
+        )
+
+    # ------------------------------------------------------------------------------------------------------ from agents
+
+    def __contains__(self, link: Link) -> bool:
+        return link in self._jobs
+
+    def receive(self, link: Link, message: Any) -> None:
+        """Turn what an agent says into an event."""
+        (job, facts), now = self._jobs[link], self._now()
+        self._heard[link] = now
+        if link in self._replaced:
+            # Its calls are in other hands, perhaps under the same numbers in those of its job's new agent.
+            if message[0] == "bye":
+                link.close()
+            return
+        match message:
+            case ("hello", {"workers": workers, "left": left}):
+                deadline = None if left is None else now + left
+                hello = e.Hello(
+                    job=job,
+                    id=JobId(facts["id"]),
+                    node=facts["node"],
+                    workers=workers,
+                    pid=facts["pid"],
+                    deadline=deadline,
+                )
+                self._replace(job)
+                self._hellos[job] = hello
+                self._links[job], self._knows[link] = link, set()
+                if self._dask_port is not None and not facts["told_dask"]:
+                    link.send("dask", self._dask_port)  # the Scheduler started between its first words and these
+                self._tell(e.AgentJoined(now, hello))
+            case ("pong",):
+                pass
+            case ("started", ids):
+                self._tell(e.CallsStarted(now, job, tuple(ids)))
+            case ("done", outcomes):
+                self._tell(e.CallsDone(now, job, tuple(_outcome(*fields) for fields in outcomes)))
+            case ("checkpoint", call, payload):
+                self._tell(e.CallCheckpointed(now, job, call, RESUME, payload))
+            case ("leaving", why, planned):
+                self._tell(e.AgentLeaving(now, job, why, planned))
+            case ("suspended",):
+                self._tell(e.AgentSuspended(now, job))
+            case ("went on", left):
+                self._tell(e.AgentWentOn(now, job, None if left is None else now + left))
+            case ("cut", call, at):
+                self._tell(e.CallsCut(now, job, call, at))
+            case ("returned", ids):
+                self._tell(e.CallsReturned(now, job, tuple(ids)))
+            case ("died", call, death):
+                self._tell(e.WorkerDied(now, job, call, e.Death(**death)))
+            case ("slots", count):
+                self._tell(e.SlotsTaken(now, job, count))
+            case ("trouble", words, fatal):
+                self._tell(e.AgentTrouble(now, job, words, None if fatal is None else from_data(fatal)))
+            case ("warning", sentence):
+                self._warn_once(sentence, f"on {facts['node']} (perhaps on others too): {sentence}")
+            case ("daily", topic, sentence):
+                self._warn_daily(topic, f"on {facts['node']} (perhaps on others too): {sentence}")
+            case ("remark", topic, sentence):
+                self._warn_once(topic, sentence)
+            case ("bye", word):
+                self._last_words[link] = word
+                link.close()  # nothing comes after it: so the agent sees that its last results are here
+            case _:
+                log.error("job=%s said something unknown: %r", job, message[:1])
+
+    def _replace(self, job: e.JobKey) -> None:
+        """Stop the agent that this job had before, if it lives: before its calls run elsewhere."""
+        if (before := self._links.get(job)) is not None:
+            log.warning("job=%s has a new agent, and the one before lives", job)
+            self._replaced.add(before)
+            before.send("stop", "its job was requeued, and runs elsewhere", False)
+
+    def look(self) -> None:
+        """Ask the agents now and then whether they live, and hang up on those that have not answered for long."""
+        now = self._now()
+        stood_still, self._last_look = now - self._last_look - STILL, now
+        if stood_still > 0:  # what they said meanwhile was not read yet
+            self._heard = {link: heard + stood_still for link, heard in self._heard.items()}
+        if now < self._next_look:
+            return
+        self._next_look = now + PING
+        for link, (job, _) in list(self._jobs.items()):
+            if self._suspended(job):
+                # It cannot answer, and its time begins anew when it can. Questions would fill its socket meanwhile.
+                self._heard[link] = now
+                continue
+            silent = 0.0 if self._held else now - self._heard[link]
+            if silent > SILENT:
+                log.warning("job=%s said nothing for %.0f s", job, silent)
+                link.abort(TimeoutError("its agent does not answer"))
+            else:
+                link.send("ping")
+
+    def hold(self, held: bool) -> None:
+        """Take nothing from the agents for a while: their results wait with them, and they for new bundles."""
+        self._held = held
+        for link in self._jobs:
+            link.pause() if held else link.resume()
+        self._heard = dict.fromkeys(self._heard, self._now())
+
+    def facts(self, link: Link) -> Mapping[str, Any]:
+        """Return what the agent at this link said of itself at first."""
+        return self._jobs[link][1]
+
+    def left(self, link: Link) -> None:
+        """Tell that the connection to an agent ended."""
+        job, facts = self._jobs.pop(link)
+        self._knows.pop(link, None)
+        self._heard.pop(link, None)
+        word = self._last_words.pop(link, "")
+        if link in self._replaced:
+            self._replaced.discard(link)
+            return
+        if self._links.get(job) is link:
+            del self._links[job]
+        self._tell(e.AgentLeft(self._now(), job, word, facts["pid"]))
+
+    def hello(self, job: e.JobKey) -> e.Hello | None:
+        """Return what the agent of this job said of itself, also after it left."""
+        return self._hellos.get(job)
+
+    # -------------------------------------------------------------------------------------------------------- to agents
+
+    def define(self, functions: Mapping[str, bytes]) -> None:
+        """Keep pickled functions for the agents that will need them."""
+        self._functions.update(functions)
+
+    def send_bundle(self, job: e.JobKey, calls: Sequence[Call]) -> None:
+        """Hand calls to an agent, with the functions that it has not seen yet."""
+        link = self._links.get(job)
+        if link is None:
+            return  # it left a moment ago; AgentLeft is on its way and returns the calls
+        known = self._knows[link]
+        if missing := {call.function for call in calls} - known:
+            known |= missing
+            for keys in in_parts(missing, lambda key: len(self._functions[key])):
+                link.send("functions", {key: self._functions[key] for key in keys})
+        for part in in_parts(calls, lambda call: len(call.payload)):
+            link.send("bundle", [_plain(call) for call in part])
+
+    def send(self, job: e.JobKey, *message: Any) -> None:
+        """Send any other message to an agent; nothing when it has left."""
+        if (link := self._links.get(job)) is not None:
+            link.send(*message)
+
+    def join_dask(self, port: int) -> None:
+        """Let all agents, and those that come later, be Workers of the Scheduler on this port."""
+        self._dask_port = port
+        for link in self._links.values():
+            link.send("dask", port)
+
+    def _warn_once(self, what: str, text: str) -> None:
+        # A thousand nodes say the same.
+        if what not in self._warned:
+            self._warned.add(what)
+            self._warn(text)
+
+    def _warn_daily(self, topic: str, text: str) -> None:
+        """Tell what is true of a site once a day, not with each pool. Looked up elsewhere: the home may stand still."""
+        if topic in self._warned:
+            return
+        self._warned.add(topic)
+        looked = asyncio.get_running_loop().run_in_executor(None, partial(first_time, topic, daily=True))
+
+        def tell(done: asyncio.Future[bool]) -> None:
+            if not done.cancelled():
+                (self._warn if done.result() else log.info)(text)
+
+        looked.add_done_callback(tell)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _plain(call: Call) -> tuple[Any, ...]:
+    single = call.id, call.function, call.payload
+    if call.timeout is not None:
+        return (*single, call.skip, call.rows, float(call.timeout))
+    return (*single, call.skip, call.rows) if call.rows else single
+
+
+def _outcome(
+    call: int, ok: bool, payload: bytes, usage: tuple[float, float, int, int] | None, log: bytes, rows: int,
+    failures: int = 0, words: str = "",
+) -> e.Outcome:  # fmt: skip
+    plain = (
+        None if usage is None else Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
+    )
+    return e.Outcome(call, ok, payload, plain, log, rows, failures, words)

@@ -1,0 +1,469 @@
+"""The one loop of a pool: what happens is told to the core, what the core decides is carried out.
+
+::
+
+    clients ──channel──►┐                          ┌──► clients       (Resolve, Fail, TellStarted, Notice)
+    agents ───channel──►├─ event ─► Core ─ actions ┼──► agents        (SendBundle, Retract, StopAgent)
+    batch system ─shell►│                          └──► batch system  (SubmitJobs, Poll, Account, CancelJobs)
+    clock ─────────────►┘
+
+Nothing here decides. Everything runs in one event loop, so events never overlap; commands and slow files run beside it
+and come back as events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, assert_never
+
+from jobpool.batch.base import BatchSystem
+from jobpool.config.call_options import CallKind
+from jobpool.core import events as e
+from jobpool.core.record.advice import advise
+from jobpool.core.steps.engine import Core
+from jobpool.host.home import PoolDirectory, process_started
+from jobpool.host.lifetime import end_within
+from jobpool.host.log_tail import tail
+from jobpool.model.errors import JobPoolError, PoolBroken, from_data
+from jobpool.model.request import PLAIN, Call, CallOptions, JobId, Limits, Request
+from jobpool.server import client_links
+from jobpool.server.agent_links import AgentLinks
+from jobpool.server.batch_client import BatchClient
+from jobpool.server.core_settings import core_settings, with_partition
+from jobpool.server.door import Door
+from jobpool.server.journal import Journal
+from jobpool.server.preflight import refuse_what_cannot_run
+from jobpool.server.spec import Spec
+from jobpool.site import check as core_limits
+from jobpool.transport.link import Link
+from jobpool.transport.plain_data import from_plain
+
+if TYPE_CHECKING:
+    from jobpool.server.dask_scheduler import DaskScheduler
+
+__all__ = ["EventLoop"]
+
+log = logging.getLogger("jobpool.control")
+
+STOPPING = 240.0
+"""Seconds for a server that is told to end everything at once: a submit under way (60 s), cancelled jobs on their way
+(30 s), and what is cleared up (100 s). After that it is stuck, and there may be nobody else to end it."""
+
+LONELY = 30.0
+"""Seconds that a new server waits for its first client, which connects at once or has died."""
+
+WORTH_A_WORD = 60.0
+"""Seconds that a pool must have lived for advice at its end: what is over in a moment needs none."""
+
+GRAPH_CHECK = 0.25
+"""Seconds between two looks at Dask's own queue; a look counts, it does not walk the tasks."""
+
+
+class EventLoop:
+    """One pool's server. ``finished`` is set when all is done; ``left`` are the jobs that could not be removed."""
+
+    def __init__(self, directory: PoolDirectory, spec: Spec, system: BatchSystem, limits: Limits) -> None:
+        asked, spec = spec, with_partition(spec, limits)
+        self._directory, self._spec, self._system = directory, spec, system
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._kinds: dict[str, tuple[str, CallOptions]] = {"": ("", PLAIN)}
+        """By key, for each kind of calls: the key of its request, and its terms."""
+        self._requests = {(spec.settings.request, spec.settings.max_workers): ""}
+        """The keys of requests. Kinds that differ in their terms alone share jobs."""
+        settings = core_settings(directory, spec, system, limits)
+        self._core = Core(settings=settings, now=self._loop.time())
+        self._asking = BatchClient(directory, spec, system, self.tell, self._warn)
+        self._agents = AgentLinks(spec, self._asking.log_directory, self.tell, self._warn, self._core.suspended)
+        self._clients = client_links.ClientLinks(self._agents.hold)
+        self._host: str | None = None
+        self._door: Door | None = None
+        self._scheduler: DaskScheduler | None = None
+        self._dask: asyncio.Future[int] | None = None
+        self._broken: JobPoolError | None = None
+        self._notices: deque[tuple[str, bool]] = deque(maxlen=100)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._graph_tasks = 0
+        self._next_waiting = 0.0
+        self.diary = Journal(directory, self._whole_record, self._loop.time())
+        self.finished = asyncio.Event()
+        self.left: tuple[JobId, ...] = ()
+        self.crash: BaseException | None = None
+        if spec is not asked and (chosen := spec.settings.request.partition) is not None:
+            self._notice(f"partition='auto' took {chosen!r}, where the request fits and starts first", warning=False)
+        if settings.trial is not None:
+            sizes = ", ".join(f"{name}={getattr(settings.trial, name)}" for name in settings.auto)
+            self._notice(f"the first calls run with {sizes}, and say what to ask for", warning=False)
+
+    # ----------------------------------------------------------------------------------------------------------- life
+
+    async def open(self) -> None:
+        """Open the door: from now on clients may connect. Raises ``OSError`` when there can be none."""
+        addresses = self._addresses()
+        # Jobs of this host alone need no door to the network.
+        self._host = "127.0.0.1" if all(map(client_links.is_loopback, addresses)) else None
+        self._door, port = await client_links.listen(
+            self._directory, self._host, lambda: Link(self._hear, self._closed)
+        )
+        self._asking.door = addresses, port
+        self._directory.remember()
+        self._write_connection(addresses, port)
+
+    async def run(self) -> None:
+        """Serve until all is done."""
+        self._spawn(self._leave_if_lonely())
+        self._set_timer()
+        await self.finished.wait()
+        if self._door is not None:
+            self._door.close()
+
+    async def say_bye(self) -> None:
+        """Tell the clients that this is the end, which jobs are left, and what the run taught."""
+        record = self.record()
+        lessons = advise(record) if record["seconds"] >= WORTH_A_WORD else []
+        await self._clients.say_bye([str(id) for id in self.left], lessons[:3])
+
+    def _addresses(self) -> list[str]:
+        if self._system.name == "local":
+            return ["127.0.0.1"]
+        return list(self._spec.settings.addresses) or client_links.addresses_of_this_host()
+
+    def _write_connection(self, addresses: list[str], port: int) -> None:
+        connection = {
+            "addresses": addresses,
+            "port": port,
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "started": process_started(os.getpid()),
+            "system": self._system.name,
+        }
+        self._directory.write("connection.json", json.dumps(connection).encode())
+
+    async def _start_dask(self) -> int:
+        """Start the Scheduler and let the agents join it; return its port."""
+        scheduler_class = await asyncio.to_thread(_import_dask, self._spec.sys_path)
+        scheduler = scheduler_class(self._directory.path)
+        port = await scheduler.listen(self._host)
+        self._scheduler = scheduler
+        self._agents.join_dask(port)
+        return port
+
+    async def _leave_if_lonely(self) -> None:
+        await asyncio.sleep(LONELY)
+        if not self._clients:
+            self.stop("no client came")
+
+    def stop(self, why: str) -> None:
+        """End everything now: the running calls too."""
+        log.info("stopping why=%r", why)
+        end_within(STOPPING)
+        self.tell(e.ShutdownAsked(self._loop.time(), cancel_waiting=True, kill=True))
+
+    # -------------------------------------------------------------------------------------------------- event -> action
+
+    def tell(self, event: e.Event) -> None:
+        """Tell the core what happened, and carry out what it decides."""
+        if not isinstance(event, e.Tick | e.Polled):
+            self.diary.news = True
+        try:
+            for action in self._core.handle(event):
+                self._carry_out(action)
+        except Exception as error:
+            log.exception("event=%s failed", type(event).__name__)
+            self._give_up(error)
+            return
+        self._set_timer()
+
+    def _carry_out(self, action: e.Action) -> None:
+        match action:
+            case e.SendBundle(job, calls):
+                self._agents.send_bundle(job, calls)
+            case e.TellStarted(job, ids):
+                self._clients.started(self._job_facts(job), ids)
+            case e.Resolve(job, outcomes):
+                self._clients.done(self._job_facts(job), outcomes)
+            case e.TellAgain(ids):
+                self._clients.again(ids)
+            case e.Fail(ids, error, job):
+                self._spawn(self._fail(ids, error, job), name="fail")
+            case e.SubmitJobs(submission, request, count):
+                self._spawn(self._asking.submit(submission, request, count))
+            case e.Poll(names):
+                self._spawn(self._asking.poll(names))
+            case e.AskAccounting(names):
+                self._spawn(self._asking.account(names))
+            case e.CancelJobs(names, ids):
+                self._spawn(self._asking.cancel(names, ids), name="cancel")
+            case e.Retract(job, ids):
+                self._agents.send(job, "retract", list(ids))
+            case e.TakeBack(job):
+                self._agents.send(job, "take back")
+            case e.StopAgent(job, why, drain):
+                self._agents.send(job, "stop", why, drain)
+            case e.BreakPool(error):
+                self._broken = error
+                self._spawn(self._break(error), name="fail")
+            case e.Notice(text, warning):
+                self._notice(text, warning=warning)
+            case e.Finished(left):
+                self.left = left
+                self._spawn(self._finish())
+            case _:
+                assert_never(action)
+
+    async def _finish(self) -> None:
+        await self._failures_told()
+        await self._ended("cancel")  # of jobs that may have come back, which nobody waits for
+        self.finished.set()
+
+    async def _break(self, error: JobPoolError) -> None:
+        await self._failures_told()
+        self._clients.tell_all("broken", error.as_data())
+
+    async def _failures_told(self) -> None:
+        """Wait for failures that still read a log's tail: what comes next would end their futures without it."""
+        await self._ended("fail")
+
+    async def _ended(self, name: str) -> None:
+        this = asyncio.current_task()
+        if pending := [task for task in self._tasks if task.get_name() == name and task is not this]:
+            await asyncio.wait(pending, timeout=10)
+
+    async def _fail(self, ids: tuple[int, ...], error: JobPoolError, job: e.JobKey | None) -> None:
+        path = None if job is None else self._asking.log_path(job)
+        if path is not None:
+            text = await asyncio.to_thread(tail, path)
+            error = from_data(error.as_data())  # the core may have given the same one to calls of other jobs
+            error.details.setdefault("log", str(path))
+            if text:
+                error.details.setdefault("tail", text)
+        self._clients.failed(ids, error)
+
+    def _give_up(self, error: BaseException) -> None:
+        self.crash = error
+        end_within(STOPPING)
+        broken = PoolBroken(f"the pool's server failed: {error!r}", log=str(self._directory.server_log))
+        self._clients.tell_all("broken", broken.as_data())
+        self.finished.set()
+
+    def _warn(self, text: str) -> None:
+        self._notice(text, warning=True)
+
+    def _notice(self, text: str, *, warning: bool) -> None:
+        log.log(logging.WARNING if warning else logging.INFO, "%s", text)
+        self._notices.append((text, warning))
+        self._clients.tell_all("notice", text, warning)
+
+    def _job_facts(self, job: e.JobKey) -> dict[str, Any]:
+        hello, path = self._agents.hello(job), self._asking.log_path(job)
+        return {
+            "id": str(self._asking.id_of(job) or (hello.id if hello else "")),
+            "node": hello.node if hello else "",
+            "log": None if path is None else str(path),
+        }
+
+    # ------------------------------------------------------------------------------------------------------------ clock
+
+    def _set_timer(self) -> None:
+        wanted = self._core.next_tick()
+        latest = self._loop.time() + (GRAPH_CHECK if self._scheduler is not None else 1.0)
+        when = latest if wanted is None else min(wanted, latest)
+        if self._timer is not None:
+            if self._timer.when() <= when and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        try:
+            self._agents.look()
+            self._tell_what_we_wait_for(now)
+            self.diary.look(now)
+            tasks = 0 if self._scheduler is None else self._scheduler.graph_tasks()
+        except Exception as error:
+            log.exception("the clock failed")  # and without a clock a pool would wait for ever
+            self._give_up(error)
+            return
+        if tasks != self._graph_tasks:
+            self._graph_tasks = tasks
+            self.tell(e.DaskDemand(now, tasks))
+        self.tell(e.Tick(now))
+
+    def _tell_what_we_wait_for(self, now: float) -> None:
+        if now < self._next_waiting:
+            return
+        self._next_waiting = now + 1.0
+        snapshot = self._core.snapshot()
+        states = {job.state for job in snapshot.jobs}
+        waits = snapshot.calls.waiting or ("suspended" in states and snapshot.calls.running)
+        if waits and "serving" not in states:
+            self._clients.tell_all("waiting", snapshot.as_data())
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned_ended)
+
+    def _spawned_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task=%s failed", task.get_name(), exc_info=error)
+            self._give_up(error)
+
+    # ---------------------------------------------------------------------------------------------------------- clients
+
+    def _hear(self, link: Link, message: Any) -> None:
+        """Take a message from a client, or the first words of an agent."""
+        if link in self._agents:
+            self._agents.receive(link, message)
+            return
+        number, now = self._clients.number(link), self._loop.time()
+        match message:
+            case ("ask", reference, "agent", facts):
+                job = e.JobKey(*facts["job"])
+                self._asking.joined(job, JobId(facts["id"]))
+                self._agents.greet(link, reference, facts, self._request_of(job))
+            case ("ask", reference, "client"):
+                self._clients.add(link)
+                link.send("answer", reference, {"system": self._system.name, "logs": str(self._asking.log_directory)})
+                for text, warning in self._notices:
+                    link.send("notice", text, warning)
+                if self._broken is not None:
+                    link.send("broken", self._broken.as_data())
+            case ("ask", reference, "status"):
+                link.send("answer", reference, self._status())
+            case ("ask", reference, "cancel job", id):
+                self._spawn(self._answer_cancel(link, reference, JobId(id)))
+            case ("ask", reference, "record"):
+                link.send("answer", reference, self.record())
+            case ("ask", reference, "starts"):
+                self._spawn(self._answer_starts(link, reference))
+            case ("ask", reference, "dask", dashboard) if link.is_of_this_host:  # Dask opens what it is sent
+                self._spawn(self._answer_dask(link, reference, dashboard=dashboard))
+            case ("ask", reference, "dask", _):
+                link.send("answer", reference, {"error": PoolBroken("only the pool's script may start Dask").as_data()})
+            case ("ask", reference, "stop", why):
+                link.send("answer", reference, True)
+                self.stop(why)
+            case ("functions", functions) if number is not None:
+                self._agents.define(functions)
+            case ("ask", reference, "kind", key, kind) if number is not None:
+                link.send("answer", reference, self._add_kind(key, from_plain(CallKind, kind)))
+            case ("calls", kind, calls) if number is not None:
+                self.tell(e.CallsArrived(now, tuple(self._calls(number, kind, calls))))
+            case ("cancel", ids) if number is not None:
+                self.tell(e.CallsCancelled(now, tuple(client_links.global_id(number, id) for id in ids)))
+            case ("cancel rows", spans) if number is not None:
+                firsts = [(client_links.global_id(number, id), count) for id, count in spans]
+                self.tell(e.CallsCancelled(now, tuple(id + n for id, count in firsts for n in range(count))))
+            case ("scale", int() | None as workers) if number is not None:
+                self.tell(e.ScaleAsked(now, workers))
+            case ("shutdown", cancel_waiting, kill) if number is not None:
+                self.tell(e.ShutdownAsked(now, cancel_waiting=cancel_waiting, kill=kill))
+            case _:
+                log.error("something unknown was said: %r", message[:1])
+
+    def _add_kind(self, key: str, kind: CallKind) -> Any:
+        """Take a kind of calls into service, or return the error that says why the site would refuse its jobs."""
+        try:
+            self._asking.check(kind.request)
+            refuse_what_cannot_run(kind.request, self._limits)
+        except JobPoolError as error:
+            return error.as_data()
+        request = core_limits.choose_partition(kind.request, self._limits)
+        asked = request, kind.max_workers
+        if asked not in self._requests:
+            self._requests[asked] = f"request {len(self._requests)}"
+            self.tell(e.RequestAdded(self._loop.time(), self._requests[asked], request, kind.max_workers))
+        self._kinds[key] = self._requests[asked], kind.terms
+        return None
+
+    def _calls(self, number: int, kind: str, calls: Sequence[Sequence[Any]]) -> Iterator[Call]:
+        request, terms = self._kinds[kind]
+        for id, function, payload, *rows in calls:
+            skip, count = rows or (0, 0)
+            yield Call(client_links.global_id(number, id), function, payload, request, skip, count, terms)
+
+    def _closed(self, link: Link, error: BaseException | None) -> None:
+        if link in self._agents:
+            if self._scheduler is not None:
+                facts = self._agents.facts(link)
+                self._spawn(self._scheduler.forget(facts["id"], facts["node"], facts["pid"]))
+            self._agents.left(link)
+        elif self._clients.remove(link) and not self._clients and not self.finished.is_set():
+            self.stop("the client is gone")
+
+    def _request_of(self, job: e.JobKey) -> Request:
+        return self._asking.request_of(job) or self._spec.settings.request
+
+    def record(self) -> dict[str, Any]:
+        """Return what happened so far, for the report."""
+        record = self._core.record(self._loop.time())
+        about = {"name": self._directory.name, "system": self._system.name, "host": os.uname().nodename}
+        return {**about, "ended_at": time.time(), "logs": str(self._asking.log_directory), **record}
+
+    def _whole_record(self) -> dict[str, Any]:
+        return {**self.record(), "status": self._status()}
+
+    def _status(self) -> dict[str, Any]:
+        snapshot = self._core.snapshot(self._loop.time()).as_data()
+        for job in snapshot["jobs"]:
+            path = self._asking.log_path(e.JobKey(*job["key"]))
+            job["log"] = None if path is None else str(path)
+        return {
+            "name": self._directory.name,
+            "system": self._system.name,
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "logs": str(self._asking.log_directory),
+            **snapshot,
+            "notices": [list(notice) for notice in self._notices],
+        }
+
+    async def _answer_cancel(self, link: Link, reference: int, id: JobId) -> None:
+        """Cancel one job of this pool, as its user would by the batch system's own command: its calls run again."""
+        known = any(job.id == id for job in self._core.snapshot().jobs)
+        if known:
+            await self._asking.cancel((), (id,))
+        link.send("answer", reference, known)
+
+    async def _answer_starts(self, link: Link, reference: int) -> None:
+        try:
+            answer: dict[str, Any] = {"starts": {str(id): at for id, at in (await self._asking.starts()).items()}}
+        except JobPoolError as error:
+            answer = {"error": error.as_data()}
+        link.send("answer", reference, answer)
+
+    async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:
+        if self._dask is None:
+            self._dask = asyncio.ensure_future(self._start_dask())
+        try:
+            port = await asyncio.shield(self._dask)
+            assert self._scheduler is not None
+            answer: dict[str, Any] = {"port": port, "dashboard": self._scheduler.dashboard() if dashboard else None}
+        except Exception as error:  # no threads, no keys any more: calls can do without
+            log.exception("Dask cannot be used")
+            if self._scheduler is None:
+                self._dask = None  # the next one may try again
+            answer = {"error": PoolBroken(f"Dask's scheduler could not be started: {error}").as_data()}
+        link.send("answer", reference, answer)
+
+
+def _import_dask(paths: Sequence[str]) -> type[DaskScheduler]:
+    # Importing Dask takes 0.3 s and 40 MB: only for those who use it.
+    from jobpool.transport import dask_config
+
+    dask_config.extend_path(paths)
+    dask_config.quiet_logging()
+    from jobpool.server.dask_scheduler import DaskScheduler
+
+    return DaskScheduler

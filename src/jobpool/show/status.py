@@ -1,0 +1,151 @@
+"""``jobpool status`` in words and tables, from the data that the server gives."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from jobpool.batch.slurm.reasons import explain_reason
+from jobpool.model.errors import from_data
+from jobpool.model.units import Duration, Memory
+from jobpool.show.view import cpus_text, show_table
+
+__all__ = ["ENDED_SHOWN", "asked_status", "headline", "job_row", "progress_text", "show_status", "used_text"]
+
+ENDED_SHOWN = 5
+"""Ended jobs that are listed, the last ones: a long run has hundreds, and each of them says little."""
+
+
+def asked_status(ask: Callable[..., Any], *, start: bool) -> dict[str, Any]:
+    """Ask the server how the pool is and, with ``start``, when its pending jobs may start."""
+    answer: dict[str, Any] = ask("status")
+    if start:
+        told = ask("starts")
+        if "error" in told:
+            raise from_data(told["error"])
+        for job in answer["jobs"]:
+            job["starts"] = told["starts"].get(job["id"]) if job["state"] == "pending" else None
+    return answer
+
+
+def show_status(answer: Mapping[str, Any], *, file: TextIO | None = None) -> None:
+    """Print how a pool is."""
+    file = file or sys.stdout
+    if (as_of := answer.get("as_of")) is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(as_of))
+        print(f"as it was at {when}, {_duration(time.time() - as_of)} ago:", file=file)
+    print(headline(answer), file=file)
+    for line in (progress_text(answer), *used_text(answer), _pause_text(answer)):
+        if line:
+            print(line, file=file)
+    _show_functions(answer, file)
+    _show_jobs(answer, file)
+    for text, warning in answer["notices"]:
+        print(f"{'warning: ' if warning else ''}{text}", file=file)
+
+
+def headline(answer: Mapping[str, Any]) -> str:
+    """Say in one line what pool it is and how many calls are where."""
+    calls = answer["calls"]
+    counts = ", ".join(f"{calls[state]} {state}" for state in ("waiting", "running", "done", "failed"))
+    return f"{answer['name']} on {answer['system']} ({answer['phase']}); calls: {counts}"
+
+
+def progress_text(answer: Mapping[str, Any]) -> str:
+    """Say how fast it goes and how long it will take; empty when nothing is known."""
+    parts = []
+    if answer["rate"]:
+        parts.append(f"{_rate(answer['rate'])} lately")
+    if answer["left"] is not None:
+        parts.append(f"about {_duration(answer['left'])} left with the workers that are there")
+    return "; ".join(parts)
+
+
+def _rate(rate: float) -> str:
+    unit, seconds = next((entry for entry in (("s", 1), ("min", 60)) if rate * entry[1] >= 1), ("h", 3600))
+    return f"{rate * seconds:.3g} calls/{unit}"
+
+
+def used_text(answer: Mapping[str, Any]) -> list[str]:
+    """Say what is used of what was asked, a line for each kind of worker that ever was there."""
+    return [_used(request) for request in answer["requests"] if request["core_hours"] or request["workers"]]
+
+
+def _pause_text(answer: Mapping[str, Any]) -> str:
+    """Say that no jobs are asked for now, for how long and why; empty when there is no pause."""
+    pauses = [(request["pause"], request["pause_reason"]) for request in answer["requests"] if request.get("pause")]
+    if not pauses:
+        return ""
+    seconds, why = max(pauses)
+    return f"no jobs are asked for in the next {Duration(max(1, round(seconds)))}: {why}"
+
+
+def _used(request: Mapping[str, Any]) -> str:
+    parts = [f"{request['busy']} of {request['workers']} workers busy"]
+    if request["cpus"] is not None:
+        parts.append(f"CPUs used by a call: {cpus_text(request['cpus'])} of {request['cores']}")
+    if request["largest_memory"]:
+        asked = "" if request["memory"] is None else f" of {Memory(request['memory'])}"
+        most, largest = _memory(request["used_memory"]), _memory(request["largest_memory"])
+        parts.append(f"memory: {most}{asked}" + (f", at most {largest}" if largest != most else ""))
+    parts.append(f"{request['core_hours']:.3g} core-hours")
+    return f"{request['key']}{': ' if request['key'] else ''}{'; '.join(parts)}"
+
+
+def _show_functions(answer: Mapping[str, Any], file: TextIO) -> None:
+    rows = [
+        (
+            f"{entry['name']} ({entry['request']})" if entry["request"] else entry["name"],
+            *(entry[state] for state in ("waiting", "running", "done", "failed")),
+            "" if entry["seconds"] is None else _duration(entry["seconds"]),
+            "" if not entry["largest_memory"] else _memory(entry["largest_memory"]),
+        )
+        for entry in answer["functions"]
+    ]
+    if rows:
+        show_table(("function", "waiting", "running", "done", "failed", "a call takes", "memory"), rows, file=file)
+
+
+def _show_jobs(answer: Mapping[str, Any], file: TextIO) -> None:
+    ended = sorted((job for job in answer["jobs"] if job["state"] == "ended"), key=lambda job: float(job["age"]))
+    shown = [*reversed(ended[:ENDED_SHOWN]), *(job for job in answer["jobs"] if job["state"] != "ended")]
+    headers = ["job", "state", "node", "workers", "for", "reason"]
+    rows = [job_row(job) for job in shown]
+    if any("starts" in job for job in shown):
+        headers.insert(5, "may start")
+        for row, job in zip(rows, shown, strict=True):
+            row.insert(5, _start(job))
+    if rows:
+        show_table(headers, rows, file=file)
+    if len(ended) > ENDED_SHOWN:
+        print(f"{len(ended) - ENDED_SHOWN} more jobs ended before; --json lists up to 100 of them", file=file)
+
+
+def job_row(job: Mapping[str, Any]) -> list[str]:
+    """Return the cells of one job: id, state, node, workers, how long, and the reason in words."""
+    reason = job["reason"]
+    if job["state"] == "pending" and reason:
+        reason = f"{reason}: {explain_reason(reason)}"
+    workers = f"{job['busy']} of {job['workers']} busy" if job["workers"] else ""
+    return [job["id"] or "", job["state"], job["node"] or "", workers, str(Duration(int(job["age"]))), reason]
+
+
+def _start(job: Mapping[str, Any]) -> str:
+    if job["state"] != "pending":
+        return ""
+    if job["starts"] is None:
+        return "not planned yet"
+    form = "%H:%M" if job["starts"] - time.time() < 43200 else "%Y-%m-%d %H:%M"
+    return time.strftime(form, time.localtime(job["starts"]))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else str(Duration(round(seconds)))
+
+
+def _memory(size: float) -> str:
+    return str(Memory(int(size)))
