@@ -15,7 +15,8 @@ from jobpool.core import events as ev
 from jobpool.core.events import Hello, JobKey, Outcome
 from jobpool.core.settings import CoreSettings
 from jobpool.core.steps.engine import Core
-from jobpool.model.request import Call, JobId, Usage
+from jobpool.model.call import Call, Usage
+from jobpool.model.job import JobId
 from jobpool.model.units import Memory
 
 WALL = 20e-6

@@ -21,7 +21,7 @@ from jobpool.agent.reports import Done, Report
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.workers import Workers
 from jobpool.host.private_directory import open_directory
-from jobpool.model.request import Call
+from jobpool.model.call import Call
 from jobpool.serialize import pickling
 
 SIZES = (1, 10, 100, 1000)

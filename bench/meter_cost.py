@@ -22,7 +22,7 @@ from jobpool.agent.reports import Report, Started
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.workers import Workers
 from jobpool.host.private_directory import open_directory
-from jobpool.model.request import Call
+from jobpool.model.call import Call
 from jobpool.serialize import pickling
 
 LIMIT = 96 * 2**20

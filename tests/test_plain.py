@@ -10,7 +10,8 @@ import pytest
 
 from jobpool.config import resolve
 from jobpool.config.call_options import CallKind
-from jobpool.model.request import CallOptions, Request, Retry
+from jobpool.model.call import CallOptions
+from jobpool.model.request import Request, Retry
 from jobpool.model.units import Duration, Memory
 from jobpool.transport import frames
 from jobpool.transport.plain_data import as_plain, from_plain

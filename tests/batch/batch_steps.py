@@ -10,7 +10,9 @@ from pathlib import Path
 
 from jobpool.batch.base import BatchSystem, JobScript, Submitted
 from jobpool.commands import shell
-from jobpool.model.request import Command, Completed, JobId, JobState, Request, Seen
+from jobpool.model.command import Command, Completed
+from jobpool.model.job import JobId, JobState, Seen
+from jobpool.model.request import Request
 
 
 def run(command: Command) -> Completed:

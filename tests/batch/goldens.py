@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jobpool.model.request import Command, Completed
+from jobpool.model.command import Command, Completed
 
 DIRECTORY = Path(__file__).parent / "golden"
 

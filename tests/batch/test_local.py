@@ -15,7 +15,10 @@ from batch_steps import ended, job_script, look, run, submit, until, wait_for
 from jobpool.batch.base import Doubtful, Refused, Submitted, Unanswered
 from jobpool.batch.local.system import Local
 from jobpool.local_jobs.records import load
-from jobpool.model.request import Command, Completed, EndingKind, JobState, Limits, Request
+from jobpool.model.command import Command, Completed
+from jobpool.model.job import EndingKind, JobState
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration
 
 

@@ -11,8 +11,8 @@ from jobpool.batch.base import BatchSystem
 from jobpool.batch.local.system import Local
 from jobpool.batch.registry import BUILT, PLANNED, Machine, detect, get, require
 from jobpool.batch.slurm.system import Slurm
+from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
-from jobpool.model.request import Command, Completed
 
 
 @pytest.mark.parametrize("name", BUILT)

@@ -14,7 +14,9 @@ from jobpool.batch.base import Doubtful, NoAccounting, Refused, Submitted, Unans
 from jobpool.batch.slurm.reasons import explain_reason
 from jobpool.batch.slurm.states import _expand
 from jobpool.batch.slurm.system import Slurm
-from jobpool.model.request import Command, Completed, Ending, EndingKind, JobId, JobState, Limits, Seen
+from jobpool.model.command import Command, Completed
+from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
+from jobpool.model.site import Limits
 
 slurm = Slurm()
 COMMAND = Command(("slurm",))

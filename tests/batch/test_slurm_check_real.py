@@ -17,7 +17,9 @@ from batch_steps import job_script, look, run
 from jobpool.batch.base import Refused, Submitted
 from jobpool.batch.slurm.system import Slurm
 from jobpool.host.user import user_name
-from jobpool.model.request import JobState, Limits, Request
+from jobpool.model.job import JobState
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 from jobpool.site.check import check
 from jobpool.testing import SlurmLab

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jobpool.batch.slurm.system import Slurm
-from jobpool.model.request import Command, Completed, JobState, Seen
+from jobpool.model.command import Command, Completed
+from jobpool.model.job import JobState, Seen
 
 
 def read(row: str) -> Seen:

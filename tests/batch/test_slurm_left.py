@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobpool.batch.slurm.usage import Used, command, parse
-from jobpool.model.request import Command, Completed, Quota
+from jobpool.model.command import Command, Completed
+from jobpool.model.site import Quota
 
 MAXJOBS, NORMAL = Quota(name="maxjobs", max_jobs=2), Quota(name="normal")
 

@@ -9,7 +9,8 @@ from jobpool.batch.slurm.accounts import parse_accounting
 from jobpool.batch.slurm.fields import time as _time
 from jobpool.batch.slurm.limits import _gpus
 from jobpool.batch.slurm.system import Slurm
-from jobpool.model.request import Amounts, Command, Completed, Limits, Partition, User
+from jobpool.model.command import Command, Completed
+from jobpool.model.site import Amounts, Limits, Partition, User
 from jobpool.model.units import Duration, Memory
 
 slurm = Slurm()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from jobpool.batch.slurm.system import Slurm
-from jobpool.model.request import Ending, EndingKind
+from jobpool.model.job import Ending, EndingKind
 
 BEGINS = (
     "2026-01-05 10:00:00,000 INFO jobpool.agent job=JobKey(submission='jp-x-1', element=0) id=7 node=n1 pid=9 begins\n"

@@ -13,7 +13,8 @@ import jobpool
 from jobpool.batch.slurm.system import Slurm
 from jobpool.commands.shell import run_now
 from jobpool.host.user import user_name
-from jobpool.model.request import Limits, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Memory
 from jobpool.site.check import check
 from jobpool.site.explain import OnNode

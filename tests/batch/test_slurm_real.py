@@ -15,7 +15,9 @@ from batch_steps import ended, job_script, look, run, submit, until, wait_for
 
 from jobpool.batch.base import Doubtful, NoAccounting, Refused
 from jobpool.batch.slurm.system import Slurm
-from jobpool.model.request import Ending, EndingKind, JobId, JobState, NodeShape, Request
+from jobpool.model.job import Ending, EndingKind, JobId, JobState
+from jobpool.model.request import Request
+from jobpool.model.site import NodeShape
 from jobpool.model.units import Duration, Memory
 from jobpool.testing import SlurmLab
 

@@ -9,7 +9,7 @@ import pytest
 from test_slurm_answers import seen
 
 from jobpool.batch.slurm.reasons import explain_reason
-from jobpool.model.request import JobState
+from jobpool.model.job import JobState
 
 
 def test_every_reason_seen_is_explained() -> None:

@@ -11,7 +11,8 @@ from jobpool.batch.base import JobScript
 from jobpool.batch.slurm.script import slurm_time
 from jobpool.batch.slurm.system import Slurm
 from jobpool.model.errors import ConfigError
-from jobpool.model.request import JobId, Request
+from jobpool.model.job import JobId
+from jobpool.model.request import Request
 from jobpool.model.units import Duration, Memory
 
 slurm = Slurm()

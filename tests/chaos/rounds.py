@@ -21,6 +21,7 @@ from world import World
 from jobpool.core import events as ev
 from jobpool.core.events import Death
 from jobpool.core.settings import CoreSettings
+from jobpool.model.call import PLAIN, CallOptions
 from jobpool.model.errors import (
     CallCrashed,
     CallOutOfMemory,
@@ -31,7 +32,9 @@ from jobpool.model.errors import (
     PoolBroken,
     RequestRefused,
 )
-from jobpool.model.request import PLAIN, CallOptions, EndingKind, JobState, Limits, Partition, Request, Retry
+from jobpool.model.job import EndingKind, JobState
+from jobpool.model.request import Request, Retry
+from jobpool.model.site import Limits, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Faults, SimulatedAgent, SimulatedJob
 

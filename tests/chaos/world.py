@@ -8,7 +8,9 @@ from dataclasses import replace
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
-from jobpool.model.request import Call, CallOptions, EndingKind, Request, Seen
+from jobpool.model.call import Call, CallOptions
+from jobpool.model.job import EndingKind, Seen
+from jobpool.model.request import Request
 from jobpool.testing.simulation import SimulatedAgent, SimulatedJob, Simulation
 from jobpool.testing.simulation_agents import EventAt
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from jobpool.core.events import JobKey
 from jobpool.core.record.timeline import DONE, GRAIN, PIECES, RAISED, TROUBLED, Interval, Timeline
 from jobpool.core.settings import CoreSettings
-from jobpool.model.request import EndingKind, Request
+from jobpool.model.job import EndingKind
+from jobpool.model.request import Request
 from jobpool.testing.simulation import Simulation
 
 JOB, OTHER = JobKey("a", 0), JobKey("a", 1)

@@ -10,7 +10,8 @@ from enginekit import actions, finish, pool, serving, states
 from jobpool.core import events as ev
 from jobpool.core.settings import CoreSettings
 from jobpool.model.errors import ConfigError
-from jobpool.model.request import Limits, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.testing.simulation import Simulation
 
 # Asking for jobs

@@ -9,7 +9,7 @@ from enginekit import actions, finish, pool, serving, states
 from jobpool.core import events as ev
 from jobpool.core.events import Hello, JobKey
 from jobpool.model.errors import PoolBroken
-from jobpool.model.request import EndingKind, JobId, JobState
+from jobpool.model.job import EndingKind, JobId, JobState
 
 DOUBTFUL = ev.SubmitDoubtful(0.0, "", "Socket timed out on send/recv operation")
 

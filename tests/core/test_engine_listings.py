@@ -7,7 +7,7 @@ from enginekit import actions, finish, pool, serving, states
 
 from jobpool.core import events as ev
 from jobpool.model.errors import JobsFailed
-from jobpool.model.request import EndingKind
+from jobpool.model.job import EndingKind
 
 AGE = 60.0
 """Seconds that a site's listing may be old."""

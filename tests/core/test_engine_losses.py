@@ -8,7 +8,8 @@ from enginekit import actions, pool, serving
 from jobpool.core import events as ev
 from jobpool.core.events import Death, Hello, JobKey
 from jobpool.model.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
-from jobpool.model.request import EndingKind, JobId, Request, Retry
+from jobpool.model.job import EndingKind, JobId
+from jobpool.model.request import Request, Retry
 from jobpool.model.units import Duration
 from jobpool.testing.simulation import Simulation
 

@@ -11,8 +11,11 @@ from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
 from jobpool.core.steps.engine import Core
+from jobpool.model.call import Call
 from jobpool.model.errors import InitializerFailed, JobsFailed, PoolBroken, RequestRefused
-from jobpool.model.request import Call, Ending, EndingKind, JobId, JobState, Limits, Request, Seen
+from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.testing.simulation import Simulation
 
 DOUBTFUL = ev.SubmitDoubtful(0.0, "", "Socket timed out on send/recv operation")

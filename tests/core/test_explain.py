@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.site.allocation import Wish, grant
 from jobpool.site.explain import explain

@@ -10,8 +10,10 @@ from jobpool.core import events as ev
 from jobpool.core.events import Death
 from jobpool.core.recovery.growth import longer, roomier
 from jobpool.core.settings import CoreSettings
+from jobpool.model.call import CallOptions
 from jobpool.model.errors import CallOutOfMemory, CallTimedOut
-from jobpool.model.request import CallOptions, Limits, NodeShape, Partition, Request, Retry
+from jobpool.model.request import Request, Retry
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Simulation
 

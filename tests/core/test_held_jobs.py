@@ -7,7 +7,7 @@ from enginekit import actions, finish, pool, serving, states
 
 from jobpool.core import events as ev
 from jobpool.model.errors import JobsFailed
-from jobpool.model.request import EndingKind
+from jobpool.model.job import EndingKind
 
 WEEK = 7 * 86400.0
 

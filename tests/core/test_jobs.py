@@ -34,7 +34,7 @@ from jobpool.core.jobs.machine import (
     advance,
 )
 from jobpool.core.settings import CoreSettings
-from jobpool.model.request import Ending, EndingKind, Hold, JobId, JobState, Seen
+from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
 
 KEY = JobKey("jp-t-1", 0)
 ID = JobId("4711_0")

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.site.check import check
 

@@ -10,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobpool.model.errors import RequestRefused
-from jobpool.model.request import (
-    Account,
-    Accounting,
-    Amounts,
-    Limits,
-    NodeShape,
-    Partition,
-    Quota,
-    Request,
-    Reservation,
-    User,
-)
+from jobpool.model.request import Request
+from jobpool.model.site import Account, Accounting, Amounts, Limits, NodeShape, Partition, Quota, Reservation, User
 from jobpool.model.units import Duration, Memory
 from jobpool.server.preflight import refuse_what_cannot_run
 from jobpool.site.check import Verdict, check, choose_partition, judge

@@ -11,8 +11,11 @@ from jobpool.core import events as ev
 from jobpool.core.events import Death
 from jobpool.core.jobs.bad_nodes import FORGET, BadNodes
 from jobpool.core.settings import CoreSettings
+from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import JobsFailed
-from jobpool.model.request import UNREACHABLE, Ending, EndingKind, Limits, NodeShape, Partition, Request, Retry
+from jobpool.model.job import Ending, EndingKind
+from jobpool.model.request import Request, Retry
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Memory
 from jobpool.testing.simulation import Simulation
 

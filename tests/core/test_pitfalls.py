@@ -9,7 +9,8 @@ import pytest
 
 from jobpool.diagnose.checks import Finding, Level, examine, examine_here, examine_site, worst
 from jobpool.diagnose.facts import DiskQuota, Folder, Meeting, Side, Site
-from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 
 GIB = 2**30

@@ -7,7 +7,7 @@ import pytest
 from jobpool.core.jobs.cadence import Cadence
 from jobpool.core.scaling.policy import Backoff, Demand, Settling, chunks, jobs_wanted
 from jobpool.core.settings import CoreSettings
-from jobpool.model.request import Limits
+from jobpool.model.site import Limits
 
 SETTINGS = CoreSettings(pool="t")
 

@@ -13,7 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from jobpool.core import events as ev
 from jobpool.core.events import Death
 from jobpool.core.settings import CoreSettings
-from jobpool.model.request import PLAIN, CallOptions, EndingKind, Limits, Request
+from jobpool.model.call import PLAIN, CallOptions
+from jobpool.model.job import EndingKind
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Faults, SimulatedAgent, SimulatedJob, Simulation
 

@@ -6,7 +6,7 @@ import pytest
 
 from jobpool.diagnose.facts import DiskQuota, Folder
 from jobpool.diagnose.quotas import command_for, read_quotas
-from jobpool.model.request import Completed
+from jobpool.model.command import Completed
 from jobpool.model.units import Memory
 
 MIB = 2**20

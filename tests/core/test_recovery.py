@@ -9,7 +9,8 @@ import pytest
 from jobpool.core.events import Death
 from jobpool.core.recovery.decide import NEVER, GiveUp, History, Loss, LossPlace, RunAgain, decide
 from jobpool.model.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
-from jobpool.model.request import Ending, EndingKind, JobId, Request, Retry
+from jobpool.model.job import Ending, EndingKind, JobId
+from jobpool.model.request import Request, Retry
 from jobpool.model.units import Duration, Memory
 
 PLACE = LossPlace(JobId("4711_3"), "n7", Request(memory=Memory.parse("2 GiB"), walltime=Duration.parse("1 h")))

@@ -11,8 +11,10 @@ from jobpool.core.calls.scheduler import Calls
 from jobpool.core.events import Death, Outcome, SendBundle
 from jobpool.core.recovery.decide import NEVER, GiveUp, History, Loss, LossPlace, RunAgain, decide
 from jobpool.core.settings import CoreSettings
+from jobpool.model.call import Call, Usage
 from jobpool.model.errors import CallCrashed, JobLost
-from jobpool.model.request import Call, Ending, EndingKind, JobId, Request, Retry, Usage
+from jobpool.model.job import Ending, EndingKind, JobId
+from jobpool.model.request import Request, Retry
 from jobpool.model.units import Memory
 from jobpool.testing.simulation import Simulation
 

@@ -9,7 +9,9 @@ import pytest
 from jobpool.core.scaling.auto_size import TRIALS, generous
 from jobpool.core.settings import CoreSettings
 from jobpool.model.errors import RequestRefused
-from jobpool.model.request import EndingKind, Limits, NodeShape, Partition, Request, Retry
+from jobpool.model.job import EndingKind
+from jobpool.model.request import Request, Retry
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Simulation
 

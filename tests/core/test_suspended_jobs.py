@@ -6,7 +6,8 @@ import pytest
 from enginekit import actions, finish, pool, serving, states
 
 from jobpool.core import events as ev
-from jobpool.model.request import EndingKind, Request
+from jobpool.model.job import EndingKind
+from jobpool.model.request import Request
 from jobpool.model.units import Duration
 from jobpool.testing.simulation import Simulation
 

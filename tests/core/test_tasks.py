@@ -10,7 +10,7 @@ from jobpool.core.calls.bundle_size import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_RO
 from jobpool.core.calls.id_set import IdSet
 from jobpool.core.calls.scheduler import Calls
 from jobpool.core.events import JobKey, Outcome, SendBundle
-from jobpool.model.request import Call, Usage
+from jobpool.model.call import Call, Usage
 from jobpool.model.units import Memory
 
 A, B, C = JobKey("jp-t-1", 0), JobKey("jp-t-1", 1), JobKey("jp-t-1", 2)

@@ -14,8 +14,10 @@ from jobpool.core.calls.scheduler import Calls
 from jobpool.core.events import Hello, JobKey, Outcome, SendBundle
 from jobpool.core.scaling.walltime import FRESH, LEAD_SHARE, Span, notice
 from jobpool.core.settings import CoreSettings
+from jobpool.model.call import Call, CallOptions, Usage
 from jobpool.model.errors import CallTimedOut, JobLost, JobsFailed
-from jobpool.model.request import Call, CallOptions, EndingKind, JobId, Request, Usage
+from jobpool.model.job import EndingKind, JobId
+from jobpool.model.request import Request
 from jobpool.model.units import Duration, Memory
 from jobpool.testing.simulation import Simulation
 

@@ -77,7 +77,7 @@ def test_what_is_installed_needs_no_variable(tmp_path: Path) -> None:
         "module.Path.resolve = lambda self: self\n"
         "print(module.python_path())\n"
     )
-    argv: list[Any] = [sys.executable, "-c", code, site / "jobpool" / "versions.py"]
+    argv: list[Any] = [sys.executable, "-c", code, site / "jobpool" / "host" / "versions.py"]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "{}\n"
 
 

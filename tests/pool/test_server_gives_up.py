@@ -94,7 +94,7 @@ FAULTS = {
         """,
     "it gives up, and its commands do not end": """
         from jobpool.batch.local.system import Local
-        from jobpool.model.request import Command
+        from jobpool.model.command import Command
         Local.cancel = lambda *_: (Command(("sleep", "3600")),)
         when_calls_are_done(fail)
         """,

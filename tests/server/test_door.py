@@ -16,7 +16,7 @@ import pytest
 from jobpool.commands import shell
 from jobpool.host import descriptors
 from jobpool.host.home import PoolDirectory
-from jobpool.model.request import Command
+from jobpool.model.command import Command
 from jobpool.server import client_links, door
 from jobpool.server.door import Door
 from jobpool.transport import dask_config, tls

@@ -21,7 +21,9 @@ from jobpool.config import resolve
 from jobpool.core.events import Event, SubmitRefused
 from jobpool.host.home import PoolDirectory, process_started
 from jobpool.host.versions import versions
-from jobpool.model.request import Command, JobId, Request
+from jobpool.model.command import Command
+from jobpool.model.job import JobId
+from jobpool.model.request import Request
 from jobpool.server import cleanup
 from jobpool.server.batch_client import BatchClient, read_limits
 from jobpool.server.event_loop import EventLoop

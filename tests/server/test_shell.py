@@ -12,7 +12,7 @@ import pytest
 
 from jobpool.commands import shell
 from jobpool.host import descriptors
-from jobpool.model.request import Command, Completed
+from jobpool.model.command import Command, Completed
 
 
 def run(*argv: str, **kwargs: object) -> Completed:

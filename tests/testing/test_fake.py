@@ -14,7 +14,9 @@ import pytest
 
 from jobpool.batch.base import Doubtful, JobScript, NoAccounting, Refused, Submitted, Unanswered
 from jobpool.batch.slurm.system import Slurm
-from jobpool.model.request import Command, Completed, Ending, EndingKind, JobId, JobState, Request, Seen
+from jobpool.model.command import Command, Completed
+from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
+from jobpool.model.request import Request
 from jobpool.model.units import Duration, Memory
 from jobpool.testing import FakeCluster, SlurmLab, wait_until
 from jobpool.testing.lab_machine import user_name

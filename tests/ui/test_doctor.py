@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import JobsFailed
-from jobpool.model.request import UNREACHABLE
 from jobpool.testing import SlurmLab
 from jobpool.tools.doctor import _failed
 

@@ -14,7 +14,7 @@ import pytest
 
 from jobpool.cli.main import ExitCode, main
 from jobpool.model.errors import ConfigError
-from jobpool.model.request import Limits, NodeShape, Partition
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.testing import FakeCluster
 from jobpool.tools.explain_script import cluster_script, explain_cluster, explain_script, read_call

@@ -11,7 +11,8 @@ import pytest
 
 import jobpool
 from jobpool.cli.main import ExitCode, main
-from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Memory
 from jobpool.show.node_picture import as_svg, as_text_lines
 from jobpool.site.explain import OnNode, explain

@@ -17,7 +17,7 @@ from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.workers import Workers
 from jobpool.core.events import Outcome
 from jobpool.host.private_directory import open_directory
-from jobpool.model.request import PLAIN, Call, CallOptions
+from jobpool.model.call import PLAIN, Call, CallOptions
 from jobpool.serialize import pickling
 
 DEADLINE = 30.0

@@ -18,7 +18,7 @@ from test_crew import in_loop
 from jobpool.agent.checkpoints import Checkpointed, NoCheckpoint
 from jobpool.agent.reports import Cut
 from jobpool.agent.time_left import clock_note, process_age, seconds_left
-from jobpool.model.request import Call
+from jobpool.model.call import Call
 from jobpool.serialize import chunks, pickling
 from jobpool.serialize.checkpoint_resume import resume
 

@@ -20,8 +20,8 @@ import pytest
 from crewkit import crew, reached_soon, value
 
 from jobpool.host.private_directory import open_directory
+from jobpool.model.call import CallOptions
 from jobpool.model.errors import NotPicklable
-from jobpool.model.request import CallOptions
 from jobpool.model.units import Duration
 
 Test = Callable[..., Awaitable[None]]
@@ -394,7 +394,7 @@ async def test_large_payloads_both_ways_do_not_block_the_loop(tmp_path: Path) ->
 
 @in_loop
 async def test_a_call_for_a_function_that_nobody_defined_is_refused(tmp_path: Path) -> None:
-    from jobpool.model.request import Call
+    from jobpool.model.call import Call
 
     async with crew(tmp_path) as watched:
         with pytest.raises(KeyError):

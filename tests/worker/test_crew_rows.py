@@ -13,7 +13,7 @@ from crewkit import Watched, crew, reached_soon
 from test_crew import in_loop
 
 from jobpool.agent.reports import Cut
-from jobpool.model.request import Call
+from jobpool.model.call import Call
 from jobpool.serialize import pickling
 from jobpool.serialize.chunks import Raised, batches, loads_results
 

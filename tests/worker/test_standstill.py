@@ -17,7 +17,7 @@ from crewkit import crew, reached_soon, value
 from test_crew import hold, in_loop
 
 from jobpool.agent.agent import Agent
-from jobpool.model.request import CallOptions
+from jobpool.model.call import CallOptions
 from jobpool.model.units import Duration
 
 _STANDS = """

@@ -54,8 +54,9 @@ from jobpool.host.lifetime import end_within, run_process
 from jobpool.host.private_directory import make_directory, open_directory
 from jobpool.host.standstill import BEAT, Standstill
 from jobpool.host.versions import versions
+from jobpool.model.call import PLAIN, Call, CallOptions
+from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import InitializerFailed
-from jobpool.model.request import PLAIN, UNREACHABLE, Call, CallOptions
 from jobpool.model.units import Duration
 from jobpool.transport import tls
 from jobpool.transport.link import KEPT, Link, Unreachable, in_parts, introduce

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Set
 
-from jobpool.model.request import Call
+from jobpool.model.call import Call
 
 __all__ = ["Waiting", "drop", "first_of"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from jobpool.agent.channel import Channel
-from jobpool.model.request import Call
+from jobpool.model.call import Call
 from jobpool.worker.shared_page import BASE, BEGUN, IDLE, MAIL, SharedPage
 
 __all__ = ["TAIL", "Over", "Sight", "Slot", "State"]

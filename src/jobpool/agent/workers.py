@@ -35,7 +35,7 @@ from jobpool.agent.reports import CannotStart, Died, Full, InitializerError, Rem
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Over, Slot, State
 from jobpool.core.events import Death, Outcome
-from jobpool.model.request import Call, Usage
+from jobpool.model.call import Call, Usage
 from jobpool.model.units import Memory
 from jobpool.worker.shared_page import ORDERED
 

@@ -20,7 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from jobpool.model.request import Command, Completed, Ending, JobId, JobState, Limits, Request, Seen
+from jobpool.model.command import Command, Completed
+from jobpool.model.job import Ending, JobId, JobState, Seen
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 
 __all__ = [
     "Answer",

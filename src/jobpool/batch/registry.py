@@ -13,8 +13,8 @@ from jobpool.batch.local.system import Local
 from jobpool.batch.slurm import environment as slurm_environment
 from jobpool.batch.slurm.submit import is_without_cluster, lost_configuration
 from jobpool.batch.slurm.system import Slurm
+from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable
-from jobpool.model.request import Command, Completed
 
 __all__ = ["BUILT", "PLANNED", "Machine", "detect", "for_commands", "get", "require"]
 

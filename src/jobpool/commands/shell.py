@@ -13,7 +13,7 @@ import time
 from jobpool.batch.registry import for_commands
 from jobpool.host import descriptors
 from jobpool.host.lifetime import SHORTAGE, is_shortage
-from jobpool.model.request import Command, Completed
+from jobpool.model.command import Command, Completed
 
 __all__ = ["end_all", "run", "run_now"]
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from jobpool.model.call import Call, Usage
 from jobpool.model.errors import JobPoolError
-from jobpool.model.request import Call, Ending, JobId, JobState, Request, Seen, Usage
+from jobpool.model.job import Ending, JobId, JobState, Seen
+from jobpool.model.request import Request
 
 # --------------------------------------------------------------------------------------------------- nouns
 

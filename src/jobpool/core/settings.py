@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jobpool.model.request import Limits, Request, Retry
+from jobpool.model.request import Request, Retry
+from jobpool.model.site import Limits
 
 __all__ = ["CoreSettings"]
 

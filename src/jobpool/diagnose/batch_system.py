@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jobpool.diagnose.facts import Site
 from jobpool.diagnose.finding import Finding, Level, ok
-from jobpool.model.request import Partition
+from jobpool.model.site import Partition
 from jobpool.site.nodes import whole_node_notes
 
 __all__ = ["examine_site"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from jobpool.model.request import Limits, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Memory
 
 __all__ = ["DiskQuota", "Folder", "Meeting", "Side", "Site"]

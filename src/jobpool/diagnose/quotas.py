@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from jobpool.diagnose.facts import DiskQuota, Folder
-from jobpool.model.request import Command, Completed
+from jobpool.model.command import Command, Completed
 from jobpool.model.units import Memory
 
 __all__ = ["command_for", "read_quotas"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobpool.model.request import Usage
+from jobpool.model.call import Usage
 from jobpool.model.units import Memory
 
 __all__ = ["Job", "JobFuture", "Jobs"]

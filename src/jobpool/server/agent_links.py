@@ -17,8 +17,10 @@ from typing import Any
 from jobpool.core import events as e
 from jobpool.host.told_once import first_time
 from jobpool.host.versions import compare_versions
+from jobpool.model.call import Call, Usage
 from jobpool.model.errors import PoolBroken, from_data
-from jobpool.model.request import Call, JobId, Request, Usage
+from jobpool.model.job import JobId
+from jobpool.model.request import Request
 from jobpool.model.units import Memory
 from jobpool.serialize.checkpoint_resume import PICKLED, RESUME
 from jobpool.server.spec import Spec

@@ -20,7 +20,9 @@ from jobpool.host.home import PoolDirectory
 from jobpool.host.log_tail import tail
 from jobpool.host.user import user_name
 from jobpool.model.errors import JobPoolError, PoolBroken
-from jobpool.model.request import Ending, JobId, Limits, Request
+from jobpool.model.job import Ending, JobId
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Memory
 from jobpool.server.scripts import Door, as_file, job_script
 from jobpool.server.spec import Spec

@@ -15,7 +15,7 @@ from jobpool.batch import registry
 from jobpool.batch.base import BatchSystem, Unanswered
 from jobpool.commands import shell
 from jobpool.host.home import PoolDirectory
-from jobpool.model.request import JobId, JobState
+from jobpool.model.job import JobId, JobState
 
 __all__ = ["end_server", "reap"]
 

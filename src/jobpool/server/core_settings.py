@@ -10,7 +10,7 @@ from jobpool.batch.base import BatchSystem
 from jobpool.core.scaling.auto_size import GROWTH, generous
 from jobpool.core.settings import CoreSettings
 from jobpool.host.home import PoolDirectory
-from jobpool.model.request import Limits
+from jobpool.model.site import Limits
 from jobpool.server.spec import Spec
 from jobpool.site import check as core_limits
 

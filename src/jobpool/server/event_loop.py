@@ -30,8 +30,11 @@ from jobpool.core.steps.engine import Core
 from jobpool.host.home import PoolDirectory, process_started
 from jobpool.host.lifetime import end_within
 from jobpool.host.log_tail import tail
+from jobpool.model.call import PLAIN, Call, CallOptions
 from jobpool.model.errors import JobPoolError, PoolBroken, from_data
-from jobpool.model.request import PLAIN, Call, CallOptions, JobId, Limits, Request
+from jobpool.model.job import JobId
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.server import client_links
 from jobpool.server.agent_links import AgentLinks
 from jobpool.server.batch_client import BatchClient

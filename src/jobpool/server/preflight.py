@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobpool.model.errors import RequestRefused
-from jobpool.model.request import Limits, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.site import check as core_limits
 
 __all__ = ["refuse_what_cannot_run"]

@@ -12,7 +12,8 @@ from jobpool.batch.base import JobScript
 from jobpool.config.resolve import Settings
 from jobpool.host.home import home
 from jobpool.host.versions import python_path
-from jobpool.model.request import Command, Request
+from jobpool.model.command import Command
+from jobpool.model.request import Request
 
 __all__ = ["Door", "as_file", "job_script", "try_script"]
 

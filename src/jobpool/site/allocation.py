@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobpool.model.request import NodeShape, Partition, Request
+from jobpool.model.request import Request
+from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Memory
 from jobpool.site.constraint import read_constraint
 

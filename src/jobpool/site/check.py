@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobpool.model.request import Limits, Partition, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits, Partition
 from jobpool.model.units import Duration
 from jobpool.site.nodes import check_nodes, cpus_taken, features_unknown, memory_notes, whole_node_notes
 from jobpool.site.problem import Problem

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.site.allocation import Grant, fits_features, grant, wish_of
 from jobpool.site.check import as_written, judge, partitions_of

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jobpool.model.request import Limits, NodeShape, Partition, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.site.allocation import Grant, Wish, fits_features, grant
 from jobpool.site.check import judge, partitions_of
 

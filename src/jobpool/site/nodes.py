@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from jobpool.model.request import AGENT_MEMORY, NodeShape, Partition, Request
+from jobpool.model.request import AGENT_MEMORY, Request
+from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Memory
 from jobpool.site.allocation import fits_features, grant, raised, whole_nodes, wish_of
 from jobpool.site.constraint import read_constraint

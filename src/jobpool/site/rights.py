@@ -8,18 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from jobpool.model.request import (
-    AGENT_MEMORY,
-    Account,
-    Accounting,
-    Amounts,
-    Limits,
-    Partition,
-    Quota,
-    Request,
-    Reservation,
-    User,
-)
+from jobpool.model.request import AGENT_MEMORY, Request
+from jobpool.model.site import Account, Accounting, Amounts, Limits, Partition, Quota, Reservation, User
 from jobpool.model.units import Duration, Memory
 from jobpool.site.allocation import whole_nodes
 from jobpool.site.hostlist import expand

@@ -30,7 +30,8 @@ from typing import Literal, Self
 
 import psutil
 
-from jobpool.model.request import Command, Completed, NodeShape, Partition
+from jobpool.model.command import Command, Completed
+from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.testing.fake_commands import PROGRAMS, answer, unreachable
 from jobpool.testing.fake_door import Door

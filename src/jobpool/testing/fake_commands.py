@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from jobpool.model.request import NodeShape, Partition
+from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.testing.fake_jobs import Ended, FakeJob, JobQueue, Pending
 from jobpool.testing.fake_site import Answer, Asked, CommandRefused, Site, expand, take_options

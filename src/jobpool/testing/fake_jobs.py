@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, assert_never
 
-from jobpool.model.request import JobId
+from jobpool.model.job import JobId
 from jobpool.model.units import Duration, Memory
 
 __all__ = [

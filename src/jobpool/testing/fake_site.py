@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobpool.model.request import Partition
+from jobpool.model.site import Partition
 
 __all__ = ["Answer", "Asked", "CommandRefused", "Site", "expand", "take_options"]
 

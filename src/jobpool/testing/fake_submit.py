@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from jobpool.model.request import NodeShape, Partition
+from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.testing.fake_jobs import JobQueue, Order
 from jobpool.testing.fake_site import Asked, CommandRefused, Site, expand, take_options

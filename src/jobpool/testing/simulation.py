@@ -24,8 +24,10 @@ from jobpool.core.events import Action, Event, Hello, JobKey, Outcome
 from jobpool.core.scaling.walltime import Span
 from jobpool.core.settings import CoreSettings
 from jobpool.core.steps.engine import Core
+from jobpool.model.call import PLAIN, Call, CallOptions
 from jobpool.model.errors import JobPoolError
-from jobpool.model.request import PLAIN, Call, CallOptions, Ending, EndingKind, Hold, JobId, JobState, Request, Seen
+from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
+from jobpool.model.request import Request
 from jobpool.testing.simulation_agents import EventAt, Workplace
 from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, SimulatedJob, seen_of
 

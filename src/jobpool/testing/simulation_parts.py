@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
-from jobpool.model.request import Call, Ending, Hold, JobId, JobState, Request, Seen
+from jobpool.model.call import Call
+from jobpool.model.job import Ending, Hold, JobId, JobState, Seen
+from jobpool.model.request import Request
 
 __all__ = ["FakeClock", "Faults", "SimulatedAgent", "SimulatedJob", "seen_of"]
 

@@ -17,7 +17,9 @@ from jobpool.config import resolve
 from jobpool.core.scaling.auto_size import generous
 from jobpool.host.home import home
 from jobpool.host.user import user_name
-from jobpool.model.request import Command, Completed, Limits, Request
+from jobpool.model.command import Command, Completed
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration
 from jobpool.server.scripts import as_file
 from jobpool.site.check import Verdict, choose_partition, judge

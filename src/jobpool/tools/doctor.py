@@ -23,8 +23,10 @@ from jobpool.diagnose.facts import Meeting, Side, Site
 from jobpool.diagnose.main_guard import examine_script
 from jobpool.diagnose.quotas import command_for, read_quotas
 from jobpool.host.user import user_name
+from jobpool.model.command import UNREACHABLE, Command, Completed
 from jobpool.model.errors import JobPoolError
-from jobpool.model.request import UNREACHABLE, Command, Completed, Limits, Quota, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits, Quota
 from jobpool.model.units import Duration
 from jobpool.site.check import AUTO, choose_partition, partitions_of
 from jobpool.site.rights import charged_to

@@ -9,7 +9,7 @@ from typing import Any
 from jobpool.batch import registry
 from jobpool.config import resolve
 from jobpool.host.home import home
-from jobpool.model.request import Limits, NodeShape, Partition
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Memory
 from jobpool.show import explanation as shown
 from jobpool.site import explain as core_explain

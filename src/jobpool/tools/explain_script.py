@@ -12,7 +12,8 @@ from jobpool.batch.slurm.options import SRUN_ONLY, named, refusal_of_srun
 from jobpool.batch.slurm.read_script import ReadScript, read_script, slurm_size
 from jobpool.config.jobqueue_yaml import dask_bytes, dask_processes, read_walltime
 from jobpool.model.errors import ConfigError
-from jobpool.model.request import Limits, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 from jobpool.show import explanation_script as shown
 from jobpool.site import explain_script as core_script

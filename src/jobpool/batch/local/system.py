@@ -15,17 +15,10 @@ from typing import Any
 
 from jobpool.batch.base import Answer, Directive, Doubtful, JobScript, Refused, SubmitAnswer, Submitted, Unanswered
 from jobpool.batch.quoting import check_name, exports, shell_command, shell_lines, single_line
-from jobpool.model.request import (
-    Command,
-    Completed,
-    Ending,
-    EndingKind,
-    JobId,
-    JobState,
-    Limits,
-    Request,
-    Seen,
-)
+from jobpool.model.command import Command, Completed
+from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 
 __all__ = ["Local"]
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from jobpool.batch.slurm.fields import Fields, count, fields_of, names, time, word
-from jobpool.model.request import Account, Accounting, Amounts, Command, Quota, Reservation, User
+from jobpool.model.command import Command
+from jobpool.model.site import Account, Accounting, Amounts, Quota, Reservation, User
 from jobpool.model.units import Duration, Memory
 
 __all__ = ["commands", "parse_accounting", "parse_reservations", "parse_user"]

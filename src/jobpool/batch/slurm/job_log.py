@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from jobpool.model.request import Ending, EndingKind
+from jobpool.model.job import Ending, EndingKind
 from jobpool.model.units import Memory
 
 __all__ = ["read_log"]

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from jobpool.batch.slurm import accounts
 from jobpool.batch.slurm.fields import Fields, count, fields_of, mebibytes, names, pairs_of_lines, time, word
-from jobpool.model.request import Command, Completed, Limits, NodeShape, Partition
+from jobpool.model.command import Command, Completed
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Memory
 
 __all__ = ["commands", "parse"]

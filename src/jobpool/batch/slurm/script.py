@@ -11,7 +11,8 @@ from jobpool.batch.quoting import check_name, exports, shell_command, shell_line
 from jobpool.batch.slurm.options import options_of, problems_of_extra, words_of
 from jobpool.batch.slurm.read_script import read_script
 from jobpool.model.errors import ConfigError
-from jobpool.model.request import JobId, Request
+from jobpool.model.job import JobId
+from jobpool.model.request import Request
 from jobpool.model.units import Duration
 
 __all__ = ["as_plain_job", "directives", "log_path", "script", "slurm_time", "stated_options"]

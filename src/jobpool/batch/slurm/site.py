@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from jobpool.model.request import Command, Completed
+from jobpool.model.command import Command, Completed
 
 __all__ = ["commands", "parse"]
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from jobpool.batch.base import Answer, NoAccounting, Unanswered
-from jobpool.model.request import Completed, Ending, EndingKind, Hold, JobId, JobState, Seen
+from jobpool.model.command import Completed
+from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
 
 __all__ = ["ACCOUNT_FORMAT", "POLL_FORMAT", "STARTS_FORMAT", "parse_account", "parse_poll", "parse_starts"]
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from jobpool.batch.base import Doubtful, Refused, SubmitAnswer, Submitted, Unanswered
-from jobpool.model.request import Completed, JobId
+from jobpool.model.command import Completed
+from jobpool.model.job import JobId
 
 __all__ = ["is_without_cluster", "lost_configuration", "parse_estimate", "parse_submit"]
 

@@ -28,7 +28,10 @@ from jobpool.batch.slurm import job_log, states
 from jobpool.batch.slurm import limits as slurm_limits
 from jobpool.batch.slurm import script as slurm_script
 from jobpool.batch.slurm import submit as slurm_submit
-from jobpool.model.request import Command, Completed, Ending, JobId, JobState, Limits, Request
+from jobpool.model.command import Command, Completed
+from jobpool.model.job import Ending, JobId, JobState
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 
 __all__ = ["Slurm"]
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from jobpool.batch.slurm.fields import Fields, fields_of
-from jobpool.model.request import Command, Completed, Quota
+from jobpool.model.command import Command, Completed
+from jobpool.model.site import Quota
 
 __all__ = ["Used", "command", "parse"]
 

@@ -19,7 +19,7 @@ from jobpool.core.events import JobKey
 from jobpool.core.histograms import FunctionStatistics
 from jobpool.core.recovery.decide import NEVER, History
 from jobpool.core.scaling.walltime import Span
-from jobpool.model.request import Call
+from jobpool.model.call import Call
 
 __all__ = ["AgentView", "Bundle", "Entry", "Queue", "Stage", "holds_back"]
 

@@ -39,8 +39,8 @@ from jobpool.core.events import JobKey, Outcome, SendBundle
 from jobpool.core.histograms import Statistics, Sum
 from jobpool.core.recovery.decide import History
 from jobpool.core.scaling.walltime import Span
+from jobpool.model.call import Call, CallOptions
 from jobpool.model.errors import JobPoolError
-from jobpool.model.request import Call, CallOptions
 
 __all__ = ["Calls"]
 

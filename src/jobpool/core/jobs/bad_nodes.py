@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from jobpool.model.request import UNREACHABLE, Ending, EndingKind, Limits, Request
+from jobpool.model.command import UNREACHABLE
+from jobpool.model.job import Ending, EndingKind
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.site.check import partitions_of
 
 __all__ = ["FORGET", "STRIKES", "BadNodes"]

@@ -29,7 +29,7 @@ from jobpool.core.jobs.machine import (
     Vouched,
 )
 from jobpool.core.settings import CoreSettings
-from jobpool.model.request import Ending, JobId, JobState, Seen
+from jobpool.model.job import Ending, JobId, JobState, Seen
 
 __all__ = ["Doubt", "JobTable", "Submission", "stem"]
 

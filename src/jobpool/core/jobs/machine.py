@@ -47,7 +47,7 @@ from jobpool.core.jobs.states import (
     WentOn,
 )
 from jobpool.core.settings import CoreSettings
-from jobpool.model.request import Ending, EndingKind, Hold, JobId, JobState, Seen
+from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
 from jobpool.model.units import Duration
 
 __all__ = [

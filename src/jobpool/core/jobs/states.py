@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobpool.core.events import Hello
-from jobpool.model.request import Ending, Hold, JobId, JobState, Seen
+from jobpool.model.job import Ending, Hold, JobId, JobState, Seen
 
 __all__ = [
     "Accepted",

@@ -7,7 +7,7 @@ from typing import Any
 
 from jobpool.core.events import JobKey
 from jobpool.core.jobs.machine import Closing, Draining, Ended, Job, Pending, Serving, Silent, Starting, Submitting
-from jobpool.model.request import EndingKind, JobId
+from jobpool.model.job import EndingKind, JobId
 
 __all__ = ["CallCounts", "FunctionView", "JobView", "RequestView", "Snapshot", "describe", "ending_in_words"]
 

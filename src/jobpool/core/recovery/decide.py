@@ -28,7 +28,9 @@ from typing import assert_never
 from jobpool.core.events import Death
 from jobpool.core.recovery.growth import longer, roomier
 from jobpool.model.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost, JobPoolError
-from jobpool.model.request import Ending, EndingKind, JobId, Limits, Request, Retry
+from jobpool.model.job import Ending, EndingKind, JobId
+from jobpool.model.request import Request, Retry
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 
 __all__ = ["NEVER", "GiveUp", "History", "Loss", "LossPlace", "RunAgain", "cancelled_and_lost", "decide"]

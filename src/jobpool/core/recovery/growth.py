@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from jobpool.model.request import Limits, Request, Retry
+from jobpool.model.request import Request, Retry
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 from jobpool.site.check import check, partitions_of
 

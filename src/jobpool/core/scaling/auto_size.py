@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobpool.core.histograms import FunctionStatistics
-from jobpool.model.request import Limits, Request
+from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 from jobpool.site.check import check
 from jobpool.sizing.proposal import LEAST

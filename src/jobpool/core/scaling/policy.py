@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from jobpool.core.settings import CoreSettings
-from jobpool.model.request import Limits
+from jobpool.model.site import Limits
 
 __all__ = ["Backoff", "Demand", "Settling", "chunks", "jobs_wanted"]
 

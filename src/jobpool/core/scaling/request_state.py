@@ -9,8 +9,10 @@ from jobpool.core.jobs.machine import Job
 from jobpool.core.scaling.policy import Backoff, Demand, Settling, chunks, jobs_wanted
 from jobpool.core.scaling.walltime import LEAD_EXTRA
 from jobpool.core.settings import CoreSettings
+from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import JobPoolError, JobsFailed, RequestRefused
-from jobpool.model.request import UNREACHABLE, Ending, EndingKind, Request
+from jobpool.model.job import Ending, EndingKind
+from jobpool.model.request import Request
 from jobpool.model.units import Duration
 
 __all__ = ["RequestState", "jobs_failed", "request_refused"]

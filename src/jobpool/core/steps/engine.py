@@ -39,7 +39,7 @@ from jobpool.core.steps import batch_answers, figures, scale_jobs, shutdown
 from jobpool.core.steps.auto_size import size_up
 from jobpool.core.steps.state import PoolState
 from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken
-from jobpool.model.request import Ending, EndingKind
+from jobpool.model.job import Ending, EndingKind
 from jobpool.model.units import Duration
 
 __all__ = ["Core"]

@@ -6,7 +6,7 @@ from jobpool.core import events as ev
 from jobpool.core.jobs.machine import Dropped, Ended, Job
 from jobpool.core.steps.state import NOT_NEEDED, PoolState
 from jobpool.model.errors import PoolBroken
-from jobpool.model.request import JobId
+from jobpool.model.job import JobId
 
 __all__ = ["shut_down", "wind_up"]
 

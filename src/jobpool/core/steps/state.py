@@ -41,8 +41,11 @@ from jobpool.core.scaling.auto_size import OWN, TRIAL, TRIALS, AutoSize
 from jobpool.core.scaling.policy import Demand
 from jobpool.core.scaling.request_state import RequestState, jobs_failed
 from jobpool.core.settings import CoreSettings
+from jobpool.model.call import CallOptions
+from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import JobPoolError
-from jobpool.model.request import UNREACHABLE, CallOptions, Ending, EndingKind, JobId, Request
+from jobpool.model.job import Ending, EndingKind, JobId
+from jobpool.model.request import Request
 
 __all__ = ["NOT_NEEDED", "OWN", "PoolState"]
 

@@ -1,0 +1,87 @@
+"""A call: what travels to a worker, under which options, and what it used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobpool.model.request import Retry
+from jobpool.model.units import Duration, Memory
+
+__all__ = ["PLAIN", "Call", "CallOptions", "Usage"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one call used."""
+
+    wall: float
+    """Seconds from the call's start to its end."""
+    cpu: float
+    """CPU seconds of the call and of the child processes it waited for."""
+    peak_memory: Memory
+    """Peak resident memory of the worker while the call ran."""
+    threads: int
+    """Threads of the worker process when the call ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """What holds for a call wherever it runs."""
+
+    timeout: Duration | None = None
+    """It may run so long; then its worker is killed."""
+    expected_time: Duration | None = None
+    """It is expected to run so long: it is not started where less time is left."""
+    retry: Retry | None = None
+    """None: the pool's own."""
+
+
+PLAIN = CallOptions()
+"""Of calls about which nothing was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call on its way: an id, the function's key, and its pickled arguments, which only the worker opens.
+
+    Or calls for several items of a map, its rows: they have successive ids from ``id`` on, and share one payload.
+    Whoever holds them may cut them in two, and never looks into the payload.
+    """
+
+    id: int
+    function: str
+    """Content hash of the pickled function; the server knows the pickle."""
+    payload: bytes = field(repr=False)
+    request: str = ""
+    """Key of the request it needs a worker of; empty: the pool's own."""
+    skip: int = 0
+    """Rows at the beginning of the payload that are not in it."""
+    rows: int = 0
+    """How many rows there are. 0: a single call, with a payload of another form."""
+    terms: CallOptions = PLAIN
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that it may run."""
+        return self.terms.timeout
+
+    @property
+    def expected_time(self) -> float | None:
+        """Seconds that it is expected to run, where the user said so."""
+        return self.terms.expected_time
+
+    @property
+    def items(self) -> int:
+        """How many calls it is."""
+        return self.rows or 1
+
+    @property
+    def ids(self) -> range:
+        """The ids of all calls that it is."""
+        return range(self.id, self.id + self.items)
+
+    def cut(self, at: int) -> tuple[Call, Call]:
+        """Return the first ``at`` rows, and the rest."""
+        skip, rows = self.skip + at, self.rows - at
+        rest = Call(self.id + at, self.function, self.payload, self.request, skip, rows, self.terms)
+        return Call(self.id, self.function, self.payload, self.request, self.skip, at, self.terms), rest

@@ -1,0 +1,104 @@
+"""A job: what it is called, how it is, and why it came to its end."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NewType
+
+from jobpool.model.units import Memory
+
+__all__ = ["Ending", "EndingKind", "Hold", "JobId", "JobState", "Seen"]
+
+JobId = NewType("JobId", str)
+"""The batch system's own id of one job, as its commands take it; an array's element is its own job (``1343_7``)."""
+
+
+class JobState(enum.Enum):
+    """What the batch system says of a job, the same words for all of them."""
+
+    PENDING = "pending"
+    """In the queue, held, or waiting to be run again."""
+    RUNNING = "running"
+    """Its script runs, or is about to (SLURM's CONFIGURING)."""
+    COMPLETING = "completing"
+    """Its processes are being ended; not gone yet."""
+    SUSPENDED = "suspended"
+    """Stopped by the batch system, may go on."""
+    ENDED = "ended"
+    """It will not run again. ``Seen.ending`` says why."""
+    UNKNOWN = "unknown"
+    """A state this version does not know. An observation, not an ending."""
+
+
+class EndingKind(enum.Enum):
+    """Why a job came to its end."""
+
+    COMPLETED = "completed"
+    """Its script returned 0."""
+    FAILED = "failed"
+    """Its script returned another code, or died of a signal of its own."""
+    LAUNCH_FAILED = "launch failed"
+    """The batch system could not start the script (output directory missing, node without the user, ...)."""
+    OUT_OF_MEMORY = "out of memory"
+    """It was killed for memory."""
+    TIMED_OUT = "timed out"
+    """Its walltime ended."""
+    CANCELLED = "cancelled"
+    """Somebody cancelled it (we, the user, an administrator)."""
+    PREEMPTED = "preempted"
+    """A job with more priority took its place."""
+    NODE_FAILED = "node failed"
+    """The node died, was drained by force, or failed to boot."""
+    LOST = "lost"
+    """It is gone from the queue and nothing says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Why a job came to its end, with the evidence."""
+
+    kind: EndingKind
+    words: str = ""
+    """The batch system's own: state, reason, exit code (``TIMEOUT TimeLimit 0:0``)."""
+    exit_code: int | None = None
+    signal: int | None = None
+    node: str | None = None
+    limit: str | None = None
+    used: Memory | None = None
+    """What the whole job held when it was killed for memory, where somebody says so."""
+    kills: int | None = None
+    """How often the kernel killed in it for memory, all its time long, where somebody says so."""
+    source: str = ""
+    """Who says so: ``queue``, ``accounting``, ``agent``, ``exit file``, or ``absence``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a job in the queue will not start before somebody acts."""
+
+    advice: str
+    """Who has to act, and how."""
+    hopeless: bool = False
+    """Its starts fail, and so it would with those that follow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One job as one poll saw it."""
+
+    id: JobId
+    name: str
+    """The name of its submission, which is unique: how a job is recognised before its id is known."""
+    index: int
+    """Its place in the submission, from 0; 0 for a job that is not an element of an array."""
+    state: JobState
+    words: str = ""
+    """The batch system's own state and reason, unchanged."""
+    reason: str = ""
+    """The reason alone (``Resources``, ``QOSMaxJobsPerUserLimit``), empty when there is none."""
+    hold: Hold | None = None
+    """Present when it is pending and held."""
+    node: str | None = None
+    ending: Ending | None = None
+    """Present exactly when ``state`` is ENDED."""
