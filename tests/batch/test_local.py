@@ -86,8 +86,8 @@ def test_a_missing_log_directory_is_a_failed_launch(local: Local, tmp_path: Path
     ending = wait_for(local, "test", ended(1))[0].ending
     assert ending is not None
     assert ending.kind is EndingKind.LAUNCH_FAILED
-    assert "No such file or directory" in ending.words
-    assert "nowhere" in ending.words
+    assert "No such file or directory" in ending.message
+    assert "nowhere" in ending.message
 
 
 def test_walltime_ends_a_job(local: Local, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_killing_the_supervisor_kills_its_jobs(local: Local, tmp_path: Path) -> 
     supervisor(local, "test").send_signal(signal.SIGKILL)
     seen = wait_for(local, "test", ended(2))
     assert {job.ending.kind for job in seen.values() if job.ending} == {EndingKind.LOST}
-    assert "supervisor" in seen[0].words
+    assert "supervisor" in seen[0].message
     assert carrying(word) == []
 
 

@@ -157,7 +157,7 @@ def test_endings_in_the_queue(
 ) -> None:
     ending = seen("later")[name, 0].ending
     assert ending is not None
-    assert (ending.kind, ending.exit_code, ending.signal, ending.words) == (kind, exit_code, number, words)
+    assert (ending.kind, ending.exit_code, ending.signal, ending.message) == (kind, exit_code, number, words)
     assert ending.source == "queue"
 
 
@@ -168,7 +168,7 @@ def test_an_ending_by_walltime_or_memory_names_the_limit() -> None:
     killed = seen("memory by cgroup")["memory-exec", 0].ending
     assert killed is not None
     assert (killed.kind, killed.limit, killed.signal) == (EndingKind.OUT_OF_MEMORY, "100M", None)
-    assert killed.words == "OUT_OF_MEMORY OutOfMemory 0:125"
+    assert killed.message == "OUT_OF_MEMORY OutOfMemory 0:125"
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_endings_in_the_accounting() -> None:
         "35": (EndingKind.PREEMPTED, None, None, None),
         "24_5": (EndingKind.FAILED, 5, None, None),
     }.items()  # fmt: skip
-    assert endings[JobId("26")].words == "CANCELLED by 0 0:0"
+    assert endings[JobId("26")].message == "CANCELLED by 0 0:0"
     # These run, one of them for the second time.
     assert (living[JobId("65")], living[JobId("67")]) == (JobState.RUNNING, JobState.RUNNING)
 

@@ -178,7 +178,7 @@ def test_what_the_check_refuses_is_refused_or_waits_for_ever(limits: Limits, tmp
             waiting[name] = case
     deadline = time.monotonic() + PATIENCE
     for name, case in waiting.items():
-        while case.reason not in (seen := look(slurm, name)[0]).words:
+        while case.reason not in (seen := look(slurm, name)[0]).message:
             assert seen.state is JobState.PENDING, (case.keywords, seen)
             assert time.monotonic() < deadline, (case.keywords, seen)
             time.sleep(0.2)

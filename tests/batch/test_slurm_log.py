@@ -22,10 +22,10 @@ KILLED_SINCE_23 = (
 )
 EXCEEDED = "slurmstepd: error: StepId=7.batch exceeded memory limit (639320064 > 209715200), being killed\n"
 
-FAILED = Ending(kind=EndingKind.FAILED, words="FAILED JobLaunchFailure 0:9", signal=9, source="queue")
-FAILED_137 = Ending(kind=EndingKind.FAILED, words="FAILED NonZeroExitCode 137:0", exit_code=137)
-CANCELLED = Ending(kind=EndingKind.CANCELLED, words="CANCELLED 0:15")
-COMPLETED = Ending(kind=EndingKind.COMPLETED, words="COMPLETED 0:0", exit_code=0)
+FAILED = Ending(kind=EndingKind.FAILED, message="FAILED JobLaunchFailure 0:9", signal=9, source="queue")
+FAILED_137 = Ending(kind=EndingKind.FAILED, message="FAILED NonZeroExitCode 137:0", exit_code=137)
+CANCELLED = Ending(kind=EndingKind.CANCELLED, message="CANCELLED 0:15")
+COMPLETED = Ending(kind=EndingKind.COMPLETED, message="COMPLETED 0:0", exit_code=0)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ COMPLETED = Ending(kind=EndingKind.COMPLETED, words="COMPLETED 0:0", exit_code=0
 def test_a_job_killed_for_memory_under_another_name(ending: Ending, log: str) -> None:
     read = Slurm().read_log(ending, BEGINS + "a line of the agent's\n" + log)
     assert read.kind is EndingKind.OUT_OF_MEMORY
-    assert ending.words in read.words
-    assert ("exceeded memory limit" if log == EXCEEDED else "Detected") in read.words
+    assert ending.message in read.message
+    assert ("exceeded memory limit" if log == EXCEEDED else "Detected") in read.message
     assert read.limit == ("200 MiB" if log == EXCEEDED else None)
 
 
 @pytest.mark.parametrize(("log", "kills"), [(KILLED, 1), (KILLED_BEFORE_20_11, 2), ("", None)])
 def test_how_often_the_kernel_killed_is_read(log: str, kills: int | None) -> None:
-    killed = Ending(kind=EndingKind.OUT_OF_MEMORY, words="OUT_OF_MEMORY OutOfMemory 0:125")
+    killed = Ending(kind=EndingKind.OUT_OF_MEMORY, message="OUT_OF_MEMORY OutOfMemory 0:125")
     assert Slurm().read_log(killed, BEGINS + log) == replace(killed, kills=kills)
 
 
@@ -62,10 +62,10 @@ def test_what_the_job_held_is_read() -> None:
     [
         (FAILED, "no such line\n"),
         (CANCELLED, KILLED),  # a worker was killed at some time; then somebody cancelled the job
-        (Ending(kind=EndingKind.TIMED_OUT, words="TIMEOUT"), KILLED),
-        (Ending(kind=EndingKind.PREEMPTED, words="PREEMPTED"), EXCEEDED),
-        (Ending(kind=EndingKind.NODE_FAILED, words="NODE_FAIL"), KILLED),
-        (Ending(kind=EndingKind.FAILED, words="FAILED 77:0", exit_code=77), KILLED),  # the agent's own word
+        (Ending(kind=EndingKind.TIMED_OUT, message="TIMEOUT"), KILLED),
+        (Ending(kind=EndingKind.PREEMPTED, message="PREEMPTED"), EXCEEDED),
+        (Ending(kind=EndingKind.NODE_FAILED, message="NODE_FAIL"), KILLED),
+        (Ending(kind=EndingKind.FAILED, message="FAILED 77:0", exit_code=77), KILLED),  # the agent's own word
         (FAILED, KILLED + BEGINS + "the second run\n"),  # the first one was killed, and the job requeued
     ],
 )

@@ -220,7 +220,7 @@ def test_of_two_jobs_of_one_name_the_one_with_the_known_id_counts(order: int) ->
     core.handle(ev.CallsArrived(0.0, (Call(1, "f", b""),)))
     core.handle(ev.Tick(2.0))
     core.handle(ev.JobsSubmitted(3.0, "jp-t-1", (JobId("8"),)))
-    ended = Ending(kind=EndingKind.FAILED, words="FAILED NonZeroExitCode 3:0", exit_code=3)
+    ended = Ending(kind=EndingKind.FAILED, message="FAILED NonZeroExitCode 3:0", exit_code=3)
     twins = [
         Seen(id=JobId("7"), name="jp-t-1", index=0, state=JobState.ENDED, ending=ended),
         Seen(id=JobId("8"), name="jp-t-1", index=0, state=JobState.PENDING, reason="Priority"),

@@ -39,8 +39,8 @@ from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
 KEY = JobKey("jp-t-1", 0)
 ID = JobId("4711_0")
 SETTINGS = CoreSettings(pool="t")
-GONE = Ending(kind=EndingKind.CANCELLED, words="not needed", source="agent")
-TIMEOUT = Ending(kind=EndingKind.TIMED_OUT, words="TIMEOUT TimeLimit", source="queue")
+GONE = Ending(kind=EndingKind.CANCELLED, message="not needed", source="agent")
+TIMEOUT = Ending(kind=EndingKind.TIMED_OUT, message="TIMEOUT TimeLimit", source="queue")
 
 STATES: dict[str, State] = {
     "submitting": Submitting(1.0),
@@ -57,7 +57,7 @@ STATES: dict[str, State] = {
 def seen(state: JobState, *, reason: str = "", ending: Ending | None = None) -> Sighted:
     words = f"{state.name} {reason}".strip()
     return Sighted(
-        2.0, Seen(id=ID, name=KEY.submission, index=0, state=state, words=words, reason=reason, ending=ending)
+        2.0, Seen(id=ID, name=KEY.submission, index=0, state=state, message=words, reason=reason, ending=ending)
     )
 
 
@@ -146,8 +146,8 @@ def test_an_absent_job_is_lost_only_after_several_polls_and_some_time(state: str
         job = after(job, *(Missed(float(time)) for time in range(6, 182)))
         assert not isinstance(job.state, Ended)
     match after(job, Missed(last)).state:
-        case Ended(ending=Ending(kind=EndingKind.LOST, words=words, source="absence")):
-            assert "not in the queue" in words
+        case Ended(ending=Ending(kind=EndingKind.LOST, message=message, source="absence")):
+            assert "not in the queue" in message
         case other:
             pytest.fail(f"{other}")
 
@@ -186,8 +186,8 @@ def test_a_job_that_says_nothing_is_given_up_after_the_grace() -> None:
     job = after(a_job(STATES["serving"]), Left(5.0, "SIGTERM"))
     assert after(job, Waited(14.9)) is job
     match after(job, Waited(15.0)).state:
-        case Closing(ending=Ending(kind=EndingKind.LOST, words=words), ours=False):
-            assert "SIGTERM" in words
+        case Closing(ending=Ending(kind=EndingKind.LOST, message=message), ours=False):
+            assert "SIGTERM" in message
         case other:
             pytest.fail(f"{other}")
 
@@ -204,7 +204,7 @@ def test_an_agent_that_does_not_come_is_given_up() -> None:
     assert after(job, Waited(300.9)) is job
     state = after(job, Waited(301.0)).state
     assert isinstance(state, Closing)
-    assert "no agent connected within 5 min" in state.ending.words
+    assert "no agent connected within 5 min" in state.ending.message
 
 
 def test_a_suspended_job_cannot_connect_and_is_not_blamed() -> None:
@@ -242,7 +242,7 @@ def test_an_agent_faster_than_the_answer_of_the_submit_command() -> None:
     [(0, EndingKind.OUT_OF_MEMORY), (1, EndingKind.OUT_OF_MEMORY), (2, EndingKind.FAILED), (3, EndingKind.FAILED)],
 )
 def test_kills_that_the_agent_has_outlived_are_not_what_the_job_ended_by(outlived: int, kind: EndingKind) -> None:
-    killed = Ending(kind=EndingKind.OUT_OF_MEMORY, words="OUT_OF_MEMORY", kills=2)
+    killed = Ending(kind=EndingKind.OUT_OF_MEMORY, message="OUT_OF_MEMORY", kills=2)
     job = Job(key=KEY, request="", state=Silent(1.0), kills=outlived)
     after = advance(job, seen(JobState.ENDED, ending=killed), SETTINGS)
     assert isinstance(after.state, Ended)

@@ -20,7 +20,7 @@ from jobpool.model.units import Memory
 from jobpool.testing.simulation import Simulation
 
 REQUEST = Request()
-EMPTY = Ending(kind=EndingKind.FAILED, words="FAILED NonZeroExitCode 1:0")
+EMPTY = Ending(kind=EndingKind.FAILED, message="FAILED NonZeroExitCode 1:0")
 
 
 def cluster(count: int) -> Limits:
@@ -78,7 +78,7 @@ def test_a_node_that_eats_jobs_is_avoided_before_anything_else_is_known() -> Non
 def test_what_is_not_a_nodes_fault_is_no_strike(kind: EndingKind) -> None:
     nodes = BadNodes(cluster(4))
     nodes.served("good")
-    ending = Ending(kind=kind, words="")
+    ending = Ending(kind=kind, message="")
     assert not any(nodes.lost("n1", job, ending, REQUEST, 0.0, proven=True) for job in range(10))
 
 
@@ -143,7 +143,7 @@ def test_jobs_that_find_no_way_to_the_server_are_given_up_after_two_nodes(worker
 
 def test_a_node_without_a_way_to_the_server_is_avoided_at_once() -> None:
     nodes = BadNodes(cluster(4))
-    ending = Ending(kind=EndingKind.FAILED, words="FAILED NonZeroExitCode 75:0", exit_code=UNREACHABLE)
+    ending = Ending(kind=EndingKind.FAILED, message="FAILED NonZeroExitCode 75:0", exit_code=UNREACHABLE)
     assert nodes.lost("n1", 1, ending, REQUEST, 0.0, proven=False)
     assert nodes.strikes("n1") == 1
     assert not nodes.lost("n2", 2, ending, REQUEST, 0.0, proven=False)  # it is not the nodes

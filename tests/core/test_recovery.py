@@ -20,7 +20,7 @@ SEGFAULT = Death(signal=11, tail="Segmentation fault in decode")
 
 
 def ended(kind: EndingKind, words: str = "") -> Ending:
-    return Ending(kind=kind, words=words or f"{kind.name} 0:0", node="n7", source="queue")
+    return Ending(kind=kind, message=words or f"{kind.name} 0:0", node="n7", source="queue")
 
 
 def verdict(cause: Ending | Death, history: History = NEVER, **loss: bool) -> RunAgain | GiveUp:

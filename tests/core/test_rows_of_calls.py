@@ -142,7 +142,7 @@ def test_a_cancelled_row_whose_job_is_lost_gets_an_end_and_does_not_run_again() 
 
 
 CRASH = Death(signal=11)
-PREEMPTED = Ending(kind=EndingKind.PREEMPTED, words="PREEMPTED")
+PREEMPTED = Ending(kind=EndingKind.PREEMPTED, message="PREEMPTED")
 HERE = LossPlace(JobId("1"), "n1", Request())
 
 

@@ -195,11 +195,11 @@ def test_a_script_runs_with_its_variables_and_its_log(cluster: FakeCluster, tmp_
     ends = until(run, "vars-1", JobState.ENDED, JobState.ENDED)
     # "--index N --job-id ID" are behind the command: the exit code of the script is the index.
     assert ends[JobId("1_0")].ending == Ending(
-        kind=EndingKind.COMPLETED, words="COMPLETED 0:0", exit_code=0, node=ends[JobId("1_0")].node, source="queue"
+        kind=EndingKind.COMPLETED, message="COMPLETED 0:0", exit_code=0, node=ends[JobId("1_0")].node, source="queue"
     )
     second = ends[JobId("1_1")].ending
     assert second is not None
-    assert (second.kind, second.exit_code, second.words) == (EndingKind.FAILED, 1, "FAILED NonZeroExitCode 1:0")
+    assert (second.kind, second.exit_code, second.message) == (EndingKind.FAILED, 1, "FAILED NonZeroExitCode 1:0")
     said = (tmp_path / "vars-1-1_1.log").read_text().split()
     assert said == ["2", "1", "1", str(tmp_path), "--index", "1", "--job-id", "1_1"]
 
@@ -394,4 +394,4 @@ def test_signals_have_their_status(cluster: FakeCluster, tmp_path: Path) -> None
     submit(run, tmp_path, "signal-1", argv=("sh", "-c", "kill -SEGV $$", "sh"))
     (job,) = until(run, "signal-1", JobState.ENDED).values()
     assert job.ending is not None
-    assert (job.ending.signal, job.ending.words) == (signal.SIGSEGV, "FAILED JobLaunchFailure 0:11")
+    assert (job.ending.signal, job.ending.message) == (signal.SIGSEGV, "FAILED JobLaunchFailure 0:11")

@@ -59,7 +59,7 @@ class Ending:
     """Why a job came to its end, with the evidence."""
 
     kind: EndingKind
-    words: str = ""
+    message: str = ""
     """The batch system's own: state, reason, exit code (``TIMEOUT TimeLimit 0:0``)."""
     exit_code: int | None = None
     signal: int | None = None
@@ -93,7 +93,7 @@ class Seen:
     index: int
     """Its place in the submission, from 0; 0 for a job that is not an element of an array."""
     state: JobState
-    words: str = ""
+    message: str = ""
     """The batch system's own state and reason, unchanged."""
     reason: str = ""
     """The reason alone (``Resources``, ``QOSMaxJobsPerUserLimit``), empty when there is none."""

@@ -387,7 +387,7 @@ class Simulation(Workplace):
         """End a job, and with it its agent."""
         if job.ending is None and run in (None, job.run):
             job.state = JobState.ENDED
-            job.ending = Ending(kind=kind, words=words, node=job.node, exit_code=exit_code, source="queue")
+            job.ending = Ending(kind=kind, message=words, node=job.node, exit_code=exit_code, source="queue")
             self._leave_checkpoints(job)
             self._end_agent(job, "SIGTERM")
 

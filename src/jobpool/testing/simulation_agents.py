@@ -224,7 +224,7 @@ class Workplace(ABC):
     def _leave(self, agent: SimulatedAgent) -> None:
         if agent.job.ending is None:
             agent.job.state = JobState.ENDED
-            agent.job.ending = Ending(kind=EndingKind.COMPLETED, words="COMPLETED", source="queue")
+            agent.job.ending = Ending(kind=EndingKind.COMPLETED, message="COMPLETED", source="queue")
             self._end_agent(agent.job, "idle")
 
     @staticmethod

@@ -127,13 +127,13 @@ class SimulatedAgent:
 
 def seen_of(job: SimulatedJob) -> Seen:
     """Return the job as a poll shows it."""
-    words = job.ending.words if job.ending is not None else f"{job.state.name} {job.reason or 'None'}"
+    words = job.ending.message if job.ending is not None else f"{job.state.name} {job.reason or 'None'}"
     return Seen(
         id=job.id,
         name=job.key.submission,
         index=job.key.element,
         state=JobState.UNKNOWN if job.puzzling and job.ending is None else job.state,
-        words=words,
+        message=words,
         reason=job.reason,
         hold=job.hold if job.state is JobState.PENDING else None,
         node=job.node,

@@ -149,7 +149,7 @@ def _seen(job: Any) -> Seen | None:
         name=name,
         index=index,
         state=known if ending or known is not JobState.ENDED else JobState.UNKNOWN,
-        words=ending.words if ending else state,
+        message=ending.message if ending else state,
         node=_text(job.get("node")),
         ending=ending,
     )
@@ -168,7 +168,7 @@ def _ending(job: Mapping[str, Any]) -> Ending | None:
     )
     return Ending(
         kind=kind,
-        words=", ".join(word for word in told if word),
+        message=", ".join(word for word in told if word),
         exit_code=exit_code,
         signal=signal,
         node=_text(job.get("node")),

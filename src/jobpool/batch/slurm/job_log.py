@@ -48,4 +48,4 @@ def _was_killed(ending: Ending) -> bool:
 
 
 def _out_of_memory(ending: Ending, words: str) -> Ending:
-    return replace(ending, kind=EndingKind.OUT_OF_MEMORY, words=f"{ending.words}; its log: {words.strip()}")
+    return replace(ending, kind=EndingKind.OUT_OF_MEMORY, message=f"{ending.message}; its log: {words.strip()}")

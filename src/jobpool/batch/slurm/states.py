@@ -139,7 +139,7 @@ def _seen(row: list[str]) -> Seen:
         name=name,
         index=int(index) if index.isdecimal() else 0,
         state=known,
-        words=f"{state} {reason}".strip(),
+        message=f"{state} {reason}".strip(),
         reason=reason,
         hold=_hold(state, reason, id) if known is JobState.PENDING else None,
         node=_known(node),
@@ -168,7 +168,7 @@ def _ending(
         kind = EndingKind.LAUNCH_FAILED
     return Ending(
         kind=kind,
-        words=" ".join(word for word in (state, _known(reason), f"{code}:{signal}") if word),
+        message=" ".join(word for word in (state, _known(reason), f"{code}:{signal}") if word),
         exit_code=code if signal == 0 and (code or kind is EndingKind.COMPLETED) else None,
         signal=signal if 0 < signal <= _LAST_SIGNAL and kind is not EndingKind.LAUNCH_FAILED else None,
         node=_known(node),

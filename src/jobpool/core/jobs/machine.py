@@ -88,7 +88,7 @@ class Job:
     state: State
     id: JobId | None = None
     node: str | None = None
-    words: str = ""
+    message: str = ""
     """The batch system's last words on it."""
     absent: int = 0
     """Polls in a row that did not show it."""
@@ -207,10 +207,10 @@ def _sighted(job: Job, observation: Sighted, settings: CoreSettings) -> Job:
 
 
 def _note(job: Job, seen: Seen) -> Job:
-    noted = (seen.id, seen.node or job.node, seen.words, 0, None)
-    if noted == (job.id, job.node, job.words, job.absent, job.evidence):
+    noted = (seen.id, seen.node or job.node, seen.message, 0, None)
+    if noted == (job.id, job.node, job.message, job.absent, job.evidence):
         return job
-    return replace(job, id=seen.id, node=seen.node or job.node, words=seen.words, absent=0, evidence=None)
+    return replace(job, id=seen.id, node=seen.node or job.node, message=seen.message, absent=0, evidence=None)
 
 
 def _note_suspension(job: Job, observation: Sighted) -> Job:
@@ -224,7 +224,7 @@ def _note_suspension(job: Job, observation: Sighted) -> Job:
 
 def _sighted_ended(job: Job, observation: Sighted) -> Job:
     seen = observation.seen
-    ending = seen.ending or Ending(kind=EndingKind.LOST, words=seen.words, node=seen.node, source="queue")
+    ending = seen.ending or Ending(kind=EndingKind.LOST, message=seen.message, node=seen.node, source="queue")
     match job.state:
         case Serving() | Draining():
             # A node whose daemon died counts as failed while its jobs run on and answer (seen on SLURM).
@@ -242,7 +242,7 @@ def _sighted_pending(job: Job, observation: Sighted, settings: CoreSettings) -> 
     match job.state:
         case Submitting() | Pending() | Starting() | Silent() if hold is not None and hold.hopeless:
             seen = observation.seen
-            ending = Ending(kind=EndingKind.LAUNCH_FAILED, words=seen.words, node=job.node, source="queue")
+            ending = Ending(kind=EndingKind.LAUNCH_FAILED, message=seen.message, node=job.node, source="queue")
             return replace(job, state=Closing(observation.time, ending, ours=False))
         case Pending(since=since, reason=known, hold=held):
             return job if (reason, hold) == (known, held) else replace(job, state=Pending(since, reason, hold))
@@ -391,7 +391,7 @@ def _waited(job: Job, observation: Waited, settings: CoreSettings) -> Job:
         case Starting(since=since) if now - since >= settings.connect_timeout:
             waited = Duration(settings.connect_timeout)
             words = f"its script runs, but no agent connected within {waited}"
-            ending = Ending(kind=EndingKind.CANCELLED, words=words, node=job.node, source="absence")
+            ending = Ending(kind=EndingKind.CANCELLED, message=words, node=job.node, source="absence")
             return replace(job, state=Closing(now, ending, ours=False))
         case Submitting() | Pending() | Starting() | Serving() | Draining() | Silent() | Closing() | Ended():
             return job
@@ -412,7 +412,7 @@ def _end(job: Job, time: float, ending: Ending) -> Job:
 
 def _vanished(job: Job, time: float) -> Ending:
     """Say what is known of a job that left no ending."""
-    kind, said = EndingKind.LOST, [job.words] if job.words else []
+    kind, said = EndingKind.LOST, [job.message] if job.message else []
     if isinstance(job.state, Silent):
         said.append(f"its agent's last word: {job.state.last_word}" if job.state.last_word else "its agent is gone")
         if job.state.deadline is not None and time >= job.state.deadline:
@@ -420,4 +420,4 @@ def _vanished(job: Job, time: float) -> Ending:
             said.append("its walltime has passed")
     if job.absent:
         said.append("it is not in the queue any more")
-    return Ending(kind=kind, words="; ".join(said), node=job.node, source="absence")
+    return Ending(kind=kind, message="; ".join(said), node=job.node, source="absence")

@@ -121,7 +121,7 @@ class Record:
             del record.stations[1 : max(1, len(record.stations) - STATIONS)]
         if isinstance(after.state, Ended) and not record.ending:
             ending = after.state.ending
-            record.ending, record.words, record.ours = ending.kind.value, ending.words, after.state.ours
+            record.ending, record.words, record.ours = ending.kind.value, ending.message, after.state.ours
             self._spend(self._spent[record.request], record, now)
 
     def _make_room(self) -> None:

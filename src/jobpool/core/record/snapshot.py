@@ -149,6 +149,6 @@ def _state(job: Job) -> tuple[str, str, float]:
         case Silent(since=since, last_word=word):
             return "silent", word, since
         case Closing(since=since, ending=ending):
-            return "closing", ending.words, since
+            return "closing", ending.message, since
         case Ended(at=since, ending=ending, ours=ours):
-            return "ended", ending_in_words(ending.kind.value, ending.words, ours=ours), since
+            return "ended", ending_in_words(ending.kind.value, ending.message, ours=ours), since

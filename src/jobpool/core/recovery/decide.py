@@ -116,7 +116,7 @@ def cancelled_and_lost(loss: Loss, place: LossPlace) -> JobPoolError:
     """Say why a call has no result that was cancelled too late: it does not run again."""
     if isinstance(loss.cause, Death):
         return CallCrashed("the call was cancelled while it ran, and its worker died", job=place.job, node=place.node)
-    words = loss.cause.words
+    words = loss.cause.message
     return JobLost(
         "the call was cancelled while it ran, and its job was lost", job=place.job, node=place.node, words=words
     )
@@ -175,7 +175,7 @@ def _after_job_memory(
     if not alone and history.crashed < retry.crashed:
         return RunAgain(replace(history, crashed=history.crashed + 1))
     used = ending.used or 0
-    owed = _killed_for_memory(place, used=used, words=ending.words, limit=ending.limit)
+    owed = _killed_for_memory(place, used=used, words=ending.message, limit=ending.limit)
     return _grow(owed, history, place, retry, used=used)
 
 
@@ -239,7 +239,7 @@ def _after_walltime(ending: Ending, history: History, place: LossPlace, *, whole
         f"the call did not finish before its job's walltime ended; {what}",
         job=place.job,
         node=place.node,
-        words=ending.words,
+        words=ending.message,
         limit=str(walltime) if walltime else ending.limit,
         advice="ask for a longer walltime, or split the call into shorter ones",
     )
@@ -256,7 +256,7 @@ def _after_loss(ending: Ending, history: History, place: LossPlace, retry: Retry
         f"the job ended ({ending.kind.value}) while the call ran in it{_in_all(history.lost + 1)}",
         job=place.job,
         node=place.node,
-        words=ending.words,
+        words=ending.message,
         ending=ending.kind.value,
         exit_code=ending.exit_code,
         signal=None if ending.signal is None else _signal_name(ending.signal),

@@ -113,7 +113,9 @@ class RequestState:
             return failing, ""
         self.caution = self.caution.longer(now, settings)
         where = f" on {job.node}" if job.node else ""
-        return failing, self.pausing(f"jobs end again and again, job {job.id}{where} as the last: {ending.words}", now)
+        return failing, self.pausing(
+            f"jobs end again and again, job {job.id}{where} as the last: {ending.message}", now
+        )
 
     def pausing(self, why: str, now: float) -> str:
         """Note why no jobs are asked for now. Returns what is to be told, with how long."""
@@ -131,7 +133,7 @@ def jobs_failed(job: Job, ending: Ending, failures: int) -> JobsFailed:
         f"{failures} jobs in a row ended before they could run a call; no more are asked for",
         job=job.id,
         node=job.node,
-        words=ending.words,
+        words=ending.message,
         ending=ending.kind.value,
         exit_code=ending.exit_code,
         advice=_UNREACHABLE_ADVICE if ending.exit_code == UNREACHABLE else _ADVICE,

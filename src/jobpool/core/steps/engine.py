@@ -284,7 +284,7 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
     if words := _too_late(pool, job, hello):
         pool.out.append(ev.StopAgent(job.key, words, drain=False))
         pool.observe(job, Accepted(pool.now, hello.id))
-        ending = Ending(kind=EndingKind.FAILED, words=words, node=hello.node, source="agent")
+        ending = Ending(kind=EndingKind.FAILED, message=words, node=hello.node, source="agent")
         pool.observe_key(job.key, Dropped(pool.now, ending, ours=False))
         return
     after = advance(job, Joined(pool.now, hello), pool.settings)
@@ -313,14 +313,14 @@ def _agent_replaced(pool: PoolState, job: Job) -> None:
     The latter may still run them; it is told to drop them before they can go elsewhere.
     """
     ending = Ending(
-        kind=EndingKind.PREEMPTED, words=job.words or "its agent was replaced", node=job.node, source="agent"
+        kind=EndingKind.PREEMPTED, message=job.message or "its agent was replaced", node=job.node, source="agent"
     )
     if ids := pool.decide_calls(job, ending):
         pool.out.append(ev.Retract(job.key, ids))
 
 
 def _agent_trouble(pool: PoolState, event: ev.AgentTrouble) -> None:
-    ending = Ending(kind=EndingKind.FAILED, words=event.words, source="agent")
+    ending = Ending(kind=EndingKind.FAILED, message=event.words, source="agent")
     if event.fatal is not None:
         pool.break_all(event.fatal, event.job)
     elif (job := pool.fleet.jobs.get(event.job)) is not None:

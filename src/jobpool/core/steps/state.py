@@ -49,7 +49,7 @@ from jobpool.model.request import Request
 
 __all__ = ["NOT_NEEDED", "OWN", "PoolState"]
 
-NOT_NEEDED = Ending(kind=EndingKind.CANCELLED, words="not needed any more", source="agent")
+NOT_NEEDED = Ending(kind=EndingKind.CANCELLED, message="not needed any more", source="agent")
 
 _WHOLE = 0.9
 """A call that ran for this part of its job's serving time had the walltime to itself."""
@@ -149,7 +149,7 @@ class PoolState:
 
     def _cancel_job(self, before: Job, after: Job, state: Closing) -> None:
         if before.connected:
-            self.out.append(ev.StopAgent(after.key, state.ending.words, drain=False))
+            self.out.append(ev.StopAgent(after.key, state.ending.message, drain=False))
         again = isinstance(before.state, Closing) and before.state.since == state.since
         if after.id is not None and (not again or before.id is None):
             self.cancels[after.id] = None
@@ -176,7 +176,7 @@ class PoolState:
         unreachable = state.ending.exit_code == UNREACHABLE and not job.proven
         bad = self.nodes.lost(job.node, job.key, state.ending, staff.request, self.now, proven=job.proven)
         if bad:
-            self._avoid(job.node, state.ending.words)
+            self._avoid(job.node, state.ending.message)
             staff.failures = staff.failures if unreachable else 0  # they were the node's
         if self.closing is not None or staff.broken:
             return
@@ -189,7 +189,7 @@ class PoolState:
         if not failing:
             return
         if any(other.connected for other in self.fleet.of(job.request)):
-            self.notice(f"jobs come to nothing while others serve: {state.ending.words}", warning=True)
+            self.notice(f"jobs come to nothing while others serve: {state.ending.message}", warning=True)
         else:
             self.give_up(job.request, jobs_failed(job, state.ending, staff.failures), job.key)
 
@@ -413,5 +413,5 @@ def _ending(job: Job) -> Ending:
     """Return why a job has no agent any more."""
     if isinstance(job.state, Closing | Ended):
         return job.state.ending
-    words = f"the batch system put the job back into the queue: {job.words}"
-    return Ending(kind=EndingKind.PREEMPTED, words=words, node=job.node, source="queue")
+    words = f"the batch system put the job back into the queue: {job.message}"
+    return Ending(kind=EndingKind.PREEMPTED, message=words, node=job.node, source="queue")
