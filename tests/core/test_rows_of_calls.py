@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from test_tasks import A, B, C, join, learned, queue
+from callskit import Calls
+from test_scheduler import A, B, C, join, learned, queue
 
 from jobpool.core import events as ev
 from jobpool.core.calls.bundle_size import STUCK
-from jobpool.core.calls.scheduler import Calls
 from jobpool.core.events import Death, Outcome, SendBundle
 from jobpool.core.recovery.decide import NEVER, GiveUp, History, Loss, LossPlace, RunAgain, decide
 from jobpool.core.settings import CoreSettings
@@ -22,8 +22,8 @@ FIRST = 1000
 
 
 def add_rows(calls: Calls, count: int, *, first: int = FIRST) -> None:
-    assert calls.is_new(first)
-    calls.add(Call(first, "f", b"rows", "", 0, count))
+    assert calls.table.is_new(first)
+    calls.table.add(Call(first, "f", b"rows", "", 0, count))
 
 
 def spans(bundles: list[SendBundle]) -> list[tuple[int, int, int, int]]:
@@ -39,15 +39,15 @@ def test_rows_of_unknown_duration_travel_one_by_one() -> None:
     calls = queue(0)
     add_rows(calls, 100)
     join(calls, A, B)
-    assert spans(calls.bundles(0.0)) == [(0, FIRST, 0, 1), (1, FIRST + 1, 1, 1)]
-    assert calls.demand("") == len(calls) == 100
+    assert spans(calls.scheduler.bundles(0.0)) == [(0, FIRST, 0, 1), (1, FIRST + 1, 1, 1)]
+    assert calls.table.demand("") == len(calls.table) == 100
 
 
 @pytest.mark.parametrize(("wall", "rows"), [(0.001, 200), (0.010, 20), (0.4, 1)])
 def test_rows_are_cut_to_a_fifth_of_a_second_of_work(wall: float, rows: int) -> None:
     calls = learned(wall)
     add_rows(calls, 10_000)
-    (first, *_) = calls.bundles(0.0)
+    (first, *_) = calls.scheduler.bundles(0.0)
     assert sum(call.rows for call in first.calls) == pytest.approx(rows, abs=1)
 
 
@@ -55,7 +55,7 @@ def test_a_bundle_takes_rows_of_several_payloads() -> None:
     calls = learned(0.001)
     for number in range(100):
         add_rows(calls, 20, first=FIRST + 100 * number)
-    (first, *_) = calls.bundles(0.0)
+    (first, *_) = calls.scheduler.bundles(0.0)
     assert [call.rows for call in first.calls] == [20] * 10
 
 
@@ -63,45 +63,45 @@ def test_rows_that_came_back_are_not_sent_again() -> None:
     calls = learned(0.001)
     add_rows(calls, 50)
     join(calls, B)
-    sent = spans(calls.bundles(0.0))
+    sent = spans(calls.scheduler.bundles(0.0))
     agent, id, skip, rows = sent[0]
-    first, copies = calls.finish((A, B)[agent], done(id, 3), 0.1)
+    first, copies = calls.reports.finish((A, B)[agent], done(id, 3), 0.1)
     assert (len(first), copies) == (1, {})
-    assert len(calls) == 47
-    held = calls.lose((A, B)[agent], 1.0)
+    assert len(calls.table) == 47
+    held = calls.agents.remove((A, B)[agent], 1.0)
     assert (held[0].id, held[0].items) == (id + 3, rows - 3)
-    calls.again([(held.id, NEVER) for held in held], 1.0)
+    calls.reports.run_again([(held.id, NEVER) for held in held], 1.0)
     join(calls, C)
-    again = spans(calls.bundles(1.0))
+    again = spans(calls.scheduler.bundles(1.0))
     assert again[0][1:3] == (id + 3, skip + 3)
 
 
 def test_a_late_answer_for_rows_that_were_cut_since_changes_nothing() -> None:
     calls = learned(0.001)
     add_rows(calls, 40)
-    (bundle, *_) = calls.bundles(0.0)
+    (bundle, *_) = calls.scheduler.bundles(0.0)
     (call,) = bundle.calls
-    calls.cut(A, call.id, 4)
-    assert calls.finish(A, done(call.id, call.rows), 0.1) == ((), {})
-    assert len(calls) == 40
-    calls.finish(A, done(call.id, 4), 0.1)
-    calls.finish(A, done(call.id + 4, call.rows - 4), 0.1)
-    assert len(calls) == 40 - call.rows
+    calls.reports.cut(A, call.id, 4)
+    assert calls.reports.finish(A, done(call.id, call.rows), 0.1) == ((), {})
+    assert len(calls.table) == 40
+    calls.reports.finish(A, done(call.id, 4), 0.1)
+    calls.reports.finish(A, done(call.id + 4, call.rows - 4), 0.1)
+    assert len(calls.table) == 40 - call.rows
 
 
 def test_an_agent_with_calls_behind_a_long_one_is_asked_for_them_when_a_worker_is_free() -> None:
     calls = learned(0.001, workers=1)
     add_rows(calls, 10)
-    bundles = calls.bundles(0.0)
+    bundles = calls.scheduler.bundles(0.0)
     assert sum(rows for *_, rows in spans(bundles)) == 10
-    assert calls.next_look is None  # no worker is free
+    assert calls.scheduler.next_look is None  # no worker is free
     join(calls, B)
-    assert calls.bundles(0.02) == []
-    assert calls.stuck(0.02) == []
-    assert calls.next_look == pytest.approx(0.02 + STUCK)
-    assert calls.stuck(0.02 + STUCK) == [A]
-    calls.give_back(A, [call.id for bundle in bundles[1:] for call in bundle.calls], 0.08)
-    assert [agent for agent, *_ in spans(calls.bundles(0.08))] == [1]
+    assert calls.scheduler.bundles(0.02) == []
+    assert calls.scheduler.stuck(0.02) == []
+    assert calls.scheduler.next_look == pytest.approx(0.02 + STUCK)
+    assert calls.scheduler.stuck(0.02 + STUCK) == [A]
+    calls.reports.give_back(A, [call.id for bundle in bundles[1:] for call in bundle.calls], 0.08)
+    assert [agent for agent, *_ in spans(calls.scheduler.bundles(0.08))] == [1]
 
 
 def test_a_long_call_of_many_does_not_hold_up_the_others() -> None:
@@ -167,9 +167,9 @@ def test_a_row_that_crashes_alone_is_blamed_after_its_tries() -> None:
 def test_rows_that_are_to_run_alone_travel_alone() -> None:
     calls = learned(0.001)
     add_rows(calls, 5)
-    (bundle, *_) = calls.bundles(0.0)
-    calls.again([(call.id, History(crashed=1, alone=True)) for call in bundle.calls], 1.0)
-    assert {rows for _, _, _, rows in spans(calls.bundles(1.0))} == {1}
+    (bundle, *_) = calls.scheduler.bundles(0.0)
+    calls.reports.run_again([(call.id, History(crashed=1, alone=True)) for call in bundle.calls], 1.0)
+    assert {rows for _, _, _, rows in spans(calls.scheduler.bundles(1.0))} == {1}
 
 
 def test_cancelled_rows_behind_one_that_runs_go_nowhere_when_their_job_is_lost() -> None:

@@ -6,11 +6,11 @@ import random
 from typing import Any
 
 import pytest
+from callskit import Calls
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobpool.core import events as ev
-from jobpool.core.calls.scheduler import Calls
 from jobpool.core.events import Hello, JobKey, Outcome, SendBundle
 from jobpool.core.scaling.walltime import FRESH, LEAD_SHARE, Span, notice
 from jobpool.core.settings import CoreSettings
@@ -39,8 +39,8 @@ def done(id: int, wall: float) -> tuple[Outcome, ...]:
 
 def line(deadline: float = 100.0, *, workers: int = 1) -> Calls:
     calls = Calls()
-    calls.open_line("", 10)
-    calls.join(A, "", workers=workers, time=0.0, deadline=deadline)
+    calls.table.open_queue("", 10)
+    calls.agents.join(A, "", workers=workers, time=0.0, deadline=deadline)
     return calls
 
 
@@ -52,7 +52,7 @@ def expecting(*times: float, first: int = 1) -> list[Call]:
 
 def add(calls: Calls, *new: Call) -> None:
     for call in new:
-        calls.add(call)
+        calls.table.add(call)
 
 
 # An agent's time
@@ -74,31 +74,33 @@ def test_an_agent_without_a_deadline_takes_everything() -> None:
 def test_a_call_begins_where_its_expected_time_is_left() -> None:
     calls = line(100.0, workers=2)
     add(calls, *expecting(50, 50))
-    assert sent(calls.bundles(30.0)) == [(0, [1]), (0, [2])]
-    calls.finish(A, done(1, 25.0), 55.0)
+    assert sent(calls.scheduler.bundles(30.0)) == [(0, [1]), (0, [2])]
+    calls.reports.finish(A, done(1, 25.0), 55.0)
     add(calls, *expecting(50, 20, first=3))
-    assert sent(calls.bundles(55.0)) == [(0, [4])]  # 35 s are left
-    calls.finish(A, done(2, 1.0), 56.0)
-    assert calls.bundles(56.0) == []
-    calls.join(B, "", workers=1, time=57.0, deadline=157.0)
-    assert sent(calls.bundles(57.0)) == [(1, [3])]
+    assert sent(calls.scheduler.bundles(55.0)) == [(0, [4])]  # 35 s are left
+    calls.reports.finish(A, done(2, 1.0), 56.0)
+    assert calls.scheduler.bundles(56.0) == []
+    calls.agents.join(B, "", workers=1, time=57.0, deadline=157.0)
+    assert sent(calls.scheduler.bundles(57.0)) == [(1, [3])]
 
 
 def test_what_was_learned_of_a_function_is_expected_of_its_calls() -> None:
     calls = line(100.0)
     add(calls, Call(1, "f", b""), Call(2, "f", b""), Call(3, "g", b""))
-    assert sent(calls.bundles(0.0)) == [(0, [1])]
-    calls.finish(A, done(1, 50.0), 50.0)
-    assert sent(calls.bundles(50.0)) == [(0, [3])]  # 40 s are left: not enough for another f, and nobody knows of g
+    assert sent(calls.scheduler.bundles(0.0)) == [(0, [1])]
+    calls.reports.finish(A, done(1, 50.0), 50.0)
+    assert sent(calls.scheduler.bundles(50.0)) == [
+        (0, [3])
+    ]  # 40 s are left: not enough for another f, and nobody knows of g
 
 
 def test_the_longest_call_counts_and_is_forgotten_in_time() -> None:
     calls = line(1e6)
     for id, wall in enumerate([10.0, *[1.0] * 20]):
         add(calls, Call(id, "f", b""))
-        calls.bundles(0.0)
-        calls.finish(A, done(id, wall), 0.0)
-    pace = calls._pace("f")
+        calls.scheduler.bundles(0.0)
+        calls.reports.finish(A, done(id, wall), 0.0)
+    pace = calls.fitting.of_function("f")
     assert pace.mean is not None
     assert pace.mean < 2 < 9 < pace.longest < 10
     pace.learn(2000.0, 2000, 1.0)
@@ -107,44 +109,44 @@ def test_the_longest_call_counts_and_is_forgotten_in_time() -> None:
 
 def test_rows_of_a_map_are_taken_as_calls_are() -> None:
     calls = line(100.0)
-    calls.add(Call(10, "f", b"", rows=5, terms=CallOptions(expected_time=Duration(30))))
-    assert [len(bundle.calls[0].ids) for bundle in calls.bundles(0.0)] == [1]
-    calls.finish(A, (Outcome(10, True, b"", None, rows=1),), 61.0)
-    assert calls.bundles(61.0) == []
-    assert calls.demand("") == 4
+    calls.table.add(Call(10, "f", b"", rows=5, terms=CallOptions(expected_time=Duration(30))))
+    assert [len(bundle.calls[0].ids) for bundle in calls.scheduler.bundles(0.0)] == [1]
+    calls.reports.finish(A, (Outcome(10, True, b"", None, rows=1),), 61.0)
+    assert calls.scheduler.bundles(61.0) == []
+    assert calls.table.demand("") == 4
 
 
 def test_a_call_too_long_for_every_walltime_begins_in_a_fresh_job_and_in_no_other() -> None:
     calls = line(100.0)
     add(calls, *expecting(500))
-    assert calls.bundles(90 * FRESH + 0.1) == []
-    calls.join(B, "", workers=1, time=20.0, deadline=120.0)
-    assert sent(calls.bundles(20.5)) == [(1, [1])]
+    assert calls.scheduler.bundles(90 * FRESH + 0.1) == []
+    calls.agents.join(B, "", workers=1, time=20.0, deadline=120.0)
+    assert sent(calls.scheduler.bundles(20.5)) == [(1, [1])]
 
 
 def test_nothing_begins_once_an_agent_takes_its_leave() -> None:
     calls = line(100.0)
     add(calls, Call(1, "f", b""))
-    assert calls.bundles(90.0) == []
+    assert calls.scheduler.bundles(90.0) == []
 
 
 def test_cancelled_calls_that_were_set_aside_are_gone() -> None:
     calls = line(100.0)
     add(calls, *expecting(95, 96, 97))
-    assert calls.bundles(50.0) == []
-    calls.cancel([1, 3])
-    assert (len(calls), calls.demand("")) == (1, 1)
-    calls.join(B, "", workers=3, time=60.0)
-    assert sent(calls.bundles(60.0)) == [(1, [2])]
+    assert calls.scheduler.bundles(50.0) == []
+    calls.table.cancel([1, 3])
+    assert (len(calls.table), calls.table.demand("")) == (1, 1)
+    calls.agents.join(B, "", workers=3, time=60.0)
+    assert sent(calls.scheduler.bundles(60.0)) == [(1, [2])]
     add(calls, *expecting(95, first=4))
-    assert calls.clear("") == ([4], [])
-    assert calls.bundles(61.0) == []
+    assert calls.table.clear("") == ([4], [])
+    assert calls.scheduler.bundles(61.0) == []
 
 
 def test_many_calls_that_fit_nowhere_cost_little() -> None:
     calls = line(100.0)
     add(calls, *(Call(id, "f", b"", terms=CallOptions(expected_time=Duration(95))) for id in range(20_000)))
-    assert calls.bundles(50.0) == []
+    assert calls.scheduler.bundles(50.0) == []
     looked: list[float] = []
     fits = Span.fits
 
@@ -155,8 +157,8 @@ def test_many_calls_that_fit_nowhere_cost_little() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Span, "fits", counted)
         for step in range(100):
-            calls.join(JobKey("jp-t-2", step), "", workers=1, time=60.0, deadline=70.0)
-            assert calls.bundles(65.0) == []
+            calls.agents.join(JobKey("jp-t-2", step), "", workers=1, time=60.0, deadline=70.0)
+            assert calls.scheduler.bundles(65.0) == []
     assert len(looked) < 1000
 
 

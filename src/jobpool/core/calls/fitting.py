@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
 
 from jobpool.core.calls.bundle_size import BundleSize
 from jobpool.core.calls.queues import AgentView, Entry, Queue
@@ -17,40 +16,50 @@ from jobpool.core.scaling.walltime import LEAD_SHARE
 __all__ = ["Fitting"]
 
 UNKNOWN = BundleSize()
-"""Of calls that are like no other."""
+"""Of calls whose duration nobody can expect."""
 
 
 class Fitting:
-    """What calls need, and who has it. ``paces``: what is known of each function."""
+    """How long calls are expected to take, and which agents have the time for them."""
 
-    def __init__(self, pace: Callable[[str], BundleSize]) -> None:
-        self._pace_of_function = pace
+    def __init__(self) -> None:
+        self._sizes: dict[str, BundleSize] = {}
 
-    def pace(self, entry: Entry) -> BundleSize:
+    def of_function(self, function: str) -> BundleSize:
+        """Return what is known of the duration of a function."""
+        size = self._sizes.get(function)
+        if size is None:
+            size = self._sizes[function] = BundleSize()
+        return size
+
+    def size(self, entry: Entry) -> BundleSize:
         """Return what is known of the duration of calls like this one."""
-        # What is left of a call after its checkpoint is as long as nobody knows.
-        return UNKNOWN if entry.history.checkpoints else self._pace_of_function(entry.call.function)
+        if entry.history.checkpoints:
+            return UNKNOWN  # the rest of a call after its checkpoint may take any time
+        size = self._sizes.get(entry.call.function)
+        return self.of_function(entry.call.function) if size is None else size
 
     def need(self, entry: Entry) -> float:
         """Return the seconds that an agent should have left for this call."""
         if entry.history.timed_out:
-            return math.inf  # it did not get through in a part of a walltime: it gets a whole one
+            return math.inf  # the call did not end within a part of a walltime: it gets a whole one
         if entry.history.checkpoints:
-            return 0.0  # it goes on from where it was, in any time
+            return 0.0  # the call goes on from its checkpoint, in any time
         given = entry.call.expected_time
-        return self.pace(entry).need if given is None else given
+        return self.size(entry).need if given is None else given
 
-    def queue_for(self, line: Queue, agent: AgentView, time: float) -> deque[Entry] | None:
-        """Return the queue whose first call an agent should have. None: all that wait need more time than it has."""
-        for key, queue in list(line.parked.items()):
-            if (entry := line.head(queue)) is None:
-                del line.parked[key]
+    def find(self, queue: Queue, agent: AgentView, time: float) -> deque[Entry] | None:
+        """Return where the call waits that an agent should have. None: every waiting call needs more time than it
+        has."""
+        for need, aside in list(queue.set_aside.items()):
+            if (entry := queue.head(aside)) is None:
+                del queue.set_aside[need]
             elif agent.span.fits(self.need(entry), time):
-                return queue
-        while (entry := line.head(line.queue)) is not None:
+                return aside
+        while (entry := queue.head(queue.ready)) is not None:
             if agent.span.fits(self.need(entry), time):
-                return line.queue
-            line.parked.setdefault(self._alike(entry), deque()).append(line.queue.popleft())
+                return queue.ready
+            queue.set_aside.setdefault(self._alike(entry), deque()).append(queue.ready.popleft())
         return None
 
     def _alike(self, entry: Entry) -> float | str:
@@ -59,13 +68,13 @@ class Fitting:
         given = entry.call.expected_time
         return entry.call.function if given is None else given
 
-    def fading(self, line: Queue, time: float, lead: float) -> list[AgentView]:
+    def fading(self, queue: Queue, time: float, lead: float) -> list[AgentView]:
         """Return the agents that will be of no use in ``lead`` seconds, or in a share of their time if that is less."""
-        heads = [entry for queue in line.queues() if (entry := line.head(queue)) is not None]
+        heads = [entry for source in queue.sources() if (entry := queue.head(source)) is not None]
         need = min(map(self.need, heads), default=0.0)
         return [
             agent
-            for agent in line.agents.values()
+            for agent in queue.agents.values()
             if agent.open and not agent.leaving and not agent.span.endless
             if time >= self._of_use_until(agent, need, time) - min(lead, LEAD_SHARE * agent.span.whole)
         ]
@@ -83,4 +92,4 @@ class Fitting:
 
     def _expected(self, entry: Entry) -> float:
         given = entry.call.expected_time
-        return (self.pace(entry).mean or 0.0) if given is None else given
+        return (self.size(entry).mean or 0.0) if given is None else given

@@ -1,10 +1,10 @@
-"""Where the calls of a pool are: waiting in a line, or in a bundle at an agent.
+"""Where the calls of a pool are: waiting in a queue, or in a bundle at an agent.
 
 ::
 
-    Line ─┬─ queue of Entry              calls that wait, or rows of a map
-          ├─ parked: queues of Entry     those that need more time than the agents had left, by what they need
-          └─ Agent ─ Bundle ─ Entry      those that were handed out; a bundle keeps one worker busy
+    Queue ─┬─ ready: Entry, ...           calls that wait, or rows of a map
+           ├─ set_aside: Entry, ...       calls that need more time than the agents had left, by what they need
+           └─ AgentView ─ Bundle ─ Entry  calls that were sent; a bundle keeps one worker busy
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ class Stage(enum.Enum):
     """Where a call is."""
 
     WAITING = enum.auto()
-    """In a line."""
+    """In a queue."""
     SENT = enum.auto()
     """At an agent, and not known to run."""
     RUNNING = enum.auto()
     """At an agent, and known to run."""
     GONE = enum.auto()
-    """Resolved or cancelled; a mark may be left in a line."""
+    """Resolved or cancelled; the entry may still stand in a queue."""
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A call, or rows, with what happened to it."""
+    """A call, or rows of a map, with what happened to it."""
 
     call: Call
-    tally: FunctionStatistics
+    statistics: FunctionStatistics
     stage: Stage = Stage.WAITING
     history: History = NEVER
     bundle: Bundle | None = None
     started: float = 0.0
     unwanted: bool = False
-    """Cancelled rows of which some run: the others are forgotten when they come back."""
+    """Rows that were cancelled while one of them ran: the others are forgotten when the agent returns them."""
 
     @property
     def items(self) -> int:
@@ -58,59 +58,59 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Bundle:
-    """Calls that were handed out together, for one worker."""
+    """Calls that were sent together, for one worker."""
 
     agent: AgentView
     left: int
-    """Calls of it that did not come back yet. A worker is busy with the bundle while there are any."""
+    """Calls of the bundle that did not come back yet. A worker is busy with the bundle while there are any."""
     long: bool
-    """It has a call that is long, or of which nothing is known yet."""
+    """A call of the bundle is long, or its duration is not known yet."""
     heard: float
-    """When it was sent, or a call of it came back the last time."""
+    """When the bundle was sent, or when one of its calls came back for the last time."""
 
 
 @dataclass(slots=True, eq=False)
 class AgentView:
-    """An agent, with its workers and what they have."""
+    """An agent as the scheduler sees it: its workers, and the calls that they have."""
 
     key: JobKey
-    line: Queue
+    queue: Queue
     workers: int
     span: Span
     slots: int = 0
     """Workers that may be used: all but those above ``max_workers``."""
-    taken: int = 0
-    """Workers busy with tasks of Dask graphs."""
+    dask_tasks: int = 0
+    """Workers that are busy with tasks of Dask graphs."""
     bundles: int = 0
     items: int = 0
-    """Calls that it has."""
+    """Calls that the agent has."""
     long: int = 0
     """Bundles with a call that is long, or may be."""
     calls: dict[int, Entry] = field(default_factory=dict)
     open: bool = True
-    """It takes more calls."""
+    """The agent takes more calls."""
     leaving: bool = False
-    """Its job is no supply any more: what it has does not speak for another job, what waits does."""
-    spent: float | None = None
-    """Since when a worker of it has been free and none of the calls that wait fits its time."""
+    """Its job is about to end. The job does not count as supply any more, and the agent's calls not as demand."""
+    short_of_time: float | None = None
+    """Since when a worker of the agent has been free while its time was too short for every waiting call."""
     idle_since: float = 0.0
 
     @property
     def busy(self) -> int:
         """Workers that have something to do."""
-        return min(self.workers, self.bundles + self.taken)
+        return min(self.workers, self.bundles + self.dask_tasks)
 
     @property
     def usable(self) -> int:
         """Workers that calls may have."""
-        return min(self.slots, self.workers - self.taken)
+        return min(self.slots, self.workers - self.dask_tasks)
 
     @property
     def depth(self) -> int:
-        """Bundles that it may hold: one more for each worker that will be free soon.
+        """Bundles that the agent may hold: one more for each worker that will be free soon.
 
-        None waits at an agent with a worker that must stay idle: it would take it, or would when a task of a Dask graph
-        that has this worker now is over.
+        An agent with a worker above ``max_workers`` holds no bundle more: that worker would run it, at once or when it
+        has ended its task of a Dask graph.
         """
         usable = self.usable
         return usable if self.slots < self.workers else usable + max(0, usable - self.long)
@@ -121,8 +121,9 @@ class Queue:
 
     def __init__(self, ceiling: int) -> None:
         self.ceiling = ceiling
-        self.queue: deque[Entry] = deque()
+        self.ready: deque[Entry] = deque()
         self.waiting = 0
+        """Calls in ``ready`` and ``set_aside``."""
         self.sent = 0
         """Calls at agents, running or not."""
         self.bundles = 0
@@ -136,71 +137,72 @@ class Queue:
         """Open agents where one more bundle may wait."""
         self.loaded: dict[JobKey, AgentView] = {}
         """Open agents where a bundle waits."""
-        self.parked: dict[float | str, deque[Entry]] = {}
-        """Calls of the queue that found no agent with enough time. They come first, as soon as there is one."""
-        self.spent: dict[JobKey, AgentView] = {}
-        """Open agents with a free worker whose time left is too short for all calls that wait."""
+        self.set_aside: dict[float | str, deque[Entry]] = {}
+        """Calls for which no agent had enough time. They come first, as soon as an agent has."""
+        self.short_of_time: dict[JobKey, AgentView] = {}
+        """Open agents with a free worker whose time left is too short for every waiting call."""
         self.leaving = 0
-        """Calls at agents of jobs that are no supply any more."""
+        """Calls at agents whose jobs are about to end."""
 
     def sort(self, agent: AgentView) -> None:
-        """Note whether an agent has room, after anything about it changed."""
-        self.spent.pop(agent.key, None)
-        for shelf, room in ((self.free, agent.usable), (self.roomy, agent.depth)):
+        """Note whether an agent has room, after anything about the agent changed."""
+        self.short_of_time.pop(agent.key, None)
+        for agents, room in ((self.free, agent.usable), (self.roomy, agent.depth)):
             if agent.open and agent.bundles < room:
-                shelf[agent.key] = agent
+                agents[agent.key] = agent
             else:
-                shelf.pop(agent.key, None)
+                agents.pop(agent.key, None)
         if agent.open and agent.bundles > agent.usable:
             self.loaded[agent.key] = agent
         else:
             self.loaded.pop(agent.key, None)
 
     def count(self, agent: AgentView, items: int) -> None:
-        """Note that an agent has so many calls more, or fewer."""
+        """Note that an agent has ``items`` calls more; fewer, if negative."""
         agent.items += items
         self.sent += items
         if agent.leaving:
             self.leaving += items
 
     def leave(self, agent: AgentView) -> None:
-        """Note that an agent's job is no supply any more."""
+        """Note that an agent's job is about to end."""
         if not agent.leaving:
             agent.leaving = True
             self.leaving += agent.items
 
-    def spend(self, agent: AgentView, time: float) -> None:
-        """Note that none of the calls that wait fits the time of a free agent."""
+    def note_short_of_time(self, agent: AgentView, time: float) -> None:
+        """Note that a free agent has too little time for every waiting call."""
         self.free.pop(agent.key, None)
         self.roomy.pop(agent.key, None)
-        self.spent[agent.key] = agent
-        if agent.spent is None:
-            agent.spent = time
+        self.short_of_time[agent.key] = agent
+        if agent.short_of_time is None:
+            agent.short_of_time = time
 
     def revive(self) -> None:
-        """Look at such agents again: other calls came, or less is expected of those that wait."""
-        for agent in list(self.spent.values()):
+        """Consider such agents again: other calls came, or the waiting calls may take less than was expected."""
+        for agent in list(self.short_of_time.values()):
             if not self.waiting:
-                agent.spent = None
+                agent.short_of_time = None
             self.sort(agent)
 
-    def queues(self) -> list[deque[Entry]]:
-        """Return where calls wait: first those that need much time, which waited for an agent that has it."""
-        return [*self.parked.values(), self.queue] if self.parked else [self.queue]
+    def sources(self) -> list[deque[Entry]]:
+        """Return where calls wait: first the calls set aside, which need much time, then the others."""
+        return [*self.set_aside.values(), self.ready] if self.set_aside else [self.ready]
 
     def entries(self) -> Iterator[Entry]:
         """Yield all calls that wait."""
-        return (entry for queue in self.queues() for entry in queue if entry.stage is Stage.WAITING)
+        return (entry for source in self.sources() for entry in source if entry.stage is Stage.WAITING)
 
     @staticmethod
-    def head(queue: deque[Entry]) -> Entry | None:
-        """Return the first call in a queue that really waits."""
-        while queue and queue[0].stage is not Stage.WAITING:
-            queue.popleft()
-        return queue[0] if queue else None
+    def head(source: deque[Entry]) -> Entry | None:
+        """Return the first call that still waits, without the cancelled ones before it."""
+        while source and source[0].stage is not Stage.WAITING:
+            source.popleft()
+        return source[0] if source else None
 
     def grant(self) -> None:
-        """Share the ceiling among the agents, the first to come first. Closed agents count with what they run."""
+        """Share the ceiling among the agents, in the order in which they joined. Closed agents count with what they
+        run."""
         left = self.ceiling - sum(min(a.bundles, a.workers) for a in self.agents.values() if not a.open)
         self.workers = 0
         for agent in self.agents.values():
@@ -215,18 +217,18 @@ class Queue:
         """Whether a worker is free while calls wait behind others at agents."""
         return bool(self.free) and not self.waiting and (self.sent > self.bundles or bool(self.loaded))
 
-    def drop_marks(self) -> None:
+    def drop_cancelled(self) -> None:
         """Free the memory of cancelled calls once they are most of the queue: O(1) for each of them."""
-        queues = self.queues()
-        if sum(map(len, queues)) > 2 * self.waiting + 1000:
-            for queue in queues:
-                left = [entry for entry in queue if entry.stage is Stage.WAITING]
-                queue.clear()
-                queue.extend(left)
+        sources = self.sources()
+        if sum(map(len, sources)) > 2 * self.waiting + 1000:
+            for source in sources:
+                left = [entry for entry in source if entry.stage is Stage.WAITING]
+                source.clear()
+                source.extend(left)
 
 
 def holds_back(agent: AgentView, time: float) -> bool:
-    """Whether calls wait at an agent behind one that has run for long. Those at one that is closed stay there."""
+    """Return whether calls wait at an open agent behind one that has run for long."""
     bundles = {id(entry.bundle): entry.bundle for entry in agent.calls.values() if entry.bundle is not None}
     waiting = len(bundles) > agent.usable or any(bundle.left > 1 for bundle in bundles.values())
     return waiting and agent.open and any(time - bundle.heard >= STUCK for bundle in bundles.values())

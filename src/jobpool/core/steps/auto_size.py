@@ -58,7 +58,7 @@ def fall_back(pool: PoolState, words: str) -> bool:
 def _used(pool: PoolState) -> FunctionStatistics:
     """Return what all of the pool's own calls used."""
     used = FunctionStatistics("", OWN)
-    for tally in pool.calls.tallies:
+    for tally in pool.calls.statistics:
         if tally.request == OWN:
             used.merge(tally)
     return used

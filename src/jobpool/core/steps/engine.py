@@ -60,8 +60,8 @@ class Core:
         pool.flush_cancels()
         if pool.closing is None:
             scale_jobs.staff_up(pool)
-            pool.out += pool.calls.bundles(pool.now)
-            pool.out += map(ev.TakeBack, pool.calls.stuck(pool.now))
+            pool.out += pool.scheduler.bundles(pool.now)
+            pool.out += map(ev.TakeBack, pool.scheduler.stuck(pool.now))
         if pool.finishing:
             shutdown.wind_up(pool)
         batch_answers.poll(pool)
@@ -70,7 +70,7 @@ class Core:
     def next_tick(self) -> float | None:
         """Return when a Tick is wanted, besides the one that comes every second. None: that one is enough."""
         pool = self._pool
-        due = [time for time in (pool.wake, pool.calls.next_look) if time is not None]
+        due = [time for time in (pool.wake, pool.scheduler.next_look) if time is not None]
         if not pool.inquiry.under_way and pool.fleet.submissions:
             due.append(pool.inquiry.due)
         if pool.closing is not None and not pool.finished:
@@ -108,7 +108,7 @@ class Core:
         """Return what happened so far, as plain values, for the report. Times are seconds since the beginning."""
         pool = self._pool
         requests = {key: pool.asked(key) for key in pool.staff}
-        tallies, running = list(pool.calls.tallies), pool.calls.running_now()
+        tallies, running = list(pool.calls.statistics), pool.agents.running_now()
         data = pool.record.as_data(requests, tallies, running, max(now, pool.now))
         return {
             **data,
@@ -120,7 +120,7 @@ class Core:
 
     def _view(self, job: Job, now: float) -> JobView:
         pool = self._pool
-        workers, busy = pool.calls.busy(job.key)
+        workers, busy = pool.agents.busy(job.key)
         return describe(job, now=now, workers=workers, busy=busy)
 
     def _phase(self) -> str:
@@ -147,7 +147,7 @@ class Core:
             case ev.CallCheckpointed():
                 _call_checkpointed(pool, event)
             case ev.CallsCut(job=key, call=id, at=at):
-                pool.calls.cut(key, id, at)
+                pool.reports.cut(key, id, at)
             case ev.CallsCancelled(ids=ids):
                 pool.cancel_waiting(ids)
             case ev.WorkerDied():
@@ -223,18 +223,18 @@ def _why_not(pool: PoolState, request: str) -> JobPoolError | None:
 
 
 def _calls_started(pool: PoolState, event: ev.CallsStarted) -> None:
-    if news := pool.calls.start(event.job, event.ids, pool.now):
+    if news := pool.reports.start(event.job, event.ids, pool.now):
         pool.out.append(ev.TellStarted(event.job, news))
         pool.prove(event.job)
 
 
 def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
-    first, copies = pool.calls.finish(event.job, event.outcomes, pool.now)
+    first, copies = pool.reports.finish(event.job, event.outcomes, pool.now)
     if first:
-        failures = sum(total.failures for total in pool.calls.finished)
-        pool.done += sum(total.calls for total in pool.calls.finished) - failures
+        failures = sum(total.failures for total in pool.reports.finished)
+        pool.done += sum(total.calls for total in pool.reports.finished) - failures
         pool.failed += failures
-        pool.record.calls(event.job, pool.calls.finished, pool.now)
+        pool.record.calls(event.job, pool.reports.finished, pool.now)
         pool.out.append(ev.Resolve(event.job, first))
         pool.prove(event.job, fruitful=True)
         if (job := pool.fleet.jobs.get(event.job)) is not None:
@@ -246,12 +246,12 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
 def _calls_returned(pool: PoolState, event: ev.CallsReturned) -> None:
     for id in event.ids:
         pool.note_cut(event.job, id, AGAIN, "its job gave it back")
-    pool.tell_again(pool.calls.give_back(event.job, event.ids, pool.now))
+    pool.tell_again(pool.reports.give_back(event.job, event.ids, pool.now))
 
 
 def _call_checkpointed(pool: PoolState, event: ev.CallCheckpointed) -> None:
     pool.note_cut(event.job, event.call, CHECKPOINT, "")
-    if pool.calls.go_on(event.job, event.call, event.function, event.payload, pool.now):
+    if pool.reports.go_on(event.job, event.call, event.function, event.payload, pool.now):
         pool.tell_again((event.call,))
         pool.prove(event.job, fruitful=True)
 
@@ -259,7 +259,7 @@ def _call_checkpointed(pool: PoolState, event: ev.CallCheckpointed) -> None:
 def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
     if (job := pool.fleet.jobs.get(event.job)) is not None and event.death.kills > job.kills:
         pool.fleet.put(replace(job, kills=event.death.kills))
-    found = pool.calls.dead(event.job, event.call)
+    found = pool.reports.history_of(event.job, event.call)
     if found is not None:
         history, items, terms = found
         pool.prove(event.job)
@@ -290,11 +290,11 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
     after = advance(job, Joined(pool.now, hello), pool.settings)
     if after is job:
         return
-    if pool.calls.holds(job.key):
+    if job.key in pool.agents:
         _agent_replaced(pool, job)
     pool.staff[job.request].joined(job, pool.now)
     pool.store(job, after)
-    pool.calls.join(job.key, pool.line(job.request), workers=hello.workers, time=pool.now, deadline=hello.deadline)
+    pool.agents.join(job.key, pool.line(job.request), workers=hello.workers, time=pool.now, deadline=hello.deadline)
     scale_jobs.relieve(pool, job.request)
 
 
@@ -330,6 +330,6 @@ def _agent_trouble(pool: PoolState, event: ev.AgentTrouble) -> None:
 
 
 def _slots_taken(pool: PoolState, event: ev.SlotsTaken) -> None:
-    pool.calls.take(event.job, event.count, pool.now)
+    pool.agents.set_dask_tasks(event.job, event.count, pool.now)
     if event.count:
         pool.prove(event.job)

@@ -15,8 +15,8 @@ better known from the time that each takes."""
 
 def functions(pool: PoolState) -> tuple[FunctionView, ...]:
     """Say how the calls of each function are."""
-    running = pool.calls.running_by()
-    return tuple(_function(tally, running[tally]) for tally in pool.calls.tallies)
+    running = pool.agents.running_by()
+    return tuple(_function(tally, running[tally]) for tally in pool.calls.statistics)
 
 
 def _function(tally: FunctionStatistics, running: int) -> FunctionView:
@@ -42,7 +42,7 @@ def requests(pool: PoolState, now: float) -> tuple[RequestView, ...]:
 def _request(pool: PoolState, key: str, now: float) -> RequestView:
     request, (workers, busy, _) = pool.asked(key), pool.calls.load(key)
     used = FunctionStatistics("", key)
-    for tally in pool.calls.tallies:
+    for tally in pool.calls.statistics:
         if tally.request == key:
             used.merge(tally)
     return RequestView(
@@ -62,7 +62,7 @@ def _request(pool: PoolState, key: str, now: float) -> RequestView:
 
 def time_left(pool: PoolState, now: float) -> float | None:
     """Return the seconds until all calls have ended, with the workers that are there. None: nobody can tell."""
-    unresolved = [tally for tally in pool.calls.tallies if tally.open]
+    unresolved = [tally for tally in pool.calls.statistics if tally.open]
     if not unresolved or any(tally.wall.mean is None for tally in unresolved):
         return None
     work: dict[str, float] = {}

@@ -66,21 +66,21 @@ def tick(pool: PoolState) -> None:
             shed(pool, key)
             _fade(pool, key)
             relieve(pool, key)
-        pool.calls.revive()
+        pool.agents.revive()
 
 
 def _fade(pool: PoolState, key: str) -> None:
     """Count the jobs no more whose time is nearly over, so that others are asked for as long as these still serve."""
-    for agent in pool.calls.fading(pool.line(key), pool.now, pool.staff[key].lead):
+    for agent in pool.agents.fading(pool.line(key), pool.now, pool.staff[key].lead):
         pool.observe_key(agent, Faded(pool.now))
 
 
 def relieve(pool: PoolState, key: str) -> None:
     """Let go of jobs that another one has come for, and of those that are of no use while they wait for one."""
     wanted = pool.staff[key].wanted(pool.demand(key, all=True), pool.settings)
-    for agent in pool.calls.replaced(pool.line(key), wanted) if wanted else ():
+    for agent in pool.agents.replaced(pool.line(key), wanted) if wanted else ():
         _retire(pool, agent, "its walltime is nearly over, and another job is there")
-    for agent in pool.calls.spent(pool.line(key), pool.now - SPENT):
+    for agent in pool.agents.short_of_time(pool.line(key), pool.now - SPENT):
         _retire(pool, agent, "its walltime left is too short for the calls that wait")
 
 
@@ -101,7 +101,7 @@ def shed(pool: PoolState, key: str) -> None:
         pool.observe(job, Dropped(pool.now, NOT_NEEDED))
     surplus -= len(pending[-surplus:])
     line = pool.line(key)
-    idle = pool.calls.least_busy(line) if demand.held is not None else pool.calls.idle(line, pool.now - patience)
+    idle = pool.agents.least_busy(line) if demand.held is not None else pool.agents.idle(line, pool.now - patience)
     for agent in [agent for agent in idle if pool.fleet.jobs[agent].request == key][:surplus]:
         _retire(pool, agent, "not needed" if demand.held is not None else "idle")
 

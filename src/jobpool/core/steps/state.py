@@ -16,7 +16,11 @@ from dataclasses import replace
 from typing import assert_never
 
 from jobpool.core import events as ev
-from jobpool.core.calls.scheduler import Calls
+from jobpool.core.calls.agent_reports import AgentReports
+from jobpool.core.calls.agent_table import AgentTable
+from jobpool.core.calls.call_table import CallTable
+from jobpool.core.calls.fitting import Fitting
+from jobpool.core.calls.scheduler import Scheduler
 from jobpool.core.events import Action, JobKey
 from jobpool.core.jobs.bad_nodes import BadNodes
 from jobpool.core.jobs.job_table import JobTable
@@ -62,7 +66,11 @@ class PoolState:
         self.settings = settings
         self.now = now
         self.fleet = JobTable(settings)
-        self.calls = Calls()
+        fitting = Fitting()
+        self.calls = CallTable()
+        self.agents = AgentTable(self.calls.queues, fitting)
+        self.scheduler = Scheduler(self.calls, fitting)
+        self.reports = AgentReports(self.calls, self.agents, fitting)
         self.inquiry = Polling(settings, now)
         self.nodes = BadNodes(settings.limits)
         self.staff: dict[str, RequestState] = {}
@@ -118,14 +126,14 @@ class PoolState:
         if (before.suspended is None) is not (after.suspended is None):
             self._suspend(after)
         if not isinstance(after.state, Serving) or after.suspended is not None:
-            self.calls.close(after.key)
+            self.agents.close(after.key)
         if not after.supplies:
-            self.calls.leave(after.key)
+            self.agents.leave(after.key)
         if isinstance(after.state, Silent) and before.connected:
             self.inquiry.hurry(self.now, at_once=True)
         if isinstance(after.state, Closing):
             self._cancel_job(before, after, after.state)
-        if not after.holds_calls and self.calls.holds(after.key):
+        if not after.holds_calls and after.key in self.agents:
             self.decide_calls(after, _ending(after))
         if after.over and not before.over:
             self._mourn(after)
@@ -140,7 +148,7 @@ class PoolState:
         self.inquiry.hurry(self.now)
         if job.suspended is None:
             if isinstance(job.state, Serving):
-                self.calls.reopen(job.key, job.state.deadline, self.now)
+                self.agents.reopen(job.key, job.state.deadline, self.now)
         elif not self.told_suspended:
             self.told_suspended = True
             where = f" on {job.node}" if job.node else ""
@@ -232,7 +240,7 @@ class PoolState:
 
     def decide_calls(self, job: Job, ending: Ending) -> tuple[int, ...]:
         """Decide on the calls that a lost job had. Returns their ids."""
-        held = self.calls.lose(job.key, self.now)
+        held = self.agents.remove(job.key, self.now)
         alone = sum(call.started for call in held) == 1
         losses = []
         for call in held:
@@ -270,7 +278,7 @@ class PoolState:
                     self.fail(range(id, id + loss.items), error, job.key)
                 case _:
                     assert_never(verdict)
-        self.calls.again(again, self.now, moved)
+        self.reports.run_again(again, self.now, moved)
         self.tell_again(tuple(told))
 
     def note_cut(self, job: JobKey, id: int, outcome: str, words: str) -> None:
@@ -347,7 +355,7 @@ class PoolState:
         if key not in self.staff:
             most = self.settings.max_workers if max_workers is None else max_workers
             self.staff[key] = RequestState(request, most)
-            self.calls.open_line(key, most)
+            self.calls.open_queue(key, most)
 
     # ------------------------------------------------------------------------------------------------- giving up
 
