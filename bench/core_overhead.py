@@ -11,6 +11,7 @@ from collections import deque
 
 import _common
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.events import Hello, JobKey, Outcome
 from jobpool.core.settings import CoreSettings
@@ -40,17 +41,17 @@ def run(calls: int, workers: int) -> tuple[float, int]:
         now += 1e-4
         for action in actions:
             match action:
-                case ev.SubmitJobs(submission=name, count=count):
+                case act.SubmitJobs(submission=name, count=count):
                     ids = tuple(JobId(str(element)) for element in range(count))
                     events.append(ev.JobsSubmitted(now, name, ids))
                     for element in range(count):
                         hello = Hello(job=JobKey(name, element), id=ids[element], node="n", workers=1, pid=element + 1)
                         events.append(ev.AgentJoined(now, hello))
-                case ev.SendBundle(job=key, calls=sent):
+                case act.SendBundle(job=key, calls=sent):
                     bundles += 1
                     events.append(ev.CallsStarted(now, key, tuple(call.id for call in sent)))
                     events.append(ev.CallsDone(now, key, tuple(outcomes[call.id] for call in sent)))
-                case ev.Resolve(outcomes=given):
+                case act.Resolve(outcomes=given):
                     resolved += len(given)
                 case _:
                     pass

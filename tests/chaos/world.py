@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
@@ -63,7 +64,7 @@ class World(Simulation):
 
     # ---------------------------------------------------------------------------------------- the batch system
 
-    def _submit_jobs(self, action: ev.SubmitJobs) -> None:
+    def _submit_jobs(self, action: act.SubmitJobs) -> None:
         answers = self.faults.answers
         before = tuple(answers)
         super()._submit_jobs(action)
@@ -80,7 +81,7 @@ class World(Simulation):
         self._before.update({(each.name, each.index): each for each in seen})
         return tuple(each for each in seen if self._random.random() >= self.unseen)
 
-    def _cancel_jobs(self, action: ev.CancelJobs) -> None:
+    def _cancel_jobs(self, action: act.CancelJobs) -> None:
         if self._random.random() >= self.lost_cancels:
             super()._cancel_jobs(action)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from jobpool.core import events as ev
-from jobpool.core.events import Action
+from jobpool.core import actions as act
+from jobpool.core.actions import Action
 from jobpool.core.settings import CoreSettings
 from jobpool.model.request import Request
 from jobpool.testing.simulation import Simulation
@@ -34,5 +34,5 @@ def states(sim: Simulation) -> list[str]:
 def finish(sim: Simulation) -> None:
     sim.shut_down()
     assert sim.run(120, until=lambda: sim.finished is not None)
-    assert sim.finished == ev.Finished()
+    assert sim.finished == act.Finished()
     assert not sim.queue

@@ -7,6 +7,7 @@ import re
 import pytest
 from enginekit import actions, finish, pool, serving, states
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.settings import CoreSettings
 from jobpool.model.errors import ConfigError
@@ -23,7 +24,7 @@ def test_a_hundred_submits_make_one_submission_of_twenty_jobs() -> None:
         sim.submit(1)
         sim.run(0.001)
     assert sim.settle()
-    assert sim.submits == [ev.SubmitJobs("jp-t-1", sim.settings.request, 20)]
+    assert sim.submits == [act.SubmitJobs("jp-t-1", sim.settings.request, 20)]
     assert sim.most_running == 20
     assert set(sim.runs.values()) == {1}
     finish(sim)
@@ -110,7 +111,7 @@ def test_a_pending_job_with_work_for_it_is_never_cancelled() -> None:
     sim.submit(4)
     sim.run(2000)
     assert len(sim.queue) == 4
-    assert not actions(sim, ev.CancelJobs)
+    assert not actions(sim, act.CancelJobs)
 
 
 def test_a_pending_job_without_work_is_cancelled_after_the_timeout() -> None:
@@ -123,7 +124,7 @@ def test_a_pending_job_without_work_is_cancelled_after_the_timeout() -> None:
     assert len(sim.queue) == 4
     sim.run(20)
     assert [job.id for job in sim.queue] == ["1_0"]
-    assert len(actions(sim, ev.CancelJobs)) == 1
+    assert len(actions(sim, act.CancelJobs)) == 1
 
 
 def test_scale_holds_exactly_so_many() -> None:
@@ -199,16 +200,16 @@ def test_a_call_told_twice_runs_once() -> None:
 def test_nothing_is_polled_without_jobs() -> None:
     sim = pool()
     sim.run(600)
-    assert not actions(sim, ev.Poll)
+    assert not actions(sim, act.Poll)
 
 
 def test_a_long_quiet_run_is_polled_once_a_minute() -> None:
     sim = pool(max_workers=4)
     sim.submit(4, seconds=3600.0)
     sim.run(600)
-    before = len(actions(sim, ev.Poll))
+    before = len(actions(sim, act.Poll))
     sim.run(1200)
-    assert 18 <= len(actions(sim, ev.Poll)) - before <= 21
+    assert 18 <= len(actions(sim, act.Poll)) - before <= 21
 
 
 def test_the_reason_of_a_waiting_job_is_told() -> None:

@@ -6,6 +6,7 @@ from collections import deque
 
 from enginekit import actions, finish, pool, serving, states
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.events import Hello, JobKey
 from jobpool.model.errors import PoolBroken
@@ -19,7 +20,7 @@ def test_shutdown_finishes_the_calls_and_leaves_nothing() -> None:
     ids = sim.submit(10)
     finish(sim)
     assert sim.results.keys() == set(ids)
-    assert len(actions(sim, ev.CancelJobs)) == 1
+    assert len(actions(sim, act.CancelJobs)) == 1
 
 
 def test_shutdown_that_drops_the_waiting_calls_finishes_the_running_ones() -> None:
@@ -47,7 +48,7 @@ def test_shutdown_that_kills_ends_at_once() -> None:
 def test_shutdown_of_a_pool_that_did_nothing() -> None:
     sim = pool()
     sim.shut_down()
-    assert sim.actions == [ev.Finished()]
+    assert sim.actions == [act.Finished()]
 
 
 def test_shutdown_while_the_submit_command_is_under_way() -> None:
@@ -59,7 +60,7 @@ def test_shutdown_while_the_submit_command_is_under_way() -> None:
     assert len(sim.submits) == 1
     sim.shut_down(kill=True)
     assert sim.run(60, until=lambda: sim.finished is not None)
-    assert sim.finished == ev.Finished()
+    assert sim.finished == act.Finished()
     assert not sim.queue
 
 
@@ -72,8 +73,8 @@ def test_shutdown_with_a_controller_that_does_not_answer_names_what_is_left() ->
     sim.faults.deaf = True
     sim.shut_down(kill=True)
     assert sim.run(60, until=lambda: sim.finished is not None)
-    assert sim.finished == ev.Finished((JobId("1_0"), JobId("1_1")))
-    assert len(actions(sim, ev.CancelJobs)) >= 2
+    assert sim.finished == act.Finished((JobId("1_0"), JobId("1_1")))
+    assert len(actions(sim, act.CancelJobs)) >= 2
 
 
 def test_a_job_that_the_queue_forgets_and_shows_again_is_cancelled() -> None:
@@ -84,8 +85,8 @@ def test_a_job_that_the_queue_forgets_and_shows_again_is_cancelled() -> None:
     forgotten = next(iter(sim.jobs))
     job = sim.jobs.pop(forgotten)
     sim.run(300, until=lambda: len(sim.submits) == 2)
-    order = [type(action) for action in sim.actions if isinstance(action, ev.CancelJobs | ev.SubmitJobs)]
-    assert order == [ev.SubmitJobs, ev.CancelJobs, ev.SubmitJobs]  # before its calls go elsewhere
+    order = [type(action) for action in sim.actions if isinstance(action, act.CancelJobs | act.SubmitJobs)]
+    assert order == [act.SubmitJobs, act.CancelJobs, act.SubmitJobs]  # before its calls go elsewhere
     sim.jobs[forgotten] = job
     sim.faults.never_connect = False
     assert sim.settle()
@@ -124,9 +125,9 @@ def test_an_agent_that_joins_after_the_end_is_stopped() -> None:
     sim.shut_down()
     hello = Hello(job=JobKey("jp-t-1", 0), id=JobId("1"), node="n", workers=1, pid=1)
     (stop,) = sim.core.handle(ev.AgentJoined(sim.clock.now, hello))
-    assert isinstance(stop, ev.StopAgent)
+    assert isinstance(stop, act.StopAgent)
     (cancel,) = sim.core.handle(ev.JobsSubmitted(sim.clock.now, "jp-t-1", (JobId("1"),)))
-    assert cancel == ev.CancelJobs((), (JobId("1"),))
+    assert cancel == act.CancelJobs((), (JobId("1"),))
 
 
 def test_the_pool_ends_from_patience_to_impatience() -> None:

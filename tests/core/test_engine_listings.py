@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from enginekit import actions, finish, pool, serving, states
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.model.errors import JobsFailed
 from jobpool.model.job import EndingKind
@@ -22,7 +23,7 @@ def test_jobs_that_an_old_listing_does_not_show_yet_are_waited_for(accounting: b
     assert sim.settle(600)
     assert sim.results.keys() == set(ids)
     assert len(sim.submits) == 1
-    assert not actions(sim, ev.CancelJobs)
+    assert not actions(sim, act.CancelJobs)
 
 
 def test_the_accounting_alone_keeps_jobs_that_the_listing_never_shows() -> None:
@@ -34,7 +35,7 @@ def test_the_accounting_alone_keeps_jobs_that_the_listing_never_shows() -> None:
     assert len(sim.submits) == 1
     assert sum("its listing is out of date" in text for text in sim.notices) == 1
     # Asked less and less often: not every two seconds for the half hour that the jobs waited.
-    assert len(actions(sim, ev.Poll)) < 80
+    assert len(actions(sim, act.Poll)) < 80
 
 
 def test_an_accounting_that_takes_a_minute_is_asked_one_question_at_a_time() -> None:
@@ -45,7 +46,7 @@ def test_an_accounting_that_takes_a_minute_is_asked_one_question_at_a_time() -> 
     assert sim.settle(2000)
     assert sim.results.keys() == set(ids)
     assert len(sim.submits) == 1
-    assert len(actions(sim, ev.AskAccounting)) > 5
+    assert len(actions(sim, act.AskAccounting)) > 5
 
 
 @pytest.mark.parametrize("accounting", [True, False])
@@ -61,7 +62,7 @@ def test_a_listing_that_loses_all_jobs_for_a_minute(accounting: bool, state: str
     assert sim.settle(1000)
     assert sim.results.keys() == set(ids)
     assert len(sim.submits) == 1
-    assert not actions(sim, ev.CancelJobs)
+    assert not actions(sim, act.CancelJobs)
 
 
 @pytest.mark.parametrize("accounting", [True, False])
@@ -86,7 +87,7 @@ def test_a_suspended_job_that_lost_its_connection_keeps_its_calls_while_the_list
     assert states(sim) == ["suspended"]
     assert sim.runs[id] == 1
     assert len(sim.submits) == 1
-    assert not actions(sim, ev.CancelJobs)
+    assert not actions(sim, act.CancelJobs)
 
 
 @pytest.mark.parametrize("accounting", [True, False])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from enginekit import actions, pool, serving
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.events import Death, Hello, JobKey
 from jobpool.model.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
@@ -25,7 +26,7 @@ def test_calls_of_a_lost_job_run_again(kind: EndingKind) -> None:
     sim.run(1)
     sim.end(sim.agents[0].job, kind, kind.name)
     sim.run(3)
-    assert len(actions(sim, ev.TellAgain)) == 1
+    assert len(actions(sim, act.TellAgain)) == 1
     assert sim.settle()
     assert sim.results.keys() == set(ids)
     assert sorted(sim.runs.values()) == [1, 1, 1, 1, 1, 2]
@@ -65,8 +66,8 @@ def test_a_cut_off_job_is_cancelled_before_its_calls_go_elsewhere() -> None:
     agent = sim.agents[0]
     sim.cut_off(agent, ends_after=None)
     sim.run(15)
-    assert actions(sim, ev.CancelJobs)[0].ids == (agent.job.id,)
-    assert sim.actions.index(actions(sim, ev.CancelJobs)[0]) < sim.actions.index(actions(sim, ev.SubmitJobs)[-1])
+    assert actions(sim, act.CancelJobs)[0].ids == (agent.job.id,)
+    assert sim.actions.index(actions(sim, act.CancelJobs)[0]) < sim.actions.index(actions(sim, act.SubmitJobs)[-1])
     assert sim.settle()
     assert sim.results.keys() == set(ids)
     assert not sim.overlaps
@@ -99,7 +100,7 @@ def test_without_accounting_too_a_call_that_is_too_long_is_recognised() -> None:
     sim.faults.forgetful, sim.faults.accounting = True, False
     assert sim.settle(400)
     assert isinstance(sim.errors[id], CallTimedOut)
-    assert len(actions(sim, ev.AskAccounting)) <= 1
+    assert len(actions(sim, act.AskAccounting)) <= 1
 
 
 def test_walltime_shared_with_earlier_calls_is_no_fault() -> None:
@@ -144,7 +145,7 @@ def test_an_agent_of_a_job_that_was_given_up_is_told_to_stop() -> None:
     for key in (JobKey("jp-t-1", 7), JobKey("jp-t-99", 0)):
         hello = Hello(job=key, id=JobId("99"), node="n", workers=1, pid=1)
         (stop,) = sim.core.handle(ev.AgentJoined(sim.clock.now, hello))
-        assert stop == ev.StopAgent(key, "this job was given up", drain=False)
+        assert stop == act.StopAgent(key, "this job was given up", drain=False)
 
 
 def test_the_same_agent_back_after_a_cut_is_told_to_drop_what_it_had() -> None:
@@ -157,7 +158,7 @@ def test_the_same_agent_back_after_a_cut_is_told_to_drop_what_it_had() -> None:
     sim.feed(ev.AgentLeft(now, key, "", agent.pid))
     hello = Hello(job=key, id=agent.job.id, node=agent.job.node or "", workers=1, pid=agent.pid)
     sim.feed(ev.AgentJoined(now + 1, hello))
-    assert [type(action) for action in sim.actions[-3:]] == [ev.TellAgain, ev.Retract, ev.SendBundle]
+    assert [type(action) for action in sim.actions[-3:]] == [act.TellAgain, act.Retract, act.SendBundle]
     assert sim.settle()
     assert id in sim.results
     assert not sim.overlaps
@@ -170,7 +171,7 @@ def test_an_agent_that_left_gets_no_more_calls() -> None:
     agent = sim.agents[0]
     sim.feed(ev.AgentLeft(sim.clock.now, agent.job.key, "", agent.pid))
     sim.submit(1)
-    assert len(actions(sim, ev.SendBundle)) == 1
+    assert len(actions(sim, act.SendBundle)) == 1
     assert sim.core.snapshot().calls.waiting == 1
 
 
@@ -179,10 +180,10 @@ def test_an_agent_that_drains_gets_no_more_calls() -> None:
     sim.feed(ev.ScaleAsked(sim.clock.now, 2))
     serving(sim, 2)
     sim.feed(ev.ScaleAsked(sim.clock.now, 1))
-    (stopped,) = actions(sim, ev.StopAgent)
+    (stopped,) = actions(sim, act.StopAgent)
     assert stopped.drain
     sim.submit(2)
-    assert stopped.job not in {action.job for action in actions(sim, ev.SendBundle)}
+    assert stopped.job not in {action.job for action in actions(sim, act.SendBundle)}
 
 
 def test_the_batch_system_is_asked_when_an_agent_left_also_after_a_poll_under_way() -> None:
@@ -192,15 +193,15 @@ def test_the_batch_system_is_asked_when_an_agent_left_also_after_a_poll_under_wa
     sim.run(5)
     agent, key = sim.agents[0], sim.agents[0].job.key
     sim.command_seconds = 0.5
-    polls = len(actions(sim, ev.Poll))
-    assert sim.run(60, until=lambda: len(actions(sim, ev.Poll)) > polls)
+    polls = len(actions(sim, act.Poll))
+    assert sim.run(60, until=lambda: len(actions(sim, act.Poll)) > polls)
     sim.cut_off(agent, ends_after=None)
     sim.run(0.1)
-    assert len(actions(sim, ev.Poll)) == polls + 1  # one at a time
+    assert len(actions(sim, act.Poll)) == polls + 1  # one at a time
     sim.run(1.4)
-    assert len(actions(sim, ev.Poll)) == polls + 1  # and not twice in two seconds
+    assert len(actions(sim, act.Poll)) == polls + 1  # and not twice in two seconds
     sim.run(0.6)
-    assert len(actions(sim, ev.Poll)) == polls + 2
+    assert len(actions(sim, act.Poll)) == polls + 2
     assert sim.jobs[key].ending is None
 
 
@@ -210,12 +211,12 @@ def test_an_answer_asked_before_a_change_says_nothing_of_it() -> None:
     serving(sim, 1)
     core, now, key = sim.core, sim.clock.now, sim.agents[0].job.key
     asked = next(action for second in range(1, 100) for action in core.handle(ev.Tick(now + second)) if action)
-    assert isinstance(asked, ev.Poll)
+    assert isinstance(asked, act.Poll)
     core.handle(ev.AgentLeft(now + 100, key))
     for _ in range(3):  # the job is absent from it; with a later question that would count
         core.handle(ev.Polled(now + 100, asked.names, ()))
     assert core.snapshot().jobs[0].state == "silent"
-    assert not [action for action in core.handle(ev.Tick(now + 101)) if isinstance(action, ev.AskAccounting)]
+    assert not [action for action in core.handle(ev.Tick(now + 101)) if isinstance(action, act.AskAccounting)]
 
 
 def gap_after(sim: Simulation) -> float:

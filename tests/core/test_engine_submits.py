@@ -7,6 +7,7 @@ from collections import deque
 import pytest
 from enginekit import actions, finish, pool, serving, states
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
@@ -127,7 +128,7 @@ def test_a_doubtful_submit_that_does_not_exist_is_repeated_under_another_name_af
     assert sim.settle()
     assert [action.submission for action in sim.submits] == ["jp-t-1", "jp-t-2"]
     finish(sim)
-    assert "jp-t-1" in actions(sim, ev.CancelJobs)[-1].names  # should it turn up after all
+    assert "jp-t-1" in actions(sim, act.CancelJobs)[-1].names  # should it turn up after all
 
 
 def unclear(words: str) -> ev.SubmitDoubtful:
@@ -230,7 +231,7 @@ def test_of_two_jobs_of_one_name_the_one_with_the_known_id_counts(order: int) ->
     actions = core.handle(ev.Polled(11.0, ("jp-t-1",), tuple(twins[::order])))
     assert [(view.id, view.state) for view in core.snapshot().jobs] == [("8", "pending")]
     actions += core.handle(ev.Tick(12.0))
-    assert [action.ids for action in actions if isinstance(action, ev.CancelJobs)] == [("9",)]
+    assert [action.ids for action in actions if isinstance(action, act.CancelJobs)] == [("9",)]
 
 
 def test_an_agent_may_be_faster_than_the_answer_of_the_submit_command() -> None:
@@ -262,7 +263,7 @@ def test_jobs_that_come_to_nothing_are_asked_for_a_few_times_only(fault: str) ->
     sim.run(24 * 3600)
     assert sum(action.count for action in sim.submits) == 3
     assert not sim.queue
-    failed = actions(sim, ev.Fail)[-1]
+    failed = actions(sim, act.Fail)[-1]
     assert failed.job == JobKey("jp-t-3", 0)  # for the server, to add its log
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from enginekit import actions, finish, pool, serving, states
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.model.errors import JobsFailed
 from jobpool.model.job import EndingKind
@@ -22,8 +23,8 @@ def test_a_week_of_held_jobs_is_told_and_costs_few_polls(reason: str) -> None:
     sim.run(WEEK)
     sim.tick_seconds = 1.0
     assert states(sim) == ["pending"] * 4  # each was replaced once
-    assert len(actions(sim, ev.Poll)) < 500
-    assert not actions(sim, ev.CancelJobs)
+    assert len(actions(sim, act.Poll)) < 500
+    assert not actions(sim, act.CancelJobs)
     told = [text for text in sim.notices if f"held ({reason})" in text]
     assert len(told) == 2
     assert "scontrol release" in told[0]
@@ -45,7 +46,7 @@ def test_held_jobs_that_the_listing_does_not_show_any_more_are_kept_while_the_ac
     sim.run(WEEK / 7)
     sim.faults.blind, sim.tick_seconds = False, 1.0
     assert states(sim) == ["pending"] * 2
-    assert not actions(sim, ev.CancelJobs)
+    assert not actions(sim, act.CancelJobs)
     sim.faults.held = ""
     sim.release(sim.queue[0])
     assert sim.settle(60)

@@ -6,9 +6,10 @@ import pytest
 from callskit import Calls
 from test_scheduler import A, B, C, join, learned, queue
 
-from jobpool.core import events as ev
+from jobpool.core import actions as act
+from jobpool.core.actions import SendBundle
 from jobpool.core.calls.bundle_size import STUCK
-from jobpool.core.events import Death, Outcome, SendBundle
+from jobpool.core.events import Death, Outcome
 from jobpool.core.recovery.decide import NEVER, GiveUp, History, Loss, LossPlace, RunAgain, decide
 from jobpool.core.settings import CoreSettings
 from jobpool.model.call import Call, Usage
@@ -114,7 +115,7 @@ def test_a_long_call_of_many_does_not_hold_up_the_others() -> None:
     assert sim.open_calls == [ids[10]]
     assert sim.settle()
     assert all(sim.runs[id] == 1 for id in ids)
-    assert any(isinstance(action, ev.TakeBack) for action in sim.actions)
+    assert any(isinstance(action, act.TakeBack) for action in sim.actions)
 
 
 def test_cancelled_rows_do_not_start_and_the_one_that_runs_goes_on() -> None:

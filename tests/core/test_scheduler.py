@@ -7,9 +7,10 @@ import itertools
 import pytest
 from callskit import Calls
 
+from jobpool.core.actions import SendBundle
 from jobpool.core.calls.bundle_size import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BundleSize
 from jobpool.core.calls.id_set import IdSet
-from jobpool.core.events import JobKey, Outcome, SendBundle
+from jobpool.core.events import JobKey, Outcome
 from jobpool.model.call import Call, Usage
 from jobpool.model.units import Memory
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from enginekit import actions, finish, pool, serving, states
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.model.job import EndingKind
 from jobpool.model.request import Request
@@ -36,7 +37,7 @@ def test_a_suspended_job_keeps_its_calls(seconds: float, announced: bool) -> Non
     assert sim.results.keys() == set(ids)
     assert set(sim.runs.values()) == {1}
     assert len(sim.submits) == 1
-    assert not actions(sim, ev.CancelJobs)
+    assert not actions(sim, act.CancelJobs)
     finish(sim)
 
 
@@ -85,10 +86,10 @@ def test_a_suspended_job_that_loses_its_connection_keeps_its_calls_until_it_is_r
     assert suspended(sim, 1)
     sim.feed(ev.AgentLeft(sim.clock.now, agent.job.key, "", agent.pid))
     agent.connected = False
-    polls = len(actions(sim, ev.Poll))
+    polls = len(actions(sim, act.Poll))
     sim.run(600)
     assert states(sim) == ["suspended"]
-    assert len(actions(sim, ev.Poll)) - polls < 25
+    assert len(actions(sim, act.Poll)) - polls < 25
     sim.resume(agent.job)
     assert sim.settle(200)
     assert sim.runs[id] == 2

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobpool.core import events as ev
-from jobpool.core.events import Hello, JobKey, Outcome, SendBundle
+from jobpool.core.actions import SendBundle
+from jobpool.core.events import Hello, JobKey, Outcome
 from jobpool.core.scaling.walltime import FRESH, LEAD_SHARE, Span, notice
 from jobpool.core.settings import CoreSettings
 from jobpool.model.call import Call, CallOptions, Usage

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sites import PATIENCE, FakeSite
 
-from jobpool.core import events as ev
+from jobpool.core import actions as act
 from jobpool.core.settings import CoreSettings
 from jobpool.model.errors import JobsFailed
 from jobpool.model.request import Request
@@ -24,17 +24,17 @@ class Counted(Simulation):
     """A simulation that notes when what was asked of the batch system."""
 
     def __init__(self, **settings: object) -> None:
-        self.asked: list[tuple[float, ev.Action]] = []
+        self.asked: list[tuple[float, act.Action]] = []
         super().__init__(CoreSettings(pool="t", **settings))  # type: ignore[arg-type]
 
-    def _carry_out(self, action: ev.Action) -> None:
+    def _carry_out(self, action: act.Action) -> None:
         self.asked.append((self.clock.now, action))
         super()._carry_out(action)
 
-    def times(self, kind: type[ev.Action]) -> list[float]:
+    def times(self, kind: type[act.Action]) -> list[float]:
         return [time for time, action in self.asked if isinstance(action, kind)]
 
-    def most_in(self, kind: type[ev.Action], seconds: float) -> int:
+    def most_in(self, kind: type[act.Action], seconds: float) -> int:
         """Return how many there were at most in a time of this length."""
         times = self.times(kind)
         return max((sum(start <= time < start + seconds for time in times) for start in times), default=0)
@@ -48,9 +48,9 @@ def test_a_day_in_the_queue_costs_a_question_a_minute() -> None:
     sim.start_delay = 2 * DAY
     sim.submit(1000)
     sim.run(DAY)
-    assert len(sim.times(ev.SubmitJobs)) == 1
-    assert 1400 < len(sim.times(ev.Poll)) < 1460
-    assert not sim.times(ev.CancelJobs)
+    assert len(sim.times(act.SubmitJobs)) == 1
+    assert 1400 < len(sim.times(act.Poll)) < 1460
+    assert not sim.times(act.CancelJobs)
 
 
 def test_a_hundred_agents_that_leave_one_after_the_other_bring_a_question_every_two_seconds() -> None:
@@ -62,7 +62,7 @@ def test_a_hundred_agents_that_leave_one_after_the_other_bring_a_question_every_
     for agent in list(sim.agents):
         sim.crash_agent(agent)
         sim.run(0.2)
-    polls = [time for time in sim.times(ev.Poll) if time >= begin]
+    polls = [time for time in sim.times(act.Poll) if time >= begin]
     assert len(polls) <= 12
     assert min(after - before for before, after in pairwise(polls)) >= 1.99
 
@@ -74,7 +74,7 @@ def test_a_controller_that_is_down_for_a_day_is_asked_once_a_minute_and_told_onc
     sim.faults.deaf = True
     begin = sim.clock.now
     sim.run(DAY)
-    assert len([time for time in sim.times(ev.Poll) if time > begin]) < 1460
+    assert len([time for time in sim.times(act.Poll) if time > begin]) < 1460
     assert len([notice for notice in sim.notices if "does not answer" in notice]) == 1
 
 
@@ -92,7 +92,7 @@ def test_jobs_that_fail_at_once_are_never_a_storm(fault: str, workers: int) -> N
     sim.run(2 * HOUR)
     # One at a time: three. All at once: those, and nothing after them.
     assert len(sim.jobs) <= workers + 2
-    assert len(sim.times(ev.SubmitJobs)) <= 3
+    assert len(sim.times(act.SubmitJobs)) <= 3
 
 
 def test_jobs_that_are_taken_away_again_and_again_are_asked_for_ever_more_rarely() -> None:
@@ -104,8 +104,8 @@ def test_jobs_that_are_taken_away_again_and_again_are_asked_for_ever_more_rarely
             sim.crash_agent(agent)
         sim.run(1.0)
     # Doubling pauses of 15 s to 5 min: 48 rounds in four hours, and not the thousands that would be possible.
-    assert len(sim.times(ev.SubmitJobs)) < 70
-    assert sim.most_in(ev.SubmitJobs, 300.0) <= 12
+    assert len(sim.times(act.SubmitJobs)) < 70
+    assert sim.most_in(act.SubmitJobs, 300.0) <= 12
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
-"""What the core is told, and what it asks for: the whole language between decisions and effects.
+"""What the core is told: the events. What the core asks for in return is in :mod:`~jobpool.core.actions`.
 
-Events carry the time they happened (seconds of a clock that never goes back), so that the core has no clock. Actions
-are carried out by ``server.control``, in order. Each event may come late, twice, or after what it speaks of is gone;
-the core copes with that, the server need not.
+Events carry the time at which they happened (seconds of a clock that never goes back), so that the core needs no clock.
+An event may come late, twice, or after the job or call that it names is gone: the core copes with that, and the server
+need not.
 
-Jobs are named by a :class:`JobKey`, (submission, index), known before the batch system's id, and kept in a requeue.
+A :class:`JobKey`, (submission, index), names a job. It is known before the batch system's id, and a requeued job keeps
+it.
 """
 
 from __future__ import annotations
@@ -360,142 +361,4 @@ Event = (
     | SlotsTaken
     | ShutdownAsked
     | Tick
-)
-
-# ------------------------------------------------------------------------------------------------- actions
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitJobs:
-    """Submit ``count`` jobs for this request under a name that is not in use."""
-
-    submission: str
-    request: Request
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """Ask the batch system for all jobs of these submissions. One at a time: no other Poll comes before its answer."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AskAccounting:
-    """Ask the accounting how jobs of these submissions ended."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CancelJobs:
-    """Cancel all jobs of the submissions ``names`` and the single jobs ``ids``."""
-
-    names: tuple[str, ...] = ()
-    ids: tuple[JobId, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SendBundle:
-    """Hand these calls, in this order, to the agent of this job: to one worker of it."""
-
-    job: JobKey
-    calls: tuple[Call, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Retract:
-    """Tell the agent to drop these calls: those not started come back as CallsReturned, a running one is killed."""
-
-    job: JobKey
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TakeBack:
-    """Ask the agent for the calls that wait behind long ones: those not started come back as CallsReturned."""
-
-    job: JobKey
-
-
-@dataclass(frozen=True, slots=True)
-class StopAgent:
-    """Tell the agent to end. ``drain``: after its running calls (unstarted ones are returned); else at once."""
-
-    job: JobKey
-    why: str
-    drain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TellStarted:
-    """Tell the clients that these calls run, and in which job."""
-
-    job: JobKey
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TellAgain:
-    """Tell the clients that these calls, which ran, wait again: their job or worker was lost."""
-
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Resolve:
-    """Give the outcomes to the clients. Each call gets exactly one Resolve or Fail in its life, or was cancelled."""
-
-    job: JobKey
-    outcomes: tuple[Outcome, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """End these calls with this exception (the server adds path and tail of the job's log, where there is a job)."""
-
-    ids: tuple[int, ...]
-    error: JobPoolError
-    job: JobKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BreakPool:
-    """The pool cannot go on: refuse new calls with this exception. All futures got it, or another one, already."""
-
-    error: JobPoolError
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something a user should read, once: a sentence. ``warning``: it asks for something to be done."""
-
-    text: str
-    warning: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """All is done and nothing of this pool is left in the queue (``left``: except these jobs). The server may exit."""
-
-    left: tuple[JobId, ...] = ()
-
-
-Action = (
-    SubmitJobs
-    | Poll
-    | AskAccounting
-    | CancelJobs
-    | SendBundle
-    | Retract
-    | TakeBack
-    | StopAgent
-    | TellStarted
-    | TellAgain
-    | Resolve
-    | Fail
-    | BreakPool
-    | Notice
-    | Finished
 )

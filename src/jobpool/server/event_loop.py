@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from jobpool.batch.base import BatchSystem
 from jobpool.config.call_options import CallKind
+from jobpool.core import actions as act
 from jobpool.core import events as e
 from jobpool.core.record.advice import advise
 from jobpool.core.steps.engine import Core
@@ -184,38 +185,38 @@ class EventLoop:
             return
         self._set_timer()
 
-    def _carry_out(self, action: e.Action) -> None:
+    def _carry_out(self, action: act.Action) -> None:
         match action:
-            case e.SendBundle(job, calls):
+            case act.SendBundle(job, calls):
                 self._agents.send_bundle(job, calls)
-            case e.TellStarted(job, ids):
+            case act.TellStarted(job, ids):
                 self._clients.started(self._job_facts(job), ids)
-            case e.Resolve(job, outcomes):
+            case act.Resolve(job, outcomes):
                 self._clients.done(self._job_facts(job), outcomes)
-            case e.TellAgain(ids):
+            case act.TellAgain(ids):
                 self._clients.again(ids)
-            case e.Fail(ids, error, job):
+            case act.Fail(ids, error, job):
                 self._spawn(self._fail(ids, error, job), name="fail")
-            case e.SubmitJobs(submission, request, count):
+            case act.SubmitJobs(submission, request, count):
                 self._spawn(self._asking.submit(submission, request, count))
-            case e.Poll(names):
+            case act.Poll(names):
                 self._spawn(self._asking.poll(names))
-            case e.AskAccounting(names):
+            case act.AskAccounting(names):
                 self._spawn(self._asking.account(names))
-            case e.CancelJobs(names, ids):
+            case act.CancelJobs(names, ids):
                 self._spawn(self._asking.cancel(names, ids), name="cancel")
-            case e.Retract(job, ids):
+            case act.Retract(job, ids):
                 self._agents.send(job, "retract", list(ids))
-            case e.TakeBack(job):
+            case act.TakeBack(job):
                 self._agents.send(job, "take back")
-            case e.StopAgent(job, why, drain):
+            case act.StopAgent(job, why, drain):
                 self._agents.send(job, "stop", why, drain)
-            case e.BreakPool(error):
+            case act.BreakPool(error):
                 self._broken = error
                 self._spawn(self._break(error), name="fail")
-            case e.Notice(text, warning):
+            case act.Notice(text, warning):
                 self._notice(text, warning=warning)
-            case e.Finished(left):
+            case act.Finished(left):
                 self.left = left
                 self._spawn(self._finish())
             case _:

@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import assert_never
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
-from jobpool.core.events import Action, Event, Hello, JobKey, Outcome
+from jobpool.core.actions import Action
+from jobpool.core.events import Event, Hello, JobKey, Outcome
 from jobpool.core.scaling.walltime import Span
 from jobpool.core.settings import CoreSettings
 from jobpool.core.steps.engine import Core
@@ -53,7 +55,7 @@ class Simulation(Workplace):
         self.command_seconds = 0.05
         self.tick_seconds = 1.0
         """Between two ticks, beside those that the core asks for."""
-        self.submits: list[ev.SubmitJobs] = []
+        self.submits: list[act.SubmitJobs] = []
         self.actions: list[Action] = []
         self.results: dict[int, Outcome] = {}
         self.errors: dict[int, JobPoolError] = {}
@@ -61,7 +63,7 @@ class Simulation(Workplace):
         self.told_running: set[int] = set()
         self.notices: list[str] = []
         self.broken: JobPoolError | None = None
-        self.finished: ev.Finished | None = None
+        self.finished: act.Finished | None = None
         self._rows: dict[int, list[int]] = {}
         """Row -> all calls that were submitted with it."""
         self._open: dict[int, None] = {}
@@ -181,42 +183,42 @@ class Simulation(Workplace):
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case ev.SubmitJobs():
+            case act.SubmitJobs():
                 self._submit_jobs(action)
-            case ev.Poll(names=names):
+            case act.Poll(names=names):
                 self._poll(names)
-            case ev.AskAccounting(names=names):
+            case act.AskAccounting(names=names):
                 self._account(names)
-            case ev.CancelJobs():
+            case act.CancelJobs():
                 self.later(self.command_seconds, lambda: self._cancel_jobs(action))
-            case ev.SendBundle(job=key, calls=calls):
+            case act.SendBundle(job=key, calls=calls):
                 if ended := [id for call in calls for id in call.ids if id not in self._open]:
                     raise BrokenPromise(f"calls {ended} were handed out although they were cancelled or had an end")
                 self._to_agent(key, lambda agent: self._take_bundle(agent, calls))
-            case ev.Retract(job=key, ids=ids):
+            case act.Retract(job=key, ids=ids):
                 self._to_agent(key, lambda agent: self._retract(agent, ids))
-            case ev.TakeBack(job=key):
+            case act.TakeBack(job=key):
                 self._to_agent(key, self._take_back)
-            case ev.StopAgent(job=key, drain=drain):
+            case act.StopAgent(job=key, drain=drain):
                 self._to_agent(key, lambda agent: self._stop(agent, drain=drain))
-            case ev.TellStarted(ids=ids):
+            case act.TellStarted(ids=ids):
                 self.told_running.update(ids)
-            case ev.TellAgain(ids=ids):
+            case act.TellAgain(ids=ids):
                 self.told_running.difference_update(ids)
-            case ev.Resolve(outcomes=outcomes):
+            case act.Resolve(outcomes=outcomes):
                 for outcome in outcomes:
                     for id in range(outcome.call, outcome.call + (outcome.rows or 1)):
                         self._end_call(id)
                         self.results[id] = outcome
-            case ev.Fail(ids=ids, error=error):
+            case act.Fail(ids=ids, error=error):
                 for id in ids:
                     self._end_call(id)
                     self.errors[id] = error
-            case ev.BreakPool(error=error):
+            case act.BreakPool(error=error):
                 self.broken = error
-            case ev.Notice(text=text):
+            case act.Notice(text=text):
                 self.notices.append(text)
-            case ev.Finished():
+            case act.Finished():
                 if self.finished is not None:
                     raise BrokenPromise("Finished came twice")
                 self.finished = action
@@ -229,7 +231,7 @@ class Simulation(Workplace):
         self._open.pop(id, None)
         self.told_running.discard(id)
 
-    def _submit_jobs(self, action: ev.SubmitJobs) -> None:
+    def _submit_jobs(self, action: act.SubmitJobs) -> None:
         if any(earlier.submission == action.submission for earlier in self.submits):
             raise BrokenPromise(f"{action.submission} was submitted twice")
         self.submits.append(action)
@@ -298,7 +300,7 @@ class Simulation(Workplace):
 
         self._tell(answer, 20 * self.command_seconds)  # its database is slower than the controller
 
-    def _cancel_jobs(self, action: ev.CancelJobs) -> None:
+    def _cancel_jobs(self, action: act.CancelJobs) -> None:
         for job in self.queue:
             if not self.faults.deaf and (job.id in action.ids or job.key.submission in action.names):
                 self.end(job, EndingKind.CANCELLED, "CANCELLED by 1001")

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
+from jobpool.core.actions import SendBundle
 from jobpool.core.calls.bundle_size import (
     BUNDLE_BYTES,
     BUNDLE_CALLS,
@@ -28,7 +29,7 @@ from jobpool.core.calls.bundle_size import (
 from jobpool.core.calls.call_table import CallTable
 from jobpool.core.calls.fitting import Fitting
 from jobpool.core.calls.queues import AgentView, Bundle, Entry, Queue, Stage, holds_back
-from jobpool.core.events import JobKey, SendBundle
+from jobpool.core.events import JobKey
 
 __all__ = ["Scheduler"]
 

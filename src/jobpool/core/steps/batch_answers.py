@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.jobs.job_table import Doubt, Submission
@@ -115,7 +116,7 @@ def poll(pool: PoolState) -> None:
     ready = not pool.finished and not pool.inquiry.under_way and pool.now >= pool.inquiry.due
     if ready and pool.fleet.submissions and (names := pool.fleet.names()):
         pool.inquiry.ask(pool.now)
-        pool.out.append(ev.Poll(names))
+        pool.out.append(act.Poll(names))
 
 
 def polled(pool: PoolState, event: ev.Polled) -> None:
@@ -135,7 +136,7 @@ def polled(pool: PoolState, event: ev.Polled) -> None:
     pool.inquiry.rest(pool.now, pressing=fleet.pressing, starting=fleet.starting, held=fleet.all_held)
     if pool.accounting and not pool.accounting_asked and (names := _to_account_for(pool)):
         pool.accounting_asked = True
-        pool.out.append(ev.AskAccounting(names))
+        pool.out.append(act.AskAccounting(names))
 
 
 def _tell_holds(pool: PoolState, held: Sequence[Job]) -> None:

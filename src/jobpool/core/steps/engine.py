@@ -16,8 +16,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, assert_never
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
-from jobpool.core.events import Action, Event
+from jobpool.core.actions import Action
+from jobpool.core.events import Event
 from jobpool.core.jobs.machine import (
     Accepted,
     Dropped,
@@ -61,7 +63,7 @@ class Core:
         if pool.closing is None:
             scale_jobs.staff_up(pool)
             pool.out += pool.scheduler.bundles(pool.now)
-            pool.out += map(ev.TakeBack, pool.scheduler.stuck(pool.now))
+            pool.out += map(act.TakeBack, pool.scheduler.stuck(pool.now))
         if pool.finishing:
             shutdown.wind_up(pool)
         batch_answers.poll(pool)
@@ -224,7 +226,7 @@ def _why_not(pool: PoolState, request: str) -> JobPoolError | None:
 
 def _calls_started(pool: PoolState, event: ev.CallsStarted) -> None:
     if news := pool.reports.start(event.job, event.ids, pool.now):
-        pool.out.append(ev.TellStarted(event.job, news))
+        pool.out.append(act.TellStarted(event.job, news))
         pool.prove(event.job)
 
 
@@ -235,7 +237,7 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
         pool.done += sum(total.calls for total in pool.reports.finished) - failures
         pool.failed += failures
         pool.record.calls(event.job, pool.reports.finished, pool.now)
-        pool.out.append(ev.Resolve(event.job, first))
+        pool.out.append(act.Resolve(event.job, first))
         pool.prove(event.job, fruitful=True)
         if (job := pool.fleet.jobs.get(event.job)) is not None:
             pool.nodes.served(job.node)
@@ -278,11 +280,11 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
     job = pool.fleet.jobs.get(hello.job)
     if job is None or job.over or pool.closing is not None or pool.staff[job.request].broken:
         why = "the pool is ending" if pool.closing is not None else "this job was given up"
-        pool.out.append(ev.StopAgent(hello.job, why, drain=False))
+        pool.out.append(act.StopAgent(hello.job, why, drain=False))
         pool.observe_key(hello.job, Accepted(pool.now, hello.id))
         return
     if words := _too_late(pool, job, hello):
-        pool.out.append(ev.StopAgent(job.key, words, drain=False))
+        pool.out.append(act.StopAgent(job.key, words, drain=False))
         pool.observe(job, Accepted(pool.now, hello.id))
         ending = Ending(kind=EndingKind.FAILED, message=words, node=hello.node, source="agent")
         pool.observe_key(job.key, Dropped(pool.now, ending, ours=False))
@@ -316,7 +318,7 @@ def _agent_replaced(pool: PoolState, job: Job) -> None:
         kind=EndingKind.PREEMPTED, message=job.message or "its agent was replaced", node=job.node, source="agent"
     )
     if ids := pool.decide_calls(job, ending):
-        pool.out.append(ev.Retract(job.key, ids))
+        pool.out.append(act.Retract(job.key, ids))
 
 
 def _agent_trouble(pool: PoolState, event: ev.AgentTrouble) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jobpool.core import events as ev
+from jobpool.core import actions as act
 from jobpool.core.events import JobKey
 from jobpool.core.jobs.machine import Dropped, Faded, Pending, Retired, Serving, Silent, Starting, Waited
 from jobpool.core.scaling.policy import Settling
@@ -45,7 +45,7 @@ def staff_up(pool: PoolState) -> None:
             continue
         for count in staff.submissions(missing, pool.settings):
             submission = pool.fleet.submit(key, count, pool.now)
-            pool.out.append(ev.SubmitJobs(submission.name, _elsewhere(pool, staff.request), count))
+            pool.out.append(act.SubmitJobs(submission.name, _elsewhere(pool, staff.request), count))
 
 
 def _elsewhere(pool: PoolState, request: Request) -> Request:
@@ -115,4 +115,4 @@ def _present(pool: PoolState, key: str) -> int:
 
 def _retire(pool: PoolState, key: JobKey, why: str) -> None:
     pool.observe_key(key, Retired(pool.now, why))
-    pool.out.append(ev.StopAgent(key, why, drain=True))
+    pool.out.append(act.StopAgent(key, why, drain=True))

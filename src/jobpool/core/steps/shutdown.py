@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.jobs.machine import Dropped, Ended, Job
 from jobpool.core.steps.state import NOT_NEEDED, PoolState
@@ -36,7 +37,7 @@ def wind_up(pool: PoolState) -> None:
         pool.finished = True
         # A job without an id is named by its submission: all that there is to look for.
         left = (job.id or JobId(job.key.submission) for job in pool.fleet.jobs.values())
-        pool.out.append(ev.Finished(tuple(dict.fromkeys(left))))
+        pool.out.append(act.Finished(tuple(dict.fromkeys(left))))
     elif pool.now >= pool.cancelled_all + pool.settings.cancel_again:
         _cancel_all(pool)
 
@@ -59,7 +60,7 @@ def _cancel_all(pool: PoolState) -> None:
     ids = tuple(job.id for job in (*jobs, *_lately_ended(pool)) if job.id is not None)
     pool.cancels.clear()
     if names or ids:
-        pool.out.append(ev.CancelJobs(tuple(names), ids))
+        pool.out.append(act.CancelJobs(tuple(names), ids))
 
 
 def _lately_ended(pool: PoolState) -> list[Job]:

@@ -15,13 +15,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
+from jobpool.core import actions as act
 from jobpool.core import events as ev
+from jobpool.core.actions import Action
 from jobpool.core.calls.agent_reports import AgentReports
 from jobpool.core.calls.agent_table import AgentTable
 from jobpool.core.calls.call_table import CallTable
 from jobpool.core.calls.fitting import Fitting
 from jobpool.core.calls.scheduler import Scheduler
-from jobpool.core.events import Action, JobKey
+from jobpool.core.events import JobKey
 from jobpool.core.jobs.bad_nodes import BadNodes
 from jobpool.core.jobs.job_table import JobTable
 from jobpool.core.jobs.machine import (
@@ -157,7 +159,7 @@ class PoolState:
 
     def _cancel_job(self, before: Job, after: Job, state: Closing) -> None:
         if before.connected:
-            self.out.append(ev.StopAgent(after.key, state.ending.message, drain=False))
+            self.out.append(act.StopAgent(after.key, state.ending.message, drain=False))
         again = isinstance(before.state, Closing) and before.state.since == state.since
         if after.id is not None and (not again or before.id is None):
             self.cancels[after.id] = None
@@ -171,7 +173,7 @@ class PoolState:
     def flush_cancels(self) -> None:
         """Cancel all jobs that were given up in this step, in one command."""
         if self.cancels:
-            self.out.append(ev.CancelJobs(ids=tuple(self.cancels)))
+            self.out.append(act.CancelJobs(ids=tuple(self.cancels)))
             self.cancels.clear()
 
     def _mourn(self, job: Job) -> None:
@@ -213,7 +215,7 @@ class PoolState:
         for job in list(self.fleet.jobs.values()):
             if job.node == node and isinstance(job.state, Serving):
                 self.observe(job, Retired(self.now, "its node fails"))
-                self.out.append(ev.StopAgent(job.key, "its node fails", drain=True))
+                self.out.append(act.StopAgent(job.key, "its node fails", drain=True))
 
     # ----------------------------------------------------------------------------------------------------- calls
 
@@ -225,18 +227,18 @@ class PoolState:
         """Forget these calls, but for rows that run now: those behind them are asked back, to be forgotten then."""
         harmless, asked = self.calls.unwant(ids)
         self.cancel_calls(harmless)
-        self.out += map(ev.TakeBack, asked)
+        self.out += map(act.TakeBack, asked)
 
     def retract(self, at_agents: dict[JobKey, list[int]]) -> None:
         """Tell the agents to drop these calls."""
         for key, ids in at_agents.items():
             if (job := self.fleet.jobs.get(key)) is not None and job.connected:
-                self.out.append(ev.Retract(key, tuple(ids)))
+                self.out.append(act.Retract(key, tuple(ids)))
 
     def tell_again(self, ids: tuple[int, ...]) -> None:
         """Tell the clients that these calls, which ran, wait again."""
         if ids:
-            self.out.append(ev.TellAgain(ids))
+            self.out.append(act.TellAgain(ids))
 
     def decide_calls(self, job: Job, ending: Ending) -> tuple[int, ...]:
         """Decide on the calls that a lost job had. Returns their ids."""
@@ -303,7 +305,7 @@ class PoolState:
         if ids := tuple(ids):
             self.failed += len(ids)
             self.record.gave_up(str(error).partition("\n")[0][:300], len(ids), self.now)
-            self.out.append(ev.Fail(ids, error, job))
+            self.out.append(act.Fail(ids, error, job))
 
     def prove(self, key: JobKey, *, fruitful: bool = False) -> None:
         """Note that a job works, and whether a call came back from it."""
@@ -394,13 +396,13 @@ class PoolState:
     def _break(self, error: JobPoolError) -> None:
         if not self.broken:
             self.broken = True
-            self.out.append(ev.BreakPool(error))
+            self.out.append(act.BreakPool(error))
 
     def notice(self, text: str, *, warning: bool = False) -> None:
         """Tell a user something, once."""
         if text not in self.notices:
             self.notices.append(text)
-            self.out.append(ev.Notice(text, warning))
+            self.out.append(act.Notice(text, warning))
 
 
 def _difference(before: Request, after: Request) -> str:
