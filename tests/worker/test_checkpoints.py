@@ -167,7 +167,7 @@ async def test_a_row_of_a_map_leaves_its_own(tmp_path: Path) -> None:
     async with crew(tmp_path) as watched:
         key, pickled = pickling.dumps_function(Counter(tmp_path))
         watched.crew.define({key: pickled})
-        [(payload, _)] = chunks.batches(iter([(1,), (2,), (3,)]))
+        [(payload, _)] = chunks.dumps_rows(iter([(1,), (2,), (3,)]))
         assert isinstance(payload, bytes)
         watched.crew.submit([Call(500, key, payload, "", 0, 3)])
         await counting(tmp_path)
@@ -184,7 +184,7 @@ async def test_rows_that_are_done_keep_their_results(tmp_path: Path) -> None:
     async with crew(tmp_path) as watched:
         key, pickled = pickling.dumps_function(Counter(tmp_path))
         watched.crew.define({key: pickled})
-        [(payload, _)] = chunks.batches(iter([(1,), (2,), (3,)]))
+        [(payload, _)] = chunks.dumps_rows(iter([(1,), (2,), (3,)]))
         assert isinstance(payload, bytes)
         (tmp_path / "done").touch()
         watched.crew.submit([Call(500, key, payload, "", 0, 3)])

@@ -15,7 +15,7 @@ from test_crew import in_loop
 from jobpool.agent.reports import Cut
 from jobpool.model.call import Call
 from jobpool.serialize import pickling
-from jobpool.serialize.chunks import Raised, batches, loads_results
+from jobpool.serialize.chunks import Raised, dumps_rows, loads_results
 
 FIRST = 2**38
 
@@ -24,7 +24,7 @@ def submit_rows(watched: Watched, function: Any, *args: Any) -> Call:
     """Submit one bundle: a row for each argument."""
     key, pickled = pickling.dumps_function(function)
     watched.crew.define({key: pickled})
-    ((payload, count),) = batches((arg,) for arg in args)
+    ((payload, count),) = dumps_rows((arg,) for arg in args)
     assert isinstance(payload, bytes)
     call = Call(FIRST, key, payload, "", 0, count)
     watched.crew.submit([call])

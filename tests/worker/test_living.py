@@ -151,7 +151,7 @@ def test_old_versions_are_dropped_when_no_call_needs_them(worker: Worker, script
         script.NUMBERS.append(number)
         worker.call(script.get_list)
         next(counted)
-    assert len(worker.living._aside) <= 64
+    assert len(worker.living._other_versions) <= 64
 
 
 def test_a_variable_that_the_client_has_removed_is_gone(worker: Worker, script: types.ModuleType) -> None:
@@ -236,9 +236,9 @@ prepare, read = around()
     worker.initialize(script.prepare, {})
     assert worker.call(script.read) == (0, {})
     assert [told.partition(", and")[0] for told in worker.told] == [
-        "the initializer has changed its argument 1 (of type dict)",
-        "the initializer has changed the variable 'cache' of the function around it",
-        "the initializer has changed the variable 'count' of the function around it",
+        "the initializer changed its argument 1 (of type dict)",
+        "the initializer changed the variable 'cache' of the function around it",
+        "the initializer changed the variable 'count' of the function around it",
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from livingkit import Worker
 
-from jobpool.worker.fingerprints import print_of
+from jobpool.worker.fingerprints import fingerprint_of
 
 
 class Held:
@@ -17,15 +17,15 @@ class Held:
 
 
 def test_equal_objects_have_equal_prints_whichever_of_their_names_are_one_object() -> None:
-    prints = []
+    fingerprints = []
     for name in ("first", "second"):
         text = "".join(["a", "ttribute"])
         held = Held()
         held.__dict__ = {"".join(["a", "ttribute"]) if name == "first" else text: {text: 1}}
-        prints.append(print_of(held, lambda _: None))
-    assert prints[0] == prints[1]
+        fingerprints.append(fingerprint_of(held, lambda _: None))
+    assert fingerprints[0] == fingerprints[1]
     vars(held)["attribute"]["attribute"] = 2
-    assert print_of(held, lambda _: None) != prints[0]
+    assert fingerprint_of(held, lambda _: None) != fingerprints[0]
 
 
 def test_an_object_that_others_hold_is_one(worker: Worker, script: types.ModuleType) -> None:
@@ -62,14 +62,14 @@ def both(x): return engine.config is config, config.scale
 def test_what_an_installed_module_holds_is_the_same_whatever_was_done_to_it() -> None:
     """Else calls of functions that draw from it in turns would put it in its place again, each time."""
 
-    def prints() -> list[Any]:
-        return [print_of(value, lambda _: None) for value in (random.gauss, [random.gauss], os.environ)]
+    def fingerprints() -> list[Any]:
+        return [fingerprint_of(value, lambda _: None) for value in (random.gauss, [random.gauss], os.environ)]
 
-    before = prints()
+    before = fingerprints()
     random.gauss(0.0, 1.0)
     os.environ["JOBPOOL_TEST_PRINT"] = "1"
     try:
-        assert prints() == before
+        assert fingerprints() == before
     finally:
         del os.environ["JOBPOOL_TEST_PRINT"]
 

@@ -84,7 +84,7 @@ def _payload(offered: Callable[[], object], *, row: bool) -> bytes:
         raise TypeError(f"it returned {go_on!r:.100}; it has to return a function that goes on, without arguments")
     payload: bytes | NotPicklable
     if row:
-        [(payload, _)] = chunks.batches(iter([(go_on,)]), to=pickling.HOME)
+        [(payload, _)] = chunks.dumps_rows(iter([(go_on,)]), to=pickling.HOME)
     else:
         payload = pickling.dumps_arguments((go_on,), {}, pickling.HOME)
     if error := refusal("the checkpoint of the call", payload):

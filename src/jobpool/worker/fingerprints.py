@@ -1,7 +1,7 @@
-"""Tells whether two values are what the client sent for the same: a hash of their pickles, shallow where things live.
+"""Fingerprints of values: hashes of their pickles, to tell whether the client sent the same value again.
 
-Classes, functions and modules that live here stand for themselves, whatever was done to them since; and code is
-compared as code. So the print of a value says what the value itself holds, and takes little time.
+A shared class, function or module counts as itself, whatever its variables are, and code is compared as code. So the
+fingerprint of a value says what the value itself contains, and costs little time.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ import cloudpickle
 from jobpool.serialize import reducers
 from jobpool.serialize.by_name import BY_THEMSELVES, name_of
 from jobpool.serialize.function_cache import global_names
-from jobpool.worker.namespaces import ABSENT, Namespace, Print
+from jobpool.worker.namespaces import ABSENT, Fingerprint, Namespace
 
-__all__ = ["NOTHING", "Unknown", "print_of"]
+__all__ = ["NOTHING", "Unknown", "fingerprint_of"]
 
 NOTHING = "nothing"
-"""The print of a variable that is not there."""
+"""The fingerprint of a variable that does not exist."""
 
 
 class Unknown:
-    """The print of a value of which none can be made: equal to no other."""
+    """The fingerprint of a value that cannot be pickled: equal to no other."""
 
 
 _AS_THEY_ARE = frozenset({type(None), bool, int, str})
 
-Living = Callable[[Any], Namespace | None]
-"""Returns what lives here as this very object, if it does."""
+Find = Callable[[Any], Namespace | None]
+"""Returns the namespace of this object if it is shared, else None."""
 
 
-def print_of(value: Any, living: Living) -> Print:
-    """Return the value's print: equal for equal values. One that cannot be made is ``Unknown``."""
+def fingerprint_of(value: Any, find: Find) -> Fingerprint:
+    """Return the fingerprint of a value, equal for equal values; ``Unknown`` if the value cannot be pickled."""
     if type(value) in _AS_THEY_ARE:
         return type(value), value
-    if (space := living(value)) is not None:
-        return space
+    if (namespace := find(value)) is not None:
+        return namespace
     if value is ABSENT:
         return NOTHING
     if type(value) not in BY_THEMSELVES and (name := name_of(value)) is not None:
-        return "named", name  # a generator of an installed module is the same, whatever was drawn from it
-    if type(value) is FunctionType and _is_code_alone(value) and living(value.__globals__):
+        return "named", name  # a random generator of an installed module is the same, whatever was drawn from it
+    if type(value) is FunctionType and _is_code_alone(value) and find(value.__globals__):
         return "code", value.__code__, value.__qualname__
     digest = _Digest()
     try:
-        _Printer(digest, living).dump(value)
+        _Printer(digest, find).dump(value)
     except Exception:  # noqa: BLE001 - the user's __reduce__ runs here; it came by pickle, but may be odd
         return Unknown()
     return type(value).__qualname__, digest.hash.digest()
@@ -74,7 +74,7 @@ class _Digest:
         return len(data)
 
     def update(self, buffer: pickle.PickleBuffer) -> bool:
-        """Take an array's memory as it is: in the pickle it would be a copy."""
+        """Hash an array's memory directly: in the pickle it would be a copy."""
         self.hash.update(buffer.raw())
         return False
 
@@ -88,31 +88,31 @@ def _lock(lock: Any) -> tuple[Any, ...]:
 
 
 def _stands_for(*_: Any) -> None:
-    """Stand in a print for something that is not pickled there; nothing unpickles it."""
+    """Represent an object in the hashed pickle, which nobody unpickles."""
 
 
 class _Printer(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     dispatch_table: ClassVar[Any] = ChainMap(
         {CodeType: _code, type(threading.Lock()): _lock, type(threading.RLock()): _lock},
-        reducers.BY_TYPE,  # what has travelled has a print
+        reducers.BY_TYPE,  # what can be sent has a fingerprint
         *cloudpickle.Pickler.dispatch_table.maps,
     )
 
-    def __init__(self, digest: _Digest, living: Living) -> None:
+    def __init__(self, digest: _Digest, find: Find) -> None:
         super().__init__(digest, 5, digest.update)
-        self._living = living
+        self._find = find
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, FunctionType | type | ModuleType | functools._lru_cache_wrapper):
-            space = self._living(value)
-            if space is not None:
-                return _stands_for, ("living", space.number)
+            namespace = self._find(value)
+            if namespace is not None:
+                return _stands_for, ("shared", namespace.number)
         elif (name := name_of(value)) is not None:
             return _stands_for, ("named", *name)
         if type(value) is FunctionType and cloudpickle.cloudpickle._should_pickle_by_reference(value) is False:
             if reducers.is_dispatcher(value):
                 return reducers.dispatcher(value, lambda _module: True)
-            return _stands_for, (), _function_state(value, self._living)
+            return _stands_for, (), _function_state(value, self._find)
         if isinstance(value, functools._lru_cache_wrapper):
             return _stands_for, (value.cache_parameters(),), value.__wrapped__
         if isinstance(value, IOBase) and (reduced := reducers.stream(value)):
@@ -127,10 +127,10 @@ _BY_NAME = (FunctionType, type, ModuleType, functools._lru_cache_wrapper, Builti
 
 
 def _with_own_names(value: Any) -> Any:
-    """Reduce an object, with the names of its attributes as texts of their own.
+    """Reduce an object, with new string objects as the names of its attributes.
 
-    Those are interned when an object is unpickled. Whether an equal text elsewhere in it is the same object then
-    depends on what this process has unpickled before, and a pickle tells whether it is.
+    Unpickling interns these names. Whether an equal string elsewhere in the object is then the same string object
+    depends on what this process has unpickled before, and the pickle says whether it is.
     """
     reduced = value.__reduce_ex__(5)
     if isinstance(reduced, tuple) and len(reduced) > 2 and isinstance(reduced[2], dict):
@@ -139,11 +139,11 @@ def _with_own_names(value: Any) -> Any:
     return reduced
 
 
-def _function_state(function: FunctionType, living: Living) -> tuple[Any, ...]:
-    """Return all that makes a function what it is, without the variables of a module that lives here."""
+def _function_state(function: FunctionType, find: Find) -> tuple[Any, ...]:
+    """Return everything that defines a function, without the variables of a shared module."""
     variables = function.__globals__
     own: dict[str, Any] = {}
-    if living(variables) is None:
+    if find(variables) is None:
         own = {name: variables[name] for name in global_names(function.__code__) if name in variables}
     cells = []
     for cell in function.__closure__ or ():

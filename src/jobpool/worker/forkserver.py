@@ -28,12 +28,13 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any, NamedTuple
+from typing import Any
 
 from jobpool.host.linux import descendants, set_child_subreaper, thread_count
 from jobpool.transport import frames
 from jobpool.worker.call_log import log_at
 from jobpool.worker.shared_objects import here
+from jobpool.worker.worker_start import WorkerStart
 
 ORDER_SIZE = 64 * 1024
 """Bytes of one order at most; they hold CPU numbers and a few variables."""
@@ -43,19 +44,6 @@ END_WITHIN = 30.0
 
 DESCRIPTORS = 4
 """With an order to fork."""
-
-
-class WorkerStart(NamedTuple):
-    """What a child knows when it comes out of the fork."""
-
-    server: int
-    """The fork-server's pid: a worker whose parent is another process has been orphaned already."""
-    channel: socket.socket
-    log: int
-    page: int
-    bell: socket.socket
-    order: dict[str, Any]
-    setup: dict[str, Any]
 
 
 def main(control: int, *, preload: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What an initializer did to a variable, and the same once more on what the client sends in its place."""
+"""What an initializer changed in a variable, and how the change is applied to a new value from the client."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
-from jobpool.worker.fingerprints import Unknown, print_of
-from jobpool.worker.namespaces import ABSENT, STATE, Namespace, Print
+from jobpool.worker.fingerprints import Unknown, fingerprint_of
+from jobpool.worker.namespaces import ABSENT, STATE, Fingerprint, Namespace
 
-__all__ = ["Change", "Rebound", "lay_over", "noted"]
+__all__ = ["Change", "Rebound", "apply_change", "note_changes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rebound:
-    """The variable is another object."""
+    """The initializer bound the variable to another object."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A dictionary has other items, an object other attributes."""
+    """The initializer set items of a dictionary, or attributes of an object."""
 
     values: dict[Any, Any]
     attributes: bool
@@ -31,14 +31,14 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Elements:
-    """A set has more elements."""
+    """The initializer added elements to a set."""
 
     values: frozenset[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """Something else is changed in the object, which can't be done to another one."""
+    """The initializer changed the object in another way, which cannot be repeated on a new value."""
 
     kind: str
 
@@ -51,8 +51,8 @@ _OF_THE_CLASS = frozenset(
 """What Python itself changes in modules and classes."""
 
 
-def lay_over(change: Change, value: Any) -> tuple[Any, str]:
-    """Return the value with the change, and in words what of it is lost."""
+def apply_change(change: Change, value: Any) -> tuple[Any, str]:
+    """Apply the change to a value. Return the result, and why the change is lost if it is, else an empty text."""
     match change:
         case Rebound(rebound):
             return rebound, ""
@@ -70,23 +70,27 @@ def lay_over(change: Change, value: Any) -> tuple[Any, str]:
 
 
 @contextmanager
-def noted(spaces: Callable[[], Iterable[Namespace]], living: Callable[[Any], Namespace | None]) -> Iterator[None]:
-    """Note in the spaces, at the end of a ``with`` block, what was done to their variables in it."""
-    before = {space: {name: (value, _parts(value)) for name, value in _variables(space)} for space in spaces()}
+def note_changes(
+    namespaces: Callable[[], Iterable[Namespace]], find: Callable[[Any], Namespace | None]
+) -> Iterator[None]:
+    """Note in the namespaces what a ``with`` block changed in their variables."""
+    before = {
+        namespace: {name: (value, _parts(value)) for name, value in _variables(namespace)} for namespace in namespaces()
+    }
     yield
-    for space in spaces():
-        variables = before.get(space)
-        for name, value in _variables(space):
+    for namespace in namespaces():
+        variables = before.get(namespace)
+        for name, value in _variables(namespace):
             if variables is None:  # imported meanwhile
-                if space.found.get(name) != print_of(value, living):
-                    space.laid[name] = Rebound(value)
+                if namespace.at_import.get(name) != fingerprint_of(value, find):
+                    namespace.changes[name] = Rebound(value)
                 continue
             was, parts = variables.get(name, (ABSENT, None))
             change = Rebound(value) if value is not was else _changed_parts(value, parts)
-            if change is None and _is_changed_within(value, space.prints.get(name), living):
+            if change is None and _is_changed_within(value, namespace.fingerprints.get(name), find):
                 change = Within(type(value).__name__)
             if change is not None:
-                space.laid[name] = change
+                namespace.changes[name] = change
 
 
 def _changed_parts(value: Any, before: dict[Any, Any] | frozenset[Any] | None) -> Change | None:
@@ -99,16 +103,18 @@ def _changed_parts(value: Any, before: dict[Any, Any] | frozenset[Any] | None) -
     return None
 
 
-def _is_changed_within(value: Any, sent: Print | None, living: Callable[[Any], Namespace | None]) -> bool:
-    return sent is not None and not isinstance(sent, Namespace | Unknown) and sent != print_of(value, living)
+def _is_changed_within(value: Any, sent: Fingerprint | None, find: Callable[[Any], Namespace | None]) -> bool:
+    return sent is not None and not isinstance(sent, Namespace | Unknown) and sent != fingerprint_of(value, find)
 
 
-def _variables(space: Namespace) -> Iterator[tuple[str, Any]]:
-    return ((name, value) for name, value in space.variables().items() if name not in _OF_THE_CLASS and name != STATE)
+def _variables(namespace: Namespace) -> Iterator[tuple[str, Any]]:
+    return (
+        (name, value) for name, value in namespace.variables().items() if name not in _OF_THE_CLASS and name != STATE
+    )
 
 
 def _parts(value: Any) -> dict[Any, Any] | frozenset[Any] | None:
-    """Return what a value holds, where it holds it by names."""
+    """Return the items, elements or attributes of a value; None if it has none."""
     if isinstance(value, dict):
         return dict(value)
     if isinstance(value, set):

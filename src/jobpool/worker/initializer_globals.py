@@ -1,4 +1,4 @@
-"""What an initializer sets stays set, for all calls that come later; what cannot stay is told."""
+"""Runs the initializer so that later calls see what it has set; the user is told what they cannot see."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
-from jobpool.worker.fingerprints import print_of
-from jobpool.worker.initializer_changes import noted
+from jobpool.worker.fingerprints import fingerprint_of
+from jobpool.worker.initializer_changes import note_changes
 from jobpool.worker.shared_objects import SharedObjects
 
 __all__ = ["run_initializer"]
 
 
 LARGEST = 1024 * 1024
-"""Bytes of an initializer and its arguments that are compared before and after it; each worker does it at its start."""
+"""Maximum size in bytes of an initializer with its arguments that is compared before and after the run, in each
+worker."""
 
 
-def run_initializer(initializer: bytes, living: SharedObjects) -> None:
-    """Run a pickled (function, arguments), and note what it does to the variables that came with it.
+def run_initializer(initializer: bytes, shared: SharedObjects) -> None:
+    """Run a pickled (function, arguments), and note what the function changes in the variables that came with it.
 
-    Raises what it raises.
+    An exception of the function is raised.
     """
-    function, args = living.load(initializer)
+    function, args = shared.load(initializer)
     own = list(_own(function, args)) if len(initializer) <= LARGEST else []
-    before = [print_of(value(), living.living) for _, value in own]
-    with noted(living.spaces, living.living):
+    before = [fingerprint_of(value(), shared.registry.find) for _, value in own]
+    with note_changes(shared.registry.namespaces, shared.registry.find):
         function(*args)
     for (what, value), earlier in zip(own, before, strict=True):
-        if print_of(value(), living.living) != earlier:
-            living.tell(
+        if fingerprint_of(value(), shared.registry.find) != earlier:
+            shared.tell(
                 f"initializer {what}",
-                f"the initializer has changed {what}, and no call will see that; for calls, set a global variable, an "
-                "attribute of a class, or a key of a global dictionary",
+                f"the initializer changed {what}, and no call can see this change; to pass a value to calls, set a "
+                "global variable, an attribute of a class, or a key of a global dictionary",
             )
 
 
 def _own(function: Any, args: tuple[Any, ...]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield what no other function has: name, and how to look at it."""
+    """Yield what belongs to this function alone: a description, and a function that returns the value."""
     for number, value in enumerate(args, 1):
         yield f"its argument {number} (of type {type(value).__name__})", functools.partial(_itself, value)
     while isinstance(function, functools.partial):

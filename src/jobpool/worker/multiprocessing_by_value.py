@@ -15,7 +15,7 @@ from typing import Any
 
 from jobpool.serialize.by_name import is_found
 from jobpool.serialize.pickling import dumps_by_value
-from jobpool.serialize.rebuild import living_modules
+from jobpool.serialize.rebuild import shared_modules
 from jobpool.worker.shared_objects import here
 
 __all__ = ["send_by_value"]
@@ -27,7 +27,7 @@ def send_by_value() -> None:
 
 
 def _reduce(pickler: object, value: Any) -> Any:
-    if isinstance(value, FunctionType | type) and (value.__module__ in living_modules or not is_found(value)):
+    if isinstance(value, FunctionType | type) and (value.__module__ in shared_modules or not is_found(value)):
         return _again, (dumps_by_value(value),)
     return NotImplemented
 

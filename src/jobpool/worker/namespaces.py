@@ -1,7 +1,7 @@
-"""Variables of what came by value: a module's, a class's, a function's. What lives in each, and what it stands for.
+"""The variables of a module, class or function that came by value.
 
-A value that lives here may have been changed since it came, by an initializer or by calls. Its *print* tells what the
-client sent for it: while that stays the same, the living value stays, too.
+An initializer or a call may have changed a value since it came. Its *fingerprint* says what the client sent: while the
+client sends the same, the value that is here is kept.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Hashable
 from types import ModuleType
 from typing import Any
 
-__all__ = ["ABSENT", "STATE", "ClassNamespace", "FunctionNamespace", "ModuleNamespace", "Namespace", "Print"]
+__all__ = ["ABSENT", "STATE", "ClassNamespace", "Fingerprint", "FunctionNamespace", "ModuleNamespace", "Namespace"]
 
-Print = Hashable
-"""Equal for equal values. A class, function or module that lives here is told by its :class:`Namespace`."""
+Fingerprint = Hashable
+"""Equal for equal values. That of a shared class, function or module is its :class:`Namespace`."""
 
 ABSENT: Any = type("Absent", (), {"__repr__": lambda _: "ABSENT"})()
-"""Stands for a variable that is not there."""
+"""The value of a variable that does not exist."""
 
 STATE = "()"
-"""Name of a function's code, defaults and closure among its attributes."""
+"""The name under which a function's code, defaults and closure are one of its attributes."""
 
 _LINE = "__firstlineno__"
 
@@ -30,20 +30,20 @@ _numbers = itertools.count()
 
 
 class Namespace(abc.ABC):
-    """The variables of one thing."""
+    """The variables of one module, class or function."""
 
     def __init__(self, name: str, thing: Any) -> None:
         self.name, self.thing, self.number = name, thing, next(_numbers)
-        self.prints: dict[str, Print] = {}
-        """Of what the client sent for the variables that live here now."""
-        self.found: dict[str, Print] = {}
-        """Of the variables of a module that was imported here, when it had been."""
-        self.laid: dict[str, Any] = {}
-        """What the initializer changed, by name: a ``Change`` of ``initial``."""
+        self.fingerprints: dict[str, Fingerprint] = {}
+        """By name: the fingerprint of what the client sent for the current value."""
+        self.at_import: dict[str, Fingerprint] = {}
+        """By name: the fingerprint of the value that the import of the module gave."""
+        self.changes: dict[str, Any] = {}
+        """By name: what the initializer changed, a ``Change`` of ``initializer_changes``."""
 
     @abc.abstractmethod
     def variables(self) -> dict[str, Any]:
-        """Return a copy of them."""
+        """Return a copy of the variables."""
 
     def read(self, name: str) -> Any:
         """Return a variable, or ``ABSENT``."""
@@ -60,7 +60,7 @@ class ModuleNamespace(Namespace):
     thing: ModuleType
 
     def variables(self) -> dict[str, Any]:
-        """Return a copy of them."""
+        """Return a copy of the variables."""
         return dict(vars(self.thing))
 
     def read(self, name: str) -> Any:
@@ -83,7 +83,7 @@ class ClassNamespace(Namespace):
     """The number by which cloudpickle knows the class."""
 
     def variables(self) -> dict[str, Any]:
-        """Return a copy of them."""
+        """Return a copy of the variables."""
         return dict(vars(self.thing))
 
     def read(self, name: str) -> Any:
@@ -93,7 +93,7 @@ class ClassNamespace(Namespace):
     def write(self, name: str, value: Any) -> None:
         """Set a variable; ``ABSENT`` removes it."""
         line = vars(self.thing).get(_LINE)
-        # Where a class does not let its attribute be set (a metaclass of the user's), the class stays as it is.
+        # A metaclass of the user's may refuse to set an attribute; then the class stays as it is.
         with contextlib.suppress(AttributeError, TypeError):
             if value is ABSENT:
                 delattr(self.thing, name)
@@ -104,12 +104,12 @@ class ClassNamespace(Namespace):
 
 
 class FunctionNamespace(Namespace):
-    """The attributes of a function that its module knows by name; its code, defaults and closure are one of them."""
+    """The attributes of a function of a module; its code, defaults and closure are one of them (``STATE``)."""
 
     thing: Any  # a function
 
     def variables(self) -> dict[str, Any]:
-        """Return a copy of them."""
+        """Return a copy of the variables."""
         return {**vars(self.thing), STATE: self.read(STATE)}
 
     def read(self, name: str) -> Any:

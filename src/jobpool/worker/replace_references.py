@@ -1,4 +1,4 @@
-"""Puts an object in the place of an equal one, wherever that is held."""
+"""Replaces an object by an equal one, in everything that refers to it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 from jobpool.serialize.by_name import name_of
 
-__all__ = ["is_held", "is_made_anew", "replace_everywhere"]
+__all__ = ["is_held", "is_newly_made", "replace_everywhere"]
 
 
-def is_made_anew(value: Any) -> bool:
-    """Say whether unpickling has made an object. A member of an enum, a pattern or a logger was there before.
+def is_newly_made(value: Any) -> bool:
+    """Return whether unpickling has created this object.
 
-    Then all that holds it means that one: it must not be replaced. What says itself how it is unpickled may be such.
+    A member of an enum, a pattern or a logger existed before, is meant by everything that refers to it, and must not be
+    replaced. An object with a ``__reduce__`` of its own may be such an object.
     """
     kind: Any = type(value)
     if kind.__hash__ is None:  # a list, a dictionary, an array: it can be changed, and so must not be shared
@@ -26,7 +27,7 @@ def is_made_anew(value: Any) -> bool:
 
 
 def is_held(value: Any) -> bool:
-    """Say whether something else holds an object than a tuple in a list, over which who asks makes a loop."""
+    """Return whether anything refers to an object beside a tuple in the list over which the caller loops."""
     return _references(value) > _BARE
 
 
@@ -35,7 +36,7 @@ def _references(value: Any) -> int:
 
 
 def _bare() -> int:
-    """Count the references to an object that nothing else holds: how many a call adds differs between Pythons."""
+    """Count the references to an object to which nothing else refers: how many a call adds differs between Pythons."""
 
     def asked(value: Any) -> int:
         return _references(value)
@@ -50,7 +51,8 @@ _BARE = _bare()
 
 
 def replace_everywhere(old: Any, new: Any) -> None:
-    """Let all that holds ``old`` hold ``new``: containers, objects, and the defaults and closures of functions."""
+    """Let everything that refers to ``old`` refer to ``new``: containers, objects, defaults and closures of
+    functions."""
     for holder in gc.get_referrers(old):
         if isinstance(holder, dict):
             _in_dictionary(holder, old, new)

@@ -32,7 +32,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from jobpool.host.linux import die_with_parent
 from jobpool.serialize import pickling
@@ -50,9 +50,7 @@ from jobpool.worker.shared_page import BEGUN, MAIL, NOTHING, SharedPage
 from jobpool.worker.trim_memory import MemoryTrimmer
 from jobpool.worker.user_imports import share_imports
 from jobpool.worker.wakeup import Wakeup
-
-if TYPE_CHECKING:
-    from jobpool.worker.forkserver import WorkerStart
+from jobpool.worker.worker_start import WorkerStart
 
 LOG_KEPT = 64 * 1024
 """Bytes of a call's output that travel with its result; the log file has all of it."""
