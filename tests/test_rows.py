@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobpool.model.errors import NotPicklable
-from jobpool.serialize.chunks import PAYLOAD, ROWS, Raised, Results, batches, loads_results, loads_rows
+from jobpool.serialize.chunks import PAYLOAD, ROWS, Raised, Results, dumps_rows, loads_results, loads_rows
 
 SMALL = st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20), st.binary(max_size=20))
 ANY = st.one_of(SMALL, st.lists(SMALL, max_size=3), st.dictionaries(st.text(max_size=3), SMALL, max_size=3))
@@ -19,7 +19,7 @@ ANY = st.one_of(SMALL, st.lists(SMALL, max_size=3), st.dictionaries(st.text(max_
 
 def packed(items: list[tuple[Any, ...]], most: int = ROWS) -> list[tuple[bytes, int]]:
     found = []
-    for payload, count in batches(iter(items), most):
+    for payload, count in dumps_rows(iter(items), most):
         assert isinstance(payload, bytes)
         found.append((payload, count))
     return found
@@ -70,7 +70,7 @@ def test_large_arguments_travel_one_by_one(large: Any) -> None:
 
 
 def test_what_cannot_travel_costs_its_own_place() -> None:
-    found = list(batches(iter([(1,), (threading.Lock(),), (3,)])))
+    found = list(dumps_rows(iter([(1,), (threading.Lock(),), (3,)])))
     assert [count for _, count in found] == [1, 1, 1]
     assert isinstance(found[1][0], NotPicklable)
     assert "argument 1, of type _thread.lock" in str(found[1][0])

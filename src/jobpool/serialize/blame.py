@@ -1,4 +1,4 @@
-"""Who is to blame when something cannot travel: the way from what was given to the object that fails by itself."""
+"""Finds the object that makes pickling fail, and the path to it from the function, argument or result."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ __all__ = [
 ]
 
 Step = tuple[str, Any]
-"""What a part of an object is called, and the part."""
+"""The description of a part of an object, and the part."""
 
 Fails = Callable[[object], bool]
-"""Whether pickling this raises."""
+"""Returns whether pickling this object raises an exception."""
 
 DEEPEST = 50
-"""Steps of a way, at most: a chain of objects that fails for its length has no one to blame."""
+"""Maximum length of a path. A chain of objects may fail only because it is long."""
 
 
 def arguments_error(
     args: Iterable[Any], kwargs: Mapping[str, Any], reason: BaseException, fails: Fails
 ) -> NotPicklable:
-    """Return the error that names the first argument which cannot be pickled, and what in it."""
+    """Return the error that names the first argument that cannot be pickled, and the part of it that fails."""
     found = _first(argument_steps(args, kwargs), fails)
     if found is None:
         return NotPicklable(f"the arguments cannot be pickled: {words(reason)}")
@@ -71,7 +71,7 @@ def result_error(value: object, reason: BaseException, fails: Fails) -> NotPickl
 
 
 def exception_error(kind: type[NotPicklable], described: str, why: str) -> NotPicklable:
-    """Return the error that stands for an exception which cannot travel."""
+    """Return the error that replaces an exception that cannot be sent."""
     return kind(
         f"the call raised {described}, {why}",
         advice="give the exception arguments that pickle can pass to its __init__ again, or raise a built-in one",
@@ -79,7 +79,7 @@ def exception_error(kind: type[NotPicklable], described: str, why: str) -> NotPi
 
 
 def loading_error(what: str, reason: BaseException) -> NotUnpicklable:
-    """Return the error that says why something cannot be made again on the worker."""
+    """Return the error that says why something cannot be unpickled on the worker."""
     missing = getattr(reason, "name", None) if isinstance(reason, ImportError) else None
     if missing is None:
         return NotUnpicklable(f"{what} cannot be unpickled on the worker: {words(reason)}")
@@ -100,7 +100,7 @@ def _error(what: str, way: list[Step], reason: BaseException, fails: Fails, advi
 
 
 def _down(value: object, fails: Fails) -> list[Step]:
-    """Return the way from an object that fails to the one that fails by itself."""
+    """Return the path from an object that fails to the part that fails without its parts."""
     way: list[Step] = []
     seen: set[int] = set()
     step: Step | None = ("", value)
@@ -112,7 +112,7 @@ def _down(value: object, fails: Fails) -> list[Step]:
 
 
 def _first(steps: list[Step], fails: Fails) -> Step | None:
-    """Return the first that fails, which is looked for by halves: there may be a million."""
+    """Return the first step that fails, by bisection: there may be a million."""
     if not steps or not fails([value for _, value in steps]):
         return None
     while len(steps) > 1:
@@ -122,7 +122,7 @@ def _first(steps: list[Step], fails: Fails) -> Step | None:
 
 
 def way_to(wanted: object, steps: list[Step]) -> list[Step]:
-    """Return the way from one of these to an object that is in it. Empty: none was found."""
+    """Return the path from one of these steps to an object; empty if none leads to it."""
     seen: set[int] = set()
     ways = [[step] for step in steps]
     while ways and len(seen) < 10_000:
@@ -137,7 +137,7 @@ def way_to(wanted: object, steps: list[Step]) -> list[Step]:
 
 
 def argument_steps(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Step]:
-    """Return the arguments of a call with what they are called."""
+    """Return the arguments of a call with their descriptions."""
     named = [(f"argument {position}", value) for position, value in enumerate(args, 1)]
     return named + [(f"argument {name!r}", value) for name, value in kwargs.items()]
 
@@ -146,7 +146,7 @@ def argument_steps(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Step]
 
 
 def parts(value: Any) -> list[Step]:
-    """Return what is pickled with an object, as far as it can be told."""
+    """Return the parts that are pickled with an object, as far as they are known."""
     kind: Any = type(value)
     if kind is list or kind is tuple:
         return [(f"[{place}]", item) for place, item in enumerate(value)]
@@ -224,7 +224,7 @@ def _of_object(value: Any) -> list[Step]:
 
 
 def users_function(function: Any) -> Any:
-    """Return the user's function in what ``map`` and ``Pool`` make of chunks: one of ours, and it as an argument."""
+    """Return the user's function, which ``map`` and ``Pool`` pass as an argument to a function of jobpool."""
     while isinstance(function, functools.partial) and function.args and _is_ours(function.func):
         function = function.args[0]
     return function
@@ -235,7 +235,7 @@ def _is_ours(function: object) -> bool:
 
 
 def label(function: object) -> str:
-    """Return what a function is called in an error."""
+    """Return the description of a function in an error."""
     name = getattr(function, "__qualname__", None)
     return f"the function {name!r}" if name else f"the {type_name(type(function))}"
 

@@ -1,11 +1,11 @@
-"""What belongs to an installed module, and is neither a function nor a class, found by its name there.
+"""Finds the name of an object that is a variable of an installed module, and neither a function nor a class.
 
-``from random import gauss`` gives a bound method of a generator that the module keeps. By value it would travel with
-the generator and its state, and each worker would draw the same numbers. So what an installed module holds travels as
-the module's functions and classes do: by name, and in the worker it is the worker's own.
+``from random import gauss`` gives a bound method of a generator that the module has. Pickled by value, it would contain
+the generator and its state, and each worker would draw the same numbers. So the variables of an installed module are
+pickled as its functions and classes are: by name. In the worker, the name gives the worker's own object.
 
-What is held is found by identity, in an index of all modules. It is made when a value is met that could stand in it,
-and then only of modules that were not there before: some 20 us for each of them.
+The object is found by its identity, in an index of all modules. The index is made when it is needed for the first time,
+and extended by the modules that were imported since: about 20 us for each of them.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from typing import Any
 
 import cloudpickle
 
-from jobpool.serialize.rebuild import living_modules, travels_by_value
+from jobpool.serialize.rebuild import shared_modules, travels_by_value
 
 __all__ = ["BY_THEMSELVES", "Named", "found", "is_found", "name_of"]
 
 _WITHOUT = frozenset({"__main__", "__mp_main__", "builtins"})
-"""Modules that hold what belongs to others: ``builtins`` has the last value of an interactive session."""
+"""Modules that may have objects of others: ``builtins`` has the last value of an interactive session."""
 
 _OF_SYS = frozenset({"meta_path", "modules", "path", "path_hooks"})
-"""What a worker has its own of in ``sys``. Its arguments are the script's, and the last exception is the user's."""
+"""Variables of ``sys`` that each worker has its own of. ``sys.argv`` is the script's, the last exception the user's."""
 
 BY_THEMSELVES = frozenset(
     {type(None), bool, int, float, complex, str, bytes, tuple, frozenset, type(...), type(NotImplemented)}
     | {type, ModuleType, FunctionType, CodeType}
 )
-"""Types of values that cannot change, or that pickle finds by name without this."""
+"""Types of values that cannot change, or that pickle itself finds by name."""
 
 _OF_THE_IMPORT = frozenset({"__all__", "__annotations__", "__builtins__", "__loader__", "__path__", "__spec__"})
 
 _index: dict[int, tuple[str, str]] = {}
-"""By the id of a value: a module that holds it, and the name of the variable. It may be outdated."""
+"""By the id of a value: a module that has it, and the name of the variable. An entry may be outdated."""
 
 _indexed: set[str] = set()
 _modules_seen = 0
 
 
 class Named:
-    """Stands for a value that travels by its name in a module."""
+    """Pickles a value by its name in a module."""
 
     __slots__ = ("name",)
 
@@ -55,12 +55,12 @@ class Named:
 
 
 def found(module: str, name: str) -> Any:
-    """Return what an installed module holds under this name."""
+    """Return the variable of an installed module."""
     return getattr(importlib.import_module(module), name)
 
 
 def name_of(value: object) -> tuple[str, str] | None:
-    """Return an installed module that holds this very value, and its name there; None: no module does."""
+    """Return an installed module that has this object, and the object's name there; None if no module has it."""
     if len(sys.modules) != _modules_seen:
         _index_modules()
     name = _index.get(id(value))
@@ -70,7 +70,7 @@ def name_of(value: object) -> tuple[str, str] | None:
 
 
 def is_found(value: Any) -> bool:
-    """Whether a class or function is what its own name leads to, in a module that is loaded."""
+    """Return whether a loaded module has this class or function under its own name."""
     held: Any = sys.modules.get(value.__module__ or "")
     for name in value.__qualname__.split("."):
         held = getattr(held, name, None)
@@ -83,16 +83,16 @@ _NOTHING = ModuleType("nothing")
 def _index_modules() -> None:
     global _modules_seen
     modules = sys.modules.copy()  # in one step: another thread may import meanwhile
-    own = cloudpickle.list_registry_pickle_by_value() | living_modules.keys()
+    own = cloudpickle.list_registry_pickle_by_value() | shared_modules.keys()
     seen = len(modules)
     for name, module in modules.items():
         if name in _indexed or name in _WITHOUT or name in own or not issubclass(type(module), ModuleType):
             continue
         spec = module.__dict__.get("__spec__")
         if spec is None or spec.name != name:
-            continue  # nobody could import it by this name
+            continue  # the module cannot be imported by this name
         if getattr(spec, "_initializing", False):
-            seen = 0  # not all of it is there: look again the next time
+            seen = 0  # the import has not ended: look again the next time
             continue
         _indexed.add(name)
         _index_variables(name, module)
@@ -110,7 +110,7 @@ def _index_variables(module: str, content: ModuleType) -> None:
             continue
         known = _index.setdefault(id(value), (module, name))
         if known[0] != module and _root(known[0]) != (home := _root(_home(value))) and home == _root(module):
-            _index[id(value)] = module, name  # where it is defined, rather than where it was imported to
+            _index[id(value)] = module, name  # prefer the module that defines the object to one that imported it
 
 
 def _home(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The pickler for what is more than plain data: the user's own by value, what belongs to installed modules by name."""
+"""The pickler for everything beyond plain data: the user's own code by value, installed modules by name."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from jobpool.serialize.by_name import BY_THEMSELVES, Named, is_found, name_of
 from jobpool.serialize.pickling_classes import Defining
 from jobpool.serialize.proxies import is_shared, reduce_shared
 from jobpool.serialize.rebuild import (
-    MAKERS,
     PRIVATE,
+    REBUILDERS,
     belongs_to,
-    cached_again,
     lasting_name,
-    module_again,
     named_objects,
     own_variables,
+    rebuild_cached,
+    rebuild_module,
     set_variables,
     travels_by_value,
 )
@@ -31,44 +31,44 @@ __all__ = ["ANYWHERE", "HOME", "ArgumentPickler", "Destination", "Pieces", "by_v
 
 
 class Destination(NamedTuple):
-    """Who opens what is pickled."""
+    """Which processes unpickle something."""
 
     local: bool = False
-    """Processes of this machine alone."""
+    """They run on this machine."""
     several: bool = False
-    """There may be more than one."""
+    """There may be several."""
 
 
 ANYWHERE = Destination()
 HOME = Destination(local=True)
-"""A call's result goes to who gave it its arguments, so what could come can go."""
+"""The client of a call: what the client could send to a call, the call can send back."""
 
 
 class Pieces(list[bytes]):
-    """Where a pickler writes to. It hands large bytes over as they are; a BytesIO would copy them twice."""
+    """The file to which a pickler writes. It keeps large bytes without a copy; a BytesIO would copy them twice."""
 
     write = list.append
 
 
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """cloudpickle, which by itself sends a function under ``functools.cache`` by name, whatever the others do.
+    """cloudpickle, with functions under ``functools.cache`` treated as all other functions.
 
-    What belongs to installed modules goes by name: from the variables of functions all of it, from elsewhere what is
-    more than data. A dictionary of settings that is an argument means what it holds.
+    Objects of installed modules are pickled by name: all of them in the variables of functions, elsewhere those that
+    are more than data. A dictionary that is an argument is pickled by value, even if a module has it as well.
     """
 
     dispatch_table: ClassVar[Any] = reducers.BY_TYPE
 
     @classmethod
     def to(cls, pieces: Any, to: Destination, taken: list[object] | None = None) -> _ValuePickler:
-        """Make one that writes to ``pieces``, and appends generators of random numbers and proxies to ``taken``."""
+        """Return a pickler that writes to ``pieces``, and appends random number generators and proxies to ``taken``."""
         pickler: _ValuePickler = cls(pieces, 5)
         pickler._destination, pickler._taken, pickler._ordinary = to, taken, set()
         return pickler
 
     def __init__(self, file: Pieces, protocol: int) -> None:
         super().__init__(file, protocol)
-        self.spaces: dict[str, dict[str, Any]] = {}
+        self.namespaces: dict[str, dict[str, Any]] = {}
         """The global variables, by module, of the functions that were pickled."""
         self.objects: set[int] = set()
         """The addresses of objects of the user's classes that were pickled."""
@@ -81,8 +81,8 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
             self.objects.add(id(value))
             return NotImplemented
         if kind is FunctionType:
-            if value in MAKERS:
-                return NotImplemented  # by name, without a look at where it comes from: it stands in each pickle
+            if value in REBUILDERS:
+                return NotImplemented  # by name, without a check where it comes from: every pickle contains it
             if reducers.is_dispatcher(value) and (reduced := reducers.dispatcher(value, travels_by_value)):
                 return reduced
             return self._function_reduce(value)
@@ -98,13 +98,13 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         if kind is functools._lru_cache_wrapper:
             if travels_by_value(value.__module__) or not is_found(value):
                 variables = getattr(value.__wrapped__, "__globals__", {})
-                return cached_again, (value.cache_parameters(), value.__wrapped__, lasting_name(value, variables))
+                return rebuild_cached, (value.cache_parameters(), value.__wrapped__, lasting_name(value, variables))
             return NotImplemented
         if isinstance(value, ModuleType):
             if travels_by_value(value.__name__):
-                # In two steps, as cloudpickle does it for functions and classes but not for modules: those of a package
-                # know each other.
-                return module_again, (value.__name__,), _put_names(own_variables(value)), None, None, set_variables
+                # In two steps, as cloudpickle does for functions and classes but not for modules: the modules of a
+                # package refer to each other.
+                return rebuild_module, (value.__name__,), _put_names(own_variables(value)), None, None, set_variables
             return NotImplemented
         if kind is MethodType or kind is BuiltinFunctionType:
             return _reduce_method(value)
@@ -136,13 +136,14 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
         return NotImplemented
 
     def _function_getnewargs(self, function: FunctionType) -> tuple[Any, ...]:
-        """Say also under which name the client's module knows the function, and whether it is the module's own."""
+        """Also return the name under which the client's module has the function, and mark variables of other
+        modules."""
         code, variables, _, defaults, closure = super()._function_getnewargs(function)
         name = variables.get("__name__")
         if name is None or PRIVATE in variables:
             return code, variables, None, defaults, closure
         if travels_by_value(name) and belongs_to(name, function.__globals__):
-            self.spaces[name] = function.__globals__
+            self.namespaces[name] = function.__globals__
             return code, variables, lasting_name(function, function.__globals__), defaults, closure
         variables[PRIVATE] = True
         return code, variables, None, defaults, closure
@@ -159,18 +160,18 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
 
 
 _ORDINARY: set[type] = set()
-"""Types of installed modules whose objects pickle alone takes apart. Those of the user's may be many, and large."""
+"""Types of installed modules whose objects pickle reduces without help. Types of the user's may be many, and large."""
 
 
 def _is_ordinary(kind: type) -> bool:
-    """Whether objects of this type are data, or at least go their own way."""
+    """Return whether objects of this type are data, or reduce themselves."""
     # Not callable(kind), which every class is.
     acts = kind in reducers.OF_THE_PROCESS or any("__call__" in vars(base) for base in kind.__mro__)
     return not (acts or issubclass(kind, IOBase) or random_generators.is_kind(kind) or is_shared(kind))
 
 
 def _put_names(variables: dict[Any, Any]) -> dict[Any, Any]:
-    """Put names in the place of what belongs to installed modules, and return the variables."""
+    """Replace objects of installed modules by their names, and return the variables."""
     for variable, value in variables.items():
         if type(value) not in BY_THEMSELVES and (name := name_of(value)) is not None:
             variables[variable] = Named(name)
@@ -186,33 +187,33 @@ def _reduce_method(method: Any) -> Any:
 
 
 class ArgumentPickler(Defining, _ValuePickler):
-    """The same for arguments, whose classes are put aside for a pickle of their own."""
+    """The same for arguments, whose classes go into a pickle of their own."""
 
     @staticmethod
     def is_by_value(module: str) -> bool:
-        """Whether what a module of this name defines travels by value."""
+        """Return whether the classes of this module are pickled by value."""
         return travels_by_value(module)
 
 
 _WITH_SETTER = 6
-"""Parts of what a reducer returns that sets the state by a function of its own, as cloudpickle's of classes does."""
+"""Length of the tuple that a reducer returns with a function to set the state, as cloudpickle does for classes."""
 
 
 def by_value(value: object, to: Destination = ANYWHERE, taken: list[object] | None = None) -> bytes:
-    """Pickle a value, and after it the names of objects in it that are global variables, too.
+    """Pickle a value, and after it the names of the objects in it that are also global variables.
 
-    In a worker ``engine.config`` is then the living ``config``, which an initializer may have set.
+    In a worker, ``engine.config`` is then the module's ``config``, which an initializer may have changed.
     """
     pieces = Pieces()
     pickler = _ValuePickler.to(pieces, to, taken)
     pickler.dump(value)
-    if pickler.objects and (named := named_objects(pickler.spaces, pickler.objects)):
+    if pickler.objects and (named := named_objects(pickler.namespaces, pickler.objects)):
         pickler.dump(named)
     return b"".join(pieces)
 
 
 def fails(to: Destination) -> Callable[[object], bool]:
-    """Return a function that says whether a value cannot be pickled for this destination."""
+    """Return a function that tells whether a value cannot be pickled for this destination."""
 
     def it_fails(value: object) -> bool:
         try:
@@ -226,4 +227,4 @@ def fails(to: Destination) -> Callable[[object], bool]:
 
 class _Nowhere:
     def write(self, data: object) -> None:
-        """Drop it."""
+        """Discard the data."""

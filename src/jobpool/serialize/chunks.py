@@ -1,11 +1,11 @@
-"""Rows of a map: the arguments of many calls in one payload, and what came of them.
+"""Chunks of a map: the arguments of many calls in one payload, and the results of many calls in one payload.
 
-A call costs some 30 microseconds on its way, however little it does, so ``map`` sends its items in batches. Each item
-stays a call: it may run elsewhere than its neighbours, and ends with its own result or exception. Two forms of each
-payload, told apart by the first byte:
+To send one call costs about 30 microseconds, so ``map`` sends its items in chunks. Each item is a row of its chunk, and
+remains a call: it may run in another worker than its neighbours, and has its own result or exception. The first byte of
+a payload tells its format:
 
-- items of immutable builtin types alone: one pickle of all of them, at a tenth of a microsecond for each;
-- others: a pickle of each, made on its own. In a common one, calls would share objects that they are given or return.
+- Items of immutable builtin types alone: one pickle of all of them, at a tenth of a microsecond for each.
+- Other items: one pickle for each. In a common pickle, calls would share the objects that they get or return.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from jobpool.serialize.pickling import (
     loads_result,
 )
 
-__all__ = ["NUMBERS", "SHORT", "TEXTS", "Raised", "Results", "batches", "loads_results", "loads_rows"]
+__all__ = ["NUMBERS", "SHORT", "TEXTS", "Raised", "Results", "dumps_rows", "loads_results", "loads_rows"]
 
 ROWS = 256
-"""Rows in a payload at most: its own cost is small then, and it may be cut and sent many times."""
+"""Maximum rows in a payload: its own cost per row is small then, and it can be cut and sent many times."""
 
 PAYLOAD = 32 * 1024
-"""Bytes of a payload after which it is full, for the same reason."""
+"""Size in bytes from which a payload takes no more rows, for the same reason."""
 
 NUMBERS, TEXTS = frozenset({type(None), bool, int, float, complex}), frozenset({str, bytes})
 IMMUTABLE = NUMBERS | TEXTS
 
 SHORT = 1024
-"""Length of a text up to which it need not be counted: the rows of a payload together come to a MiB at most."""
+"""Length up to which a text is not counted: the rows of a payload together have at most a MiB of such texts."""
 
 _TOGETHER, _APART = b"T", b"A"
 _VALUES, _RESULT, _EXCEPTION = 0, 1, 2
 
 
-def batches(
+def dumps_rows(
     items: Iterator[tuple[Any, ...]], most: int = ROWS, to: Destination = ANYWHERE, taken: list[object] | None = None
 ) -> Iterator[tuple[bytes | NotPicklable, int]]:
-    """Yield the arguments of the next calls, pickled, and how many calls they are for.
+    """Yield pickled arguments of the next calls, and the number of these calls.
 
-    Where they cannot travel: an error that names the first argument which cannot, for one call.
+    For a call whose arguments cannot be pickled: an error that names the argument, and 1.
     """
     while rows := list(itertools.islice(items, min(most, ROWS))):
         if _is_plain(rows):
@@ -63,7 +63,7 @@ def batches(
 
 
 def _is_plain(rows: list[tuple[Any, ...]]) -> bool:
-    """Whether the rows hold nothing but small immutable things."""
+    """Return whether the rows contain only small immutable objects."""
     kinds = set(map(type, itertools.chain.from_iterable(rows)))
     if not kinds <= IMMUTABLE:
         return False
@@ -93,8 +93,8 @@ def _apart(
 
 
 def loads_rows(payload: bytes, *, load: Callable[[bytes], Any] = loads) -> list[tuple[Any, ...]] | _Apart:
-    """Return the arguments of calls, on the worker. Those that are unpickled, with ``load``, when they are taken may
-    raise then."""
+    """Return the arguments of calls, on the worker. In the second format, each row is unpickled with ``load`` when it
+    is indexed, which may raise."""
     parts: list[Any] = pickle.loads(memoryview(payload)[1:])
     return parts if payload[:1] == _TOGETHER else _Apart(parts, load)
 
@@ -108,18 +108,18 @@ class _Apart:
 
 
 class Results:
-    """What came of calls, on the worker, in their order."""
+    """The results and exceptions of calls, on the worker, in their order."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[int, bytes]] = []
         self.values: list[Any] = []
-        """Where results of ``NUMBERS`` types and short ``TEXTS`` are appended."""
+        """The caller appends results of ``NUMBERS`` types and short ``TEXTS`` here."""
         self.size = 0
-        """Bytes of what was added otherwise."""
+        """Bytes of the results that were added by :meth:`add`."""
         self._failures, self._words = 0, ""
 
     def add(self, value: object) -> None:
-        """Add any other result, as it is now. Raises ``NotPicklable``."""
+        """Add any other result with its current value. Raises ``NotPicklable``."""
         if isinstance(value, str | bytes) and type(value) in TEXTS and len(value) <= PAYLOAD:
             self.values.append(value)
             self.size += len(value)
@@ -133,7 +133,8 @@ class Results:
         self._failures += 1
 
     def blame(self) -> tuple[int, str] | tuple[()]:
-        """Return how many exceptions were added since the last time, and the first of them in words, if there were."""
+        """Return the number of exceptions since the last time, and a line on the first one; empty if there were
+        none."""
         told = (self._failures, self._words) if self._failures else ()
         self._failures, self._words = 0, ""
         return told
@@ -149,7 +150,7 @@ class Results:
             self.values.clear()
 
     def take(self) -> bytes:
-        """Return all that was added since the last time, as one payload."""
+        """Return everything that was added since the last time, as one payload."""
         if not self._parts:
             payload = _TOGETHER + pickle.dumps(self.values, 5)
             self.values.clear()
@@ -162,7 +163,7 @@ class Results:
 
 
 def loads_results(payload: bytes) -> list[Any]:
-    """Return what came of calls, in the client: ``Raised`` stands for an exception."""
+    """Return the results of calls, in the client; ``Raised`` in place of an exception."""
     content = memoryview(payload)[1:]
     values: list[Any] = pickle.loads(content)
     if payload[:1] == _TOGETHER:
@@ -179,7 +180,7 @@ def loads_results(payload: bytes) -> list[Any]:
 
 
 class Raised:
-    """Stands for a call that has an exception and no result."""
+    """The exception of a call, among results."""
 
     __slots__ = ("error",)
 

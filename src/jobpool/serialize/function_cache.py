@@ -1,8 +1,8 @@
-"""Whether a function is as it was: then its pickle is, too, and need not be made again for each ``submit``.
+"""Tells whether a function has changed since it was pickled; if not, ``submit`` uses the pickle again.
 
-Pickling a function by value takes 40 microseconds and more, since it holds the functions and global variables that it
-uses, with the values that they have now. Looking whether any of them is another object than before takes two. That
-tells all about objects that cannot change in themselves; a function that uses any other is pickled each time.
+To pickle a function by value takes at least 40 microseconds, since the pickle contains the functions and global
+variables that it uses, with their current values. To compare the identities of all these objects takes 2 microseconds.
+That is enough for objects that cannot change. A function that uses any other object is pickled for each ``submit``.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ __all__ = ["Look", "global_names", "holds", "look"]
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, type(...)})
 
 LARGEST = 64 * 1024
-"""Length of a text or bytes that may be held on to for this."""
+"""Maximum length of a text or bytes object that is kept for this."""
 
 _MISSING: Any = object()
-"""Stands for a global variable that is not there, or a builtin."""
+"""The value of a global variable that does not exist, or is a builtin."""
 
 _MOST = 100
-"""Functions that are looked at, at most."""
+"""Maximum number of functions that are compared."""
 
 
 class _Seen(NamedTuple):
-    """A function, and all that its pickle depends on."""
+    """A function, and everything that its pickle depends on."""
 
     function: FunctionType
     code: CodeType
@@ -45,9 +45,9 @@ Look = list[_Seen]
 
 
 def look(function: FunctionType, by_value: Callable[[str], bool]) -> Look | None:
-    """Note what a function uses. None: it uses something that may change unseen.
+    """Note what a function uses. None: it uses an object that may change without a change of identity.
 
-    ``by_value`` tells whether what a module of this name defines travels by value.
+    ``by_value`` tells whether the functions and classes of a module are pickled by value.
     """
     found: dict[FunctionType, _Seen] = {}
     waiting = [function]
@@ -63,7 +63,7 @@ def look(function: FunctionType, by_value: Callable[[str], bool]) -> Look | None
             if _is_constant(value, by_value):
                 continue
             if not isinstance(value, FunctionType):
-                if type(value) is Logger or name_of(value):  # what travels by its name
+                if type(value) is Logger or name_of(value):  # pickled by name
                     continue
                 return None
             waiting.append(value)
@@ -71,7 +71,7 @@ def look(function: FunctionType, by_value: Callable[[str], bool]) -> Look | None
 
 
 def holds(seen: Look) -> bool:
-    """Whether all is as it was."""
+    """Return whether nothing has changed."""
     for function, code, defaults, names, values, cells in seen:
         if function.__code__ is not code or function.__defaults__ is not defaults:
             return False
@@ -99,12 +99,12 @@ def _see(function: FunctionType) -> _Seen | None:
 def _cells(function: FunctionType) -> tuple[Any, ...]:
     try:
         return tuple([cell.cell_contents for cell in function.__closure__ or ()])
-    except ValueError:  # one that is not assigned yet
+    except ValueError:  # a cell that is not assigned yet
         return (object(),)
 
 
 def _is_constant(value: Any, by_value: Callable[[str], bool]) -> bool:
-    """Whether this object pickles the same as long as it is this object."""
+    """Return whether the pickle of this object is always the same."""
     kind = type(value)
     if kind in _SCALARS:
         return kind not in (str, bytes) or len(value) <= LARGEST
@@ -121,7 +121,7 @@ def _is_constant(value: Any, by_value: Callable[[str], bool]) -> bool:
 
 @functools.lru_cache(maxsize=1000)
 def global_names(code: CodeType) -> tuple[str, ...]:
-    """Return the names that the code, and code nested in it, may look up as globals, in order."""
+    """Return the names that the code, with the code nested in it, may look up as global variables, in order."""
     return tuple(dict.fromkeys(_names(code)))
 
 

@@ -1,4 +1,4 @@
-"""Which modules are the user's own: those outside of the Python installation and its site-packages."""
+"""Tells which modules are the user's own: those outside of the Python installation and its site-packages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["is_own"]
 
 
 def is_own(name: str, module: Any) -> bool:
-    """Say whether a module is the user's own, by its file: neither installed nor built in."""
+    """Return whether a module is the user's own, by its file: neither installed nor built in."""
     if name.partition(".")[0] == "jobpool" or getattr(module, "__name__", None) != name:
         return False
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not file.endswith(".py"):
-        return False  # built in, or an extension, which cannot travel by value
+        return False  # built in, or an extension, which cannot be pickled by value
     path = Path(os.path.realpath(file))
     if {"site-packages", "dist-packages"} & set(path.parts) or any(path.is_relative_to(p) for p in _installation()):
         return False
@@ -29,13 +29,13 @@ def is_own(name: str, module: Any) -> bool:
 
 @functools.cache
 def _holds_packages(directory: Path) -> bool:
-    """Say whether pip has installed something there (``pip install --target``, a module of the site on PYTHONPATH)."""
+    """Return whether pip has installed packages there (``pip install --target``, modules of the site on PYTHONPATH)."""
     return next(directory.glob("*.dist-info"), None) is not None
 
 
 @functools.cache
 def _installation() -> tuple[str, ...]:
-    """Directories of what every Python of this environment has."""
+    """Return the directories of the Python installation and its packages."""
     paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, site.getusersitepackages()}
     paths |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     # realpath: a virtual environment's prefix may be a link. A prefix "/" would claim all files.

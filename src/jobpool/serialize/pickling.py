@@ -1,13 +1,13 @@
-"""Functions, arguments, results and exceptions as bytes, and as themselves again on the other side.
+"""Pickles functions, arguments, results and exceptions, and unpickles them on the other side.
 
-What is installed travels by name. What is not travels by value, so that it need not be installed on the workers:
-functions and classes of ``__main__``, of notebook cells, and of the user's own modules, which are those that lie
-outside of the Python installation and its site-packages. A class that travels by value comes home as the class it was:
-cloudpickle numbers such classes, and finds the original by that number in the process that sent it first.
+Installed functions and classes are pickled by name. Others are pickled by value, so that they need not be installed on
+the workers: those of ``__main__``, of notebook cells, and of the user's own modules, which are the modules outside of
+the Python installation and its site-packages. A class that was pickled by value is the same class when it comes back to
+the client: cloudpickle numbers such classes, and finds the original by its number.
 
-Results travel by value only where they must: a class that a call imported by name is found in the client by name.
+Results are pickled by value only if necessary: the client finds a class by name that a call imported by name.
 
-What cannot travel is named, with the argument or variable that holds it, by :class:`~jobpool.NotPicklable`.
+If something cannot be pickled, :class:`~jobpool.NotPicklable` names it, and the argument or variable that refers to it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ loads = pickle.loads
 _RemoteTraceback: Callable[[str], Exception] = vars(process)["_RemoteTraceback"]
 
 TEXT_KEPT = 64 * 1024
-"""Characters that are kept of the text and the traceback of an exception that is too large to travel."""
+"""Characters that are kept of the text and the traceback of an exception that is too large to be sent."""
 
 
 def dumps_function(
@@ -77,10 +77,10 @@ def dumps_function(
 ) -> tuple[str, bytes]:
     """Pickle a function (any callable) and return its key, a hash of the pickle with its name, and the pickle.
 
-    Global variables that a function by value uses travel with the value that they have now. Warns with
-    ``SameRandomNumbers`` of a generator of random numbers among them. To ``taken`` is appended what the caller must
-    keep until the calls have ended: a manager forgets what has no proxy.
-    Raises ``NotPicklable`` that names the variable which cannot travel.
+    A function by value is pickled with the current values of the global variables that it uses. If a random number
+    generator is among them, the user gets a ``SameRandomNumbers`` warning. The function appends to ``taken`` the
+    objects that the caller must keep until the calls have ended: a manager drops an object that has no proxy.
+    Raises ``NotPicklable``, which names the variable that cannot be pickled.
     """
     register_own_modules()
     if isinstance(function, FunctionType) and (known := _pickled.get(function)) is not None:
@@ -96,7 +96,7 @@ def dumps_function(
     if taken and to.several:
         users = blame.users_function(function)
         _warn_of_generators(taken, [("", users)], blame.label(users))
-    # The name is for people alone; calls that do the same are told apart by the hash.
+    # The name is for people; the hash tells functions of the same name apart.
     key = f"{hashlib.blake2b(data, digest_size=16).hexdigest()}:{_shown_name(function)}"
     if noted is not None and isinstance(function, FunctionType) and len(data) <= LARGEST:
         if len(_pickled) >= _PICKLED:
@@ -106,7 +106,7 @@ def dumps_function(
 
 
 _PICKLED = 32
-"""Functions whose pickles are kept: more than a script submits in turns."""
+"""Functions whose pickles are kept: more than a script submits alternately."""
 
 _pickled: dict[FunctionType, tuple[int, Look, str, bytes]] = {}
 
@@ -119,7 +119,7 @@ def dumps_arguments(
 ) -> bytes:
     """Pickle the arguments of one call, as :func:`dumps_function` does functions.
 
-    Raises ``NotPicklable`` that names the first argument which cannot travel, and its type.
+    Raises ``NotPicklable``, which names the first argument that cannot be pickled, and its type.
     """
     taken = [] if taken is None else taken
     try:
@@ -132,7 +132,7 @@ def dumps_arguments(
 
 
 def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...], to: Destination = ANYWHERE) -> bytes:
-    """Pickle a worker's initializer and its arguments. Raises ``NotPicklable`` as the two functions above do."""
+    """Pickle a worker's initializer and its arguments. Raises ``NotPicklable`` as the two functions above."""
     try:
         register_own_modules()
         data = by_value((function, args), to)
@@ -144,7 +144,7 @@ def dumps_initializer(function: Callable[..., Any], args: tuple[Any, ...], to: D
 
 
 def dumps_result(value: object) -> bytes:
-    """Pickle what a call returned. Raises ``NotPicklable`` that names its type, or its size if that is too large."""
+    """Pickle what a call returned. Raises ``NotPicklable``, which names its type, or its size if it is too large."""
     try:
         data = _dumps(value, HOME, own_by_value=False)
     except Exception as reason:  # a user's __reduce__ may raise anything
@@ -161,7 +161,8 @@ def _sendable(what: str, data: bytes) -> bytes:
 def dumps_exception(error: BaseException) -> bytes:
     """Pickle an exception together with the text of its traceback, which pickle alone would drop.
 
-    Never raises: one that cannot be pickled, or is too large, travels as ``NotPicklable`` with its type and text.
+    Never raises: for an exception that cannot be pickled, or is too large, it pickles a ``NotPicklable`` with the type
+    and text of the exception.
     """
     text = "".join(traceback.format_exception(error))
     try:
@@ -178,9 +179,9 @@ def dumps_exception(error: BaseException) -> bytes:
 
 
 def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Any:
-    """Make the function again on the worker, with ``load``.
+    """Unpickle a function on the worker, with ``load``.
 
-    Raises ``NotUnpicklable`` that says which module is missing there, and where it was looked for.
+    Raises ``NotUnpicklable``, which says which module is missing there, and where Python looked for it.
     """
     try:
         function = load(data)
@@ -190,7 +191,7 @@ def loads_function(data: bytes, *, load: Callable[[bytes], Any] = loads) -> Any:
 
 
 def loads_arguments(data: bytes, *, load: Callable[[bytes], Any] = loads) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Make the arguments again on the worker. Raises ``NotUnpicklable`` as :func:`loads_function` does."""
+    """Unpickle arguments on the worker. Raises ``NotUnpicklable`` as :func:`loads_function`."""
     try:
         args, kwargs = load(data)
     except BaseException as reason:  # __setstate__ runs the user's code
@@ -199,30 +200,30 @@ def loads_arguments(data: bytes, *, load: Callable[[bytes], Any] = loads) -> tup
 
 
 def loads_result(data: bytes) -> Any:
-    """Make a result again in the client. Raises ``NotUnpicklable``."""
+    """Unpickle a result in the client. Raises ``NotUnpicklable``."""
     try:
         return loads_home(data)
-    except BaseException as reason:  # as above; a sys.exit() there would end the thread on which all futures wait
+    except BaseException as reason:  # as above; a sys.exit() would end the thread that completes all futures
         raise NotUnpicklable(f"the call's result cannot be unpickled here: {words(reason)}") from reason
 
 
 def loads_exception(data: bytes) -> BaseException:
-    """Make the exception of a call again in the client; its cause is the traceback from the worker, as text.
+    """Unpickle the exception of a call in the client; its cause is the traceback from the worker, as text.
 
-    Never raises: an exception that cannot be made again becomes ``NotUnpicklable`` with its type and text.
+    Never raises: for an exception that cannot be unpickled, it returns ``NotUnpicklable`` with its type and text.
     """
     pickled, described, text = loads(data)
     try:
         error = loads_home(pickled)
     except BaseException as reason:  # noqa: BLE001 - an exception's own __init__ runs here
-        error = blame.exception_error(NotUnpicklable, described, f"which cannot be made again here: {words(reason)}")
+        error = blame.exception_error(NotUnpicklable, described, f"which cannot be unpickled here: {words(reason)}")
     if isinstance(error, BaseException):
         raised = error
     else:
         raised = blame.exception_error(NotUnpicklable, described, f"which came back as {type_name(type(error))}")
     raised.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
     if isinstance(raised, StopIteration):
-        # It would end a loop over results, or a generator, in silence: as in generators (PEP 479).
+        # It would silently end a loop over results, or a generator; converted as in generators (PEP 479).
         instead = RuntimeError("the call raised StopIteration")
         instead.__cause__ = raised
         return instead
@@ -230,9 +231,9 @@ def loads_exception(data: bytes) -> BaseException:
 
 
 def detached(error: NotPicklable) -> NotPicklable:
-    """Return an error for a future to keep: with text in the place of its tracebacks.
+    """Return the error with text in place of its tracebacks, for a future to keep.
 
-    These hold the frames of all callers, and so the arguments, and often the future itself: a cycle.
+    Tracebacks refer to the frames of all callers, and so to the arguments, and often to the future itself: a cycle.
     """
     reason = error.__cause__
     if reason is not None:
@@ -247,13 +248,13 @@ def detached(error: NotPicklable) -> NotPicklable:
 
 
 class _Foreign(Exception):
-    """There is more than plain data in the value: take cloudpickle."""
+    """The value contains more than plain data: cloudpickle has to pickle it."""
 
 
 class _PlainPickler(pickle.Pickler):
     def reducer_override(self, value: object) -> Any:
-        # Asked only for what is not exactly a builtin scalar or container. ``pickle`` would go on, and send a class of
-        # ``__main__`` by name.
+        # Python calls this for everything but objects of exactly the builtin scalar and container types. ``pickle``
+        # itself would pickle a class of ``__main__`` by name.
         raise _Foreign
 
 
@@ -275,21 +276,22 @@ def _dumps(value: object, to: Destination, taken: list[object] | None = None, *,
 
 
 def dumps_by_value(value: object) -> bytes:
-    """Pickle a function or class of the user's by value, wherever it came from, for a process on this host."""
+    """Pickle a function or class of the user's by value, for a process on this host."""
     return by_value(value, HOME)
 
 
-# ----------------------------------------------------------------------------------- what travels by value
+# ------------------------------------------------------------------------------------ what is pickled by value
 
 _modules_seen = 0
 
 
 def register_own_modules() -> None:
-    """Tell cloudpickle which modules are the user's own. Costs nothing while no module was imported."""
+    """Tell cloudpickle which modules are the user's own. Returns at once if no module was imported since the last
+    time."""
     global _modules_seen
     if len(sys.modules) == _modules_seen:
         return
-    # A copy, which is made in one step: another thread, or a garbage collection, may import meanwhile.
+    # A copy, made in one step: another thread, or a garbage collection, may import a module meanwhile.
     modules = sys.modules.copy().items()
     _modules_seen = len(modules)
     known = cloudpickle.list_registry_pickle_by_value()
@@ -298,14 +300,14 @@ def register_own_modules() -> None:
             cloudpickle.register_pickle_by_value(module)
 
 
-# ------------------------------------------------------------------------------------------ who is to blame
+# --------------------------------------------------------------------------------------- warnings and names
 
 
 def _warn_of_generators(taken: list[object], steps: list[blame.Step], who: str) -> None:
     for generator in filter(random_generators.is_generator, taken):
         way = blame.way_to(generator, steps)
         holders = [holder for _, holder in way[:-1]]
-        # As an argument, or part of one, it is meant to begin there as it is here. One of numpy's has another in it.
+        # As an argument, or part of one, a generator is meant to be copied. A generator of numpy contains another one.
         by_function = any(isinstance(holder, (FunctionType, functools.partial, MethodType)) for holder in holders)
         if by_function and not any(map(random_generators.is_generator, holders)):
             random_generators.warn(who, [name for name, _ in way if name], generator)
@@ -318,7 +320,7 @@ def describe(error: BaseException) -> str:
 
 
 def _shown_name(function: object) -> str:
-    """Return the name under which the calls of a function are counted: its own, and not that of what is around it."""
+    """Return the name under which the calls of a function are counted: its own, without ``functools.partial``."""
     while isinstance(function := blame.users_function(function), functools.partial):
         function = function.func
     name = getattr(function, "__qualname__", None)

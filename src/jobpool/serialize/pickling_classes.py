@@ -1,6 +1,6 @@
-"""Arguments that bring the user's classes along, in two pickles: the classes, and the arguments that refer to them.
+"""Pickles arguments that contain the user's classes in two parts: the classes, and the arguments that refer to them.
 
-The first is the same from call to call, as long as the client has not changed a class. So a worker reads it once.
+The first part is the same for all calls, as long as the client does not change a class. So a worker reads it once.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ __all__ = ["Defining", "defined", "loads_defined", "parted", "unpickler"]
 
 
 class Defining:
-    """What makes a pickler put classes aside. To be mixed into one that pickles them by value."""
+    """Mixin for a pickler: collects the classes that are pickled by value, and pickles references to them."""
 
     is_by_value: Callable[[str], bool]
-    """Tells whether what a module of this name defines travels by value."""
+    """Returns whether the classes of this module are pickled by value."""
     things: tuple[Any, ...] = ()
-    """The classes that were met."""
+    """The classes that were collected."""
 
     def reducer_override(self, value: Any) -> Any:
-        """Refer to a class by its place among :attr:`things`."""
+        """Pickle a class as its index in :attr:`things`."""
         if isinstance(value, type) and self.is_by_value(value.__module__):
             self.things = (*self.things, value)
             return defined, (len(self.things) - 1,)
@@ -30,7 +30,7 @@ class Defining:
 
 
 def parted(definitions: bytes, rest: bytes) -> bytes:
-    """Return both pickles as one."""
+    """Return both parts as one pickle."""
     return pickle.dumps(_Parted(definitions, rest), 5)
 
 
@@ -43,12 +43,13 @@ class _Parted:
 
 
 def loads_defined(definitions: bytes, rest: bytes) -> Any:
-    """Unpickle both, where nothing is kept of earlier calls."""
+    """Unpickle both parts, in a process that keeps no classes of earlier calls."""
     return unpickler(rest, pickle.loads(definitions)).load()
 
 
 def unpickler(rest: bytes, things: Sequence[Any], makers: Callable[[Any], Any] = lambda found: found) -> Any:
-    """Return an unpickler of the second part. ``makers`` gives what stands for a function that it calls."""
+    """Return an unpickler of the second part. ``makers`` returns the replacement of a function that the pickle
+    calls."""
 
     def find(found: Any) -> Any:
         return things.__getitem__ if found is defined else makers(found)
@@ -66,5 +67,5 @@ class _Unpickler(pickle.Unpickler):
 
 
 def defined(place: int) -> Any:
-    """Stand for a class in the second part."""
+    """Represent a class in the second part."""
     raise pickle.UnpicklingError(f"class {place} of a pickle whose definitions are missing")

@@ -1,6 +1,6 @@
-"""What can mean nothing in another process, or on another host, and what to do in its place.
+"""Objects that have no meaning in another process, or on another host, and what to do instead.
 
-Most of it raises an error by itself when it is pickled, which tells the type and nothing else.
+Pickling most of them raises an error that names the type and nothing else; this module has the advice.
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ _IDIOMS = {
     "logging.Handler": "pass no handler: a logger travels by its name, and a call's logging goes where its prints go",
     "weakref.ReferenceType": _WEAK,
 }
-"""By the class, or one that it is derived from."""
+"""By class; the advice holds for derived classes, too."""
 
 
 def idiom(value: object) -> str | None:
-    """Say what to do in the place of passing this; None: nothing is known of it."""
+    """Return what to do instead of passing this object, or None if there is no advice."""
     for kind in type(value).__mro__:
         if known := _IDIOMS.get(f"{kind.__module__}.{kind.__qualname__}"):
             return known

@@ -1,7 +1,7 @@
-"""Proxies of a ``multiprocessing.Manager``, and shared memory: what works on this host alone.
+"""Pickles proxies of a ``multiprocessing.Manager`` and shared memory, which work on this host only.
 
-A proxy reaches its manager by a socket and shows that it knows the manager's key. In a process pool the workers inherit
-the key. Here it goes along with the proxy, to workers of this machine and to no others.
+A proxy connects to its manager by a socket, and proves that it knows the manager's key. In a process pool the workers
+inherit the key. Here the key is pickled with the proxy, for workers on this machine only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NOWHERE = ("127.", "0.0.0.0", "::1", "localhost")
 
 
 def is_shared(kind: type) -> bool:
-    """Whether objects of this type are shared by processes of one host."""
+    """Return whether processes of one host share objects of this type."""
     managers: Any = sys.modules.get("multiprocessing.managers")
     memory: Any = sys.modules.get("multiprocessing.shared_memory")
     shared = (managers is not None and issubclass(kind, managers.BaseProxy)) or (
@@ -26,10 +26,10 @@ def is_shared(kind: type) -> bool:
 
 
 def reduce_shared(value: Any, *, local: bool, home: bool) -> tuple[Any, ...] | None:
-    """Reduce what is shared by processes of one host. None: this is none of it, or takes care of itself.
+    """Reduce an object that processes of one host share. None: it is no such object, or reduces itself.
 
-    ``home``: it goes to the client, whose own key stays as it is.
-    Raises ``TypeError`` when the worker may be on another host.
+    ``home``: the client unpickles it, whose own key does not change.
+    Raises ``TypeError`` if the worker may be on another host.
     """
     managers: Any = sys.modules.get("multiprocessing.managers")
     if managers is not None and isinstance(value, managers.BaseProxy):
@@ -43,12 +43,12 @@ def reduce_shared(value: Any, *, local: bool, home: bool) -> tuple[Any, ...] | N
         return None  # the user's own manager, in the network, whose key the user's calls know
     memory: Any = sys.modules.get("multiprocessing.shared_memory")
     if memory is not None and not local and isinstance(value, memory.SharedMemory | memory.ShareableList):
-        raise TypeError("it is memory of this host, and the call may run on another")
+        raise TypeError("it is memory of this host, and the call may run on another host")
     return None
 
 
 def _proxy_again(make: Any, arguments: tuple[Any, ...], key: bytes, inherited: bool) -> Any:
     func, token, serializer, keywords = arguments
-    if inherited:  # proxies that come out of this one come without a key, and take the process's
+    if inherited:  # proxies that this proxy returns have no key, and use that of the process
         process.current_process().authkey = key
     return make(func, token, serializer, {**keywords, "authkey": key})

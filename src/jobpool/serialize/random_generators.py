@@ -1,4 +1,4 @@
-"""Generators of random numbers that travel with a function: each worker would begin with the same numbers."""
+"""Warns of random number generators that are pickled with a function: each worker begins with the same numbers."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _told: set[str] = set()
 
 
 class SameRandomNumbers(UserWarning):
-    """A generator of random numbers travels with a function, and begins with the same numbers in each worker."""
+    """A random number generator is pickled with a function, and begins with the same numbers in each worker process."""
 
 
 def is_generator(value: object) -> bool:
-    """Whether it draws random numbers from a state of its own, which it would take along."""
+    """Return whether an object is a random number generator, whose state is pickled with it."""
     return is_kind(type(value))
 
 
 def is_kind(kind: type) -> bool:
-    """Whether objects of this type do so."""
+    """Return whether objects of this type are random number generators."""
     if issubclass(kind, Random):
         return not issubclass(kind, SystemRandom)
     return kind.__name__ in _NAMES and str(kind.__module__).startswith(_LIBRARIES)
 
 
 def warn(function: str, way: Sequence[str], generator: Any) -> None:
-    """Tell the user, once for each such variable."""
+    """Warn the user, once for each such variable."""
     kind = type(generator)
     text = (
-        f"{function} takes a generator of random numbers along ({' -> '.join(way)}, a {kind.__module__}."
-        f"{kind.__qualname__}), which begins with the same numbers in each worker process: make one in each call, from "
-        "a seed that is an argument (docs/how-to-random-numbers.md)"
+        f"{function} is sent with a random number generator ({' -> '.join(way)}, a {kind.__module__}."
+        f"{kind.__qualname__}), which begins with the same numbers in each worker process: make a generator in each "
+        "call, from a seed that is an argument (docs/how-to-random-numbers.md)"
     )
     if text not in _told:
         _told.add(text)
