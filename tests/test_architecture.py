@@ -25,7 +25,7 @@ ENGINE = {"dask", "distributed", "tornado"}
 # Files that may know Dask, and what of it: it moves monthly, and each of these is where a change of it is met.
 DASK = {
     "transport/dask_config.py": {"security"},
-    "executor/executor.py": {"Client"},
+    "executor/dask_client.py": {"Client"},
     "server/dask_scheduler.py": {"Scheduler", "dashboard"},
     "agent/agent.py": {"Worker"},
     "agent/dask_worker.py": {"Worker", "threadpoolexecutor"},

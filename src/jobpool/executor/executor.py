@@ -1,9 +1,7 @@
-"""``JobPoolExecutor``: the face. It starts a pool and ends it; how calls go in is in ``submitting``, what is decided
-about them in ``core``."""
+"""``JobPoolExecutor``: makes a pool. ``submit`` has how calls go in, ``pool_life`` how a pool ends."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import datetime
 import enum
@@ -14,38 +12,35 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from jobpool.config import resolve
 from jobpool.config.call_options import CallKind
-from jobpool.executor.connection import OPEN, Connection
+from jobpool.executor.connection import Connection
 from jobpool.executor.main_guard import refuse_while_imported
-from jobpool.executor.pool_info import PoolInfo
+from jobpool.executor.pool_life import PoolLife, finish_forgotten
 from jobpool.executor.start_server import discard, start_server, try_to_write
-from jobpool.executor.submit import SubmitMethods, destination
+from jobpool.executor.submit import destination
 from jobpool.executor.view import PoolView
 from jobpool.host.home import PoolDirectory
 from jobpool.host.lifetime import SHORTAGE
 from jobpool.host.versions import versions
-from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken, from_data
+from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.model.request import Bind, Retry
-from jobpool.serialize.pickling import dumps_initializer, register_own_modules
+from jobpool.serialize.pickling import dumps_initializer
 from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.show.waiting import WaitingLine
 from jobpool.tools.project_file import tell_what_runs
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from jobpool.tools.profile import Profile
 
 __all__ = ["JobPoolExecutor"]
 
 
 class _Unset(enum.Enum):
-    """What a keyword is when it was not given: files and environment may give it then."""
+    """The value of a keyword that was not given: then files and environment variables may give it."""
 
     UNSET = "unset"
 
@@ -56,7 +51,7 @@ class _Unset(enum.Enum):
 UNSET: Final = _Unset.UNSET
 
 
-class JobPoolExecutor(SubmitMethods, PoolInfo):
+class JobPoolExecutor(PoolLife):
     """An executor whose workers are batch jobs, or processes of this machine where there is no batch system.
 
     Each argument that is not given comes from ``JOBPOOL_*`` variables, ``jobpool.toml``, dask-jobqueue's
@@ -168,7 +163,6 @@ class JobPoolExecutor(SubmitMethods, PoolInfo):
         self._initializer = initializer, initargs
         self._shutdown = False
         self._lock = threading.Lock()
-        self._client: Client | None = None
         with contextlib.ExitStack() as undo:
             undo.callback(discard, logs)
             prepared = None if initializer is None else dumps_initializer(initializer, initargs, self._to)
@@ -177,8 +171,9 @@ class JobPoolExecutor(SubmitMethods, PoolInfo):
             self._connection = self._start(prepared, retry or Retry(), working_directory, logs)
             undo.pop_all()
         self._kind = CallKind(self._settings.request, self._settings.max_workers)
-        # Called when this object is collected, or at the interpreter's exit: holds the connection, not the executor.
-        self._finalizer = weakref.finalize(self, _forgotten, self._connection)
+        # Called when this object is collected, or at the interpreter's exit. It refers to the connection, not to this
+        # object.
+        self._finalizer = weakref.finalize(self, finish_forgotten, self._connection)
         for note in self._settings.notes:
             WaitingLine().say(note, warning=False)
 
@@ -210,12 +205,6 @@ class JobPoolExecutor(SubmitMethods, PoolInfo):
         return connection
 
     # ----------------------------------------------------------------------------------------------------------- calls
-
-    def _check_open(self) -> None:
-        if self._shutdown:
-            raise RuntimeError("cannot schedule new futures after shutdown")
-        if _exiting.is_set():
-            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
     def with_request(self, **changes: Any) -> PoolView:
         """Return a view of this pool whose calls need something else: an executor with the same interface.
@@ -285,79 +274,6 @@ class JobPoolExecutor(SubmitMethods, PoolInfo):
             JobPoolExecutor, self._settings, fn, samples, initializer=initializer, initargs=initargs, **tried
         )
 
-    # ------------------------------------------------------------------------------------------------------------- end
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the pool: no new calls; its jobs are cancelled when the calls that are there have ended.
-
-        Args:
-            wait: Return when everything has ended: calls, jobs and server. False: return at once.
-            cancel_futures: Cancel the calls that have not started. Those that run end as they would, and their results
-                are there; to end them too, at once, call :meth:`terminate_workers`.
-        """
-        if self._connection.foreign:
-            return
-        try:
-            with self._lock:
-                self._shutdown = True
-            if cancel_futures:
-                self._connection.cancel_pending()
-            self._close_client()
-            self._connection.finish()
-            self._finalizer.detach()
-            if wait and cancel_futures:
-                self._connection.tell_what_runs()
-            if wait:
-                self._connection.wait()
-        except BaseException:
-            # Interrupted: the user wants it to end now, and nothing may stay behind.
-            self._connection.abort()
-            raise
-
-    def terminate_workers(self) -> None:
-        """End the pool at once, the running calls too, and wait for it.
-
-        Calls that run end with ``PoolBroken``, which is a ``BrokenProcessPool``; the others are cancelled. In the
-        standard library since Python 3.14.
-        """
-        self._abort()
-
-    def kill_workers(self) -> None:
-        """Do the same as :meth:`terminate_workers`: workers are killed in any case."""
-        self._abort()
-
-    def _abort(self) -> None:
-        if self._connection.foreign:
-            return
-        with self._lock:
-            self._shutdown = True
-        try:
-            self._close_client()
-        finally:
-            self._connection.abort()
-            self._finalizer.detach()
-
-    def _close_client(self) -> None:
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close(timeout=2)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[False]:
-        # An exception on its way out: nobody will take the results, and hours of jobs must not run for nothing.
-        if kind is None:
-            self.shutdown(wait=True)
-        else:
-            self._abort()
-        return False
-
-    # ----------------------------------------------------------------------------------------------------------- about
-
     @property
     def settings(self) -> resolve.Settings:
         """What the pool is configured with, and where each value came from."""
@@ -374,54 +290,17 @@ class JobPoolExecutor(SubmitMethods, PoolInfo):
             )
         self._connection.send("scale", n)
 
-    @property
-    def client(self) -> Client:
-        """A ``dask.distributed.Client`` on the same workers; they are asked for as its tasks need them."""
-        register_own_modules()  # Dask, too, then sends what they define by value
-        if self._client is None:
-            from distributed import Client
-
-            from jobpool.transport import dask_config
-
-            port = self._ask_dask(dashboard=False)["port"]
-            with dask_config.patience():
-                self._client = Client(
-                    f"tls://{self._connection.host}:{port}",
-                    security=dask_config.security(self._directory.path),
-                    set_as_default=False,
-                )
-        return self._client
-
-    @property
-    def dashboard_link(self) -> str | None:
-        """The address of Dask's dashboard, for this user's browser only: its path is a secret. None: without bokeh.
-
-        On a JupyterHub it goes through ``/proxy/PORT``; elsewhere it is on this host's loopback (``ssh -L PORT:...``).
-        """
-        dashboard = self._ask_dask(dashboard=True)["dashboard"]
-        if dashboard is None:
-            return None
-        port, path = dashboard
-        prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
-        return f"{prefix.rstrip('/')}/proxy/{port}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
-
-    def _ask_dask(self, *, dashboard: bool) -> dict[str, Any]:
-        answer: dict[str, Any] = self._connection.ask("dask", dashboard)
-        if "error" in answer:
-            raise from_data(answer["error"])
-        return answer
-
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system
         return f"<JobPoolExecutor {self.name} ({state}), at most {self._settings.max_workers} workers>"
 
 
 _told: set[str] = set()
-"""What this process has said of other pools' directories: once is enough for all that it makes."""
+"""Messages on directories of other pools that this process has shown; each is shown once."""
 
 
 def _sweep() -> None:
-    """Clear up after dead pools, and name those that were passed over."""
+    """Remove what dead pools have left, and report directories that could not be read."""
     for damaged in PoolDirectory.sweep():
         if (text := str(damaged)) not in _told:
             _told.add(text)
@@ -432,40 +311,3 @@ def _umask() -> int:
     # os.umask() can only be read by changing it, which another thread might notice.
     status = Path("/proc/self/status").read_text()
     return next((int(line.split()[1], 8) for line in status.splitlines() if line.startswith("Umask:")), 0o077)
-
-
-# -------------------------------------------------------------------------------------------------------------- ending
-
-
-def _forgotten(connection: Connection) -> None:
-    if not connection.foreign:
-        connection.finish()
-
-
-_exiting = threading.Event()
-"""Set when Python ends and waits for the pools: what comes later would never be waited for."""
-
-
-def _at_exit() -> None:
-    """Let forgotten pools finish, as the standard library does; end them at once when the script failed."""
-    failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    _exiting.set()
-    for connection in list(OPEN):
-        try:
-            if failed is None:
-                connection.finish()
-                connection.wait()
-        finally:  # also when a Ctrl-C ends the waiting
-            if connection in OPEN:
-                connection.abort()
-
-
-def _after_fork() -> None:
-    """Leave the pools to the process that made them: this one is a copy of it, without their threads."""
-    for connection in OPEN:
-        connection.abandon()
-    OPEN.clear()
-
-
-atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)

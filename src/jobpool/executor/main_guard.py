@@ -1,14 +1,13 @@
 """Refuses a pool that is made while a script or module is imported by a process of a pool, or of ``multiprocessing``.
 
-Workers of jobpool do not import the user's script, so that it needs no ``if __name__ == "__main__":`` for them. Two
-other ways lead into it again, and there each process would make a pool, whose jobs do the same:
+Workers of jobpool do not import the user's script, so that the script needs no ``if __name__ == "__main__":`` for them.
+But there are two other ways to import it again, and then each process would make a pool, whose jobs would do the same:
 
 - ``multiprocessing`` imports the script in each process that it starts by "spawn" or "forkserver", which is its default
-  from Python 3.14 on. It refuses processes that are started meanwhile, but knows nothing of jobs.
+  from Python 3.14 on. ``multiprocessing`` refuses to start processes during the import, but knows nothing of jobs.
 - A call imports a module that makes a pool at its top level.
 
-And ``jobpool measure FILE:FUNCTION`` imports a script for its function alone: what the script would do with a pool is
-not what was asked for.
+And ``jobpool measure FILE:FUNCTION`` imports a script only for its function: the user does not want to run the script.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from types import FrameType
 __all__ = ["no_pool_while_importing", "refuse_while_imported"]
 
 _IMPORTS = "<frozen importlib"
-"""Where the code is that imports modules."""
+"""The beginning of the file name of the code that imports modules."""
 
 
 _importer = ""
-"""Who imports a script for a function in it, just now."""
+"""Which command imports a script for a function in it, now."""
 
 
 @contextlib.contextmanager
 def no_pool_while_importing(who: str) -> Iterator[None]:
-    """Have pools refused that are made meanwhile. ``who`` imports, for the message."""
+    """Refuse pools during a ``with`` block. ``who``: the command that imports a script, for the message."""
     global _importer
     _importer = who
     try:
@@ -63,7 +62,9 @@ def refuse_while_imported() -> None:
 
 
 def _imports_main() -> bool:
-    process = sys.modules.get("multiprocessing.process")  # nobody has imported it: then nobody started this one by it
+    process = sys.modules.get(
+        "multiprocessing.process"
+    )  # if it is not imported, multiprocessing did not start this process
     return process is not None and getattr(process.current_process(), "_inheriting", False)
 
 

@@ -2,8 +2,8 @@
 
 ::
 
-    items ─► batches of rows (rows) ─► Connection ─► server         more items as results are taken, with a buffersize
-    in_order ◄─ take ─ Batch, Batch, ... ◄─ put ─ Connection        results as they come, in any order
+    items ─► chunks of rows ─► Connection ─► server                     more items as results are taken, with a
+    buffersize in_order ◄─ take ─ MapChunk, MapChunk, ... ◄─ put ─ Connection      results as they come, in any order
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MISSING: Any = object()
 
 
 class MapChunk:
-    """Calls of a map that travel in one payload, and their results: filled by one thread, taken by another."""
+    """Calls of a map that are sent in one payload, and their results: one thread sets them, another takes them."""
 
     def __init__(
         self, id: int, count: int, changed: threading.Condition, cancelled: Callable[[MapChunk], None]
@@ -38,20 +38,20 @@ class MapChunk:
         self._changed, self._tell_cancelled = changed, cancelled
         self._cancelled = False
         self.taken: list[object] = []
-        """What must live until they have ended."""
+        """Objects that must not be collected before the calls have ended."""
 
     @property
     def ended(self) -> bool:
-        """Whether all results are there."""
+        """Whether all calls have ended."""
         return not self._left
 
     @property
     def left(self) -> int:
-        """How many calls have not ended."""
+        """The number of calls that have not ended."""
         return self._left
 
     def put(self, id: int, results: Sequence[Any]) -> None:
-        """Take in what came of the calls from this id on."""
+        """Set the results of the calls from this id on."""
         place = id - self.id
         with self._changed:
             if self._cancelled:
@@ -63,7 +63,7 @@ class MapChunk:
             self._changed.notify_all()
 
     def fail(self, error: BaseException, id: int | None = None) -> None:
-        """End a call, or all that have no end yet, with an exception."""
+        """End a call, or all calls that have not ended, with an exception."""
         with self._changed:
             for place in range(self.count) if id is None else [id - self.id]:
                 self._put(place, Raised(error))
@@ -75,11 +75,11 @@ class MapChunk:
             self._left -= 1
 
     def starts(self, id: int) -> None:
-        """Note that a call runs, one that takes long."""
+        """Note that a call runs. Short calls end before this is known."""
         self._running.add(id - self.id)
 
     def waits_again(self, id: int) -> None:
-        """Note that a call does not run any more."""
+        """Note that a call waits again, because its job or worker was lost."""
         self._running.discard(id - self.id)
 
     def cancel(self) -> None:
@@ -100,7 +100,8 @@ class MapChunk:
             self._changed.wait_for(lambda: self.ended)
 
     def take(self, place: int, end: float | None) -> list[Any]:
-        """Wait for the result at this place, and return it with those that follow and are there, last one first.
+        """Wait for the result at this index, and return it with the results that follow and have arrived, in reverse
+        order.
 
         Raises ``TimeoutError`` at the time ``end`` (of ``time.monotonic``).
         """
@@ -113,30 +114,30 @@ class MapChunk:
             if self._left:
                 stop = next((at for at in range(place, stop) if self._results[at] is _MISSING), stop)
             ready = self._results[place:stop]
-            self._results[place:stop] = [None] * len(ready)  # they belong to whoever takes them
+            self._results[place:stop] = [None] * len(ready)  # the caller has the only references
         ready.reverse()
         return ready
 
 
-def in_order(batches: deque[MapChunk], more: Callable[[], None] | None, end: float | None) -> Iterator[Any]:
-    """Yield the results in order, holding none when it is out, and cancel the rest when left."""
+def in_order(chunks: deque[MapChunk], more: Callable[[], None] | None, end: float | None) -> Iterator[Any]:
+    """Yield the results in order, without a reference to those that were taken, and cancel the rest when closed."""
     try:
-        while batches:
+        while chunks:
             place = 0
-            while place < batches[0].count:
-                ready = batches[0].take(place, end)
+            while place < chunks[0].count:
+                ready = chunks[0].take(place, end)
                 place += len(ready)
                 while ready:
                     if more is not None:
                         more()
                     if type(ready[-1]) is Raised:
                         raise ready.pop().error
-                    # Not by a variable, which would hold the result until somebody asks for the next one.
+                    # Without a variable, which would refer to the result until the next one is taken.
                     yield ready.pop()
-            batches.popleft()
+            chunks.popleft()
     finally:
-        for batch in batches:
-            batch.cancel()
+        for chunk in chunks:
+            chunk.cancel()
 
 
 def refill(
@@ -169,12 +170,12 @@ def chunks(items: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[A
 
 
 def call_each(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
-    """Call the function for each item of a chunk: what runs on the worker."""
+    """Call the function for each item of a chunk; this runs on the worker."""
     return [fn(*args) for args in chunk]
 
 
 def each_of(chunks: Iterator[list[T]]) -> Iterator[T]:
-    """Yield the items of each chunk, dropping each before it is out."""
+    """Yield the items of each chunk, without a reference to those that were taken."""
     for chunk in chunks:
         chunk.reverse()
         while chunk:

@@ -1,4 +1,4 @@
-"""What waits in a client to be sent to the server, and the messages that it becomes."""
+"""What a client will send to the server next, and the messages for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Outbox"]
 
 
 class Outbox:
-    """Calls on their way to the server. It is filled under the connection's lock, and taken as a whole."""
+    """Calls that are not sent yet. The connection adds to it under its lock, and takes it as a whole."""
 
     def __init__(self) -> None:
         self.functions: dict[str, bytes] = {}
@@ -24,7 +24,7 @@ class Outbox:
         self.cancelled_rows: list[tuple[int, int]] = []
 
     def messages(self) -> Iterator[tuple[Any, ...]]:
-        """Yield what the server is told, in order: a function before its calls, a call before its end."""
+        """Yield the messages to the server, in order: a function before its calls, a call before its cancellation."""
         for functions in in_parts(self.functions.items(), lambda item: len(item[1])):
             yield "functions", dict(functions)
         for kind, calls in self.calls.items():

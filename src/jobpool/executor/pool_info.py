@@ -1,4 +1,4 @@
-"""What a pool tells of itself and of its request: the part of the face that changes nothing."""
+"""What a pool says of itself and of its request: the methods that change nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["PoolInfo", "RequestInfo"]
 
 
 class RequestInfo(abc.ABC):
-    """What is known of a request without a job for it."""
+    """What is known of a request without a job."""
 
     @property
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""How calls go in: what the pool and its views have in common. It pickles and makes futures, and decides nothing."""
+"""How calls are submitted, for the pool and its views: pickles functions and arguments, and makes futures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobpool.executor import map as mapping
 from jobpool.executor.connection import Connection
 from jobpool.executor.future import JobFuture
 from jobpool.model.errors import NotPicklable
-from jobpool.serialize import chunks as rows
+from jobpool.serialize.chunks import ROWS, dumps_rows
 from jobpool.serialize.pickling import Destination, detached, dumps_arguments, dumps_function
 from jobpool.show.progress import with_progress
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def destination(settings: Settings) -> Destination:
-    """Return who opens what the calls of a pool with these settings take along."""
+    """Return which processes unpickle the arguments of the calls of a pool with these settings."""
     several = settings.max_workers > 1 or settings.max_tasks_per_child is not None
     return Destination(local=settings.system == "local", several=several)
 
@@ -41,23 +41,23 @@ class SubmitMethods(Executor, abc.ABC):
     _connection: Connection
     _kind: CallKind
     _to: Destination
-    """Who opens what is pickled."""
+    """Which processes unpickle what the client sends."""
     _lock: threading.Lock
 
     @abc.abstractmethod
     def _check_open(self) -> None:
-        """Raise ``RuntimeError`` when no more calls may come."""
+        """Raise ``RuntimeError`` if the pool takes no more calls."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[T]:
         """Run ``fn(*args, **kwargs)`` on a worker and return its future.
 
-        Functions and classes of ``__main__``, of a notebook, and of modules that are not installed travel by value,
-        with the global variables that they use as they are now. If the function or an argument cannot travel, the
-        future's exception is ``NotPicklable``, whose message names it.
+        Functions and classes of ``__main__``, of a notebook, and of modules that are not installed are pickled by
+        value, with the current values of the global variables that they use. If the function or an argument cannot be
+        pickled, the future's exception is ``NotPicklable``, whose message names it.
 
         Raises:
             RuntimeError: After ``shutdown``.
-            PoolBroken: The pool can run nothing any more; the message says why.
+            PoolBroken: The pool cannot run calls any more; the message says why.
         """
         taken: list[object] = []
         future: JobFuture[T]
@@ -87,10 +87,11 @@ class SubmitMethods(Executor, abc.ABC):
         Args:
             fn: The function.
             *iterables: As for the built-in ``map``; the shortest ends it.
-            timeout: Seconds from this call until a result must be there, else the iterator raises ``TimeoutError``.
-            chunksize: Items that make one call. Default: each item is a call; short calls travel bundled anyway.
-            buffersize: Items that are submitted ahead of the results taken. Default: all at once.
-            progress: Tell on stderr how far it is: by a bar, or in a file by a line now and then.
+            timeout: Seconds from this call within which a result must arrive; otherwise the iterator raises
+                ``TimeoutError``. Default: no limit.
+            chunksize: Items that make one call. Default: each item is a call; short calls are sent together anyway.
+            buffersize: Maximum number of items that are submitted and whose results were not taken yet. Default: all.
+            progress: Show the progress on stderr: a bar in a terminal, a line from time to time in a file.
 
         Raises:
             ValueError: ``chunksize`` or ``buffersize`` below 1.
@@ -108,8 +109,8 @@ class SubmitMethods(Executor, abc.ABC):
         items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         results: Iterator[T]
         if chunksize is None or chunksize == 1:
-            # A timeout counts for each call alone, and of several rows nobody knows when one began.
-            most = rows.ROWS if self._kind.terms.timeout is None else 1
+            # A timeout holds for each call, and the agent does not know when one of several rows began.
+            most = ROWS if self._kind.terms.timeout is None else 1
             results = self._results_of_rows(fn, items, buffersize, end, most=most)
         else:
             ahead = None if buffersize is None else -(-buffersize // chunksize)
@@ -125,23 +126,23 @@ class SubmitMethods(Executor, abc.ABC):
         buffersize: int | None,
         end: float | None,
         *,
-        most: int = rows.ROWS,
+        most: int = ROWS,
     ) -> Iterator[T]:
         """Submit (now, not at the first ``next``) and return the iterator over the results."""
         taken: list[object] = []
         function, changed = self._function(fn, taken), threading.Condition()
         size = most if buffersize is None else max(1, min(most, buffersize // 4))
-        batches: deque[mapping.MapChunk] = deque()
+        sent: deque[mapping.MapChunk] = deque()
         executor, to = weakref.ref(self), self._to  # a forgotten iterator must not keep the pool alive
 
         def send(some: Iterator[tuple[Any, ...]]) -> None:
-            for payload, count in rows.batches(some, size, to, taken):
+            for payload, count in dumps_rows(some, size, to, taken):
                 if (pool := executor()) is not None:
-                    batches.append(pool._submit_rows(function, payload, count, changed))
-                    batches[-1].taken = taken
+                    sent.append(pool._submit_rows(function, payload, count, changed))
+                    sent[-1].taken = taken
 
         send(itertools.islice(items, buffersize))
-        return mapping.in_order(batches, None if buffersize is None else mapping.refill(items, send, size), end)
+        return mapping.in_order(sent, None if buffersize is None else mapping.refill(items, send, size), end)
 
     def _submit_rows(
         self,

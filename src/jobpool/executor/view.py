@@ -15,13 +15,13 @@ from jobpool.config.resolve import Settings
 from jobpool.executor.future import JobFuture
 from jobpool.executor.map import MapChunk
 from jobpool.executor.pool_info import RequestInfo
+from jobpool.executor.pool_life import PoolLife
 from jobpool.executor.submit import SubmitMethods, destination
 from jobpool.model.errors import NotPicklable, from_data
 from jobpool.model.request import Request
 from jobpool.transport.plain_data import as_plain
 
 if TYPE_CHECKING:
-    from jobpool.executor.executor import JobPoolExecutor
     from jobpool.tools.explain import Explained
     from jobpool.tools.profile import Profile
 
@@ -35,7 +35,7 @@ class PoolView(SubmitMethods, RequestInfo):
     pool and its jobs go on.
     """
 
-    def __init__(self, pool: JobPoolExecutor, kind: CallKind, changes: Mapping[str, Any]) -> None:
+    def __init__(self, pool: PoolLife, kind: CallKind, changes: Mapping[str, Any]) -> None:
         self._pool, self._connection = pool, pool._connection
         self._kind = kind.changed(changes, system=pool.settings.system)
         self._to = destination(self.settings)
@@ -48,7 +48,7 @@ class PoolView(SubmitMethods, RequestInfo):
             raise from_data(refused)
 
     @property
-    def pool(self) -> JobPoolExecutor:
+    def pool(self) -> PoolLife:
         """The pool that this is a view of."""
         return self._pool
 
@@ -124,9 +124,9 @@ class PoolView(SubmitMethods, RequestInfo):
         count: int,
         changed: threading.Condition,
     ) -> MapChunk:
-        batch = super()._submit_rows(function, payload, count, changed)
-        self._calls.add(batch)
-        return batch
+        chunk = super()._submit_rows(function, payload, count, changed)
+        self._calls.add(chunk)
+        return chunk
 
     def __repr__(self) -> str:
         return f"<view of {self._pool!r}>"

@@ -16,16 +16,16 @@ from jobpool.executor.executor import JobPoolExecutor
 __all__ = ["JobPoolBackend"]
 
 _JOBLIBS_OWN = frozenset({"context", "max_nbytes", "mmap_mode", "temp_folder", "verbose"})
-"""What ``Parallel`` tells every backend; it is about processes on this machine."""
+"""Parameters that ``Parallel`` passes to every backend, and that concern processes on this machine."""
 
 
 class JobPoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # joblib has no types
     """Runs the batches of ``joblib.Parallel`` as calls of a pool.
 
     Args:
-        executor: The pool to use; it is not ended. Default: one is made, with ``n_jobs`` workers.
+        executor: The pool to use; the backend does not end it. Default: the backend makes one with ``n_jobs`` workers.
         nesting_level: joblib's.
-        inner_max_num_threads: joblib's; what a call may use follows from ``cores`` here.
+        inner_max_num_threads: joblib's; has no effect, since ``cores`` says what a call may use.
         **request: Keywords of :class:`~jobpool.JobPoolExecutor` for the pool that is made.
 
     Raises:
@@ -60,7 +60,7 @@ class JobPoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
             n_jobs = self.default_n_jobs
         if n_jobs == 1:
             return 1
-        # To joblib 1 means: in this process, which may be on a login node. A pool of one worker is still a pool.
+        # To joblib, 1 means: in this process, which may run on a login node. A pool may have one worker.
         return max(2, self._workers(n_jobs))
 
     def _workers(self, n_jobs: int) -> int:
@@ -86,13 +86,15 @@ class JobPoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         executor: JobPoolExecutor | None = None,
         **given: Any,
     ) -> int:
-        """Have a pool ready and return how many calls run at once. The parameters may be the backend's own, too."""
+        """Make the pool if there is none, and return how many calls run at once. ``given``: parameters of the backend,
+        too."""
         self._given = executor or self._given
         self._request |= {key: value for key, value in given.items() if key not in _JOBLIBS_OWN}
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
-        # Weakly: each holds the other, and the pool shall end with the last reference and not with a collection.
+        # Weak, since each refers to the other: the pool shall end with the last reference, not with a garbage
+        # collection.
         self.parallel = weakref.proxy(parallel)
         self._n_jobs = n_jobs
         self._have_executor()
@@ -103,17 +105,17 @@ class JobPoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
             return self._given
         workers = self._workers(self._n_jobs)
         if self._made is not None and self._made.settings.max_workers != workers:
-            self._made.shutdown()  # and wait: the next one may have the same name
+            self._made.shutdown()  # and wait: the next pool may have the same name
             self._made = None
         if self._made is None:
             self._made = JobPoolExecutor(**{**self._request, "max_workers": workers})
         return self._made
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Future[Any]], None] | None = None) -> Future[Any]:
-        """Run a batch of calls. Never raises: joblib may call it in a thread where nobody would notice."""
+        """Run a batch of calls. Never raises: joblib may call this in a thread in which an exception would be lost."""
         future: Future[Any]
         try:
-            # The batch is the argument and not the function: functions are kept by the pool for later calls.
+            # The batch is the argument and not the function: the pool keeps functions for later calls.
             future = self._have_executor().submit(operator.call, func)
         except Exception as error:  # noqa: BLE001 - pickling runs the user's code; the error goes where the result would
             future = Future()
@@ -131,7 +133,7 @@ class JobPoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         return future.result()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Cancel what waits, and end the pool, with what runs in it, unless it was given."""
+        """Cancel the calls. End the pool with its running calls, unless the user gave the pool."""
         for future in list(self._futures):
             future.cancel()
         if self._made is not None:

@@ -1,4 +1,5 @@
-"""What a ``Pool``'s calls run on a worker: few lines, without anything that would have to be imported there."""
+"""The functions that a ``Pool``'s calls run on a worker. The module imports nothing that a worker would have to
+load."""
 
 from __future__ import annotations
 
@@ -19,4 +20,4 @@ def starmap_chunk(function: Callable[..., Any], chunk: Iterable[Iterable[Any]]) 
 
 
 def nothing() -> None:
-    """Stand in the place of a call that could not be made."""
+    """Do nothing, in place of a call that could not be submitted."""

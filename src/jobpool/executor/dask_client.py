@@ -1,0 +1,69 @@
+"""``pool.client``: a client of Dask on the pool's workers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from jobpool.executor.connection import Connection
+from jobpool.host.home import PoolDirectory
+from jobpool.model.errors import from_data
+from jobpool.serialize.pickling import register_own_modules
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["DaskClient"]
+
+
+class DaskClient:
+    """The part of a pool that Dask's users see. Nothing of Dask is loaded before they use it."""
+
+    _connection: Connection
+    _directory: PoolDirectory
+    _lock: threading.Lock
+    _client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """A ``dask.distributed.Client`` on the same workers; they are asked for as its tasks need them."""
+        register_own_modules()  # Dask, too, then sends what they define by value
+        if self._client is None:
+            from distributed import Client
+
+            from jobpool.transport import dask_config
+
+            port = self._ask_dask(dashboard=False)["port"]
+            with dask_config.patience():
+                self._client = Client(
+                    f"tls://{self._connection.host}:{port}",
+                    security=dask_config.security(self._directory.path),
+                    set_as_default=False,
+                )
+        return self._client
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """The address of Dask's dashboard, for this user's browser only: its path is a secret. None: without bokeh.
+
+        On a JupyterHub it goes through ``/proxy/PORT``; elsewhere it is on this host's loopback (``ssh -L PORT:...``).
+        """
+        dashboard = self._ask_dask(dashboard=True)["dashboard"]
+        if dashboard is None:
+            return None
+        port, path = dashboard
+        prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
+        return f"{prefix.rstrip('/')}/proxy/{port}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
+
+    def _ask_dask(self, *, dashboard: bool) -> dict[str, Any]:
+        answer: dict[str, Any] = self._connection.ask("dask", dashboard)
+        if "error" in answer:
+            raise from_data(answer["error"])
+        return answer
+
+    def _close_client(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close(timeout=2)
