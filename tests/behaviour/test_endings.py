@@ -170,7 +170,7 @@ def use_up(pool: JobPoolExecutor, held: Future[Any]) -> str:
     began = time.monotonic()
 
     def nearly_all() -> bool:
-        (age,) = (job["age"] for job in pool.status()["jobs"] if job["state"] == "serving")
+        (age,) = (job.age for job in pool.status().jobs if job.state == "serving")
         return time.monotonic() - began > 0.95 * age
 
     assert wait_until(nearly_all, PATIENCE)
@@ -200,7 +200,7 @@ def test_a_call_that_had_a_whole_walltime_gets_a_longer_one(fake_site: FakeSite,
         gate.wait_for(2)
         gate.open()
         assert held.result(PATIENCE) == "held"
-        assert any("walltime=2 h (before: 1 h)" in text for text, _ in pool.status()["notices"])
+        assert any("walltime=2 h (before: 1 h)" in text for text, _ in pool.status().notices)
     asked = [word for command in fake_site.cluster.commands_of("sbatch") for word in command.stdin.splitlines()]
     assert [line for line in asked if "--time" in line] == ["#SBATCH --time=0-01:00:00", "#SBATCH --time=0-02:00:00"]
 

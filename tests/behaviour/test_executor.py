@@ -139,7 +139,7 @@ def test_a_cancelled_call_never_runs_and_a_running_one_is_not_cancelled(pool: Jo
     with pytest.raises(cf.CancelledError):
         waiting[0].result()
     after = pool.submit(double, 4)
-    assert wait_until(lambda: pool.status()["calls"]["waiting"] <= 1, PATIENCE)  # the news has come to the workers
+    assert wait_until(lambda: pool.status().calls.waiting <= 1, PATIENCE)  # the news has come to the workers
     gate.open()
     assert [future.result(PATIENCE) for future in held] == [0, 1]
     assert after.result(PATIENCE) == 8
@@ -273,7 +273,7 @@ def test_a_future_tells_its_job_its_usage_and_its_words(pool: JobPoolExecutor) -
     future = pool.submit(speak)
     future.result(PATIENCE)
     assert future.job is not None
-    assert future.job.id in {job["id"] for job in pool.status()["jobs"]}
+    assert future.job.id in {job.id for job in pool.status().jobs}
     assert future.job.node
     assert future.job.log is not None
     assert future.job.log.exists()

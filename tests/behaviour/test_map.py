@@ -129,7 +129,7 @@ def test_a_timeout_cancels_the_item_that_was_waited_for_too(site: Site, gate: Ga
         results = pool.map(gate.hold("never"), [2, 3], timeout=0)
         with pytest.raises(TimeoutError):
             next(results)
-        assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)
+        assert wait_until(lambda: pool.status().calls.waiting == 0, PATIENCE)
         gate.open()
         first.result(PATIENCE)
     assert gate.arrived("never") == 0
@@ -210,7 +210,7 @@ def test_cancel_futures_cancels_the_items_that_do_not_run(site: Site, gate: Gate
         pool.shutdown(wait=False, cancel_futures=True)
         assert future.cancelled()
         # The news is on its way to the worker; until it is there, the next row could begin.
-        assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)
+        assert wait_until(lambda: pool.status().calls.waiting == 0, PATIENCE)
         gate.open()
         with pytest.raises(CancelledError):
             list(results)

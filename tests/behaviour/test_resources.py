@@ -69,7 +69,7 @@ def test_a_hundred_calls_on_twenty_workers_in_one_submit(site: Site, tmp_path: P
 
 
 def workers_of(pool: JobPoolExecutor) -> int:
-    return sum(job["workers"] for job in pool.status()["jobs"] if job["state"] == "serving")
+    return sum(job.workers for job in pool.status().jobs if job.state == "serving")
 
 
 def test_scale_up_and_down(site: Site) -> None:

@@ -40,7 +40,7 @@ def test_shutdown_without_waiting_and_with_cancelled_futures(site: Site, gate: G
         assert time.monotonic() - begin < 1
         assert all(future.cancelled() for future in waiting)
         assert not held.done()
-        assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)  # the server has heard of it
+        assert wait_until(lambda: pool.status().calls.waiting == 0, PATIENCE)  # the server has heard of it
         gate.open()
         assert held.result(PATIENCE) == "held"
     assert gate.arrived("never") == 0

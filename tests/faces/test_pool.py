@@ -45,7 +45,7 @@ def fails_at(number: int) -> Iterator[int]:
 
 def done(pool: Pool) -> int:
     """Return how many calls the executor beneath has done."""
-    return int(pool.executor.status()["calls"]["done"])
+    return int(pool.executor.status().calls.done)
 
 
 def test_it_is_one_and_so_are_its_results(pool: Pool) -> None:
@@ -225,7 +225,7 @@ def test_a_callback_may_use_the_pool(pool: Pool) -> None:
     called = threading.Event()
 
     def again(value: int) -> None:
-        results.extend([pool.executor.status()["calls"]["failed"], pool.apply_async(double, (value,))])
+        results.extend([pool.executor.status().calls.failed, pool.apply_async(double, (value,))])
         called.set()
 
     pool.apply_async(double, (1,), callback=again)

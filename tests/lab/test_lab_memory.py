@@ -200,7 +200,7 @@ def test_files_left_in_memory_cost_their_job_and_no_later_call(memory_file: Path
         assert error.used == "406 MiB"  # all of it, the agent's share too
         assert [future.result(PATIENCE) for future in later] == [50 * 2**20] * 4
         assert filling.job != later[0].job
-        assert "/dev/shm" in " ".join(text for text, _ in pool.status()["notices"])
+        assert "/dev/shm" in " ".join(text for text, _ in pool.status().notices)
 
 
 def test_a_call_that_is_killed_runs_again_with_more_memory(memory_lab: SlurmLab) -> None:

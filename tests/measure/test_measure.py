@@ -183,7 +183,7 @@ def test_what_the_initializer_sets_is_there() -> None:
 
 def test_the_job_that_measured_ends_with_it(pool: JobPoolExecutor) -> None:
     pool.measure(abs, [1], repeat=False)
-    assert pool.status()["jobs"] == []
+    assert pool.status().jobs == ()
 
 
 def test_it_is_shown_as_text_and_as_a_picture(pool: JobPoolExecutor, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobpool.config.resolve import Settings
 from jobpool.executor.connection import Connection
@@ -14,6 +14,7 @@ from jobpool.host.home import PoolDirectory
 from jobpool.show.status import asked_status
 
 if TYPE_CHECKING:
+    from jobpool.model.status import PoolStatus
     from jobpool.site.check import Verdict
     from jobpool.tools.explain import Explained
 
@@ -66,14 +67,14 @@ class PoolInfo(RequestInfo):
         """Where the jobs' logs are."""
         return Path(self._connection.facts["logs"])
 
-    def status(self, *, start: bool = False) -> dict[str, Any]:
-        """Return what goes on as plain data: jobs with their states and reasons, calls by state and function, notices.
+    def status(self, *, start: bool = False) -> PoolStatus:
+        """Return what goes on: jobs with their states and reasons, calls by state and function, notices.
 
         Also what was asked and used, how many calls end in a second, and about how many seconds are left. Sizes are in
-        bytes, times in seconds.
+        bytes, times in seconds. ``status().as_data()`` is the same as dicts and lists.
 
         Args:
-            start: Ask the batch system, with one command, when the pending jobs may start: ``"starts"`` of each job
+            start: Ask the batch system, with one command, when the pending jobs may start: ``starts`` of each job
                 is then a time as ``time.time()`` tells it, or None where there is no estimate.
 
         Raises:

@@ -20,6 +20,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from jobpool.batch.base import BatchSystem
@@ -35,6 +36,7 @@ from jobpool.model.errors import JobPoolError, PoolBroken, from_data
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
+from jobpool.model.status import Notice, PoolStatus
 from jobpool.server import client_links
 from jobpool.server.agent_links import AgentLinks
 from jobpool.server.batch_client import BatchClient
@@ -418,19 +420,17 @@ class EventLoop:
         return {**self.record(), "status": self._status()}
 
     def _status(self) -> dict[str, Any]:
-        snapshot = self._core.snapshot(self._loop.time()).as_data()
-        for job in snapshot["jobs"]:
-            path = self._asking.log_path(e.JobKey(*job["key"]))
-            job["log"] = None if path is None else str(path)
-        return {
-            "name": self._directory.name,
-            "system": self._system.name,
-            "host": os.uname().nodename,
-            "pid": os.getpid(),
-            "logs": str(self._asking.log_directory),
-            **snapshot,
-            "notices": [list(notice) for notice in self._notices],
-        }
+        snapshot = self._core.snapshot(self._loop.time())
+        jobs = tuple(replace(job, log=self._asking.log_path(e.JobKey(*job.key))) for job in snapshot.jobs)
+        return PoolStatus.of(
+            replace(snapshot, jobs=jobs),
+            name=self._directory.name,
+            system=self._system.name,
+            host=os.uname().nodename,
+            pid=os.getpid(),
+            logs=self._asking.log_directory,
+            notices=tuple(Notice(*notice) for notice in self._notices),
+        ).as_data()
 
     async def _answer_cancel(self, link: Link, reference: int, id: JobId) -> None:
         """Cancel one job of this pool, as its user would by the batch system's own command: its calls run again."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jobpool.host.home import read_file
 from jobpool.model.errors import JobPoolError
+from jobpool.model.status import Phase, PoolStatus
 
 __all__ = ["died", "ended_well", "last_status", "read_record"]
 
@@ -48,20 +50,19 @@ def ended_well(directory: Path) -> bool:
     return bool(record.get("over")) and record.get("status", {}).get("phase") == "finished"
 
 
-def last_status(directory: Path, *, alive: bool) -> dict[str, Any] | None:
-    """Return the last known answer to ``jobpool status``; None: there is none.
+def last_status(directory: Path, *, alive: bool) -> PoolStatus | None:
+    """Return the last known status of a pool; None: there is none.
 
-    Nothing goes on in it, so it has no rate. ``as_of`` says when it was written down: seconds since the epoch.
+    Nothing goes on in it, so it has no rate. ``as_of`` says when it was written down.
     ``alive``: whether the server lives, as far as can be seen from here.
     """
     try:
         record = read_record(directory)
-    except JobPoolError:
+        status = PoolStatus.from_data(record["status"])
+    except (JobPoolError, ValueError):
         return None
-    status: dict[str, Any] = record["status"]
-    if not record["over"]:
-        status["phase"] = "does not answer" if alive else "died"
-    return {**status, "rate": None, "left": None, "as_of": record["ended_at"]}
+    phase: Phase = status.phase if record["over"] else "does not answer" if alive else "died"
+    return replace(status, phase=phase, rate=None, left=None, as_of=record["ended_at"])
 
 
 def _clock(record: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from jobpool.core.jobs.machine import (
     WentOn,
     advance,
 )
-from jobpool.core.record.snapshot import CallCounts, JobView, Snapshot, describe
+from jobpool.core.record.snapshot import describe
 from jobpool.core.record.timeline import AGAIN, CHECKPOINT
 from jobpool.core.recovery.decide import Loss
 from jobpool.core.scaling.walltime import LATE
@@ -40,6 +40,7 @@ from jobpool.core.steps.auto_size import size_up
 from jobpool.core.steps.state import PoolState
 from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.model.job import Ending, EndingKind
+from jobpool.model.status import CallCounts, JobStatus, Phase, Snapshot
 from jobpool.model.units import Duration
 
 __all__ = ["Core"]
@@ -99,7 +100,6 @@ class Core:
             requests=figures.requests(pool, now),
             rate=pool.record.recent.rate(now),
             left=figures.time_left(pool, now),
-            notices=tuple(pool.notices),
             held=pool.demand(pool.auto.hiring).held,
             phase=self._phase(),
         )
@@ -118,12 +118,12 @@ class Core:
             "notices": list(pool.notices),
         }
 
-    def _view(self, job: Job, now: float) -> JobView:
+    def _view(self, job: Job, now: float) -> JobStatus:
         pool = self._pool
         workers, busy = pool.calls.busy(job.key)
         return describe(job, now=now, workers=workers, busy=busy)
 
-    def _phase(self) -> str:
+    def _phase(self) -> Phase:
         pool = self._pool
         if pool.finished:
             return "finished"
