@@ -188,13 +188,13 @@ def test_callbacks_are_called(pool: JobPoolExecutor) -> None:
 
 
 def test_asyncio_awaits_it(pool: JobPoolExecutor) -> None:
-    async def both() -> list[int]:
+    async def both() -> tuple[int, int]:
         loop = asyncio.get_running_loop()
         one = asyncio.wrap_future(pool.submit(double, 1))
         two = loop.run_in_executor(pool, double, 2)
         return await asyncio.wait_for(asyncio.gather(one, two), PATIENCE)
 
-    assert asyncio.run(both()) == [2, 4]
+    assert list(asyncio.run(both())) == [2, 4]
 
 
 def test_submits_from_many_threads(pool: JobPoolExecutor) -> None:

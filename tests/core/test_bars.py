@@ -59,7 +59,9 @@ def test_nothing_is_lost_when_the_grain_grows(calls: list[tuple[bool, float, int
     bars.spread(JOB, 0.0, 1.0, 1)
     bars._coarsen()
     seconds, count = sums(fine)
-    assert sums(bars) == (pytest.approx(seconds + 1.0, abs=0.2), count + 1)
+    kept_seconds, kept_count = sums(bars)
+    assert kept_seconds == pytest.approx(seconds + 1.0, abs=0.2)
+    assert kept_count == count + 1
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.1, 60.0])
@@ -69,7 +71,9 @@ def test_any_number_of_calls_fits(seconds: float) -> None:
         bars.add((JOB, OTHER)[number % 2], Interval("f", number * seconds / 2, seconds))
     kept = data(bars)
     assert PIECES / 3 < len(kept["bars"]) + len(kept["cells"]) <= PIECES
-    assert sums(bars) == (pytest.approx(100_000 * seconds, rel=0.01), 100_000)
+    kept_seconds, kept_count = sums(bars)
+    assert kept_seconds == pytest.approx(100_000 * seconds, rel=0.01)
+    assert kept_count == 100_000
 
 
 def test_many_calls_that_came_back_together_cost_no_more_than_few() -> None:
@@ -78,7 +82,9 @@ def test_many_calls_that_came_back_together_cost_no_more_than_few() -> None:
     bars.spread(OTHER, 0.0, 1e6, calls=10**9)
     kept = data(bars)
     assert len(kept["cells"]) < PIECES / 2
-    assert sums(bars) == (pytest.approx(2e6), 2 * 10**9)
+    kept_seconds, kept_count = sums(bars)
+    assert kept_seconds == pytest.approx(2e6)
+    assert kept_count == 2 * 10**9
 
 
 def test_calls_in_trouble_are_seen_among_any_number_of_others() -> None:

@@ -126,4 +126,4 @@ class PoolUnderTest(Pool):
         return object, ()
 
 
-concurrent.futures.ProcessPoolExecutor = TheProcessPoolExecutor  # type: ignore[misc]
+concurrent.futures.ProcessPoolExecutor = TheProcessPoolExecutor  # type: ignore[misc, assignment]

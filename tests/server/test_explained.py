@@ -49,7 +49,7 @@ def test_a_job_gets_what_was_explained(
     assert node.job.memory is not None
     assert known["MinMemoryNode"] == f"{node.job.memory.mebibytes}M"
     assert known["TimeLimit"] == "00:10:00"
-    assert node.call.deadline == 600
+    assert node.call.deadline == 600.0
     assert seen["threads"] == {node.call.threads}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import termios
+import time
 from dataclasses import replace
 
 import pytest
@@ -57,7 +58,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 

@@ -132,6 +132,11 @@ class ConfigError(JobPoolError, ValueError):
     ``problems`` lists all of them, not just the first.
     """
 
+    problems: list[str]
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message, **{"problems": [message], **details})
+
     @classmethod
     def from_problems(cls, problems: Sequence[str]) -> ConfigError:
         """Make one error of all problems, each a sentence."""
