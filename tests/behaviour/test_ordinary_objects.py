@@ -212,7 +212,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "partialmethod": lambda: Video(5, 2).first(),
     "singledispatch": lambda: (size([1, [2, Video(1)]]), size({"a": 4}), size("a"), getattr(size, NAME), size.__doc__),
     "installed singledispatch": lambda: iter_importer_modules(Frame()),
-    "NewType and ParamSpec": lambda: (next_number(Number(1)), P.__name__, getattr(Number, NAME)),
+    "NewType and ParamSpec": lambda: (next_number(Number(1)), getattr(P, NAME), Number.__name__),
     "contextmanager": enter_three,
     "slots": slots_are_slots,
     "hidden slots": lambda: Hidden().both(),
