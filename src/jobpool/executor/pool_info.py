@@ -92,11 +92,13 @@ class PoolInfo(RequestInfo):
             JobPoolError: The server died before it wrote down anything.
             OSError: The file cannot be written.
         """
+        from jobpool.model.run_record import RunRecord
         from jobpool.show.ended_pools import read_record
         from jobpool.show.report import write_report
 
         ended = self._connection.ended.is_set()
-        return write_report(read_record(self._directory.path) if ended else self._connection.ask("record"), Path(path))
+        directory, ask = self._directory.path, self._connection.ask
+        return write_report(read_record(directory) if ended else RunRecord.from_data(ask("record")), Path(path))
 
     def logs(self, job: str | Job | None = None, *, tail: int | None = None) -> str:
         """Return what a job said: its own log, and those of its workers. Also after the pool's end. ::

@@ -14,7 +14,7 @@ The order of the last line matters: a job that may still live is cancelled befor
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import assert_never
 
 from jobpool.core import events as ev
 from jobpool.core.events import Action, Event
@@ -40,6 +40,7 @@ from jobpool.core.steps.auto_size import size_up
 from jobpool.core.steps.state import PoolState
 from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.model.job import Ending, EndingKind
+from jobpool.model.run_record import RunFigures
 from jobpool.model.status import CallCounts, JobStatus, Phase, Snapshot
 from jobpool.model.units import Duration
 
@@ -104,19 +105,19 @@ class Core:
             phase=self._phase(),
         )
 
-    def record(self, now: float) -> dict[str, Any]:
-        """Return what happened so far, as plain values, for the report. Times are seconds since the beginning."""
+    def record(self, now: float) -> RunFigures:
+        """Return what happened so far, for the report. Times are seconds since the beginning."""
         pool = self._pool
-        requests = {key: pool.asked(key) for key in pool.staff}
-        tallies, running = list(pool.calls.tallies), pool.calls.running_now()
-        data = pool.record.as_data(requests, tallies, running, max(now, pool.now))
-        return {
-            **data,
-            "done": pool.done,
-            "failed_calls": pool.failed,
-            "unresolved": len(pool.calls),
-            "notices": list(pool.notices),
-        }
+        return pool.record.figures(
+            {key: pool.asked(key) for key in pool.staff},
+            list(pool.calls.tallies),
+            pool.calls.running_now(),
+            max(now, pool.now),
+            done=pool.done,
+            failed=pool.failed,
+            unresolved=len(pool.calls),
+            notices=pool.notices,
+        )
 
     def _view(self, job: Job, now: float) -> JobStatus:
         pool = self._pool
