@@ -48,6 +48,7 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	for file in tests/conftest.py tests/*/conftest.py; do $(BIN)/mypy --no-error-summary $$file; done
 	$(BIN)/lint-imports
 
 bench: $(PEERS)

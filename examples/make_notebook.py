@@ -61,7 +61,7 @@ def build() -> nbformat.NotebookNode:
     cells += [new_code_cell(code) for code in (RUN, *SHOW)]
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
-    notebook = new_notebook(cells=cells)
+    notebook: nbformat.NotebookNode = new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return notebook
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tried
@@ -70,7 +71,7 @@ def keywords(text: str) -> dict[str, object]:
 @pytest.mark.parametrize("row", rows("you write"), ids=lambda row: row[0])
 def test_the_readmes_directives_are_those_that_are_written(row: list[str], tmp_path: Path) -> None:
     asked = keywords(row[0].strip("`"))
-    nothing = {"environment": {}, "cwd": tmp_path, "places": Places()}
+    nothing: dict[str, Any] = {"environment": {}, "cwd": tmp_path, "places": Places()}
     settings = resolve({"scheduler": "slurm", **asked}, **nothing)
     if "max_workers" in asked:
         assert str(settings.max_workers) in row[1]

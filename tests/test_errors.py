@@ -75,7 +75,7 @@ def test_evidence_reads_as_attributes_and_what_is_not_known_as_none(kind: type[J
     error = kind("it went wrong", job="4711", exit_code=0)
     assert (error.job, error.exit_code, error.node) == ("4711", 0, None)
     with pytest.raises(AttributeError, match="no attribute 'nodes'"):
-        _ = error.nodes
+        _ = error.nodes  # type: ignore[attr-defined]
 
 
 def test_the_message_has_the_evidence_then_the_log_then_the_advice() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from jobpool.transport import peer_silence
@@ -38,7 +40,7 @@ def seconds_until_silent(kernel: Kernel, host: PeerSilence, *, most: float) -> f
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
-    monkeypatch.setattr(peer_silence.time, "monotonic", lambda: kernel.now)
+    monkeypatch.setattr(time, "monotonic", lambda: kernel.now)
     return kernel
 
 

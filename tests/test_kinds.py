@@ -14,7 +14,7 @@ OWN = CallKind(Request(cores=2, memory=Memory(2**30), workers_per_job=8, partiti
 
 def test_what_is_not_changed_stays() -> None:
     view = OWN.changed({"walltime": "5h", "timeout": "10 min"}, system="slurm")
-    assert view.request.walltime == 5 * 3600
+    assert view.request.walltime == 5 * 3600.0
     assert (view.request.cores, view.request.partition, view.request.workers_per_job) == (2, "long", 8)
     assert (view.max_workers, view.terms.timeout) == (16, Duration(600))
     again = view.changed({"expected_time": 60}, system="slurm")

@@ -57,7 +57,7 @@ def test_a_question_gets_its_own_answer_also_a_large_one() -> None:
         large = b"x" * 10_000_000
         answers = await asyncio.gather(link.ask("a", 1), link.ask("b", large), link.ask("c"))
         assert address == "127.0.0.1"
-        assert answers == [["a", 1], ["b", large], ["c"]]
+        assert list(answers) == [["a", 1], ["b", large], ["c"]]
         link.close()
 
     with_server(directory, work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ def test_once(home: Path) -> None:
 
 def test_once_a_day(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     assert [first_time("site", daily=True), first_time("site", daily=True)] == [True, False]
-    later = told_once.time.time() + told_once.DAY
-    monkeypatch.setattr(told_once.time, "time", lambda: later)
+    later = time.time() + told_once.DAY
+    monkeypatch.setattr(time, "time", lambda: later)
     assert [first_time("site", daily=True), first_time("site", daily=True)] == [True, False]
     assert len(list((home / ".jobpool/.told").iterdir())) == 1  # yesterday's is gone
 

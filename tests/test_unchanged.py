@@ -49,8 +49,13 @@ def made_again(function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
     """Whether a second pickle of the function is made."""
     with monkeypatch.context() as patch:
         count: list[Any] = []
-        real = pickling.by_value
-        patch.setattr(pickling, "by_value", lambda *args: count.append(args) or real(*args))
+        real = vars(pickling)["by_value"]
+
+        def counted(*args: Any) -> Any:
+            count.append(args)
+            return real(*args)
+
+        patch.setattr(pickling, "by_value", counted)
         pickling.dumps_function(function)
     return bool(count)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         RequestRefused,
     )
     from jobpool.model.request import Retry
+    from jobpool.model.status import JobStatus, PoolStatus
     from jobpool.model.units import Duration, Memory
     from jobpool.serialize.random_generators import SameRandomNumbers
     from jobpool.sizing.proposal import Proposal
@@ -56,12 +57,14 @@ __all__ = [
     "JobLost",
     "JobPoolError",
     "JobPoolExecutor",
+    "JobStatus",
     "JobsFailed",
     "Memory",
     "NotPicklable",
     "NotUnpicklable",
     "Pool",
     "PoolBroken",
+    "PoolStatus",
     "Profile",
     "Proposal",
     "RequestRefused",
@@ -79,8 +82,10 @@ _HOMES = {
     "JobPoolExecutor": "jobpool.executor.executor",
     "JobFuture": "jobpool.executor.future",
     "Duration": "jobpool.model.units",
+    "JobStatus": "jobpool.model.status",
     "Memory": "jobpool.model.units",
     "Pool": "jobpool.faces.pool",
+    "PoolStatus": "jobpool.model.status",
     "Profile": "jobpool.tools.profile",
     "Proposal": "jobpool.sizing.proposal",
     "Retry": "jobpool.model.request",

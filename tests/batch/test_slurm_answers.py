@@ -304,10 +304,10 @@ def test_an_answer_that_cannot_be_read_is_none() -> None:
 
 
 def test_endings_in_the_accounting() -> None:
-    endings = slurm.parse_account(golden("sacct", "many"))
-    assert isinstance(endings, dict)
-    living = {id: state for id, state in endings.items() if isinstance(state, JobState)}
-    endings = {id: ending for id, ending in endings.items() if isinstance(ending, Ending)}
+    found = slurm.parse_account(golden("sacct", "many"))
+    assert isinstance(found, dict)
+    living = {id: state for id, state in found.items() if isinstance(state, JobState)}
+    endings = {id: ending for id, ending in found.items() if isinstance(ending, Ending)}
     kinds = {id: (ending.kind, ending.exit_code, ending.signal, ending.limit) for id, ending in endings.items()}
     assert kinds.items() >= {
         "17": (EndingKind.COMPLETED, 0, None, None),

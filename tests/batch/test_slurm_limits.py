@@ -116,7 +116,7 @@ def test_reservations_and_how_full_it_is() -> None:
     limits = accounted()
     assert limits.reservations is not None
     mine, later, theirs = limits.reservations
-    assert (mine.name, mine.users, mine.starts_in) == ("mine", ("root",), 0)
+    assert (mine.name, mine.users, mine.starts_in) == ("mine", ("root",), 0.0)
     assert later.starts_in is not None
     assert later.ends_in == later.starts_in + 3600
     assert (theirs.users, theirs.accounts) == ((), ("second",))

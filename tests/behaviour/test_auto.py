@@ -31,14 +31,15 @@ def jobs_of(futures: list[JobFuture[str]]) -> set[Job | None]:
 def test_the_first_calls_say_what_is_asked_for(site: Site) -> None:
     with site.pool(2, cores="auto", memory="auto", walltime="auto") as pool:
         tried = jobs_of([pool.submit(work, 100) for _ in range(5)])
-        told = "\n".join(text for text, _ in pool.status()["notices"])
+        told = "\n".join(text for text, _ in pool.status().notices)
         assert ("jobs are asked for with cores=1, memory=" in told) == site.is_batch
         if site.is_batch:
             # The first jobs serve until others come.
             assert wait_until(lambda: jobs_of([pool.submit(work, 100) for _ in range(20)]) - tried, PATIENCE)
-            own = pool.status()["requests"][0]
-            assert own["cores"] == 1
-            assert 100 * MIB < own["memory"] < 400 * MIB
+            own = pool.status().requests[0]
+            assert own.cores == 1
+            assert own.memory is not None
+            assert 100 * MIB < own.memory < 400 * MIB
 
 
 def test_a_call_that_needs_more_than_the_first_ones_gets_it(batch_site: Site) -> None:

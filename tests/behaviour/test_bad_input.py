@@ -34,7 +34,7 @@ from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 )
 def test_a_value_that_makes_no_sense(site: Site, keywords: dict[str, object], words: str, home: Path) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
-        JobPoolExecutor(**{**site.keywords, **keywords})  # type: ignore[arg-type]
+        JobPoolExecutor(**{**site.keywords, **keywords})
     assert isinstance(caught.value, ValueError)
     assert not (home / ".jobpool").exists()
 

@@ -60,7 +60,7 @@ def calls_end_with_the_reason(site: Site, gate: Gate, loss: object, words: str) 
         assert held.result(PATIENCE) == "held"
         assert waits.result(PATIENCE) == 1  # in the worker that is there
         site.end_job(job, "killed")
-        assert wait_until(lambda: not any(job["state"] == "serving" for job in pool.status()["jobs"]), PATIENCE)
+        assert wait_until(lambda: not any(job.state == "serving" for job in pool.status().jobs), PATIENCE)
         later = pool.submit(abs, -1)
         with pytest.raises(PoolBroken, match=words) as caught:
             later.result(PATIENCE)

@@ -139,7 +139,7 @@ def test_a_cancelled_call_never_runs_and_a_running_one_is_not_cancelled(pool: Jo
     with pytest.raises(cf.CancelledError):
         waiting[0].result()
     after = pool.submit(double, 4)
-    assert wait_until(lambda: pool.status()["calls"]["waiting"] <= 1, PATIENCE)  # the news has come to the workers
+    assert wait_until(lambda: pool.status().calls.waiting <= 1, PATIENCE)  # the news has come to the workers
     gate.open()
     assert [future.result(PATIENCE) for future in held] == [0, 1]
     assert after.result(PATIENCE) == 8
@@ -188,13 +188,13 @@ def test_callbacks_are_called(pool: JobPoolExecutor) -> None:
 
 
 def test_asyncio_awaits_it(pool: JobPoolExecutor) -> None:
-    async def both() -> list[int]:
+    async def both() -> tuple[int, int]:
         loop = asyncio.get_running_loop()
         one = asyncio.wrap_future(pool.submit(double, 1))
         two = loop.run_in_executor(pool, double, 2)
         return await asyncio.wait_for(asyncio.gather(one, two), PATIENCE)
 
-    assert asyncio.run(both()) == [2, 4]
+    assert list(asyncio.run(both())) == [2, 4]
 
 
 def test_submits_from_many_threads(pool: JobPoolExecutor) -> None:
@@ -273,7 +273,7 @@ def test_a_future_tells_its_job_its_usage_and_its_words(pool: JobPoolExecutor) -
     future = pool.submit(speak)
     future.result(PATIENCE)
     assert future.job is not None
-    assert future.job.id in {job["id"] for job in pool.status()["jobs"]}
+    assert future.job.id in {job.id for job in pool.status().jobs}
     assert future.job.node
     assert future.job.log is not None
     assert future.job.log.exists()

@@ -55,13 +55,14 @@ def test_an_exception_comes_in_the_place_of_its_result(pool: JobPoolExecutor) ->
 
 
 @pytest.mark.parametrize("keywords", [{"chunksize": 0}, {"chunksize": -1}, {"buffersize": 0}])
-def test_sizes_below_one_are_refused_at_the_call(pool: JobPoolExecutor, keywords: dict[str, int]) -> None:
+def test_sizes_below_one_are_refused_at_the_call(pool: JobPoolExecutor, keywords: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(keywords))):
         pool.map(double, [1], **keywords)
 
 
 def test_an_item_that_cannot_travel_costs_its_own_place(pool: JobPoolExecutor) -> None:
-    results = pool.map(double, [1, (number for number in ())])  # type: ignore[list-item]
+    unsendable: Any = (number for number in "")
+    results = pool.map(double, [1, unsendable])
     assert next(results) == 2
     with pytest.raises(NotPicklable, match="generator"):
         next(results)
@@ -69,7 +70,7 @@ def test_an_item_that_cannot_travel_costs_its_own_place(pool: JobPoolExecutor) -
 
 @pytest.mark.parametrize("chunksize", [None, 3])
 def test_a_function_that_cannot_travel_fails_the_first_result(pool: JobPoolExecutor, chunksize: int | None) -> None:
-    stuck = (number for number in ())
+    stuck = (number for number in "")
     with pytest.raises(NotPicklable, match="generator"):
         next(pool.map(lambda number: next(stuck), itertools.count(), chunksize=chunksize, buffersize=2))
 
@@ -129,7 +130,7 @@ def test_a_timeout_cancels_the_item_that_was_waited_for_too(site: Site, gate: Ga
         results = pool.map(gate.hold("never"), [2, 3], timeout=0)
         with pytest.raises(TimeoutError):
             next(results)
-        assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)
+        assert wait_until(lambda: pool.status().calls.waiting == 0, PATIENCE)
         gate.open()
         first.result(PATIENCE)
     assert gate.arrived("never") == 0
@@ -210,7 +211,7 @@ def test_cancel_futures_cancels_the_items_that_do_not_run(site: Site, gate: Gate
         pool.shutdown(wait=False, cancel_futures=True)
         assert future.cancelled()
         # The news is on its way to the worker; until it is there, the next row could begin.
-        assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)
+        assert wait_until(lambda: pool.status().calls.waiting == 0, PATIENCE)
         gate.open()
         with pytest.raises(CancelledError):
             list(results)

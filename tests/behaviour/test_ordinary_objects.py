@@ -23,8 +23,8 @@ from decimal import DefaultContext
 from http.client import responses
 from mimetypes import knownfiles
 from os import environ
-from pkgutil import iter_importer_modules
-from random import _inst, gauss, shuffle  # type: ignore[attr-defined]
+from pkgutil import iter_importer_modules  # type: ignore[attr-defined]
+from random import _inst, gauss, shuffle
 from secrets import choice
 from sys import path
 from typing import Any, ClassVar, Generic, NamedTuple, NewType, ParamSpec, TypeVar
@@ -37,6 +37,9 @@ from jobpool import JobPoolExecutor
 T = TypeVar("T")
 P = ParamSpec("P")
 Number = NewType("Number", int)
+NAME = "__name__"
+"""Type checkers know nothing of it in some objects."""
+
 HEADER = struct.Struct("<IH")
 REMEMBERED: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 system_random = random.SystemRandom()
@@ -191,7 +194,7 @@ def slots_are_slots() -> bool:
     return not hasattr(Point(1), "__dict__") and Hidden.__slots__ is not None
 
 
-@iter_importer_modules.register
+@iter_importer_modules.register  # type: ignore[untyped-decorator]
 def _(importer: Frame, prefix: str = "") -> Any:
     return "of the user's class", importer.size
 
@@ -207,9 +210,9 @@ CASES: dict[str, Callable[[], Any]] = {
     "lru_cache in a class": lambda: Video(1, 2).total(),
     "singledispatchmethod": lambda: (Video(1).add("a"), Video(1).add(1), Video(1).add(Frame())),
     "partialmethod": lambda: Video(5, 2).first(),
-    "singledispatch": lambda: (size([1, [2, Video(1)]]), size({"a": 4}), size("a"), size.__name__, size.__doc__),
+    "singledispatch": lambda: (size([1, [2, Video(1)]]), size({"a": 4}), size("a"), getattr(size, NAME), size.__doc__),
     "installed singledispatch": lambda: iter_importer_modules(Frame()),
-    "NewType and ParamSpec": lambda: (next_number(Number(1)), P.__name__, Number.__name__),
+    "NewType and ParamSpec": lambda: (next_number(Number(1)), getattr(P, NAME), Number.__name__),
     "contextmanager": enter_three,
     "slots": slots_are_slots,
     "hidden slots": lambda: Hidden().both(),
@@ -224,8 +227,8 @@ CASES: dict[str, Callable[[], Any]] = {
 """What returns the same here and there."""
 
 BY_NAME: dict[str, Callable[[], bool]] = {
-    "bound method": lambda: gauss is random.gauss,  # type: ignore[comparison-overlap]
-    "its object": lambda: _inst is random._inst,  # type: ignore[attr-defined]
+    "bound method": lambda: gauss is random.gauss,
+    "its object": lambda: _inst is random._inst,
     "context": lambda: DefaultContext is decimal.DefaultContext,
     "registry": lambda: dispatch_table is copyreg.dispatch_table,
     "environment": lambda: environ is os.environ,
@@ -254,7 +257,7 @@ def test_so_it_is_in_a_closure_and_in_a_default_value(pool: JobPoolExecutor) -> 
     from random import gauss as draw
 
     assert pool.submit(lambda: draw is random.gauss).result(PATIENCE)
-    assert pool.submit(lambda held=_inst: held is random._inst).result(PATIENCE)  # type: ignore[attr-defined]
+    assert pool.submit(lambda held=_inst: held is random._inst).result(PATIENCE)  # type: ignore[misc]
     assert pool.submit(functools.partial(_is_gauss, gauss)).result(PATIENCE)
     assert pool.submit(_is_gauss, gauss).result(PATIENCE)
 
@@ -266,7 +269,7 @@ def _is_gauss(function: Any) -> bool:
 def test_a_table_that_is_an_argument_is_what_it_holds_here(
     pool: JobPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(responses, 299, "as it is here")  # type: ignore[arg-type]
+    monkeypatch.setitem(responses, 299, "as it is here")
     assert pool.submit(lambda table: table[299], responses).result(PATIENCE) == "as it is here"
     assert pool.submit(lambda: 299 in responses).result(PATIENCE) is False
 

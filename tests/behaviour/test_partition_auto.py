@@ -15,7 +15,7 @@ def add(one: int, two: int) -> int:
 def test_auto_runs_where_the_walltime_fits(site: Site) -> None:
     with site.pool(1, walltime="5h", memory="500 MiB", partition="auto") as pool:
         assert pool.submit(add, 1, 2).result(PATIENCE) == 3
-        told = [text for text, _ in pool.status()["notices"]]
+        told = [text for text, _ in pool.status().notices]
         assert any("'auto' took 'long'" in text for text in told) == site.is_batch
         assert pool.check().ok
 

@@ -53,6 +53,10 @@ def identity(value: Any) -> Any:
     return value
 
 
+def named(*, key: Any) -> Any:
+    return key
+
+
 def message(value: Any, pickle: Callable[..., Any] = lambda value: dumps_arguments((value,), {})) -> str:
     with pytest.raises(NotPicklable) as caught:
         pickle(value)
@@ -68,8 +72,9 @@ def message(value: Any, pickle: Callable[..., Any] = lambda value: dumps_argumen
         (lambda: {Buffer(): 1}.keys(), "Buffer.lock -> lock:"),
         (lambda: Guarded(), "argument 1 -> class Guarded -> Guarded.guard -> lock:"),
         (lambda: uses_guarded, "argument 1 -> global variable 'Guarded' -> Guarded.guard -> lock:"),
-        (lambda: Video(Buffer()).__init__, "argument 1 -> object -> Video.frames -> Buffer.lock -> lock:"),
-        (lambda: functools.partial(identity, key=Buffer()), "argument 1 -> argument 'key' -> Buffer.lock -> lock:"),
+        (lambda: Video(Buffer()).__init__,  # type: ignore[misc]
+          "argument 1 -> object -> Video.frames -> Buffer.lock -> lock:"),
+        (lambda: functools.partial(named, key=Buffer()), "argument 1 -> argument 'key' -> Buffer.lock -> lock:"),
     ],
 )  # fmt: skip
 def test_the_way_to_it_is_named(value: Callable[[], Any], way: str) -> None:

@@ -41,7 +41,8 @@ def test_two_workers_in_each_of_two_jobs_in_one_submit(site: Site, gate: Gate) -
         cf.wait(futures, timeout=PATIENCE)
         jobs = jobs_of(futures)
         assert len(jobs) == 2
-        assert all(sum(future.job.id == job for future in futures) == 2 for job in jobs)
+        ran_in = [future.job.id for future in futures if future.job is not None]
+        assert all(ran_in.count(job) == 2 for job in jobs)
         # The local batch system starts jobs at the first call, without waiting for more: nobody else uses it.
         assert site.submits(pool.name) == 1 or not site.is_batch
 
@@ -69,7 +70,7 @@ def test_a_hundred_calls_on_twenty_workers_in_one_submit(site: Site, tmp_path: P
 
 
 def workers_of(pool: JobPoolExecutor) -> int:
-    return sum(job["workers"] for job in pool.status()["jobs"] if job["state"] == "serving")
+    return sum(job.workers for job in pool.status().jobs if job.state == "serving")
 
 
 def test_scale_up_and_down(site: Site) -> None:

@@ -44,8 +44,8 @@ def test_a_name_used_again_at_once(batch_site: Site, first: int, second: int) ->
     with slow_queue(batch_site) as keywords, batch_site.pool(second, name="again", **keywords) as pool:
         futures = [pool.submit(double, number) for number in range(second)]
         assert [future.result(PATIENCE) for future in futures] == [2 * number for number in range(second)]
-        assert "avoided" not in str(pool.status()["notices"])
-        mine = {job["id"] for job in pool.status()["jobs"]}
+        assert "avoided" not in str(pool.status().notices)
+        mine = {job.id for job in pool.status().jobs}
         for future in futures:
             assert future.job is not None
             assert future.job.id in mine
@@ -57,12 +57,12 @@ def test_a_name_used_again_at_once(batch_site: Site, first: int, second: int) ->
 def test_a_run_that_failed_says_nothing_of_the_mended_one(batch_site: Site) -> None:
     with batch_site.pool(1, name="mended", setup=["exit 7"]) as pool:
         future = pool.submit(double, 4)
-        assert wait_until(lambda: "7:0" in str(pool.status()["jobs"]), PATIENCE)
+        assert wait_until(lambda: "7:0" in str(pool.status().jobs), PATIENCE)
         assert future.cancel()
     before = batch_site.submits("mended")
     with slow_queue(batch_site) as keywords, batch_site.pool(1, name="mended", **keywords) as pool:
         assert pool.submit(double, 4).result(PATIENCE) == 8
-        assert "avoided" not in str(pool.status()["notices"])
+        assert "avoided" not in str(pool.status().notices)
     assert batch_site.submits("mended") - before == 1
 
 
@@ -78,7 +78,7 @@ def test_two_homes_may_have_pools_of_one_name_at_once(
         try:
             assert other.submit(double, 2).result(PATIENCE) == 4
             assert held.job is not None
-            (job,) = (job["id"] for job in other.status()["jobs"])
+            (job,) = (job.id for job in other.status().jobs)
             assert job != held.job.id
         finally:
             other.shutdown()
@@ -98,7 +98,7 @@ def test_clearing_up_after_a_dead_server_spares_a_run_of_the_same_name(
         monkeypatch.setenv("JOBPOOL_HOME", str(tmp_path / "other"))
         other = batch_site.make(1, name="spared")
         assert other.submit(double, 2).result(PATIENCE) == 4
-        os.kill(other.status()["pid"], signal.SIGKILL)
+        os.kill(other.status().pid, signal.SIGKILL)
         other.shutdown()  # its client cancels by name what is left of it
         assert wait_until(lambda: batch_site.jobs_in_queue("spared") == [held.job.id], PATIENCE)  # type: ignore[union-attr]
         gate.open()

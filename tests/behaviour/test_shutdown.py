@@ -40,7 +40,7 @@ def test_shutdown_without_waiting_and_with_cancelled_futures(site: Site, gate: G
         assert time.monotonic() - begin < 1
         assert all(future.cancelled() for future in waiting)
         assert not held.done()
-        assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)  # the server has heard of it
+        assert wait_until(lambda: pool.status().calls.waiting == 0, PATIENCE)  # the server has heard of it
         gate.open()
         assert held.result(PATIENCE) == "held"
     assert gate.arrived("never") == 0
@@ -58,7 +58,12 @@ def test_a_shutdown_that_waits_for_calls_that_run_says_so(
         ending = threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True})
         ending.start()
         told: list[str] = []
-        assert wait_until(lambda: told.append(capfd.readouterr().err) or "let end" in "".join(told), PATIENCE)
+
+        def tells_of_calls_that_run() -> bool:
+            told.append(capfd.readouterr().err)
+            return "let end" in "".join(told)
+
+        assert wait_until(tells_of_calls_that_run, PATIENCE)
         gate.open()
         ending.join(PATIENCE)
         assert not ending.is_alive()

@@ -89,7 +89,7 @@ def test_a_nested_srun_is_a_step_of_its_own(lab: SlurmLab) -> None:
 def test_less_memory_than_was_asked_for_is_told(lab: SlurmLab) -> None:
     with JobPoolExecutor(1, memory="500 MiB", job_skip=["--mem"], job_extra=["--mem=300M"], **SLURM) as pool:
         pool.submit(abs, -1).result(PATIENCE)
-        notices = [text for text, _ in pool.status()["notices"]]
+        notices = [text for text, _ in pool.status().notices]
     assert any("may hold 500 MiB together, and the job no more than 300 MiB" in text for text in notices)
 
 

@@ -32,6 +32,7 @@ def stops_by_a_class_of_its_own(number: int) -> int:
 
 def is_told(error: BaseException | None, kind: type = StopIteration) -> bool:
     assert type(error) is RuntimeError
+    assert error.__cause__ is not None
     assert type(error.__cause__) is kind
     assert "in stops" in str(error.__cause__.__cause__)  # the worker's traceback
     return True

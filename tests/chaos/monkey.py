@@ -145,7 +145,11 @@ class Monkey:
             self._note(f"no descriptors for {name} {process.pid}")
             process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds(), hard))
             again = f"descriptors for {name} {process.pid}"
-            self._later(again, lambda: process.rlimit(psutil.RLIMIT_NOFILE, (soft, hard)))
+
+            def give_back() -> None:
+                process.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
+
+            self._later(again, give_back)
 
     # ----------------------------------------------------------------------------------------------- jobs and nodes
 

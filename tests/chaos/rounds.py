@@ -402,7 +402,8 @@ class Round:
 
     def _look_at_patience(self, id: int, error: JobPoolError) -> None:
         retry = self.world.terms[id].retry or self.world.settings.retry
-        least = {JobLost: retry.lost, CallCrashed: retry.crashed}.get(type(error), 0) + 1
+        limits: dict[type, int] = {JobLost: retry.lost, CallCrashed: retry.crashed}
+        least = limits.get(type(error), 0) + 1
         if type(error) in (JobLost, CallCrashed):
             assert self.world.runs[id] >= least, f"given up after {self.world.runs[id]} of {least} runs: {error!r}"
 

@@ -72,7 +72,7 @@ class World(Simulation):
         if self.late and answered_in_doubt and not self.faults.doubtful_exist:
             for element in range(action.count):
                 key = JobKey(action.submission, element)
-                self.later(self.late, lambda key=key: self._enqueue(key, action.request))  # type: ignore[misc]
+                self.later(self.late, lambda key=key: self._enqueue(key, action.request))  # type: ignore[misc, arg-type]
 
     def _shown(self, names: tuple[str, ...]) -> tuple[Seen, ...]:
         seen = super()._shown(names)

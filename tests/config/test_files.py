@@ -14,7 +14,7 @@ from jobpool.config.files import Findings, Places, load_toml
 from jobpool.model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from configkit import Site
 
 STRANGER = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs a file of another user, which only root can make")

@@ -16,7 +16,7 @@ from jobpool.model.request import AGENT_MEMORY, Request
 from jobpool.model.units import Memory
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from configkit import Site
 
 SLURM = """
 jobqueue:
@@ -57,7 +57,7 @@ def test_a_section_becomes_settings(site: Site) -> None:
         job_skip=("--mem",),
         setup=("module load ffmpeg", 'export A="$HOME"'),
     )
-    assert settings.request.walltime == 86400
+    assert settings.request.walltime == 86400.0
     assert settings.python == "/opt/conda/bin/python"
     assert settings.log_directory == Path("/scratch/logs")
     assert settings.name is None
@@ -149,7 +149,7 @@ def test_dask_jobqueue_s_own_file_of_comments_says_nothing(site: Site) -> None:
     site.write("dask/jobqueue.yaml", "\n".join(lines))
     settings = site.resolve()
     assert settings.request == Request(walltime=settings.request.walltime)
-    assert settings.request.walltime == 1800
+    assert settings.request.walltime == 1800.0
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_bad_values_are_named_with_file_and_key(site: Site) -> None:
         ("slurm", "5 h", 18000),
     ],
 )
-def test_a_walltime_is_read_as_that_batch_system_reads_it(system: str, text: str, seconds: int) -> None:
+def test_a_walltime_is_read_as_that_batch_system_reads_it(system: str, text: str, seconds: float) -> None:
     assert read_walltime(text, system) == seconds
 
 

@@ -15,7 +15,7 @@ from jobpool.model.request import Request
 from jobpool.model.units import Duration, Memory
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from configkit import Site
 
 
 def test_without_any_source_all_values_are_defaults(site: Site) -> None:
@@ -38,7 +38,7 @@ SOURCES = ["keyword", "environment", "project", "user", "site", "jobqueue"]
 @pytest.mark.parametrize("strongest", range(len(SOURCES) + 1))
 def test_the_strongest_source_counts(site: Site, strongest: int) -> None:
     present = SOURCES[strongest:]
-    keywords = {"partition": "by-keyword"} if "keyword" in present else {}
+    keywords: dict[str, Any] = {"partition": "by-keyword"} if "keyword" in present else {}
     if "environment" in present:
         site.environment["JOBPOOL_PARTITION"] = "by-environment"
     for kind, name in (("project", "project/jobpool.toml"), ("user", "user.toml"), ("site", "site.toml")):

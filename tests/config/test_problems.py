@@ -10,7 +10,7 @@ from jobpool.config.settings import SETTINGS
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from configkit import Site
 
 AT_LEAST_1 = "it must be a whole number, at least 1"
 ONE_LINE = "it must be text on one line, without control characters"
@@ -126,7 +126,7 @@ def test_numbers_of_numpy_are_numbers(site: Site) -> None:
 )
 def test_an_unknown_keyword_is_named_with_what_may_be_meant(site: Site, keyword: str, meant: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        site.resolve(**{keyword: 1})
+        site.resolve(**dict[str, Any]({keyword: 1}))
     assert refused.value.problems == [f"{keyword}=1 (keyword) cannot be used: there is no such setting{meant}"]
 
 

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from jobpool.core.record.advice import advise
+from jobpool.model.run_record import (
+    MemoryFigures,
+    RunFigures,
+    RunFunction,
+    RunJob,
+    RunRequest,
+    RunSeries,
+    RunTimeline,
+    TimeFigures,
+)
 
 GIB = 2**30
 
-FITS: dict[str, Any] = {
-    "cores": 1, "memory": 4 * GIB, "walltime": 3600.0, "jobs": 2, "longest": 3000.0, "waiting": 5.0, "serving": 3000.0,
-    "worker_seconds": 6000.0,
-}  # fmt: skip
+FITS = RunRequest(
+    cores=1, memory=4 * GIB, gpus=0, walltime=3600.0, workers_per_job=2, partition=None, jobs=2, waiting=5.0,
+    starting=9.0, serving=3000.0, held=3000.0, longest=3000.0, worker_seconds=6000.0, core_seconds=6000.0,
+)  # fmt: skip
 
 
-def record(*, calls: int = 100, most: float = 3.1, cpu: float = 5900.0, wall: float = 5900.0, **request: Any) -> Any:
-    function = {
-        "name": "f", "request": "", "done": calls, "failed": 0, "cpu": cpu, "wall": {"total": wall},
-        "memory": {"most": most * GIB, "largest": most * GIB},
-    }  # fmt: skip
-    jobs = [{"request": "", "ending": request.pop("ending", "cancelled")}]
-    return {"requests": {"": {**FITS, **request}}, "functions": [function], "jobs": jobs}
+def record(
+    *,
+    calls: int = 100,
+    most: float = 3.1,
+    cpu: float = 5900.0,
+    wall: float = 5900.0,
+    ending: str = "cancelled",
+    request: str = "",
+    **asked: Any,
+) -> RunFigures:
+    function = RunFunction(
+        name="f", request=request, open=0, done=calls, failed=0, cpu=cpu, cpus=1.0, threads=1,
+        wall=TimeFigures(total=wall, mean=wall / calls, median=59.0, most=60.0, largest=60.0),
+        memory=MemoryFigures(median=GIB, most=most * GIB, largest=most * GIB),
+    )  # fmt: skip
+    job = RunJob(
+        key=("a", 0), request=request, stations=(), id="1", node="n1", ending=ending, words="", ours=True, calls=calls,
+        busy=wall, cpu=cpu,
+    )  # fmt: skip
+    return RunFigures(
+        seconds=3600.0, requests={request: replace(FITS, **asked)}, functions=(function,), jobs=(job,), left_out=0,
+        timeline=RunTimeline(grain=1.0, bars=(), cells=(), names=()), series=RunSeries(width=1.0, steps=()), slowest=(),
+        failed=(), again={}, given_up={}, done=calls, failed_calls=0, unresolved=0, notices=(),
+    )  # fmt: skip
 
 
 def test_what_fits_needs_no_words() -> None:
@@ -51,8 +79,6 @@ def test_idle_cores_a_long_walltime_idle_workers_and_waiting_are_told() -> None:
 
 
 def test_advice_for_another_request_names_it() -> None:
-    told = record(memory=8 * GIB)
-    told["requests"]["request 1"] = told["requests"].pop("")
-    told["functions"][0]["request"] = "request 1"
+    told = record(memory=8 * GIB, request="request 1")
     assert advise(told)[0].startswith("memory: asked 8 GiB")
     assert advise(told)[0].endswith("(jobs of cores=1, memory=8 GiB, walltime=1 h)")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,21 +11,22 @@ from jobpool.core.record.timeline import DONE, GRAIN, PIECES, RAISED, TROUBLED, 
 from jobpool.core.settings import CoreSettings
 from jobpool.model.job import EndingKind
 from jobpool.model.request import Request
+from jobpool.model.run_record import RunTimeline
 from jobpool.testing.simulation import Simulation
 
 JOB, OTHER = JobKey("a", 0), JobKey("a", 1)
 PLACES = {JOB: 0, OTHER: 1}
 
 
-def data(bars: Timeline) -> dict[str, Any]:
-    return bars.as_data(PLACES, ())
+def data(bars: Timeline) -> RunTimeline:
+    return bars.pieces(PLACES, ())
 
 
 def sums(bars: Timeline) -> tuple[float, int]:
     """Return the seconds and the calls of all pieces."""
     kept = data(bars)
-    seconds = sum(bar[3] for bar in kept["bars"]) + sum(cell[2] for cell in kept["cells"])
-    return seconds, sum(bar[4] for bar in kept["bars"]) + sum(cell[3] for cell in kept["cells"])
+    seconds = sum(bar.seconds for bar in kept.bars) + sum(cell.seconds for cell in kept.cells)
+    return seconds, sum(bar.calls for bar in kept.bars) + sum(cell.calls for cell in kept.cells)
 
 
 def test_a_call_is_a_bar_and_short_ones_are_added_up() -> None:
@@ -36,7 +35,7 @@ def test_a_call_is_a_bar_and_short_ones_are_added_up() -> None:
     bars.add(OTHER, Interval("look", 102.0, 0.0, outcome=RAISED, words="ValueError: dark"))
     bars.add(JOB, Interval("look", 103.0, GRAIN / 2))
     bars.spread(OTHER, 100.0, 2 * GRAIN, calls=1000)
-    assert data(bars) == {
+    assert data(bars).as_data() == {
         "grain": GRAIN,
         "names": ["look"],
         "bars": [[0, 0, 1.0, 2.0, 1, DONE, ""], [1, 0, 2.0, 0.0, 1, RAISED, "ValueError: dark"]],
@@ -59,7 +58,9 @@ def test_nothing_is_lost_when_the_grain_grows(calls: list[tuple[bool, float, int
     bars.spread(JOB, 0.0, 1.0, 1)
     bars._coarsen()
     seconds, count = sums(fine)
-    assert sums(bars) == (pytest.approx(seconds + 1.0, abs=0.2), count + 1)
+    kept_seconds, kept_count = sums(bars)
+    assert kept_seconds == pytest.approx(seconds + 1.0, abs=0.2)
+    assert kept_count == count + 1
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.1, 60.0])
@@ -68,8 +69,10 @@ def test_any_number_of_calls_fits(seconds: float) -> None:
     for number in range(100_000):
         bars.add((JOB, OTHER)[number % 2], Interval("f", number * seconds / 2, seconds))
     kept = data(bars)
-    assert PIECES / 3 < len(kept["bars"]) + len(kept["cells"]) <= PIECES
-    assert sums(bars) == (pytest.approx(100_000 * seconds, rel=0.01), 100_000)
+    assert PIECES / 3 < len(kept.bars) + len(kept.cells) <= PIECES
+    kept_seconds, kept_count = sums(bars)
+    assert kept_seconds == pytest.approx(100_000 * seconds, rel=0.01)
+    assert kept_count == 100_000
 
 
 def test_many_calls_that_came_back_together_cost_no_more_than_few() -> None:
@@ -77,8 +80,10 @@ def test_many_calls_that_came_back_together_cost_no_more_than_few() -> None:
     bars.add(JOB, Interval("f", 0.0, 1e6, calls=10**9))
     bars.spread(OTHER, 0.0, 1e6, calls=10**9)
     kept = data(bars)
-    assert len(kept["cells"]) < PIECES / 2
-    assert sums(bars) == (pytest.approx(2e6), 2 * 10**9)
+    assert len(kept.cells) < PIECES / 2
+    kept_seconds, kept_count = sums(bars)
+    assert kept_seconds == pytest.approx(2e6)
+    assert kept_count == 2 * 10**9
 
 
 def test_calls_in_trouble_are_seen_among_any_number_of_others() -> None:
@@ -87,13 +92,16 @@ def test_calls_in_trouble_are_seen_among_any_number_of_others() -> None:
         bars.add(
             JOB, Interval("f", float(number), 0.5, outcome=RAISED if number % 1000 == 0 else DONE, words=f"{number}")
         )
-    assert [bar[6] for bar in data(bars)["bars"] if bar[5] == RAISED] == [f"{n * 1000}" for n in range(100)]
+    assert [bar.words for bar in data(bars).bars if bar.outcome == RAISED] == [f"{n * 1000}" for n in range(100)]
 
     for number in range(10_000):
         bars.add(OTHER, Interval("f", float(number), 0.5, outcome=RAISED))
     kept = data(bars)
-    assert sum(bar[5] == RAISED for bar in kept["bars"]) == TROUBLED
-    assert sum(bar[4] for bar in kept["bars"] if bar[5] == RAISED) + sum(cell[4] for cell in kept["cells"]) == 10_100
+    assert sum(bar.outcome == RAISED for bar in kept.bars) == TROUBLED
+    assert (
+        sum(bar.calls for bar in kept.bars if bar.outcome == RAISED) + sum(cell.troubled for cell in kept.cells)
+        == 10_100
+    )
 
 
 def test_what_is_known_of_a_job_is_dropped_with_it() -> None:
@@ -102,7 +110,8 @@ def test_what_is_known_of_a_job_is_dropped_with_it() -> None:
         bars.add(job, Interval("f", 0.0, 1.0))
         bars.spread(job, 0.0, 1.0, 100)
     bars.forget(JOB)
-    assert {piece[0] for kind in ("bars", "cells") for piece in data(bars)[kind]} == {1}
+    assert {bar.job for bar in data(bars).bars} == {1}
+    assert {cell.job for cell in data(bars).cells} == {1}
 
 
 def test_calls_of_a_lost_job_are_seen_to_run_again_and_those_that_run_to_run() -> None:
@@ -114,12 +123,17 @@ def test_calls_of_a_lost_job_are_seen_to_run_again_and_those_that_run_to_run() -
     lost = sim.clock.now
     sim.run(30)
     record = sim.core.record(sim.clock.now)
-    bars = record["timeline"]["bars"]
-    assert sorted((bar[0], bar[5]) for bar in bars) == [(0, "ran again"), (0, "ran again"), (1, "runs"), (1, "runs")]
+    bars = record.timeline.bars
+    assert sorted((bar.job, bar.outcome) for bar in bars) == [
+        (0, "ran again"),
+        (0, "ran again"),
+        (1, "runs"),
+        (1, "runs"),
+    ]
     ends = [lost - 1000.0, sim.clock.now - 1000.0]
-    assert [bar[2] + bar[3] for bar in bars] == [pytest.approx(ends[bar[0]], abs=0.1) for bar in bars]
-    assert bars[0][6] == "its job: node failed"
+    assert [bar.begin + bar.seconds for bar in bars] == [pytest.approx(ends[bar.job], abs=0.1) for bar in bars]
+    assert bars[0].words == "its job: node failed"
 
     assert sim.settle()
     record = sim.core.record(sim.clock.now)
-    assert sorted(bar[5] for bar in record["timeline"]["bars"]) == ["done", "done", "ran again", "ran again"]
+    assert sorted(bar.outcome for bar in record.timeline.bars) == ["done", "done", "ran again", "ran again"]

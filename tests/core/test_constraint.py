@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -87,7 +88,8 @@ def test_no_single_node_has_it(request_: Request, setting: str, words: str) -> N
     assert problem.setting == setting
     assert words in problem.text
     if problem.nearest is not None:
-        assert check(replace(request_, **{problem.setting: problem.nearest}), LIMITS) == []
+        nearest: dict[str, Any] = {problem.setting: problem.nearest}
+        assert check(replace(request_, **nearest), LIMITS) == []
 
 
 def test_a_node_that_has_it_all_is_found() -> None:

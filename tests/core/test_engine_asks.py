@@ -10,6 +10,7 @@ from enginekit import actions, finish, pool, serving, states
 from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.settings import CoreSettings
+from jobpool.model.call import Call
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
@@ -186,7 +187,7 @@ def test_a_call_for_a_request_that_nobody_knows_fails() -> None:
 def test_a_call_told_twice_runs_once() -> None:
     sim = pool()
     (id,) = sim.submit(1)
-    arrived = ev.CallsArrived(sim.clock.now, (ev.Call(id, "f", b""),))
+    arrived = ev.CallsArrived(sim.clock.now, (Call(id, "f", b""),))
     sim.feed(arrived)
     assert sim.settle()
     sim.feed(arrived)

@@ -66,7 +66,7 @@ def test_the_next_memory(asked: str | None, used: int, retry: Retry, wanted: str
         (Request(partition="endless"), None),  # nobody knows what it had
     ],
 )
-def test_the_next_walltime(request_: Request, wanted: int | None) -> None:
+def test_the_next_walltime(request_: Request, wanted: float | None) -> None:
     grown = longer(request_, LIMITS)
     assert (None if grown is None else grown.walltime) == wanted
 
@@ -130,7 +130,7 @@ def test_a_call_that_never_ends_gets_a_longer_walltime_twice() -> None:
     (call,) = sim.submit(1, seconds=1e6)
     assert sim.settle(1e5)
     assert isinstance(sim.errors[call], CallTimedOut)
-    assert [action.request.walltime for action in sim.submits] == [600, 1200, 2400]
+    assert [action.request.walltime for action in sim.submits] == [600.0, 1200.0, 2400.0]
 
 
 def test_a_call_has_the_retry_of_its_own_terms() -> None:

@@ -148,7 +148,7 @@ def test_memory_that_all_cpus_of_a_node_do_not_have(cores: int, threads: int, me
     request = Request(cores=cores, threads_per_core=threads, memory=Memory((mebibytes - 256) * MIB))
     (problem,) = check(request, limits)
     assert problem.nearest == Memory((32000 * threads - 256) * MIB)
-    assert check(replace(request, memory=problem.nearest), limits) == []
+    assert check(replace(request, memory=Memory(problem.nearest)), limits) == []
 
 
 def test_quotas_that_hold_back_are_noted_with_the_number_of_workers() -> None:

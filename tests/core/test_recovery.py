@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def ended(kind: EndingKind, words: str = "") -> Ending:
     return Ending(kind=kind, message=words or f"{kind.name} 0:0", node="n7", source="queue")
 
 
-def verdict(cause: Ending | Death, history: History = NEVER, **loss: bool) -> RunAgain | GiveUp:
+def verdict(cause: Ending | Death, history: History = NEVER, **loss: Any) -> RunAgain | GiveUp:
     return decide(Loss(cause=cause, **{"started": True, **loss}), history, PLACE, RETRY)
 
 
@@ -95,7 +96,7 @@ def test_who_killed_what_for_memory_is_told(death: Death, words: str) -> None:
     assert isinstance(given_up.error, CallOutOfMemory)
     assert words in str(given_up.error)
     assert given_up.error.used is None  # not known
-    assert given_up.error.advice.endswith('memory="3 GiB"')
+    assert str(given_up.error.advice).endswith('memory="3 GiB"')
 
 
 def test_a_call_that_perhaps_paid_for_others_memory_runs_again_like_one_that_crashed() -> None:
@@ -119,7 +120,7 @@ def test_what_a_job_held_when_it_was_killed_is_told_and_grown_from() -> None:
     assert isinstance(given_up, GiveUp)
     assert isinstance(given_up.error, CallOutOfMemory)
     assert (given_up.error.used, given_up.error.limit) == ("3 GiB", "2 GiB for each worker, 2.25 GiB for the job")
-    assert 'memory="4.5 GiB"' in given_up.error.advice
+    assert 'memory="4.5 GiB"' in str(given_up.error.advice)
     again = decide(Loss(cause=polled, started=True), NEVER, PLACE, Retry(memory_growth=2, max_memory=None))
     assert isinstance(again, RunAgain)
     assert again.request is not None
@@ -138,7 +139,7 @@ def test_a_kill_that_nobody_explains_is_perhaps_the_nodes_kernel() -> None:
     given_up = verdict(replace(ended(EndingKind.FAILED), signal=9), History(lost=10))
     assert isinstance(given_up, GiveUp)
     assert isinstance(given_up.error, JobLost)
-    assert "a node that was out of memory" in given_up.error.advice
+    assert "a node that was out of memory" in str(given_up.error.advice)
 
 
 def test_a_call_with_the_whole_walltime_timed_out() -> None:
@@ -148,7 +149,7 @@ def test_a_call_with_the_whole_walltime_timed_out() -> None:
     assert isinstance(error, CallTimedOut)
     assert isinstance(error, TimeoutError)
     assert (error.limit, error.words) == ("1 h", "TIMEOUT TimeLimit")
-    assert "longer walltime" in error.advice
+    assert "longer walltime" in str(error.advice)
 
 
 def test_a_call_that_came_late_in_the_job_gets_one_more_chance() -> None:

@@ -75,10 +75,10 @@ def test_a_few_generous_jobs_first_then_what_the_calls_use() -> None:
     calls = sim.submit(1000, seconds=60)
     assert sim.run(1e5, until=lambda: len(sim.results) == len(calls))
     tried, *later = asked(sim)
-    assert tried == (4, memory("16 GiB"), 8 * 3600, TRIALS)
+    assert tried == (4, memory("16 GiB"), 8 * 3600.0, TRIALS)
     assert {entry[:2] for entry in later} == {(2, memory("1.3125 GiB"))}  # 5 calls: 1.26 times what they used
     assert sum(entry[3] for entry in later) == 20
-    assert later[0][2] == 3600 + 5 * 60  # an hour of calls, and the start
+    assert later[0][2] == 3600.0 + 5 * 60  # an hour of calls, and the start
     assert sim.most_running <= 20
     assert [text for text in sim.notices if "1 GiB, and kept 1.9 CPUs busy" in text]
     finish(sim)
@@ -169,7 +169,7 @@ def test_what_was_found_is_given_up_for_what_was_tried_when_it_is_refused() -> N
     assert sim.run(600, until=lambda: len(sim.results) >= 4)
     sim.faults.refuse_all = "too small for this partition"
     assert sim.run(600, until=lambda: any("too small for this partition" in text for text in sim.notices))
-    sim.faults.refuse_all = None
+    sim.faults.refuse_all = ""
     assert sim.run(1e5, until=lambda: len(sim.results) == len(calls))
     assert asked(sim)[-1][:2] == (4, memory("16 GiB"))
     finish(sim)

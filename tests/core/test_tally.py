@@ -74,10 +74,10 @@ def test_a_long_run_is_told_in_as_many_steps_as_a_short_one() -> None:
     series = Series(100.0)
     for second in range(10 * STEPS):
         series.at(100.0 + second).done += 1
-    data = series.as_data()
-    assert len(data["steps"]) <= STEPS
-    assert sum(step["done"] for step in data["steps"]) == 10 * STEPS
-    assert {step["done"] for step in data["steps"][:-1]} == {data["width"]}
+    data = series.kept()
+    assert len(data.steps) <= STEPS
+    assert sum(step.done for step in data.steps) == 10 * STEPS
+    assert {step.done for step in data.steps[:-1]} == {data.width}
 
 
 def test_the_rate_is_that_of_the_last_minutes() -> None:

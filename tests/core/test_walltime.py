@@ -372,7 +372,7 @@ def test_jobs_that_begin_to_serve_when_they_are_over_are_not_asked_for_again_and
     (id,) = sim.submit(1, seconds=1.0)
     assert sim.settle(4000)
     assert isinstance(sim.errors[id], JobsFailed)
-    assert "walltime" in sim.errors[id].words
+    assert "walltime" in str(sim.errors[id].words)
     assert len(sim.jobs) == 3
 
 

@@ -85,7 +85,7 @@ def pool_cases() -> dict[str, type[unittest.TestCase]]:
     from under_test import PoolUnderTest
 
     module = suites.pool_module()
-    multiprocessing.Pool = PoolUnderTest  # type: ignore[assignment, misc]
+    multiprocessing.Pool = PoolUnderTest
 
     class Mixin:
         TYPE = "processes"

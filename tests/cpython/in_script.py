@@ -20,4 +20,4 @@ def _offer(name: str) -> Any:
     return _usual(name)
 
 
-concurrent.futures.__getattr__ = _offer
+concurrent.futures.__getattr__ = _offer  # type: ignore[method-assign]

@@ -122,7 +122,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
         for item in chosen:
             if site := SITES.get(item.originalname):
                 ((name, test),) = item.callspec.params.items()
-                found[item.name] = threads.submit(drive, name.removesuffix("_test"), test, environments[site])
+                found[item.name] = threads.submit(drive, name.removesuffix("_test"), str(test), environments[site])
         yield found
         threads.shutdown(cancel_futures=True)
 

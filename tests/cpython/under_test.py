@@ -55,8 +55,8 @@ class ExecutorUnderTest(JobPoolExecutor):
         """Wait until as many calls run as can."""
 
         def busy() -> bool:
-            calls = self.status()["calls"]
-            return bool(calls["waiting"] == 0 or calls["running"] == self._max_workers)
+            calls = self.status().calls
+            return calls.waiting == 0 or calls.running == self._max_workers
 
         assert wait_until(busy, PATIENCE)
 
@@ -126,4 +126,4 @@ class PoolUnderTest(Pool):
         return object, ()
 
 
-concurrent.futures.ProcessPoolExecutor = TheProcessPoolExecutor  # type: ignore[misc]
+concurrent.futures.ProcessPoolExecutor = TheProcessPoolExecutor  # type: ignore[misc, assignment]

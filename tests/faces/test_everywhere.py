@@ -80,7 +80,7 @@ class TestOtherFaces:
         here = grid.fit(features, labels).best_params_
         with site.pool(2, workers_per_job=2) as executor, parallel_config(backend="jobpool", executor=executor):
             assert grid.fit(features, labels).best_params_ == here
-            assert executor.status()["calls"]["done"] > 0
+            assert executor.status().calls.done > 0
             with pytest.raises(ZeroDivisionError):
                 Parallel()(delayed(invert)(number) for number in range(3))
         del joblib.parallel.BACKENDS["jobpool"]

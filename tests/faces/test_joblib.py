@@ -162,9 +162,9 @@ def test_the_parameters_may_be_given_to_parallel_itself(site: Site) -> None:
 
 
 def test_parallel_itself_may_be_given_a_pool(executor: JobPoolExecutor) -> None:
-    before = executor.status()["calls"]["done"]
+    before = executor.status().calls.done
     assert Parallel(n_jobs=2, backend="jobpool", executor=executor)(delayed(double)(1) for _ in range(3)) == [2] * 3
-    assert executor.status()["calls"]["done"] > before
+    assert executor.status().calls.done > before
 
 
 # A pool that was there
@@ -179,7 +179,7 @@ def backend(executor: JobPoolExecutor) -> Iterator[JobPoolExecutor]:
 
 def waiting(executor: JobPoolExecutor) -> int:
     """Return how many calls have not started."""
-    return int(executor.status()["calls"]["waiting"])
+    return int(executor.status().calls.waiting)
 
 
 def test_a_pool_that_is_given_stays_through_errors(backend: JobPoolExecutor) -> None:
@@ -246,9 +246,9 @@ def test_what_cannot_travel_is_an_error_and_no_hang(backend: JobPoolExecutor, at
 
 
 def test_small_calls_travel_in_batches(backend: JobPoolExecutor) -> None:
-    before = backend.status()["calls"]["done"]
+    before = backend.status().calls.done
     assert sum(Parallel()(delayed(double)(number) for number in range(5000))) == 24_995_000
-    assert backend.status()["calls"]["done"] - before < 1000
+    assert backend.status().calls.done - before < 1000
 
 
 def test_nested_parallels_are_threads_in_the_worker(backend: JobPoolExecutor) -> None:
@@ -283,9 +283,9 @@ def search(**keywords: Any) -> GridSearchCV:
 
 
 def test_a_grid_search_finds_what_it_finds_here(backend: JobPoolExecutor) -> None:
-    before = backend.status()["calls"]["done"]
+    before = backend.status().calls.done
     there = search(n_jobs=-1)
-    assert backend.status()["calls"]["done"] > before
+    assert backend.status().calls.done > before
     with parallel_config(backend="sequential"):
         here = search()
     assert there.best_params_ == here.best_params_

@@ -225,7 +225,12 @@ def test_callbacks_of_cancelled_and_of_failed_calls(executor: JobPoolExecutor, g
     cf.wait(held, PATIENCE)
     ended = threading.Event()
     wrong = executor.submit(invert, 0)
-    wrong.add_done_callback(lambda future: (called.append(future), ended.set()))
+
+    def note(future: cf.Future[float]) -> None:
+        called.append(future)
+        ended.set()
+
+    wrong.add_done_callback(note)
     assert ended.wait(PATIENCE)
     assert called == [waiting, wrong]
     assert isinstance(wrong.exception(), ZeroDivisionError)

@@ -39,8 +39,9 @@ def test_a_clock_that_is_off_costs_no_walltime_and_is_told(site: SlurmSite, setu
         assert 0 <= future.usage.wall < 60
         # By its node's clock alone the job would have six minutes, or nobody knows how many.
         assert future.job is not None
+        assert future.job.log is not None
         assert re.search(r"has (10 min|9 min .*) left", future.job.log.read_text())
-        (job,) = pool.status()["jobs"]
-        assert 0 <= job["age"] < PATIENCE
-        said = " ".join(text for text, _ in pool.status()["notices"])
+        (job,) = pool.status().jobs
+        assert 0 <= job.age < PATIENCE
+        said = " ".join(text for text, _ in pool.status().notices)
         assert f"the clock is 4 min {'ahead of' if minutes > 0 else 'behind'} that of the script's host" in said

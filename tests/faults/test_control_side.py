@@ -42,7 +42,7 @@ def each_ran_once(directory: Path, count: int) -> bool:
 
 
 def notices(pool: JobPoolExecutor) -> str:
-    return " ".join(text for text, _ in pool.status()["notices"])
+    return " ".join(text for text, _ in pool.status().notices)
 
 
 def jobs_of(site: SlurmSite, pool: str) -> list[str]:

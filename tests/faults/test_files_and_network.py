@@ -62,7 +62,7 @@ def fill(path: Path) -> None:
 
 
 def notices(pool: object) -> str:
-    return " ".join(text for text, _ in pool.status()["notices"])  # type: ignore[attr-defined]
+    return " ".join(text for text, _ in pool.status().notices)  # type: ignore[attr-defined]
 
 
 @root
@@ -72,7 +72,7 @@ def test_a_connection_that_is_cut_costs_nothing_but_time(site: SlurmSite, gate: 
         held = pool.submit(gate.hold(), "held")
         gate.wait_for(1)
         running(held)
-        server = psutil.Process(pool.status()["pid"])
+        server = psutil.Process(pool.status().pid)
         (port,) = {c.laddr.port for c in server.net_connections() if c.status == psutil.CONN_LISTEN}
         agents = [c.raddr.port for c in server.net_connections() if c.laddr.port == port and c.raddr]
         own = {c.laddr.port for c in psutil.Process().net_connections() if c.laddr}

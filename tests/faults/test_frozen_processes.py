@@ -52,7 +52,7 @@ def standing_still(pid: int) -> Iterator[None]:
 
 
 def server_of(pool: JobPoolExecutor) -> int:
-    return int(pool.status()["pid"])
+    return int(pool.status().pid)
 
 
 def agent_of(pool: JobPoolExecutor) -> int:

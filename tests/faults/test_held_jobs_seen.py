@@ -14,14 +14,14 @@ from jobpool.testing import FakeCluster, SlurmLab, wait_until
 
 
 def told(pool: JobPoolExecutor, words: str) -> bool:
-    return any(words in text for text, _ in pool.status()["notices"])
+    return any(words in text for text, _ in pool.status().notices)
 
 
 def test_jobs_that_are_submitted_held_are_told_and_replaced_once(site: SlurmSite) -> None:
     with site.pool(1, job_extra=["--hold"]) as pool:
         future = pool.submit(abs, -1)
         first, second = sorted(site.wait_for_jobs(pool.name, 2), key=int)
-        assert wait_until(lambda: told(pool, f"job {second} is held (JobHeldUser)"), PATIENCE), pool.status()["notices"]
+        assert wait_until(lambda: told(pool, f"job {second} is held (JobHeldUser)"), PATIENCE), pool.status().notices
         assert told(pool, f"job {first} is held (JobHeldUser) and will not start: 'scontrol release {first}' lets it")
         site.lab.run("scontrol", "release", first)
         assert future.result(PATIENCE) == 1

@@ -57,10 +57,10 @@ def test_a_call_that_was_alone_learns_what_to_ask_for(polling: SlurmSite) -> Non
     with polling.pool(1, job_extra=["--mem=300M"]) as pool:
         error = pool.submit(take).exception(PATIENCE)
         assert isinstance(error, CallOutOfMemory)
-        assert "being killed" in error.words
+        assert "being killed" in str(error.words)
         assert error.limit == "300 MiB"
         assert error.used
-        assert error.advice.startswith("ask for more memory, for example memory=")
+        assert str(error.advice).startswith("ask for more memory, for example memory=")
         assert pool.submit(abs, -3).result(PATIENCE) == 3  # in another job
 
 
@@ -81,7 +81,7 @@ def test_mapped_files_count_here_as_is_explained(polling: SlurmSite, tmp_path: P
         assert any("OverMemoryKill" in note and "numpy.memmap" in note for note in pool.explain().notes)
         error = pool.submit(map_a_file, str(tmp_path / "file")).exception(PATIENCE)
         assert isinstance(error, CallOutOfMemory)
-        assert "being killed" in error.words  # SLURM's own words: the agent's meter does not count the file
+        assert "being killed" in str(error.words)  # SLURM's own words: the agent's meter does not count the file
 
 
 def test_a_neighbour_runs_again(polling: SlurmSite, tmp_path: Path) -> None:

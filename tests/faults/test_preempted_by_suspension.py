@@ -37,7 +37,7 @@ def leave_a_trace(directory: str, number: int) -> int:
 
 
 def states(pool: JobPoolExecutor) -> list[str]:
-    return [job["state"] for job in pool.status()["jobs"]]
+    return [job.state for job in pool.status().jobs]
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def hanging(place: Path, tmp_path: Path) -> Iterator[Hanging]:
 
 
 def notices(pool: JobPoolExecutor) -> str:
-    return " ".join(text for text, _ in pool.status()["notices"])
+    return " ".join(text for text, _ in pool.status().notices)
 
 
 def work(number: int) -> int:

@@ -42,7 +42,7 @@ def suspended(site: SlurmSite, pool: JobPoolExecutor, jobs: list[str]) -> Iterat
         site.lab.run("scontrol", "suspend", job)
     try:
         assert wait_until(lambda: states(pool) == ["suspended"] * len(jobs), PATIENCE), states(pool)
-        assert any("is suspended by the batch system" in text for text, _ in pool.status()["notices"])
+        assert any("is suspended by the batch system" in text for text, _ in pool.status().notices)
         yield
     finally:
         for job in jobs:
@@ -50,7 +50,7 @@ def suspended(site: SlurmSite, pool: JobPoolExecutor, jobs: list[str]) -> Iterat
 
 
 def states(pool: JobPoolExecutor) -> list[str]:
-    return [job["state"] for job in pool.status()["jobs"]]
+    return [job.state for job in pool.status().jobs]
 
 
 def stand(site: SlurmSite, directory: Path, seconds: float) -> None:

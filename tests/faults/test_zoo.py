@@ -156,7 +156,7 @@ def resident(pids: list[int]) -> int:
 def test_a_call_that_prints_a_hundred_megabytes(place: Site) -> None:
     with place.pool(1) as pool:
         assert all_is_well(pool)
-        mine = [os.getpid(), pool.status()["pid"]]
+        mine = [os.getpid(), pool.status().pid]
         before = resident(mine)
         loud = pool.submit(shout, 100)
         assert loud.result(PATIENCE) == "done"

@@ -74,7 +74,7 @@ def test_a_call_at_its_own_limit_leaves_its_neighbour_in_peace(tmp_path: Path) -
         assert isinstance(error, CallOutOfMemory)
         assert isinstance(error, MemoryError)
         assert "was stopped because it used more than its worker's memory" in str(error)
-        assert error.limit.startswith("150 MiB for each worker")
+        assert str(error.limit).startswith("150 MiB for each worker")
         assert neighbour.result(PATIENCE) == error.job
 
 
@@ -100,8 +100,8 @@ def test_an_agent_that_the_kernel_kills_takes_its_job_along() -> None:
     with pool_of(1, job_extra=["--mem=250M"]) as pool:
         error = pool.submit(take_as_the_agents).exception(PATIENCE)
         assert isinstance(error, CallOutOfMemory)
-        assert "OUT_OF_MEMORY" in error.words
-        assert re.search("oom[-_]kill event", error.tail)
+        assert "OUT_OF_MEMORY" in str(error.words)
+        assert re.search("oom[-_]kill event", str(error.tail))
         assert pool.submit(abs, -3).result(PATIENCE) == 3  # in another job
 
 
@@ -133,10 +133,11 @@ def test_a_kill_that_the_agent_has_outlived_is_not_blamed_on_later_calls(memory_
         assert isinstance(pool.submit(take).exception(PATIENCE), CallOutOfMemory)
         later = pool.submit(wait, str(tmp_path / "began"))
         assert wait_until(later.running, PATIENCE)
+        assert later.job is not None
         SlurmSite(memory_lab).end_job(later.job.id, "killed")
         error = later.exception(PATIENCE)
         assert isinstance(error, JobLost)
-        assert "OUT_OF_MEMORY" in error.words
+        assert "OUT_OF_MEMORY" in str(error.words)
 
 
 @pytest.fixture
@@ -166,8 +167,8 @@ def test_kills_of_which_slurm_knows_nothing() -> None:
         assert error.used == "400 MiB"
         lost = pool.submit(take_as_the_agents).exception(PATIENCE)
         assert isinstance(lost, JobLost)  # whoever could have read the counter is gone
-        assert "FAILED" in lost.words
-        assert "a node that was out of memory" in lost.advice
+        assert "FAILED" in str(lost.words)
+        assert "a node that was out of memory" in str(lost.advice)
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_files_left_in_memory_cost_their_job_and_no_later_call(memory_file: Path
         assert error.used == "406 MiB"  # all of it, the agent's share too
         assert [future.result(PATIENCE) for future in later] == [50 * 2**20] * 4
         assert filling.job != later[0].job
-        assert "/dev/shm" in " ".join(text for text, _ in pool.status()["notices"])
+        assert "/dev/shm" in " ".join(text for text, _ in pool.status().notices)
 
 
 def test_a_call_that_is_killed_runs_again_with_more_memory(memory_lab: SlurmLab) -> None:
@@ -223,4 +224,4 @@ def test_a_call_that_is_killed_runs_again_with_more_memory(memory_lab: SlurmLab)
         assert 556 <= asked(large.job.id) <= 656  # twice what was asked for, or what it was seen to use
         error = huge.exception(PATIENCE)
         assert isinstance(error, CallOutOfMemory)
-        assert error.limit.startswith("400 MiB for each worker")
+        assert str(error.limit).startswith("400 MiB for each worker")

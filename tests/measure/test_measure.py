@@ -26,6 +26,9 @@ from jobpool.tools.sampler import measured
 
 MIB = 2**20
 EXAMPLES = Path(__file__).parents[2] / "examples"
+prepared: int
+"""Set by an initializer, in a worker."""
+
 COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())"]
 
 
@@ -81,7 +84,7 @@ def test_memory_that_no_look_can_see() -> None:
 
 def test_a_leak(pool: JobPoolExecutor) -> None:
     def leak(size: int) -> None:
-        sys.modules.setdefault("leaked", []).append(fill(size))  # type: ignore[call-overload]
+        sys.modules.setdefault("leaked", []).append(fill(size))  # type: ignore[arg-type]
 
     profile = pool.measure(leak, [8])
     assert len(profile.calls) == 6
@@ -175,7 +178,7 @@ def test_what_the_initializer_sets_is_there() -> None:
         prepared = value
 
     def use(_: int) -> None:
-        assert prepared == 7  # type: ignore[name-defined]
+        assert prepared == 7
 
     with JobPoolExecutor(1, scheduler="local", initializer=prepare, initargs=(7,)) as pool:
         assert len(pool.measure(use, [1], repeat=False).calls) == 1
@@ -183,7 +186,7 @@ def test_what_the_initializer_sets_is_there() -> None:
 
 def test_the_job_that_measured_ends_with_it(pool: JobPoolExecutor) -> None:
     pool.measure(abs, [1], repeat=False)
-    assert pool.status()["jobs"] == []
+    assert pool.status().jobs == ()
 
 
 def test_it_is_shown_as_text_and_as_a_picture(pool: JobPoolExecutor, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobpool import JobPoolExecutor
+from jobpool.model.status import CallCounts, Snapshot
 from jobpool.show import waiting
 
 
@@ -78,5 +79,10 @@ def test_a_stderr_that_is_gone_is_not_written_to(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stderr", Broken())
     line = waiting.WaitingLine()
     line.say("something is odd", warning=True)
-    line.show({"jobs": [], "held": None})
+    counts = CallCounts(waiting=1, running=0, done=0, failed=0)
+    line.show(
+        Snapshot(
+            time=1.0, jobs=(), calls=counts, functions=(), requests=(), rate=None, left=None, held=None, phase="open"
+        )
+    )
     line.clear()

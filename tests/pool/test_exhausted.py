@@ -75,7 +75,7 @@ def work(number: int) -> int:
 def test_a_server_without_descriptors_for_some_seconds(home: Path) -> None:
     with JobPoolExecutor(2, scheduler="local", workers_per_job=1) as pool:
         assert pool.submit(work, 0).result(60) == 0
-        server = psutil.Process(pool.status()["pid"])
+        server = psutil.Process(pool.status().pid)
         before = server.rlimit(psutil.RLIMIT_NOFILE)
         server.rlimit(psutil.RLIMIT_NOFILE, (server.num_fds(), before[1]))
         futures = [pool.submit(work, number) for number in range(60)]

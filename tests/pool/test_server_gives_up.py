@@ -130,7 +130,7 @@ def test_a_server_that_stands_still_when_all_calls_have_ended_is_killed_by_who_l
     monkeypatch.setattr(connection, "END_PATIENCE", 1)
     with JobPoolExecutor(1, scheduler="local") as pool:
         assert pool.submit(abs, -1).result(60) == 1
-        server = psutil.Process(pool.status()["pid"])
+        server = psutil.Process(pool.status().pid)
         server.suspend()
     assert not server.is_running()
 

@@ -49,7 +49,7 @@ def test_a_job_gets_what_was_explained(
     assert node.job.memory is not None
     assert known["MinMemoryNode"] == f"{node.job.memory.mebibytes}M"
     assert known["TimeLimit"] == "00:10:00"
-    assert node.call.deadline == 600
+    assert node.call.deadline == 600.0
     assert seen["threads"] == {node.call.threads}
 
 
@@ -76,7 +76,7 @@ def test_what_is_true_of_a_site_is_told_once_a_day(
     keywords: dict[str, Any] = {"scheduler": "slurm", "addresses": ["127.0.0.1"], "walltime": "10 min"}
 
     def told() -> bool:
-        return any("workers are not bound to cores" in text for text, _ in pool.status()["notices"])
+        return any("workers are not bound to cores" in text for text, _ in pool.status().notices)
 
     with JobPoolExecutor(1, **keywords) as pool:
         pool.submit(look).result(PATIENCE)

@@ -34,7 +34,7 @@ def test_a_call_over_its_memory_fails_alone_with_figures_and_advice(
         assert after.result(timeout=60) == 20 * 2**20
         assert isinstance(caught.value, MemoryError)
         assert caught.value.job == before.job.id  # type: ignore[union-attr]
-        assert "200 MiB" in caught.value.limit
+        assert "200 MiB" in str(caught.value.limit)
         assert "memory=" in caught.value.details["advice"]
         usage = after.usage
         assert usage is not None

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_a_single_job_is_no_array(run: Run, tmp_path: Path) -> None:
         ({"gpus": 1}, "Requested node configuration is not available"),
     ],
 )
-def test_a_request_is_refused_in_these_words(run: Run, tmp_path: Path, asked: dict[str, object], words: str) -> None:
+def test_a_request_is_refused_in_these_words(run: Run, tmp_path: Path, asked: dict[str, Any], words: str) -> None:
     answer = submit(run, tmp_path, "refused-1", **asked)
     assert isinstance(answer, Refused)
     assert words in answer.words
@@ -150,7 +151,7 @@ def test_an_array_beyond_the_limit_is_refused(run: Run, tmp_path: Path) -> None:
     [({"walltime": Duration(7200)}, "PartitionTimeLimit"), ({"cores": 1000}, "PartitionConfig")],
 )
 def test_some_requests_are_taken_and_pend_for_ever(
-    run: Run, tmp_path: Path, asked: dict[str, object], reason: str
+    run: Run, tmp_path: Path, asked: dict[str, Any], reason: str
 ) -> None:
     name = f"pends-{reason}"
     assert isinstance(submit(run, tmp_path, name, **asked), Submitted)
@@ -169,8 +170,8 @@ def test_the_limits_agree(run: Run) -> None:
     assert limits.max_array_size == 1001
     partitions = {partition.name: partition for partition in limits.partitions}
     assert partitions["short"].default
-    assert partitions["short"].max_time == 3600
-    assert partitions["long"].max_time == 2 * 86400
+    assert partitions["short"].max_time == 3600.0
+    assert partitions["long"].max_time == 2 * 86400.0
     assert partitions["closed"].allow_groups == ("daemon",)
     (nodes,) = partitions["long"].nodes
     assert (nodes.cores, nodes.threads_per_core, nodes.memory) == (16, 2, 64 * 2**30)

@@ -198,7 +198,7 @@ def in_a_fork(arguments: list[str], condition: Callable[[], None], pool: Path) -
                 os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), descriptor)
             sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
             sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-            os.execv = leave  # the demo becomes another program
+            os.execv = leave  # type: ignore[assignment] # the demo becomes another program
             condition()
             code = cli.main(arguments)
             sys.stdout.flush()  # as Python does when it ends, with words of its own where that fails

@@ -61,7 +61,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(f"NOT TESTED: pages in a browser; {reason}")
-    own = {**os.environ, "HOME": str(tmp_path_factory.mktemp("browser"))}
+    own: dict[str, str | float | bool] = {**os.environ, "HOME": str(tmp_path_factory.mktemp("browser"))}
     with sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=program, env=own)
         yield browser

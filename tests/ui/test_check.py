@@ -61,14 +61,14 @@ def test_an_estimate_of_the_start_is_asked_for(cluster: FakeCluster, capsys: pyt
     verdict = check(scheduler="slurm", start=True)
     assert verdict.starts_in is None
     assert "when a job would start: sbatch: error" in verdict.unknown[-1]
-    assert check(scheduler="local", start=True).starts_in == 0
+    assert check(scheduler="local", start=True).starts_in == 0.0
 
 
 def test_an_estimate_needs_no_room_for_temporary_files(
     cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
-    assert check(scheduler="slurm", start=True).starts_in == 0
+    assert check(scheduler="slurm", start=True).starts_in == 0.0
 
 
 def test_the_estimate_of_a_full_cluster(

@@ -91,7 +91,7 @@ import time
 from jobpool import JobPoolExecutor
 with JobPoolExecutor(max_workers=2, scheduler="slurm", name="mine", job_extra="--begin=now+1hour") as p:
     p.submit(abs, -1)
-    while not any(job["state"] == "pending" for job in p.status()["jobs"]):
+    while not any(job.state == "pending" for job in p.status().jobs):
         time.sleep(0.05)
     print("pending", flush=True)
     time.sleep(600)

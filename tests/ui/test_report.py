@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobpool import JobPoolError, JobPoolExecutor
+from jobpool.model.run_record import RunRecord
 
 COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())", "report"]
 
@@ -76,6 +77,10 @@ def test_a_report_tells_what_happened_and_needs_nothing_else(tmp_path: Path) -> 
     assert job["calls"] == 5020
     assert [state for state, _ in job["stations"]][-2:] == ["closing", "ended"]
     assert len(json.dumps(record)) < 100_000
+    typed = RunRecord.from_data(record)
+    assert typed.as_data() == record
+    assert [call.name for call in typed.failed] == ["look"] * 5
+    assert typed.jobs[0].stations[-1].state == "ended"
 
 
 def test_a_pool_that_left_no_record_is_said_to_have_none(tmp_path: Path, home: Path) -> None:

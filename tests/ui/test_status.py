@@ -3,53 +3,63 @@
 from __future__ import annotations
 
 import io
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobpool import JobPoolError
+from jobpool.model.status import CallCounts, JobStatus, JobWord, Notice, PoolStatus, RequestStatus
 from jobpool.show.status import ENDED_SHOWN, asked_status, show_status
 
 
-def job(state: str, id: str, **more: Any) -> dict[str, Any]:
-    return {"id": id, "state": state, "node": "n1", "workers": 0, "busy": 0, "age": 60.0, "reason": "", **more}
+def job(state: JobWord, id: str, *, reason: str = "", age: float = 60.0, starts: float | None = None) -> JobStatus:
+    key = ("jp-mine-1", int(id) if id.isdigit() else 0)
+    return JobStatus(
+        key=key, request="", id=id, state=state, reason=reason, node="n1", age=age, workers=0, busy=0, starts=starts
+    )
 
 
-def answer(**more: Any) -> dict[str, Any]:
-    nothing: dict[str, Any] = {
-        "name": "mine",
-        "system": "slurm",
-        "phase": "open",
-        "calls": {"waiting": 3, "running": 2, "done": 40, "failed": 1},
-        "rate": None,
-        "left": None,
-        "functions": [],
-        "requests": [],
-        "jobs": [],
-        "notices": [],
-    }
-    return {**nothing, **more}
+NOTHING = PoolStatus(
+    time=5.0,
+    name="mine",
+    system="slurm",
+    host="login1",
+    pid=7,
+    logs=Path("/logs"),
+    phase="open",
+    calls=CallCounts(waiting=3, running=2, done=40, failed=1),
+    rate=None,
+    left=None,
+    held=None,
+    functions=(),
+    requests=(),
+    jobs=(),
+    notices=(),
+)
 
 
-def text(**more: Any) -> str:
+def text(*, starts: bool = False, **more: Any) -> str:
     out = io.StringIO()
-    show_status(answer(**more), file=out)
+    show_status(replace(NOTHING, **more), starts=starts, file=out)
     return out.getvalue()
 
 
-REQUEST = {
-    "key": "",
-    "workers": 4,
-    "busy": 3,
-    "cores": 2,
-    "memory": 8 * 2**30,
-    "cpus": 1.5,
-    "used_memory": 3 * 2**30,
-    "largest_memory": 4 * 2**30,
-    "core_hours": 12.5,
-    "pause": 0.0,
-    "pause_reason": "",
-}
+REQUEST = RequestStatus(
+    key="",
+    workers=4,
+    busy=3,
+    cores=2,
+    memory=8 * 2**30,
+    cpus=1.5,
+    used_memory=3 * 2**30,
+    largest_memory=4 * 2**30,
+    core_hours=12.5,
+    pause=0.0,
+    pause_reason="",
+)
 
 
 def test_a_pool_without_jobs_is_told_in_one_line() -> None:
@@ -57,7 +67,7 @@ def test_a_pool_without_jobs_is_told_in_one_line() -> None:
 
 
 def test_a_pause_is_told_with_how_long_and_why() -> None:
-    paused = {**REQUEST, "pause": 59.6, "pause_reason": "the batch system takes no more now"}
+    paused = replace(REQUEST, pause=59.6, pause_reason="the batch system takes no more now")
     assert "no jobs are asked for in the next 1 min: the batch system takes no more now\n" in text(requests=[paused])
     assert "no jobs are asked for" not in text(requests=[REQUEST])
 
@@ -80,15 +90,15 @@ def test_used_stands_beside_asked() -> None:
     assert (
         "3 of 4 workers busy; CPUs used by a call: 1.5 of 2; memory: 3 GiB of 8 GiB, at most 4 GiB; 12.5 core" in said
     )
-    assert "core-hours" not in text(requests=[{**REQUEST, "workers": 0, "core_hours": 0}])
+    assert "core-hours" not in text(requests=[replace(REQUEST, workers=0, core_hours=0.0)])
 
 
 def test_a_pending_job_has_its_reason_in_words_and_its_start_when_asked() -> None:
     waits = job("pending", "7", reason="Resources")
     assert "It is next in line" in text(jobs=[waits])
     assert "may start" not in text(jobs=[waits])
-    assert "not planned yet" in text(jobs=[{**waits, "starts": None}, job("serving", "8", starts=None)])
-    assert "2100-" in text(jobs=[{**waits, "starts": 4_110_000_000.0}])
+    assert "not planned yet" in text(jobs=[waits, job("serving", "8")], starts=True)
+    assert "2100-" in text(jobs=[replace(waits, starts=4_110_000_000.0)], starts=True)
 
 
 def test_of_many_ended_jobs_the_last_are_listed() -> None:
@@ -105,15 +115,39 @@ def test_the_start_is_asked_for_only_where_it_is_wanted() -> None:
 
     def ask(*question: str) -> dict[str, Any]:
         asked.append(question)
-        jobs = [job("pending", "1"), job("pending", "2"), job("serving", "3")]
-        return answer(jobs=jobs) if question == ("status",) else {"starts": {"1": 5.0}}
+        jobs = (job("pending", "1"), job("pending", "2"), job("serving", "3"))
+        return replace(NOTHING, jobs=jobs).as_data() if question == ("status",) else {"starts": {"1": 5.0, "3": 9.0}}
 
-    assert "starts" not in asked_status(ask, start=False)["jobs"][0]
+    assert asked_status(ask, start=False).jobs[0].starts is None
     assert asked == [("status",)]
-    assert [job["starts"] for job in asked_status(ask, start=True)["jobs"]] == [5.0, None, None]
+    assert [job.starts for job in asked_status(ask, start=True).jobs] == [5.0, None, None]
 
 
 def test_a_batch_system_that_does_not_say_when_is_an_error_with_its_words() -> None:
     error = JobPoolError("the batch system does not say when the jobs may start: Unable to contact slurm controller")
     with pytest.raises(JobPoolError, match="Unable to contact"):
-        asked_status(lambda what: answer() if what == "status" else {"error": error.as_data()}, start=True)
+        asked_status(lambda what: NOTHING.as_data() if what == "status" else {"error": error.as_data()}, start=True)
+
+
+def test_the_data_is_plain_and_makes_the_same_status_again() -> None:
+    whole = replace(
+        NOTHING,
+        jobs=(job("pending", "1"), replace(job("serving", "2"), log=Path("/logs/2.log"))),
+        requests=(REQUEST,),
+        notices=(Notice("mind the step", True),),
+    )
+    data = whole.as_data()
+    assert json.loads(json.dumps(data)) == data
+    assert list(data)[:5] == ["name", "system", "host", "pid", "logs"]
+    assert data["jobs"][1]["key"] == ["jp-mine-1", 2]
+    assert data["jobs"][1]["log"] == "/logs/2.log"
+    assert data["notices"] == [["mind the step", True]]
+    assert "as_of" not in data
+    assert PoolStatus.from_data(data) == whole
+    assert PoolStatus.from_data({**data, "as_of": 5.0, "of a newer version": {}}).as_of == 5.0
+
+
+@pytest.mark.parametrize("damage", [{"jobs": 3}, {"phase": "asleep"}, {"notices": [["no flag"]]}, {"logs": 7}])
+def test_data_that_is_no_status_is_refused(damage: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are msgspec's
+        PoolStatus.from_data({**NOTHING.as_data(), **damage})

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from html import unescape
-from typing import Any
 
 from jobpool.core.events import JobKey
 from jobpool.core.record.timeline import Interval, Timeline
+from jobpool.model.run_record import (
+    Bar,
+    Cell,
+    RunFigures,
+    RunJob,
+    RunRequest,
+    RunSeries,
+    RunTimeline,
+    Station,
+)
 from jobpool.show.report_timeline import JOBS, timeline
 
 
-def job(id: str, *, ending: str = "", ours: bool = False, words: str = "") -> dict[str, Any]:
-    stations = [["pending", 0.0], ["serving", 10.0], *([["ended", 90.0]] if ending else [])]
-    about = {"id": id, "node": "n1", "request": "", "ending": ending, "words": words, "ours": ours}
-    return {**about, "stations": stations}
+def job(id: str, *, ending: str = "", ours: bool = False, words: str = "") -> RunJob:
+    stations = [Station("pending", 0.0), Station("serving", 10.0), *([Station("ended", 90.0)] if ending else [])]
+    return RunJob(
+        key=("a", 0), request="", stations=tuple(stations), id=id, node="n1", ending=ending, words=words, ours=ours,
+        calls=0, busy=0.0, cpu=0.0,
+    )  # fmt: skip
 
 
 def record(
-    jobs: list[dict[str, Any]],
-    bars: list[list[Any]] | None = None,
-    cells: list[list[Any]] | None = None,
-    workers: int = 2,
-) -> dict[str, Any]:
-    pieces = {"grain": 1.0, "names": ["track", "decode"], "bars": bars or [], "cells": cells or []}
-    requests = {"": {"workers_per_job": workers}}
-    return {"seconds": 100.0, "requests": requests, "jobs": jobs, "left_out": 0, "timeline": pieces}
+    jobs: Sequence[RunJob], bars: Sequence[Bar] = (), cells: Sequence[Cell] = (), workers: int = 2
+) -> RunFigures:
+    request = RunRequest(
+        cores=1, memory=None, gpus=0, walltime=None, workers_per_job=workers, partition=None, jobs=len(jobs),
+        waiting=0.0, starting=0.0, serving=0.0, held=0.0, longest=0.0, worker_seconds=0.0, core_seconds=0.0,
+    )  # fmt: skip
+    return RunFigures(
+        seconds=100.0, requests={"": request}, functions=(), jobs=tuple(jobs), left_out=0,
+        timeline=RunTimeline(grain=1.0, bars=tuple(bars), cells=tuple(cells), names=("track", "decode")),
+        series=RunSeries(width=1.0, steps=()), slowest=(), failed=(), again={}, given_up={}, done=0, failed_calls=0,
+        unresolved=0, notices=(),
+    )  # fmt: skip
 
 
 def boxes(page: str) -> dict[str, tuple[float, float, float, float]]:
@@ -36,7 +53,7 @@ def boxes(page: str) -> dict[str, tuple[float, float, float, float]]:
 
 
 def test_calls_that_ran_at_once_are_in_rows_of_their_own_and_others_share_one() -> None:
-    bars = [[0, 0, begin, seconds, 1, "done", ""] for begin, seconds in ((10, 20), (10, 30), (30, 12), (40, 5))]
+    bars = [Bar(0, 0, begin, seconds, 1, "done", "") for begin, seconds in ((10, 20), (10, 30), (30, 12), (40, 5))]
     drawn = boxes(timeline(record([job("7")], bars)))
     rows: dict[float, list[str]] = {}
     for told, (_, y, *_) in drawn.items():
@@ -50,7 +67,7 @@ def test_calls_that_ran_at_once_are_in_rows_of_their_own_and_others_share_one() 
 
 def test_more_calls_at_once_than_workers_stay_in_the_rows_of_the_workers() -> None:
     # Those of a bundle come back in one message, as though they had ended together.
-    bars = [[0, 0, 20.0 - seconds, seconds, 1, "done", ""] for seconds in (3.0, 2.0, 1.0)]
+    bars = [Bar(0, 0, 20.0 - seconds, seconds, 1, "done", "") for seconds in (3.0, 2.0, 1.0)]
     drawn = boxes(timeline(record([job("7")], bars, workers=1)))
     calls = [place for told, place in drawn.items() if "track" in told]
     assert len({y for _, y, _, _ in calls}) == 1
@@ -58,7 +75,7 @@ def test_more_calls_at_once_than_workers_stay_in_the_rows_of_the_workers() -> No
 
 
 def test_a_call_says_what_it_is_and_how_it_ended() -> None:
-    bars = [[0, 1, 12.0, 0.5, 1, "raised", "ValueError: <dark>"], [0, 0, 20.0, 30.0, 256, "done", ""]]
+    bars = [Bar(0, 1, 12.0, 0.5, 1, "raised", "ValueError: <dark>"), Bar(0, 0, 20.0, 30.0, 256, "done", "")]
     told = list(boxes(timeline(record([job("7_1")], bars))))[::-1]
     assert told == [
         "7_1: pending for 10 s, from 0 s on",
@@ -69,7 +86,7 @@ def test_a_call_says_what_it_is_and_how_it_ended() -> None:
 
 
 def test_short_calls_are_as_high_as_their_workers_were_busy() -> None:
-    cells = [[0, 20, 2.0, 400, 0], [0, 30, 0.5, 100, 50]]
+    cells = [Cell(0, 20, 2.0, 400, 0), Cell(0, 30, 0.5, 100, 50)]
     page = timeline(record([job("7")], cells=cells))
     assert "The 500 calls shorter than 1 s are merged" in page
     drawn = boxes(page)
@@ -92,8 +109,7 @@ def test_any_number_of_calls_makes_a_page_that_opens_at_once() -> None:
     bars = Timeline(0.0)
     for number in range(200_000):
         bars.add(keys[number % 50], Interval("track", number / 2000, 0.025 * (1 + number % 3)))
-    drawn = record([job(str(number)) for number in range(50)])
-    drawn["timeline"] = bars.as_data({key: place for place, key in enumerate(keys)}, ())
-    page = timeline(drawn)
+    pieces = bars.pieces({key: place for place, key in enumerate(keys)}, ())
+    page = timeline(replace(record([job(str(number)) for number in range(50)]), timeline=pieces))
     assert "The 200000 calls shorter than" in page
     assert 100_000 < len(page) < 2_000_000

@@ -48,10 +48,11 @@ def test_a_reason_that_is_longer_than_the_terminal_is_wide_is_read_below(tmp_pat
     log = tmp_path / "job.log"
     log.write_text("the agent begins\n")
     about = {"state": "pending", "node": None, "workers": 0, "busy": 0, "age": 5.0, "log": str(log)}
-    job = {"id": "7", "key": ["jp-mine-1", 0], "reason": "Priority", **about}
+    job = {"id": "7", "key": ["jp-mine-1", 0], "request": "", "reason": "Priority", **about}
     calls = {"waiting": 3, "running": 0, "done": 0, "failed": 0}
-    known = {"name": "mine", "system": "slurm", "phase": "open", "rate": None, "left": None, "notices": []}
-    answer = {**known, "calls": calls, "requests": [], "functions": [], "jobs": [job]}
+    pool = {"name": "mine", "system": "slurm", "host": "login1", "pid": 7, "logs": str(tmp_path), "notices": []}
+    known = {"time": 5.0, "phase": "open", "rate": None, "left": None, "held": None}
+    answer = {**pool, **known, "calls": calls, "requests": [], "functions": [], "jobs": [job]}
     app = Top(lambda *question: answer, name="mine")
 
     async def drive() -> None:

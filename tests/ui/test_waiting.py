@@ -5,15 +5,49 @@ from __future__ import annotations
 import io
 import os
 import termios
-from typing import Any
+import time
+from dataclasses import replace
 
 import pytest
 
+from jobpool.model.status import CallCounts, JobStatus, JobWord, RequestStatus, Snapshot
 from jobpool.show import waiting
 
 
-def snapshot(*jobs: tuple[str, str], held: int | None = None) -> dict[str, Any]:
-    return {"held": held, "jobs": [{"state": state, "reason": reason, "age": 3.0} for state, reason in jobs]}
+def snapshot(*jobs: tuple[JobWord, str], held: int | None = None) -> Snapshot:
+    return Snapshot(
+        time=5.0,
+        jobs=tuple(_job(state, reason) for state, reason in jobs),
+        calls=CallCounts(waiting=1, running=0, done=0, failed=0),
+        functions=(),
+        requests=(),
+        rate=None,
+        left=None,
+        held=held,
+        phase="open",
+    )
+
+
+def _job(state: JobWord, reason: str) -> JobStatus:
+    return JobStatus(
+        key=("a", 0), request="", id="1", state=state, reason=reason, node=None, age=3.0, workers=0, busy=0
+    )
+
+
+def _paused(seconds: float) -> RequestStatus:
+    return RequestStatus(
+        key="",
+        workers=0,
+        busy=0,
+        cores=1,
+        memory=None,
+        cpus=None,
+        used_memory=None,
+        largest_memory=None,
+        core_hours=0.0,
+        pause=seconds,
+        pause_reason="jobs end",
+    )
 
 
 class Terminal(io.StringIO):
@@ -24,7 +58,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -38,14 +72,16 @@ def test_the_commonest_reason_is_told_in_the_batch_systems_word_and_in_ours() ->
 
 def test_calls_that_scale_holds_back_are_told() -> None:
     assert "scale(0) holds the calls back" in waiting.waiting_text(snapshot(held=0))
-    assert "3 pending" in waiting.waiting_text(snapshot(*[("pending", "Priority")] * 3, held=3))
+    assert "3 pending" in waiting.waiting_text(
+        snapshot(("pending", "Priority"), ("pending", "Priority"), ("pending", "Priority"), held=3)
+    )
 
 
 def test_a_pause_in_which_no_job_is_asked_for_is_told_in_one_line() -> None:
     told = []
     for seconds in (9.5, 8.0):
-        pauses = [{"pause": seconds, "pause_reason": "jobs end"}]
-        told.append(waiting.waiting_text({**snapshot(("ended", "node failed: NODE_FAIL")), "requests": pauses}))
+        ended = snapshot(("ended", "node failed: NODE_FAIL"))
+        told.append(waiting.waiting_text(replace(ended, requests=(_paused(seconds),))))
     assert "none is asked for in a pause: jobs end" in told[0]
     assert told[0] == told[1]
 

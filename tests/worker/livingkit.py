@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from jobpool.serialize import pickling
@@ -146,12 +147,12 @@ def make(name: str, source: str) -> types.ModuleType:
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     """A script with a module beside it."""
     for name in ("__main__", "cfg"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    pickling.cloudpickle.register_pickle_by_value(make("cfg", CFG))
+    cloudpickle.register_pickle_by_value(make("cfg", CFG))
     module = make("__main__", SCRIPT)
     monkeypatch.setattr(pickling, "_modules_seen", len(sys.modules))
     yield module
-    pickling.cloudpickle.unregister_pickle_by_value(sys.modules["cfg"])
+    cloudpickle.unregister_pickle_by_value(sys.modules["cfg"])

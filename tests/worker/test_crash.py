@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import functools
 import json
 import os
 import signal
@@ -23,6 +24,10 @@ from test_crew import hold, in_loop, pid, square
 
 from jobpool.agent.reports import CannotStart
 from jobpool.transport import frames
+
+
+def _is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid)
 
 
 def segfault() -> None:
@@ -166,7 +171,7 @@ async def test_a_crash_takes_the_processes_of_its_session_along(tmp_path: Path) 
         worker, same_session, other_group, other_session, orphan = json.loads(file.read_text())
         os.kill(worker, signal.SIGKILL)
         for pid in (same_session, other_group, orphan):
-            await reached_soon(lambda pid=pid: not psutil.pid_exists(pid))
+            await reached_soon(functools.partial(_is_gone, pid))
         assert await watched.run(square, 2) == 4
     assert not psutil.pid_exists(other_session)  # at the crew's end at the latest
 

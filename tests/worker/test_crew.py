@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor, process
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from jobpool.model.call import CallOptions
 from jobpool.model.errors import NotPicklable
 from jobpool.model.units import Duration
 
-Test = Callable[..., Awaitable[None]]
+Test = Callable[..., Coroutine[Any, Any, None]]
 
 
 def in_loop(test: Test) -> Callable[..., None]:
@@ -85,7 +85,7 @@ async def test_an_exception_is_the_calls_own_and_carries_its_traceback(tmp_path:
     async with crew(tmp_path) as watched:
         with pytest.raises(ValueError, match="bad day") as caught:
             await watched.run(fail, "bad day")
-        assert type(caught.value.__cause__) is process._RemoteTraceback  # type: ignore[attr-defined]
+        assert type(caught.value.__cause__) is process._RemoteTraceback
         assert "in fail" in str(caught.value.__cause__)
         assert "child.py" not in str(caught.value.__cause__)
         for error in (SystemExit, KeyboardInterrupt):
@@ -179,7 +179,7 @@ async def test_what_a_call_changes_does_not_harm_the_next(tmp_path: Path) -> Non
         signal.signal(signal.SIGUSR1, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
 
     def state() -> tuple[Any, ...]:
         time.sleep(0.1)  # the alarm of the call before would come now
@@ -215,7 +215,7 @@ def terminates() -> int | None:
 
 def spawns() -> int:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(abs, (-3,))
+        return int(pool.apply(abs, (-3,)))
 
 
 @in_loop

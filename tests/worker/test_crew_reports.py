@@ -55,7 +55,12 @@ async def test_what_waits_to_be_told_is_told_when_asked_for(tmp_path: Path, monk
         first, *_ = watched.submit(either, (None,), (str(file),), (None,))
         await reached_soon(file.exists)
         assert first not in watched.outcomes
-        await reached_soon(lambda: watched.crew.flush() or first in watched.outcomes)
+
+        def flushed() -> bool:
+            watched.crew.flush()
+            return first in watched.outcomes
+
+        await reached_soon(flushed)
         file.unlink()
 
 

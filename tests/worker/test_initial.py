@@ -46,7 +46,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 
 def there(living: SharedObjects, function: Callable[..., Any]) -> Callable[..., Any]:
-    return pickling.loads_function(pickling.dumps_function(function)[1], load=living.load)
+    loaded: Callable[..., Any] = pickling.loads_function(pickling.dumps_function(function)[1], load=living.load)
+    return loaded
 
 
 def test_a_variable_that_the_initializer_set_is_seen_by_other_functions(script: types.ModuleType) -> None:
@@ -59,7 +60,7 @@ def test_a_variable_that_it_did_not_set_has_the_clients_value_of_the_time(script
     living = SharedObjects()
     run_initializer(pickling.dumps_initializer(script.prepare, ("loaded",)), living)
     assert there(living, script.use)(1) == ("loaded", 5, 1)
-    script.threshold = 6
+    vars(script)["threshold"] = 6
     assert there(living, script.use)(1) == ("loaded", 6, 1)
 
 

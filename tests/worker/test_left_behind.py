@@ -72,7 +72,7 @@ def delete_stdout() -> None:
 
 
 def detach_stdout() -> None:
-    sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="latin-1")  # type: ignore[attr-defined]
+    sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="latin-1")  # type: ignore[union-attr]
 
 
 def exit_by_flush() -> None:

@@ -193,7 +193,7 @@ def test_a_module_that_the_initializer_imports_itself_is_that_of_the_calls(
     assert worker.call(script.get_module_function) == 5
     assert worker.call(script.get_far) == 5
     assert worker.call(lambda: script.cfg.scale.value) == 5
-    sys.modules["cfg"].SCALE = 2
+    vars(sys.modules["cfg"])["SCALE"] = 2
     assert worker.call(script.get_module) == 5
 
 
@@ -257,7 +257,7 @@ go_on.checkpoint = lambda: go_on
 
 def test_arrays(worker: Worker, script: types.ModuleType) -> None:
     numpy = pytest.importorskip("numpy")
-    script.numbers = numpy.zeros(100_000)
+    vars(script)["numbers"] = numpy.zeros(100_000)
     exec("def fill(x): numbers[0] = x\ndef total(): return numbers.sum()", vars(script))
     worker.initialize(script.fill, 5)
     assert worker.call(script.total) == 5

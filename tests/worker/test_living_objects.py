@@ -96,7 +96,7 @@ def look(x): return kind(x), Kinds().kind(x), *map(id, (kind, head, noted, Numbe
 """
     exec(code, vars(script))
     worker.initialize(script.prepare)
-    script._ = 1  # as after "for _ in range(2)" in the script
+    vars(script)["_"] = 1  # as after "for _ in range(2)" in the script
     first, second = worker.call(script.look, "a"), worker.call(script.look, "a")
     assert first == second
     assert first[:2] == ("text", "text")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 
 import pytest
 
-from jobpool.agent import agent as agent_module
 from jobpool.agent.agent import LOST_SERVER, SILENT, Agent
 
 
@@ -18,7 +18,7 @@ def agent() -> Agent:
 def test_an_agent_waits_ten_minutes_for_a_word_and_not_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         waiting, now = agent(), 1000.0
-        monkeypatch.setattr(agent_module.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         waiting._heard = now
         while now < 1000.0 + SILENT:
             waiting._expect_words()
@@ -37,7 +37,7 @@ def test_time_in_which_the_agent_itself_stood_still_is_not_counted(monkeypatch: 
 
     async def scenario() -> None:
         waiting, now = agent(), 1000.0
-        monkeypatch.setattr(agent_module.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         waiting._heard = now
         monkeypatch.setattr(waiting, "_say", lambda *message: None)
         now += 3 * SILENT

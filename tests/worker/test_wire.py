@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import mmap
 import pickle
 import struct
 from typing import Any, NoReturn
@@ -146,7 +147,7 @@ def test_no_memory_for_a_message_is_an_error_of_its_connection(monkeypatch: pyte
     def none_left(*_: Any, **__: Any) -> NoReturn:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(frames.mmap, "mmap", none_left)
+    monkeypatch.setattr(mmap, "mmap", none_left)
     with pytest.raises(WireError, match="no memory for a message of 200000008 bytes: Cannot allocate"):
         Unpacker().feed(struct.pack("<Q", 200_000_000))
 

@@ -53,11 +53,12 @@ def _place(directory: PoolDirectory) -> Path:
     """Return where the logs are: the server knows, and it may be elsewhere than in the pool's directory."""
     from jobpool.cli.ask import ask_now
     from jobpool.model.errors import PoolBroken
+    from jobpool.model.status import PoolStatus
     from jobpool.show.logs import place_of
     from jobpool.transport.link import Unreachable
 
     try:
-        return Path(ask_now(directory, "status")["logs"])
+        return PoolStatus.from_data(ask_now(directory, "status")).logs
     except (PoolBroken, Unreachable):
         return place_of(directory.path)
 

@@ -18,6 +18,7 @@ def report(name: str, output: Path | None, as_json: bool) -> None:
     from jobpool.cli.ask import ask_now
     from jobpool.host.home import PoolDirectory
     from jobpool.model.errors import PoolBroken
+    from jobpool.model.run_record import RunRecord
     from jobpool.show.ended_pools import died, read_record
     from jobpool.show.report import write_report
     from jobpool.show.view import show_json, show_note
@@ -25,12 +26,12 @@ def report(name: str, output: Path | None, as_json: bool) -> None:
 
     directory = PoolDirectory.open(name)
     try:
-        record = ask_now(directory, "record")
+        record = RunRecord.from_data(ask_now(directory, "record"))
     except (PoolBroken, Unreachable):
         record = read_record(directory.path)
     if sentence := died(record):
         show_note(sentence)
     if as_json:
-        show_json(record)
+        show_json(record.as_data())
     else:
         show_note(f"written: {write_report(record, output or Path(f'{name}.html'))}")

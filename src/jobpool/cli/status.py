@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from jobpool.model.status import PoolStatus
 
 __all__ = ["status"]
 
@@ -31,9 +36,15 @@ def status(context: click.Context, name: str, as_json: bool, start: bool) -> Non
     from jobpool.transport.link import Unreachable
 
     directory = PoolDirectory.open(name)
-    show = show_json if as_json else show_status
+
+    def show(status: PoolStatus, *, starts: bool = False) -> None:
+        if as_json:
+            show_json(status.as_data())
+        else:
+            show_status(status, starts=starts)
+
     try:
-        show(asked_status(partial(ask_now, directory), start=start))
+        show(asked_status(partial(ask_now, directory), start=start), starts=start)
     except (PoolBroken, Unreachable):
         if (last := last_status(directory.path, alive=directory.alive())) is not None:
             show(last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobpool.config.resolve import Settings
 from jobpool.executor.connection import Connection
@@ -14,6 +14,7 @@ from jobpool.host.home import PoolDirectory
 from jobpool.show.status import asked_status
 
 if TYPE_CHECKING:
+    from jobpool.model.status import PoolStatus
     from jobpool.site.check import Verdict
     from jobpool.tools.explain import Explained
 
@@ -66,14 +67,14 @@ class PoolInfo(RequestInfo):
         """Where the jobs' logs are."""
         return Path(self._connection.facts["logs"])
 
-    def status(self, *, start: bool = False) -> dict[str, Any]:
-        """Return what goes on as plain data: jobs with their states and reasons, calls by state and function, notices.
+    def status(self, *, start: bool = False) -> PoolStatus:
+        """Return what goes on: jobs with their states and reasons, calls by state and function, notices.
 
         Also what was asked and used, how many calls end in a second, and about how many seconds are left. Sizes are in
-        bytes, times in seconds.
+        bytes, times in seconds. ``status().as_data()`` is the same as dicts and lists.
 
         Args:
-            start: Ask the batch system, with one command, when the pending jobs may start: ``"starts"`` of each job
+            start: Ask the batch system, with one command, when the pending jobs may start: ``starts`` of each job
                 is then a time as ``time.time()`` tells it, or None where there is no estimate.
 
         Raises:
@@ -91,11 +92,13 @@ class PoolInfo(RequestInfo):
             JobPoolError: The server died before it wrote down anything.
             OSError: The file cannot be written.
         """
+        from jobpool.model.run_record import RunRecord
         from jobpool.show.ended_pools import read_record
         from jobpool.show.report import write_report
 
         ended = self._connection.ended.is_set()
-        return write_report(read_record(self._directory.path) if ended else self._connection.ask("record"), Path(path))
+        directory, ask = self._directory.path, self._connection.ask
+        return write_report(read_record(directory) if ended else RunRecord.from_data(ask("record")), Path(path))
 
     def logs(self, job: str | Job | None = None, *, tail: int | None = None) -> str:
         """Return what a job said: its own log, and those of its workers. Also after the pool's end. ::

@@ -26,7 +26,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "BatchSystemUnavailable",
@@ -50,22 +50,45 @@ __all__ = [
 class JobPoolError(Exception):
     """Base of all exceptions of jobpool.
 
-    The message says what happened; ``details`` holds the evidence as plain data. Known keys, each present only where it
-    is known: ``job`` (id of the batch job), ``node``, ``words`` (what the batch system said, unchanged), ``ending``
-    (kind of the job's ending), ``signal``, ``exit_code``, ``limit``, ``used``, ``log`` (path), ``tail`` (last lines
-    of that log), ``advice`` (what to do next), ``problems`` (a list, for bad input).
+    The message says what happened; the attributes below hold the evidence, None where it is not known. ``details`` has
+    the known ones as plain data.
     """
+
+    job: str | None
+    """Id of the batch job."""
+    node: str | None
+    words: str | None
+    """What the batch system said, unchanged."""
+    ending: str | None
+    """Kind of the job's ending."""
+    signal: str | None
+    """Name of the signal (``SIGKILL``)."""
+    exit_code: int | None
+    limit: str | None
+    """What was allowed, with its unit."""
+    used: str | None
+    """What was used of it, with its unit."""
+    log: str | None
+    """Path of the log that tells more."""
+    tail: str | None
+    """Last lines of that log."""
+    advice: str | None
+    """What to do next."""
+    problems: list[str] | None
+    """All problems, for bad input."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details: dict[str, Any] = {key: value for key, value in details.items() if value not in (None, "", ())}
 
-    def __getattr__(self, name: str) -> Any:
-        # Evidence reads as attributes (``error.job``); what is not known reads as None, so that handlers need no guard.
-        if name in _EVIDENCE:
-            return self.__dict__.get("details", {}).get(name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # a type checker shall know the attributes above, and no others
+
+        def __getattr__(self, name: str) -> Any:
+            # What is not known reads as None, so that handlers need no guard.
+            if name in _EVIDENCE:
+                return self.__dict__.get("details", {}).get(name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __str__(self) -> str:
         lines = [self.message]
@@ -108,6 +131,11 @@ class ConfigError(JobPoolError, ValueError):
 
     ``problems`` lists all of them, not just the first.
     """
+
+    problems: list[str]
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message, **{"problems": [message], **details})
 
     @classmethod
     def from_problems(cls, problems: Sequence[str]) -> ConfigError:

@@ -20,6 +20,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from jobpool.batch.base import BatchSystem
@@ -35,7 +36,9 @@ from jobpool.model.call import PLAIN, Call, CallOptions
 from jobpool.model.errors import JobPoolError, PoolBroken, from_data
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
+from jobpool.model.run_record import RunRecord
 from jobpool.model.site import Limits
+from jobpool.model.status import Notice, PoolStatus
 from jobpool.server import client_links
 from jobpool.server.agent_links import AgentLinks
 from jobpool.server.batch_client import BatchClient
@@ -131,7 +134,7 @@ class EventLoop:
     async def say_bye(self) -> None:
         """Tell the clients that this is the end, which jobs are left, and what the run taught."""
         record = self.record()
-        lessons = advise(record) if record["seconds"] >= WORTH_A_WORD else []
+        lessons = advise(record) if record.seconds >= WORTH_A_WORD else []
         await self._clients.say_bye([str(id) for id in self.left], lessons[:3])
 
     def _addresses(self) -> list[str]:
@@ -344,11 +347,11 @@ class EventLoop:
                 if self._broken is not None:
                     link.send("broken", self._broken.as_data())
             case ("ask", reference, "status"):
-                link.send("answer", reference, self._status())
+                link.send("answer", reference, self._status().as_data())
             case ("ask", reference, "cancel job", id):
                 self._spawn(self._answer_cancel(link, reference, JobId(id)))
             case ("ask", reference, "record"):
-                link.send("answer", reference, self.record())
+                link.send("answer", reference, self.record().as_data())
             case ("ask", reference, "starts"):
                 self._spawn(self._answer_starts(link, reference))
             case ("ask", reference, "dask", dashboard) if link.is_of_this_host:  # Dask opens what it is sent
@@ -409,29 +412,32 @@ class EventLoop:
     def _request_of(self, job: e.JobKey) -> Request:
         return self._asking.request_of(job) or self._spec.settings.request
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> RunRecord:
         """Return what happened so far, for the report."""
-        record = self._core.record(self._loop.time())
-        about = {"name": self._directory.name, "system": self._system.name, "host": os.uname().nodename}
-        return {**about, "ended_at": time.time(), "logs": str(self._asking.log_directory), **record}
+        return RunRecord.of(
+            self._core.record(self._loop.time()),
+            name=self._directory.name,
+            system=self._system.name,
+            host=os.uname().nodename,
+            ended_at=time.time(),
+            logs=self._asking.log_directory,
+        )
 
     def _whole_record(self) -> dict[str, Any]:
-        return {**self.record(), "status": self._status()}
+        return replace(self.record(), status=self._status()).as_data()
 
-    def _status(self) -> dict[str, Any]:
-        snapshot = self._core.snapshot(self._loop.time()).as_data()
-        for job in snapshot["jobs"]:
-            path = self._asking.log_path(e.JobKey(*job["key"]))
-            job["log"] = None if path is None else str(path)
-        return {
-            "name": self._directory.name,
-            "system": self._system.name,
-            "host": os.uname().nodename,
-            "pid": os.getpid(),
-            "logs": str(self._asking.log_directory),
-            **snapshot,
-            "notices": [list(notice) for notice in self._notices],
-        }
+    def _status(self) -> PoolStatus:
+        snapshot = self._core.snapshot(self._loop.time())
+        jobs = tuple(replace(job, log=self._asking.log_path(e.JobKey(*job.key))) for job in snapshot.jobs)
+        return PoolStatus.of(
+            replace(snapshot, jobs=jobs),
+            name=self._directory.name,
+            system=self._system.name,
+            host=os.uname().nodename,
+            pid=os.getpid(),
+            logs=self._asking.log_directory,
+            notices=tuple(Notice(*notice) for notice in self._notices),
+        )
 
     async def _answer_cancel(self, link: Link, reference: int, id: JobId) -> None:
         """Cancel one job of this pool, as its user would by the batch system's own command: its calls run again."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any
 
+from jobpool.model.run_record import RunFigures
 from jobpool.model.units import Duration
 
 __all__ = ["LEFT", "LETTER", "STYLE", "WIDTH", "box", "chart_of_calls", "key_of", "picture", "text"]
@@ -39,20 +39,19 @@ LETTER = 5.9
 """Pixels of a letter, about."""
 
 
-def chart_of_calls(record: Mapping[str, Any]) -> str:
+def chart_of_calls(record: RunFigures) -> str:
     """Draw how many calls ended in each step, and how many workers were there and busy."""
-    series = record["series"]
-    steps, width = series["steps"], series["width"]
+    steps, width = record.series.steps, record.series.width
     if not steps:
         return "<p>None.</p>"
-    shown = max(record["seconds"], 0.001)
-    most = max(1, *(step["done"] + step["failed"] for step in steps))
-    means = [(step["busy"] / looks, step["workers"] / looks) if (looks := step["looks"]) else None for step in steps]
+    shown = max(record.seconds, 0.001)
+    most = max(1, *(step.done + step.failed for step in steps))
+    means = [(step.busy / looks, step.workers / looks) if (looks := step.looks) else None for step in steps]
     workers = max([1.0, *(mean[1] for mean in means if mean)])
     parts, one = [], (WIDTH - LEFT) * width / shown
     for place, step in enumerate(steps):
         x, base = LEFT + place * one, float(_HEIGHT)
-        for count, colour in ((step["done"], DONE), (step["failed"], FAILED)):
+        for count, colour in ((step.done, DONE), (step.failed, FAILED)):
             if count:
                 height = max(2.0, count / most * (_HEIGHT - 10))  # a single one must be seen beside thousands
                 base -= height

@@ -13,11 +13,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from jobpool.core.record.snapshot import ending_in_words
+from jobpool.model.run_record import Bar, Cell, RunFigures, RunJob, RunTimeline
 from jobpool.model.units import Duration
 from jobpool.show.report_charts import LEFT, LETTER, WIDTH, box, key_of, picture, text
 from jobpool.show.view import as_text
@@ -61,17 +61,17 @@ _CELLS = 18
 class _Job:
     """One job, and what is drawn of it."""
 
-    record: Mapping[str, Any]
+    record: RunJob
     workers: int
-    bars: list[Sequence[Any]] = field(default_factory=list)
-    cells: list[Sequence[Any]] = field(default_factory=list)
-    rows: list[list[tuple[float, Sequence[Any]]]] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+    rows: list[list[tuple[float, Bar]]] = field(default_factory=list)
     """For each worker, its bars, with where each begins in the picture."""
 
     @property
     def bad(self) -> bool:
         """Whether it ended in a way that nobody wanted."""
-        return bool(self.record["ending"]) and not self.record["ours"]
+        return bool(self.record.ending) and not self.record.ours
 
     @property
     def count(self) -> int:
@@ -79,45 +79,45 @@ class _Job:
         return len(self.rows) + bool(self.cells)
 
 
-def timeline(record: Mapping[str, Any]) -> str:
+def timeline(record: RunFigures) -> str:
     """Draw each job's stations over time, and the calls in it."""
     jobs = _jobs(record)
     if not jobs:
         return "<p>None.</p>"
     shown = _chosen(jobs)
     height = next(height for most, height in _HEIGHTS if sum(job.count for job in shown) <= most or most == ROWS)
-    seconds = max(record["seconds"], 0.001)
+    seconds = max(record.seconds, 0.001)
     parts: list[str] = []
     y = 0.0
     for job in shown:
-        y = _draw(parts, job, y, height, record["timeline"], seconds)
+        y = _draw(parts, job, y, height, record.timeline, seconds)
     keys = key_of(STATIONS, "jobs") + key_of(CALLS, "calls")
     drawn = picture(y + 18, parts, seconds, "jobs and calls over time")
     return f"<p>{_what_is_shown(record, len(shown))}</p>{keys}{drawn}"
 
 
-def _jobs(record: Mapping[str, Any]) -> list[_Job]:
-    requests = record["requests"]
-    jobs = [_Job(job, requests.get(job["request"], {}).get("workers_per_job", 1)) for job in record["jobs"]]
-    for bar in record["timeline"]["bars"]:
-        jobs[bar[0]].bars.append(bar)
-    for cell in record["timeline"]["cells"]:
-        jobs[cell[0]].cells.append(cell)
+def _jobs(record: RunFigures) -> list[_Job]:
+    workers = {key: request.workers_per_job for key, request in record.requests.items()}
+    jobs = [_Job(job, workers.get(job.request, 1)) for job in record.jobs]
+    for bar in record.timeline.bars:
+        jobs[bar.job].bars.append(bar)
+    for cell in record.timeline.cells:
+        jobs[cell.job].cells.append(cell)
     for job in jobs:
         job.rows = _rows(job.bars, job.workers)
     return jobs
 
 
-def _rows(bars: Iterable[Sequence[Any]], workers: int) -> list[list[tuple[float, Sequence[Any]]]]:
+def _rows(bars: Iterable[Bar], workers: int) -> list[list[tuple[float, Bar]]]:
     """Share bars out to as many rows as ran at once, at most one for each worker.
 
     Results that came in one message seem to end together, though they ran one after the other: then the next one begins
     where the row is free.
     """
-    rows: list[list[tuple[float, Sequence[Any]]]] = []
+    rows: list[list[tuple[float, Bar]]] = []
     free: list[tuple[float, int]] = []
-    for bar in sorted(bars, key=lambda bar: (bar[2], bar[3])):
-        begin, end = bar[2], bar[2] + bar[3]
+    for bar in sorted(bars, key=lambda bar: (bar.begin, bar.seconds)):
+        begin, end = bar.begin, bar.begin + bar.seconds
         if free and (free[0][0] <= begin + _slack(bar) or len(rows) >= workers):
             until, row = heapq.heappop(free)
         else:
@@ -128,9 +128,9 @@ def _rows(bars: Iterable[Sequence[Any]], workers: int) -> list[list[tuple[float,
     return rows
 
 
-def _slack(bar: Sequence[Any]) -> float:
+def _slack(bar: Bar) -> float:
     """Return the seconds that a result may have been held back for others."""
-    return min(0.1, float(bar[3]) / 2)
+    return min(0.1, bar.seconds / 2)
 
 
 def _chosen(jobs: Sequence[_Job]) -> list[_Job]:
@@ -145,59 +145,59 @@ def _chosen(jobs: Sequence[_Job]) -> list[_Job]:
     return [jobs[place] for place in sorted(chosen)]
 
 
-def _what_is_shown(record: Mapping[str, Any], jobs: int) -> str:
-    pieces = record["timeline"]
-    bars = sum(bar[4] for bar in pieces["bars"])
-    merged = sum(cell[3] for cell in pieces["cells"])
+def _what_is_shown(record: RunFigures, jobs: int) -> str:
+    pieces = record.timeline
+    bars = sum(bar.calls for bar in pieces.bars)
+    merged = sum(cell.calls for cell in pieces.cells)
     sentences = [
         f"Each bar below a job is a call, in as many rows as ran at once: {bars} calls. Point at one to read it."
         if bars
         else "",
-        f"The {merged} calls shorter than {_time(pieces['grain'])} are merged: the height of a step is the part of the "
+        f"The {merged} calls shorter than {_time(pieces.grain)} are merged: the height of a step is the part of the "
         "job's workers that they kept busy, red the part of them in trouble."
         if merged
         else "",
         f"{left} more jobs, with their calls, are not drawn."
-        if (left := len(record["jobs"]) - jobs + record["left_out"])
+        if (left := len(record.jobs) - jobs + record.left_out)
         else "",
     ]
     return " ".join(filter(None, sentences))
 
 
-def _draw(parts: list[str], job: _Job, y: float, height: int, pieces: Mapping[str, Any], seconds: float) -> float:
+def _draw(parts: list[str], job: _Job, y: float, height: int, pieces: RunTimeline, seconds: float) -> float:
     """Draw a job from here on; return where the next one begins."""
     record, scale = job.record, (WIDTH - LEFT) / seconds
-    name = f"{record['id'] or '?'} {record['node'] or ''}".strip()
+    name = f"{record.id or '?'} {record.node or ''}".strip()
     ending = as_text(_ending(record))
     parts.append(text(0, y + 11, name, most=LEFT - 8, told=f"{name} {ending}"))
     if job.bad:
-        parts.append(text(0, y + 25, record["ending"], most=LEFT - 8, told=ending, style="bad"))
+        parts.append(text(0, y + 25, record.ending, most=LEFT - 8, told=ending, style="bad"))
     _draw_stations(parts, record, y + 2, seconds, scale)
     top = y + 2 + _STRIP + 1
     for row in job.rows:
         for begin, bar in row:
-            _draw_bar(parts, begin, bar, pieces["names"], top, height, scale)
+            _draw_bar(parts, begin, bar, pieces.names, top, height, scale)
         top += height
     if job.cells:
-        _draw_cells(parts, job, top, _CELLS, pieces["grain"], scale)
+        _draw_cells(parts, job, top, _CELLS, pieces.grain, scale)
         top += _CELLS
     return max(top, y + (29 if job.bad else 15)) + 3
 
 
-def _ending(job: Mapping[str, Any]) -> str:
-    return ending_in_words(job["ending"], job["words"], ours=job["ours"])
+def _ending(job: RunJob) -> str:
+    return ending_in_words(job.ending, job.words, ours=job.ours)
 
 
-def _draw_stations(parts: list[str], job: Mapping[str, Any], y: float, seconds: float, scale: float) -> None:
-    ends = [*(begin for _, begin in job["stations"][1:]), seconds]
-    for (state, begin), end in zip(job["stations"], ends, strict=True):
+def _draw_stations(parts: list[str], job: RunJob, y: float, seconds: float, scale: float) -> None:
+    ends = [*(begin for _, begin in job.stations[1:]), seconds]
+    for (state, begin), end in zip(job.stations, ends, strict=True):
         if state in STATIONS:
-            told = f"{job['id'] or 'a job'}: {state} for {_time(end - begin)}, from {_time(begin)} on"
+            told = f"{job.id or 'a job'}: {state} for {_time(end - begin)}, from {_time(begin)} on"
             parts.append(box(LEFT + begin * scale, y, (end - begin) * scale, _STRIP, STATIONS[state], told))
 
 
 def _draw_bar(
-    parts: list[str], begin: float, bar: Sequence[Any], names: Sequence[str], y: float, height: int, scale: float
+    parts: list[str], begin: float, bar: Bar, names: Sequence[str], y: float, height: int, scale: float
 ) -> None:
     _, place, began, seconds, calls, outcome, words = bar
     name = names[place] if calls == 1 else f"{calls} x {names[place]}"
@@ -215,9 +215,9 @@ def _draw_cells(parts: list[str], job: _Job, y: float, height: float, grain: flo
     """Draw what the short calls kept busy, in steps that can be seen."""
     merge = max(1, math.ceil(2 / (grain * scale)))
     steps: dict[int, list[float]] = defaultdict(lambda: [0.0, 0, 0])
-    for _, place, seconds, calls, troubled in job.cells:
+    for _, place, busy, ended, bad in job.cells:
         step = steps[place // merge]
-        for index, amount in enumerate((seconds, calls, troubled)):
+        for index, amount in enumerate((busy, ended, bad)):
             step[index] += amount
     width = grain * merge
     for place, (seconds, calls, troubled) in sorted(steps.items()):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -15,8 +14,9 @@ from textual.widgets import DataTable, Footer, Input, Label, Static
 from textual.worker import get_current_worker
 
 from jobpool.model.errors import JobPoolError
+from jobpool.model.status import JobStatus, PoolStatus
 from jobpool.show.logs import last_lines
-from jobpool.show.status import headline, job_row, progress_text, used_text
+from jobpool.show.status import function_row, headline, job_row, progress_text, used_text
 from jobpool.show.view import as_text
 
 __all__ = ["Confirm", "Top"]
@@ -71,7 +71,7 @@ class Top(App[None]):
     def __init__(self, ask: Callable[..., Any], *, name: str) -> None:
         super().__init__()
         self._ask, self.title = ask, f"jobpool top {name}"
-        self._answer: Mapping[str, Any] | None = None
+        self._status: PoolStatus | None = None
         self._wanted = ""
         self._ended = False
 
@@ -113,36 +113,34 @@ class Top(App[None]):
     def _fetch(self) -> None:
         worker = get_current_worker()
         try:
-            answer = self._ask("status")
+            status = PoolStatus.from_data(self._ask("status"))
         except (JobPoolError, OSError) as error:
             if not worker.is_cancelled:
                 self.call_from_thread(self._lost, str(error))
             return
         if not worker.is_cancelled:
-            self.call_from_thread(self._show, answer)
+            self.call_from_thread(self._show, status)
 
     def _lost(self, words: str) -> None:
         self._main.query_one("#head", Static).update(Text(words, style="bold red"))
 
-    def _show(self, answer: Mapping[str, Any]) -> None:
-        self._answer = answer
-        lines = [headline(answer), progress_text(answer), *used_text(answer)]
-        lines += [f"{'warning: ' if warning else ''}{text}" for text, warning in answer["notices"][-2:]]
+    def _show(self, status: PoolStatus) -> None:
+        self._status = status
+        lines = [headline(status), progress_text(status), *used_text(status)]
+        lines += [f"{'warning: ' if warning else ''}{text}" for text, warning in status.notices[-2:]]
         self._main.query_one("#head", Static).update(Text("\n".join(line for line in lines if line)))
-        self._show_jobs(answer)
+        self._show_jobs(status)
         self._functions.clear()
-        for entry in answer["functions"]:
-            name = f"{entry['name']} ({entry['request']})" if entry["request"] else entry["name"]
-            counts = (entry[state] for state in ("waiting", "running", "done", "failed"))
-            self._functions.add_row(*(Text(as_text(cell)) for cell in (name, *counts)))
+        for function in status.functions:
+            self._functions.add_row(*(Text(as_text(cell)) for cell in function_row(function)))
         self._show_log()
 
-    def _show_jobs(self, answer: Mapping[str, Any]) -> None:
+    def _show_jobs(self, status: PoolStatus) -> None:
         table, chosen = self._jobs, self._chosen_key()
         table.clear()
-        for job in answer["jobs"]:
+        for job in status.jobs:
             row = [as_text(cell) for cell in job_row(job)]
-            if (self._ended or job["state"] != "ended") and any(self._wanted in cell.lower() for cell in row):
+            if (self._ended or job.state != "ended") and any(self._wanted in cell.lower() for cell in row):
                 table.add_row(*map(Text, row), key=_key(job))
         if chosen is not None and chosen in table.rows:
             table.move_cursor(row=table.get_row_index(chosen))
@@ -151,14 +149,14 @@ class Top(App[None]):
         table = self._jobs
         return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value if table.row_count else None
 
-    def _chosen(self) -> Mapping[str, Any] | None:
+    def _chosen(self) -> JobStatus | None:
         key = self._chosen_key()
-        jobs = [] if self._answer is None else self._answer["jobs"]
+        jobs = () if self._status is None else self._status.jobs
         return next((job for job in jobs if _key(job) == key), None)
 
     def _show_log(self) -> None:
         job = self._chosen()
-        said = "" if job is None or job["log"] is None else last_lines(Path(job["log"]), LINES)
+        said = "" if job is None or job.log is None else last_lines(job.log, LINES)
         # Whole: in the table a long reason is cut where the terminal ends.
         reason = "" if job is None else job_row(job)[-1]
         pane = self._main.query_one("#log-pane", Vertical)
@@ -191,8 +189,8 @@ class Top(App[None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while it is typed."""
         self._wanted = event.value.lower()
-        if self._answer is not None:
-            self._show_jobs(self._answer)
+        if self._status is not None:
+            self._show_jobs(self._status)
 
     def on_input_submitted(self) -> None:
         """Go back to the jobs, with the filter as it is."""
@@ -201,16 +199,16 @@ class Top(App[None]):
     def action_ended(self) -> None:
         """Show the ended jobs too, or not any more."""
         self._ended = not self._ended
-        if self._answer is not None:
-            self._show_jobs(self._answer)
+        if self._status is not None:
+            self._show_jobs(self._status)
 
     def action_cancel(self) -> None:
         """Cancel the job under the cursor, after a question."""
         job = self._chosen()
-        if job is None or job["id"] is None or job["state"] in ("closing", "ended"):
+        if job is None or job.id is None or job.state in ("closing", "ended"):
             self.notify("there is no job to cancel under the cursor", severity="warning")
             return
-        id = job["id"]
+        id = job.id
         question = f"Cancel the job {id}? Its calls run again in another one, which the pool may ask for."
 
         def answered(yes: bool | None) -> None:
@@ -228,5 +226,5 @@ class Top(App[None]):
         self.call_from_thread(self.notify, words)
 
 
-def _key(job: Mapping[str, Any]) -> str:
-    return ".".join(map(str, job["key"]))
+def _key(job: JobStatus) -> str:
+    return ".".join(map(str, job.key))

@@ -7,10 +7,11 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 from jobpool.batch.slurm.reasons import explain_reason
+from jobpool.model.status import JobStatus, Snapshot
 from jobpool.model.units import Duration
 
 __all__ = ["WaitingLine", "ending_text", "waiting_text"]
@@ -22,35 +23,35 @@ REPEAT = 60.0
 """Seconds between two lines in a file or a notebook, where a line cannot be written over."""
 
 
-def waiting_text(snapshot: Mapping[str, Any]) -> str:
+def waiting_text(snapshot: Snapshot) -> str:
     """Say in one line what the calls wait for: how many jobs are where, and why."""
-    if snapshot["held"] == 0:
+    if snapshot.held == 0:
         return "jobpool: scale(0) holds the calls back; scale(None) lets them run"
-    jobs = [job for job in snapshot["jobs"] if job["state"] not in ("ended", "closing")]
+    jobs = [job for job in snapshot.jobs if job.state not in ("ended", "closing")]
     if not jobs:
         # Without the seconds that are left: the line would be another one each time.
-        why = next((request["pause_reason"] for request in snapshot.get("requests", ()) if request.get("pause")), "")
+        why = next((request.pause_reason for request in snapshot.requests if request.pause), "")
         pause = f"; none is asked for in a pause: {why}" if why else ""
-        return f"jobpool: no job in the queue {_last_end(snapshot['jobs'])}{pause}"
-    parts = [f"{count} {state}" for state, count in Counter(job["state"] for job in jobs).items()]
-    worker = "a worker" if any(job["state"] == "suspended" for job in jobs) else "the first worker"
+        return f"jobpool: no job in the queue {_last_end(snapshot.jobs)}{pause}"
+    parts = [f"{count} {state}" for state, count in Counter(job.state for job in jobs).items()]
+    worker = "a worker" if any(job.state == "suspended" for job in jobs) else "the first worker"
     text = f"jobpool: waiting for {worker}; jobs: {', '.join(parts)}"
-    reasons = Counter(job["reason"] for job in jobs if job["state"] == "pending" and job["reason"])
+    reasons = Counter(job.reason for job in jobs if job.state == "pending" and job.reason)
     if reasons:
         reason, _ = reasons.most_common(1)[0]
         text += f"; {reason}: {explain_reason(reason)}"
-    if any(job["state"] == "suspended" for job in jobs):
+    if any(job.state == "suspended" for job in jobs):
         text += "; the batch system has suspended jobs: they go on when it resumes them"
     return text
 
 
-def _last_end(jobs: Sequence[Mapping[str, Any]]) -> str:
+def _last_end(jobs: Sequence[JobStatus]) -> str:
     """Say why there is none any more: the user may see at once what is wrong, long before the pool gives up."""
-    ended = [job for job in jobs if job["state"] == "ended"]
+    ended = [job for job in jobs if job.state == "ended"]
     if not ended:
         return "yet"
-    last = min(ended, key=lambda job: float(job["age"]))
-    return f"now; the last one ended: {last['reason']}"
+    last = min(ended, key=lambda job: job.age)
+    return f"now; the last one ended: {last.reason}"
 
 
 def ending_text(count: int) -> str:
@@ -68,7 +69,7 @@ class WaitingLine:
         self._kind, self._last_time = "", 0.0
         self._shown = False
 
-    def show(self, snapshot: Mapping[str, Any]) -> None:
+    def show(self, snapshot: Snapshot) -> None:
         """Show what is waited for, or nothing while the wait is young."""
         now = time.monotonic()
         self._since = self._since or now

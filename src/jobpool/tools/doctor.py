@@ -27,6 +27,7 @@ from jobpool.model.command import UNREACHABLE, Command, Completed
 from jobpool.model.errors import JobPoolError
 from jobpool.model.request import Request
 from jobpool.model.site import Limits, Quota
+from jobpool.model.status import JobStatus
 from jobpool.model.units import Duration
 from jobpool.site.check import AUTO, choose_partition, partitions_of
 from jobpool.site.rights import charged_to
@@ -143,7 +144,7 @@ def _job(
             try:
                 there = future.result(patience)
             except TimeoutError:
-                waits = _waits(pool.status()["jobs"], patience)
+                waits = _waits(pool.status().jobs, patience)
                 pool.terminate_workers()
                 return [waits]
             answered = time.time()
@@ -166,8 +167,8 @@ def _failed(error: JobPoolError) -> Finding:
     return Finding("network" if error.exit_code == UNREACHABLE else "job", Level.PROBLEM, str(error), cure)
 
 
-def _waits(jobs: Sequence[Mapping[str, Any]], patience: float) -> Finding:
-    reason = next((str(job["reason"]) for job in jobs if job["reason"]), "")
+def _waits(jobs: Sequence[JobStatus], patience: float) -> Finding:
+    reason = next((job.reason for job in jobs if job.reason), "")
     text = f"the job did not start within {Duration(patience)}"
     if reason:
         text += f": {reason}. {explain_reason(reason)}"

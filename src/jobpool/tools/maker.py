@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from jobpool.config.resolve import Settings
+from jobpool.model.status import PoolStatus
 
 __all__ = ["MakePool", "ToolPool"]
 
@@ -27,7 +28,7 @@ class ToolPool(Protocol):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Return the :class:`~jobpool.JobFuture` of a call."""
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> PoolStatus:
         """Say how the pool is."""
 
     def terminate_workers(self) -> None:

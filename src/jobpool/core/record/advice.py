@@ -1,11 +1,11 @@
-"""What to ask for the next time, in sentences, from the record of a run (``Record.as_data``)."""
+"""What to ask for the next time, in sentences, from the figures of a run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from jobpool.model.run_record import RunFigures, RunFunction, RunJob, RunRequest
 from jobpool.model.units import Duration, Memory
 
 __all__ = ["advise"]
@@ -17,34 +17,34 @@ _GRAIN = 256 * 2**20
 """Bytes to which advice is rounded up."""
 
 
-def advise(record: Mapping[str, Any]) -> list[str]:
+def advise(record: RunFigures) -> list[str]:
     """Return what could be asked for instead of what was asked, and why; nothing where it fits."""
     return [
         f"{sentence} (jobs of {_name(request)})" if key else sentence
-        for key, request in record["requests"].items()
+        for key, request in record.requests.items()
         for sentence in _about(
             request,
-            [entry for entry in record["functions"] if entry["request"] == key],
-            [job for job in record["jobs"] if job["request"] == key],
+            [entry for entry in record.functions if entry.request == key],
+            [job for job in record.jobs if job.request == key],
         )
     ]
 
 
-def _name(request: Mapping[str, Any]) -> str:
+def _name(request: RunRequest) -> str:
     """Name a request that is not the pool's own by what it asks for."""
-    memory, walltime = request["memory"], request["walltime"]
+    memory, walltime = request.memory, request.walltime
     parts = (
-        f"cores={request['cores']}",
+        f"cores={request.cores}",
         f"memory={Memory(memory)}" if memory else "",
         f"walltime={Duration(walltime)}" if walltime else "",
     )
     return ", ".join(filter(None, parts))
 
 
-def _about(request: Mapping[str, Any], functions: list[Any], jobs: list[Any]) -> Iterator[str]:
+def _about(request: RunRequest, functions: list[RunFunction], jobs: list[RunJob]) -> Iterator[str]:
     if not functions:
         return  # its jobs only tried what calls need ("auto"), or ran none
-    calls = sum(entry["done"] + entry["failed"] for entry in functions)
+    calls = sum(entry.done + entry.failed for entry in functions)
     if calls >= ENOUGH:
         yield from _memory(request, functions)
         yield from _cores(request, functions)
@@ -52,10 +52,10 @@ def _about(request: Mapping[str, Any], functions: list[Any], jobs: list[Any]) ->
     yield from _workers(request, functions)
 
 
-def _memory(request: Mapping[str, Any], functions: list[Any]) -> Iterator[str]:
-    asked = request["memory"]
-    most = max((entry["memory"]["most"] or 0.0 for entry in functions), default=0.0)
-    largest = max((entry["memory"]["largest"] or 0.0 for entry in functions), default=0.0)
+def _memory(request: RunRequest, functions: list[RunFunction]) -> Iterator[str]:
+    asked = request.memory
+    most = max((entry.memory.most or 0.0 for entry in functions), default=0.0)
+    largest = max((entry.memory.largest or 0.0 for entry in functions), default=0.0)
     if not asked or not largest:
         return
     # A fifth above what nearly all need, and never below what one of them had.
@@ -75,24 +75,24 @@ def _memory(request: Mapping[str, Any], functions: list[Any]) -> Iterator[str]:
         )
 
 
-def _cores(request: Mapping[str, Any], functions: list[Any]) -> Iterator[str]:
-    wall = sum(entry["wall"]["total"] for entry in functions)
-    if wall <= 0 or request["cores"] < 2:
+def _cores(request: RunRequest, functions: list[RunFunction]) -> Iterator[str]:
+    wall = sum(entry.wall.total for entry in functions)
+    if wall <= 0 or request.cores < 2:
         return
-    used = sum(entry["cpu"] for entry in functions) / wall
+    used = sum(entry.cpu for entry in functions) / wall
     wanted = max(1, math.ceil(used * 1.1))
-    if wanted < request["cores"]:
+    if wanted < request.cores:
         yield (
-            f"cores: asked {request['cores']} for a worker, a call kept {used:.2g} busy on average: ask {wanted}, "
+            f"cores: asked {request.cores} for a worker, a call kept {used:.2g} busy on average: ask {wanted}, "
             "unless its busiest moments are what counts"
         )
 
 
-def _time(request: Mapping[str, Any], jobs: list[Any]) -> Iterator[str]:
-    asked, longest = request["walltime"], request["longest"]
-    if ended := sum(job["ending"] == "timed out" for job in jobs):
+def _time(request: RunRequest, jobs: list[RunJob]) -> Iterator[str]:
+    asked, longest = request.walltime, request.longest
+    if ended := sum(job.ending == "timed out" for job in jobs):
         yield f"walltime: it ended {ended} {'job' if ended == 1 else 'jobs'}; ask for more, or for shorter calls"
-    elif asked and request["jobs"] and longest < asked / 4:
+    elif asked and request.jobs and longest < asked / 4:
         minutes = max(10, math.ceil(longest * 1.5 / 600) * 10)
         if minutes * 60 < asked / 2:
             yield (
@@ -101,16 +101,16 @@ def _time(request: Mapping[str, Any], jobs: list[Any]) -> Iterator[str]:
             )
 
 
-def _workers(request: Mapping[str, Any], functions: list[Any]) -> Iterator[str]:
-    served = request["worker_seconds"]
-    busy = sum(entry["wall"]["total"] for entry in functions)
+def _workers(request: RunRequest, functions: list[RunFunction]) -> Iterator[str]:
+    served = request.worker_seconds
+    busy = sum(entry.wall.total for entry in functions)
     if served >= 600 and busy < served / 2:
         yield (
             f"workers: they were busy for {100 * busy / served:.0f} % of the {Duration(round(served))} that they were "
             "there; fewer of them, or a shorter idle_timeout, would do"
         )
-    if request["waiting"] > 600 and request["waiting"] > 2 * request["serving"] > 0:
+    if request.waiting > 600 and request.waiting > 2 * request.serving > 0:
         yield (
-            f"waiting: the jobs waited {Duration(round(request['waiting']))} in the queue and served "
-            f"{Duration(round(request['serving']))}; fewer jobs that live longer wait less"
+            f"waiting: the jobs waited {Duration(round(request.waiting))} in the queue and served "
+            f"{Duration(round(request.serving))}; fewer jobs that live longer wait less"
         )

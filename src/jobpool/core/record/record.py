@@ -8,9 +8,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from jobpool.core.events import JobKey, Outcome
 from jobpool.core.histograms import FunctionStatistics, Histogram, Sum
@@ -18,6 +17,16 @@ from jobpool.core.jobs.machine import Ended, Job, Submitting
 from jobpool.core.record.series import Recent, Series
 from jobpool.core.record.timeline import DONE, PIECES, RAISED, RUNS, Interval, Timeline
 from jobpool.model.request import Request
+from jobpool.model.run_record import (
+    MemoryFigures,
+    RunCall,
+    RunFigures,
+    RunFunction,
+    RunJob,
+    RunRequest,
+    Station,
+    TimeFigures,
+)
 
 __all__ = ["JobRecord", "Record"]
 
@@ -215,100 +224,129 @@ class Record:
         if words in self.given_up or len(self.given_up) < FAILED:
             self.given_up[words] += count
 
-    # ------------------------------------------------------------------------------------------------------- data
+    # ---------------------------------------------------------------------------------------------------- figures
 
-    def as_data(
+    def figures(
         self,
-        requests: dict[str, Request],
+        requests: Mapping[str, Request],
         tallies: Sequence[FunctionStatistics],
         running: Iterable[tuple[JobKey, str, float]],
         now: float,
-    ) -> dict[str, Any]:
-        """Return all as plain values. Times are seconds since the run began. ``running``: job, function, since when."""
+        *,
+        done: int,
+        failed: int,
+        unresolved: int,
+        notices: Iterable[str],
+    ) -> RunFigures:
+        """Return all that is kept, and the counts that others keep.
+
+        Args:
+            requests: By their keys.
+            tallies: The statistics of the functions.
+            running: Calls that run now: job, function, since when.
+            now: On the core's clock.
+            done: Calls that returned.
+            failed: Calls that raised, or were given up.
+            unresolved: Calls that have not ended.
+            notices: The last sentences for the user.
+        """
         places = {key: place for place, key in enumerate(self.jobs)}
         running = itertools.islice(running, PIECES)
         bars = [(job, Interval(name, begin, max(0.0, now - begin), 1, RUNS)) for job, name, begin in running]
-        failed = [*self.failed_first, *self.failed_last]
-        return {
-            "seconds": now - self.began,
-            "requests": {key: _request(request, self.spent(key, now)) for key, request in requests.items()},
-            "functions": [tally_data(tally) for tally in tallies],
-            "jobs": [self._job_data(job) for job in self.jobs.values()],
-            "left_out": self.left_out,
-            "timeline": self.bars.as_data(places, bars),
-            "series": self.series.as_data(),
-            "slowest": [self._call_data(call) for call in sorted(self.slowest, reverse=True)],
-            "failed": [self._call_data(call) for call in failed],
-            "again": dict(self.again),
-            "given_up": dict(self.given_up),
-        }
+        return RunFigures(
+            seconds=now - self.began,
+            requests={key: _request(request, self.spent(key, now)) for key, request in requests.items()},
+            functions=tuple(map(function_figures, tallies)),
+            jobs=tuple(map(self._run_job, self.jobs.values())),
+            left_out=self.left_out,
+            timeline=self.bars.pieces(places, bars),
+            series=self.series.kept(),
+            slowest=tuple(map(self._run_call, sorted(self.slowest, reverse=True))),
+            failed=tuple(map(self._run_call, (*self.failed_first, *self.failed_last))),
+            again=dict(self.again),
+            given_up=dict(self.given_up),
+            done=done,
+            failed_calls=failed,
+            unresolved=unresolved,
+            notices=tuple(notices),
+        )
 
-    def _job_data(self, job: JobRecord) -> dict[str, Any]:
-        # By hand: dataclasses.asdict takes several times as long, and calls wait meanwhile.
-        return {
-            "key": list(job.key),
-            "request": job.request,
-            "stations": [[state, time - self.began] for state, time in job.stations],
-            "id": job.id,
-            "node": job.node,
-            "ending": job.ending,
-            "words": job.words,
-            "ours": job.ours,
-            "calls": job.calls,
-            "busy": job.busy,
-            "cpu": job.cpu,
-        }
+    def _run_job(self, job: JobRecord) -> RunJob:
+        return RunJob(
+            key=job.key,
+            request=job.request,
+            stations=tuple(Station(state, time - self.began) for state, time in job.stations),
+            id=job.id,
+            node=job.node,
+            ending=job.ending,
+            words=job.words,
+            ours=job.ours,
+            calls=job.calls,
+            busy=job.busy,
+            cpu=job.cpu,
+        )
 
-    def _call_data(self, call: CallRecord) -> dict[str, Any]:
+    def _run_call(self, call: CallRecord) -> RunCall:
         record = self.jobs.get(call.job)
-        return {
-            "name": call.name,
-            "job": (record and record.id) or "",
-            "key": list(call.job),
-            "end": call.end - self.began,
-            "wall": call.wall,
-            "cpu": call.cpu,
-            "peak_memory": call.peak_memory,
-            "threads": call.threads,
-            "words": call.words,
-            "log": call.log.decode(errors="replace"),
-        }
+        return RunCall(
+            name=call.name,
+            job=(record and record.id) or "",
+            key=call.job,
+            end=call.end - self.began,
+            wall=call.wall,
+            cpu=call.cpu,
+            peak_memory=call.peak_memory,
+            threads=call.threads,
+            words=call.words,
+            log=call.log.decode(errors="replace"),
+        )
 
 
-def tally_data(tally: FunctionStatistics) -> dict[str, Any]:
-    """Return a function's figures as plain values: seconds and bytes."""
-    return {
-        "name": tally.name,
-        "request": tally.request,
-        "open": tally.open,
-        "done": tally.done,
-        "failed": tally.failed,
-        "cpu": tally.cpu,
-        "cpus": tally.cpus,
-        "threads": tally.threads,
-        "wall": {"total": tally.wall.total, "mean": tally.wall.mean, **_quantiles(tally.wall)},
-        "memory": {**_quantiles(tally.memory)},
-    }
+def function_figures(tally: FunctionStatistics) -> RunFunction:
+    """Return the figures of a function."""
+    wall, memory = tally.wall, tally.memory
+    return RunFunction(
+        name=tally.name,
+        request=tally.request,
+        open=tally.open,
+        done=tally.done,
+        failed=tally.failed,
+        cpu=tally.cpu,
+        cpus=tally.cpus,
+        threads=tally.threads,
+        wall=TimeFigures(
+            total=wall.total,
+            mean=wall.mean,
+            median=wall.quantile(0.5),
+            most=wall.quantile(0.99),
+            largest=_largest(wall),
+        ),
+        memory=MemoryFigures(median=memory.quantile(0.5), most=memory.quantile(0.99), largest=_largest(memory)),
+    )
 
 
-def _quantiles(values: Histogram) -> dict[str, float | None]:
-    largest = values.largest if values.count else None
-    return {"median": values.quantile(0.5), "most": values.quantile(0.99), "largest": largest}
+def _largest(values: Histogram) -> float | None:
+    return values.largest if values.count else None
 
 
-def _request(request: Request, spent: dict[str, float]) -> dict[str, Any]:
+def _request(request: Request, spent: dict[str, float]) -> RunRequest:
     workers, cores = request.workers_per_job, request.job_cores
-    return {
-        "cores": request.cores,
-        "memory": None if request.memory is None else int(request.memory),
-        "gpus": request.gpus,
-        "walltime": None if request.walltime is None else float(request.walltime),
-        "workers_per_job": workers,
-        "partition": request.partition,
-        **spent,
-        "worker_seconds": spent["serving"] * workers,
-        "core_seconds": spent["held"] * cores,
-    }
+    return RunRequest(
+        cores=request.cores,
+        memory=None if request.memory is None else int(request.memory),
+        gpus=request.gpus,
+        walltime=None if request.walltime is None else float(request.walltime),
+        workers_per_job=workers,
+        partition=request.partition,
+        jobs=spent["jobs"],
+        waiting=spent["waiting"],
+        starting=spent["starting"],
+        serving=spent["serving"],
+        held=spent["held"],
+        longest=spent["longest"],
+        worker_seconds=spent["serving"] * workers,
+        core_seconds=spent["held"] * cores,
+    )
 
 
 def _word(job: Job) -> str:

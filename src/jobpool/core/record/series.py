@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+
+from jobpool.model.run_record import RunSeries, RunStep
 
 __all__ = ["Recent", "Series"]
 
@@ -65,9 +66,20 @@ class Series:
         self._steps = self._steps[::2]
         self.width *= 2
 
-    def as_data(self) -> dict[str, Any]:
-        """Return the same as plain values."""
-        return {"width": self.width, "steps": [asdict(step) for step in self._steps]}
+    def kept(self) -> RunSeries:
+        """Return the steps."""
+        return RunSeries(width=self.width, steps=tuple(map(_kept, self._steps)))
+
+
+def _kept(step: Step) -> RunStep:
+    return RunStep(
+        done=step.done,
+        failed=step.failed,
+        looks=step.looks,
+        busy=step.busy,
+        workers=step.workers,
+        waiting=step.waiting,
+    )
 
 
 class Recent:

@@ -13,9 +13,9 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from jobpool.core.events import JobKey
+from jobpool.model.run_record import Bar, Cell, RunTimeline
 
 __all__ = ["AGAIN", "CHECKPOINT", "DONE", "KILLED", "PIECES", "RAISED", "RUNS", "Interval", "Timeline"]
 
@@ -133,26 +133,23 @@ class Timeline:
             for bar in several:
                 self._put(job, bar)
 
-    def as_data(self, places: Mapping[JobKey, int], running: Iterable[tuple[JobKey, Interval]]) -> dict[str, Any]:
-        """Return the pieces as plain lists. Times are seconds since the run began.
-
-        ``bars``: job, name, begin, seconds, calls, outcome, words; ``cells``: job, number of the grain, seconds, calls,
-        calls in trouble. ``places`` are the numbers of the jobs; ``running`` are calls that run now.
-        """
+    def pieces(self, places: Mapping[JobKey, int], running: Iterable[tuple[JobKey, Interval]]) -> RunTimeline:
+        """Return the pieces. ``places`` are the numbers of the jobs; ``running`` are calls that run now."""
         names: dict[str, int] = {}
         finished = ((job, bar) for job, several in self._bars.items() for bar in several)
-        bars = [
-            [places[job], names.setdefault(bar.name, len(names)), *self._plain(bar)]
+        bars = tuple(
+            self._bar(places[job], names.setdefault(bar.name, len(names)), bar)
             for job, bar in itertools.chain(finished, running)
             if job in places
-        ]
-        cells = [
-            [places[job], place, round(seconds, 4), calls, troubled]
+        )
+        cells = tuple(
+            Cell(places[job], place, round(seconds, 4), int(calls), int(troubled))
             for job, several in self._cells.items()
             if job in places
             for place, (seconds, calls, troubled) in sorted(several.items())
-        ]
-        return {"grain": self.grain, "bars": bars, "cells": cells, "names": list(names)}
+        )
+        return RunTimeline(grain=self.grain, bars=bars, cells=cells, names=tuple(names))
 
-    def _plain(self, bar: Interval) -> tuple[float, float, int, str, str]:
-        return round(bar.begin - self._began, 3), round(bar.seconds, 4), bar.calls, bar.outcome, bar.words
+    def _bar(self, job: int, name: int, bar: Interval) -> Bar:
+        begin, seconds = round(bar.begin - self._began, 3), round(bar.seconds, 4)
+        return Bar(job, name, begin, seconds, bar.calls, bar.outcome, bar.words)

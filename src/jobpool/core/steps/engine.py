@@ -14,7 +14,7 @@ The order of the last line matters: a job that may still live is cancelled befor
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import assert_never
 
 from jobpool.core import actions as act
 from jobpool.core import events as ev
@@ -32,7 +32,7 @@ from jobpool.core.jobs.machine import (
     WentOn,
     advance,
 )
-from jobpool.core.record.snapshot import CallCounts, JobView, Snapshot, describe
+from jobpool.core.record.snapshot import describe
 from jobpool.core.record.timeline import AGAIN, CHECKPOINT
 from jobpool.core.recovery.decide import Loss
 from jobpool.core.scaling.walltime import LATE
@@ -42,6 +42,8 @@ from jobpool.core.steps.auto_size import size_up
 from jobpool.core.steps.state import PoolState
 from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.model.job import Ending, EndingKind
+from jobpool.model.run_record import RunFigures
+from jobpool.model.status import CallCounts, JobStatus, Phase, Snapshot
 from jobpool.model.units import Duration
 
 __all__ = ["Core"]
@@ -101,31 +103,30 @@ class Core:
             requests=figures.requests(pool, now),
             rate=pool.record.recent.rate(now),
             left=figures.time_left(pool, now),
-            notices=tuple(pool.notices),
             held=pool.demand(pool.auto.hiring).held,
             phase=self._phase(),
         )
 
-    def record(self, now: float) -> dict[str, Any]:
-        """Return what happened so far, as plain values, for the report. Times are seconds since the beginning."""
+    def record(self, now: float) -> RunFigures:
+        """Return what happened so far, for the report. Times are seconds since the beginning."""
         pool = self._pool
-        requests = {key: pool.asked(key) for key in pool.staff}
-        tallies, running = list(pool.calls.statistics), pool.agents.running_now()
-        data = pool.record.as_data(requests, tallies, running, max(now, pool.now))
-        return {
-            **data,
-            "done": pool.done,
-            "failed_calls": pool.failed,
-            "unresolved": len(pool.calls),
-            "notices": list(pool.notices),
-        }
+        return pool.record.figures(
+            {key: pool.asked(key) for key in pool.staff},
+            list(pool.calls.statistics),
+            pool.agents.running_now(),
+            max(now, pool.now),
+            done=pool.done,
+            failed=pool.failed,
+            unresolved=len(pool.calls),
+            notices=pool.notices,
+        )
 
-    def _view(self, job: Job, now: float) -> JobView:
+    def _view(self, job: Job, now: float) -> JobStatus:
         pool = self._pool
         workers, busy = pool.agents.busy(job.key)
         return describe(job, now=now, workers=workers, busy=busy)
 
-    def _phase(self) -> str:
+    def _phase(self) -> Phase:
         pool = self._pool
         if pool.finished:
             return "finished"

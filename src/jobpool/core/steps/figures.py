@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jobpool.core.histograms import FunctionStatistics
-from jobpool.core.record.snapshot import FunctionView, RequestView
 from jobpool.core.steps.state import PoolState
+from jobpool.model.status import FunctionStatus, RequestStatus
 
 __all__ = ["functions", "requests", "time_left"]
 
@@ -13,14 +13,14 @@ SHORT = 5.0
 better known from the time that each takes."""
 
 
-def functions(pool: PoolState) -> tuple[FunctionView, ...]:
+def functions(pool: PoolState) -> tuple[FunctionStatus, ...]:
     """Say how the calls of each function are."""
     running = pool.agents.running_by()
     return tuple(_function(tally, running[tally]) for tally in pool.calls.statistics)
 
 
-def _function(tally: FunctionStatistics, running: int) -> FunctionView:
-    return FunctionView(
+def _function(tally: FunctionStatistics, running: int) -> FunctionStatus:
+    return FunctionStatus(
         name=tally.name,
         request=tally.request,
         waiting=max(0, tally.open - running),
@@ -34,18 +34,18 @@ def _function(tally: FunctionStatistics, running: int) -> FunctionView:
     )
 
 
-def requests(pool: PoolState, now: float) -> tuple[RequestView, ...]:
+def requests(pool: PoolState, now: float) -> tuple[RequestStatus, ...]:
     """Say what is asked for each kind of worker, and used of it."""
     return tuple(_request(pool, key, now) for key in pool.staff)
 
 
-def _request(pool: PoolState, key: str, now: float) -> RequestView:
+def _request(pool: PoolState, key: str, now: float) -> RequestStatus:
     request, (workers, busy, _) = pool.asked(key), pool.calls.load(key)
     used = FunctionStatistics("", key)
     for tally in pool.calls.statistics:
         if tally.request == key:
             used.merge(tally)
-    return RequestView(
+    return RequestStatus(
         key=key,
         workers=workers,
         busy=busy,
