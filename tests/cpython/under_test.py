@@ -19,12 +19,16 @@ import psutil
 from jobpool import JobPoolExecutor, Pool
 from jobpool.testing import wait_until
 from jobpool.testing.lab_machine import processes_of
+from jobpool.ui import waiting
 
 MARK = "JOBPOOL_UNDER_TEST"
 """A variable that all processes of a pool inherit, those in jobs too."""
 
 PATIENCE = 20.0
 """Seconds for what takes a fraction of one."""
+
+# A job starts late on a machine full of other tests. The pool says so on stderr, where these tests want nothing.
+waiting.QUIET = PATIENCE
 
 
 class ExecutorUnderTest(JobPoolExecutor):
