@@ -173,6 +173,7 @@ MANY, ONE = 24, 25_000_000
 """Results and their bytes: together far more than what may wait for a client."""
 
 
+@pytest.mark.alone
 def test_what_waits_for_a_client_that_stands_still_is_bounded(home: Path, tmp_path: Path) -> None:
     """The rest waits where it was made, and its workers with it."""
     script = tmp_path / "client.py"

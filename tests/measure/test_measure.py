@@ -28,6 +28,8 @@ MIB = 2**20
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMAND = [sys.executable, "-c", "import sys; from jobpool.ui.cli import main; sys.exit(main())"]
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[JobPoolExecutor]:
