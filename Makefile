@@ -37,9 +37,11 @@ demo: $(READY)
 	$(BIN)/jobpool demo --output out/video_analysis.png $(ARGS)
 
 test: slurm browser cpython-tests lint installed
-	$(INSTALLED) -m pytest $(ARGS)
-	@if [ "$$(id -u)" = 0 ]; then .ci/as-user $(USER_ARGS) $(ARGS); else \
-	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi
+	@. .ci/parts; \
+	tests "all tests" $(INSTALLED) -m pytest $(ARGS); \
+	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
+	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
+	parts_end
 
 test-user: slurm browser installed
 	.ci/as-user $(USER_ARGS) $(ARGS)

@@ -22,6 +22,52 @@ FOREIGN = ("JOBPOOL_", "DASK_", "SLURM", "SBATCH_", "SALLOC_", "SQUEUE_", "SINFO
 SESSION = f"TESTS_OF={uuid.uuid4().hex}"
 
 
+PARTS = ("side-by-side", "alone")
+
+WORKERS_PER_CORE = 3
+"""What ``--numprocesses=auto`` means: more workers than cores, since most tests mostly wait."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", choices=PARTS, help="run only the tests that bear neighbours, or only those that do not")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return WORKERS_PER_CORE * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if part := config.getoption("part"):
+        kinds: dict[str, list[pytest.Item]] = {name: [] for name in PARTS}
+        for item in items:
+            kinds["alone" if item.get_closest_marker("alone") else "side-by-side"].append(item)
+        items[:] = kinds.pop(part)
+        config.hook.pytest_deselected(items=[item for others in kinds.values() for item in others])
+    if workers := getattr(config, "workerinput", {}).get("workercount"):
+        _put_the_longest_first(items, workers)
+
+
+def _put_the_longest_first(items: list[pytest.Item], workers: int) -> None:
+    """Let each of pytest-xdist's workers begin with some of the longest tests: what begins late would end late.
+
+    ``--dist=worksteal`` gives each worker an equal part of the list, and later takes from the end of the parts.
+    """
+    longest = sorted(filter(_own_timeout, items), key=_own_timeout, reverse=True)
+    others = [item for item in items if item not in longest]
+    items.clear()
+    for worker in range(workers):
+        first, last = (len(others) * each // workers for each in (worker, worker + 1))
+        items += longest[worker::workers] + others[first:last]
+
+
+def _own_timeout(item: pytest.Item) -> float:
+    """Return the timeout that a slow test has of its own, the longer the longer it takes; 0 for others."""
+    own = item.get_closest_marker("timeout")
+    return own.args[0] if own and item.get_closest_marker("slow") else 0
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_process_left() -> Iterator[None]:
     """Fail when the tests leave a process behind. Set up first, so that its end comes after all other fixtures'."""

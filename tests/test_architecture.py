@@ -195,6 +195,7 @@ def test_import_is_light() -> None:
     assert heavy == set()
 
 
+@pytest.mark.alone
 def test_import_is_quick() -> None:
     code = "import time; begin = time.perf_counter(); import jobpool; print(time.perf_counter() - begin)"
     # The quickest of several: what else the machine does can only add to it.

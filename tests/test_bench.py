@@ -42,6 +42,7 @@ def has_figures(printed: str, part: str) -> bool:
     return re.search(rf"^{re.escape(part)} +[\d.]+ ", printed, re.MULTILINE) is not None
 
 
+@pytest.mark.alone
 def test_import_of_jobpool_is_light() -> None:
     printed = bench("import_time.py", "--repeats", "5")
     # The smallest of a few: a median measures the machine's other work, too.
@@ -50,6 +51,7 @@ def test_import_of_jobpool_is_light() -> None:
     assert "MISSED  heavy modules" not in printed
 
 
+@pytest.mark.alone
 def test_a_call_in_map_costs_less_than_a_tenth_of_dask() -> None:
     sizes = ("--few", "2000", "--items", "4000", "--many", "8000")
     printed = bench("map_overhead.py", "--quick", "--where", "local", "--only", "ProcessPoolExecutor,raw Dask", *sizes)
@@ -122,6 +124,7 @@ def test_startup_beside_peers() -> None:
     assert figure(printed, "SLURM, of dask-jobqueue's time") > 0
 
 
+@pytest.mark.alone
 def test_the_meter_costs_little() -> None:
     # The part that costs most, for a second: enough to see a meter that looks without a pause, not to see 1 %.
     printed = bench("meter_cost.py", "--part", "1 workers, near", "--seconds", "1")

@@ -36,10 +36,19 @@ def example() -> ModuleType:
     return load(SCRIPT)
 
 
+@pytest.fixture(scope="session")
+def matplotlibs_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with its list of fonts. It takes seconds to make, and on a busy machine Matplotlib says so."""
+    directory = tmp_path_factory.mktemp("matplotlib")
+    environment = {**os.environ, "MPLCONFIGDIR": str(directory)}
+    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], env=environment, check=True)
+    return directory
+
+
 @pytest.fixture
-def elsewhere() -> dict[str, str]:
+def elsewhere(matplotlibs_home: Path) -> dict[str, str]:
     """An environment with local workers: this machine's commands of SLURM may lead nowhere."""
-    return {**os.environ, "JOBPOOL_SCHEDULER": "local", "COLUMNS": "100"}
+    return {**os.environ, "JOBPOOL_SCHEDULER": "local", "COLUMNS": "100", "MPLCONFIGDIR": str(matplotlibs_home)}
 
 
 def start(command: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import os
 import sys
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -191,7 +191,7 @@ class SlurmSite(Site):
                 self.lab.node_up(node)
             case "killed":
                 raw = self.lab.run("squeue", "--noheader", f"--jobs={job}", "--Format=JobID").stdout.strip()
-                for process in processes_of([f"SLURM_JOB_ID={raw}"]):
+                for process in ours(processes_of([f"SLURM_JOB_ID={raw}"])):
                     with suppress(psutil.NoSuchProcess):
                         process.kill()
             case "timeout":
@@ -203,10 +203,16 @@ class SlurmSite(Site):
         return [tuple(line.strip("|").split("|")) for line in lines]  # type: ignore[misc]
 
 
+def ours(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return those that this pytest has started: another beside it has pools and jobs of the same names and ids."""
+    started = set(processes_of([f"TESTS_OF={os.environ['TESTS_OF']}"]))
+    return [process for process in processes if process in started]
+
+
 def agents(prefix: str) -> list[tuple[str, psutil.Process]]:
-    """Return the agents on this machine whose job's id begins so."""
+    """Return our agents whose job's id begins so."""
     found = []
-    for process in psutil.process_iter():
+    for process in ours(psutil.process_iter()):
         with suppress(psutil.Error, ValueError):
             words = process.cmdline()
             if "jobpool.agent" in words and (job := words[words.index("--job-id") + 1]).startswith(prefix):

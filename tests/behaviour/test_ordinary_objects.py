@@ -253,6 +253,14 @@ def test_what_an_installed_module_holds_is_the_workers_own(
     assert pool.submit(BY_NAME[name]).result(PATIENCE) is True
 
 
+def test_what_a_library_puts_in_the_place_of_a_list_of_sys_is_the_workers_own(
+    pool: JobPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pool.submit(BY_NAME["registry"]).result(PATIENCE)  # what modules hold has been looked at
+    monkeypatch.setattr(sys, "path", replaced := list(sys.path))
+    assert pool.submit(lambda: replaced is sys.path).result(PATIENCE)
+
+
 def test_so_it_is_in_a_closure_and_in_a_default_value(pool: JobPoolExecutor) -> None:
     from random import gauss as draw
 

@@ -29,6 +29,7 @@ def test_shutdown_finishes_what_was_submitted(site: Site) -> None:
         pool.shutdown()  # once more does no harm
 
 
+@pytest.mark.alone
 def test_shutdown_without_waiting_and_with_cancelled_futures(site: Site, gate: Gate) -> None:
     with site.pool(1) as pool:
         held = pool.submit(gate.hold(), "held")
@@ -73,6 +74,7 @@ def test_a_shutdown_that_waits_for_calls_that_run_says_so(
     assert "terminate_workers()" in "".join(told)
 
 
+@pytest.mark.alone
 def test_a_pool_that_ran_nothing_ends_at_once(site: Site) -> None:
     with site.pool(3) as pool:
         begin = time.monotonic()

@@ -10,8 +10,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -19,18 +18,13 @@ import pytest
 import suites
 from excluded import EXCLUDED
 
-from jobpool.testing import wait_until
+from jobpool.testing import SlurmLab, wait_until
 from jobpool.testing.lab_machine import processes_of
 
 DRIVE = Path(__file__).with_name("drive.py")
 
 LIMIT = 60.0
 """Seconds for one test, of which the longest takes 8. The driver shows where it hangs some seconds before."""
-
-AT_ONCE = 3
-"""Tests that run at the same time: they mostly wait, for jobs and for what they time."""
-
-Runs = dict[str, Future[None]]
 
 MARK = "JOBPOOL_DRIVEN"
 """A variable that all processes of a test inherit, those in jobs too."""
@@ -63,7 +57,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def drive(suite: str, name: str, environment: Mapping[str, str]) -> None:
     """Run one test to its end; fail with what it said, or when something of it is left."""
     mark = uuid.uuid4().hex
-    # Short, and of its own: the home of one of pytest's tests goes with it, and this may begin before and end after.
     with tempfile.TemporaryDirectory(prefix="jobpool-home-", dir="/tmp", ignore_cleanup_errors=True) as home:
         process = subprocess.Popen(
             [sys.executable, str(DRIVE), "run", suite, name],
@@ -99,51 +92,23 @@ def test_the_docs_name_all_that_is_excluded() -> None:
     assert told == [item for tests in EXCLUDED.values() for item in tests.items()]
 
 
-SITES = {
-    "test_executor_local": "local",
-    "test_executor_slurm": "slurm",
-    "test_future": "local",
-    "test_pool_local": "local",
-    "test_pool_slurm": "slurm",
-}
-
-
-@pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
-    """Run all that were selected, some at once, and return what becomes of them by the names of their tests."""
-    chosen = [
-        item for item in request.session.items if isinstance(item, pytest.Function) and item.module is request.module
-    ]
-    environments: dict[str, Mapping[str, str]] = {"local": LOCAL}
-    if any(SITES.get(item.originalname) == "slurm" for item in chosen):
-        environments["slurm"] = {**request.getfixturevalue("slurm_lab").environment, **SLURM}
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        found = {}
-        for item in chosen:
-            if site := SITES.get(item.originalname):
-                ((name, test),) = item.callspec.params.items()
-                found[item.name] = threads.submit(drive, name.removesuffix("_test"), str(test), environments[site])
-        yield found
-        threads.shutdown(cancel_futures=True)
-
-
-def test_executor_local(executor_test: str, runs: Runs, request: pytest.FixtureRequest) -> None:
-    runs[request.node.name].result()
+def test_executor_local(executor_test: str) -> None:
+    drive("executor", executor_test, LOCAL)
 
 
 @pytest.mark.slow
-def test_executor_slurm(executor_test: str, runs: Runs, request: pytest.FixtureRequest) -> None:
-    runs[request.node.name].result()
+def test_executor_slurm(executor_test: str, slurm_lab: SlurmLab) -> None:
+    drive("executor", executor_test, {**slurm_lab.environment, **SLURM})
 
 
-def test_future(future_test: str, runs: Runs, request: pytest.FixtureRequest) -> None:
-    runs[request.node.name].result()
+def test_future(future_test: str) -> None:
+    drive("future", future_test, LOCAL)
 
 
-def test_pool_local(pool_test: str, runs: Runs, request: pytest.FixtureRequest) -> None:
-    runs[request.node.name].result()
+def test_pool_local(pool_test: str) -> None:
+    drive("pool", pool_test, LOCAL)
 
 
 @pytest.mark.slow
-def test_pool_slurm(pool_test: str, runs: Runs, request: pytest.FixtureRequest) -> None:
-    runs[request.node.name].result()
+def test_pool_slurm(pool_test: str, slurm_lab: SlurmLab) -> None:
+    drive("pool", pool_test, {**slurm_lab.environment, **SLURM})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -61,7 +63,7 @@ from jobpool.server.client_links import listen
 
 async def main():
     make = lambda: Link(lambda link, message: link.send("echo"))
-    _, port = await listen(PoolDirectory(Path(sys.argv[1])), "10.77.0.2", make)
+    _, port = await listen(PoolDirectory(Path(sys.argv[1])), sys.argv[2], make)
     print(port, flush=True)
     await asyncio.sleep(600)
 
@@ -69,21 +71,30 @@ asyncio.run(main())
 """
 
 
+class Host(NamedTuple):
+    """A network namespace with an address of its own, as another host has it."""
+
+    name: str
+    address: str
+
+
 @pytest.fixture(scope="module")
-def other_host() -> Iterator[str | None]:
-    """A network namespace with an address of its own, as another host has it: 10.77.0.2 from here. None: impossible."""
+def other_host() -> Iterator[Host | None]:
+    """Another host, in a network with this one that no other test has. None: impossible."""
     name = f"jp{uuid.uuid4().hex[:6]}"
+    third, last = random.randrange(256), 4 * random.randrange(64)
+    here, there = (f"10.77.{third}.{last + number}" for number in (1, 2))
     commands = [
         f"ip netns add {name}",
         f"ip link add {name}a type veth peer name {name}b netns {name}",
-        f"ip addr add 10.77.0.1/30 dev {name}a",
+        f"ip addr add {here}/30 dev {name}a",
         f"ip link set {name}a up",
-        f"ip -n {name} addr add 10.77.0.2/30 dev {name}b",
+        f"ip -n {name} addr add {there}/30 dev {name}b",
         f"ip -n {name} link set {name}b up",
     ]
     possible = os.geteuid() == 0 and shutil.which("ip") is not None
     try:
-        yield name if possible and not any(map(_fails, commands)) else None
+        yield Host(name, there) if possible and not any(map(_fails, commands)) else None
     finally:
         if possible:
             _fails(f"ip netns del {name}")
@@ -94,7 +105,7 @@ def _fails(command: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def gone(other_host: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Future[float]]]:
+def gone(other_host: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Future[float]]]:
     """The seconds until each of two connections to a host that is gone has ended: a busy one, and an idle one.
 
     Nobody waits for them here: it takes a minute, in which other tests run.
@@ -104,17 +115,18 @@ def gone(other_host: str | None, tmp_path_factory: pytest.TempPathFactory) -> It
         return
     directory = PoolDirectory(tmp_path_factory.mktemp("gone"))
     tls.make_keys(directory)
-    argv = ["ip", "netns", "exec", other_host, sys.executable, "-c", _OTHER_HOST, str(directory.path)]
+    name, address = other_host
+    argv = ["ip", "netns", "exec", name, sys.executable, "-c", _OTHER_HOST, str(directory.path), address]
     both = threading.Barrier(2)
 
     async def connection(port: int, *, busy: bool) -> float:
         heard = asyncio.Event()
         context = tls.client_context(directory.path)
-        _, link = await dial(["10.77.0.2"], port, context, lambda: Link(lambda link, message: heard.set()))
+        _, link = await dial([address], port, context, lambda: Link(lambda link, message: heard.set()))
         link.send("hello")
         await heard.wait()
         both.wait(PATIENCE)
-        _fails(f"ip -n {other_host} addr flush dev {other_host}b")
+        _fails(f"ip -n {name} addr flush dev {name}b")
         cut = time.monotonic()
         if busy:
             link.send("more", bytes(LARGE))
@@ -173,6 +185,7 @@ MANY, ONE = 24, 25_000_000
 """Results and their bytes: together far more than what may wait for a client."""
 
 
+@pytest.mark.alone
 def test_what_waits_for_a_client_that_stands_still_is_bounded(home: Path, tmp_path: Path) -> None:
     """The rest waits where it was made, and its workers with it."""
     script = tmp_path / "client.py"

@@ -153,6 +153,7 @@ def resident(pids: list[int]) -> int:
     return sum(psutil.Process(pid).memory_info().rss for pid in pids)
 
 
+@pytest.mark.alone
 def test_a_call_that_prints_a_hundred_megabytes(place: Site) -> None:
     with place.pool(1) as pool:
         assert all_is_well(pool)

@@ -50,6 +50,7 @@ def submit(to: SlurmLab, cwd: Path, script: str, *options: str) -> str:
 # A lab and what is in it
 
 
+@pytest.mark.alone
 def test_up_is_quick(tmp_path: Path) -> None:
     begin = time.monotonic()
     with SlurmLab(tmp_path / "lab") as own:

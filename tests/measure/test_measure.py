@@ -31,6 +31,8 @@ prepared: int
 
 COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())"]
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[JobPoolExecutor]:

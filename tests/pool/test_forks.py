@@ -8,11 +8,14 @@ import sys
 import textwrap
 from collections.abc import Callable
 
+import pytest
+
 from jobpool import JobPoolExecutor
 from jobpool.host.home import PoolDirectory
 from jobpool.testing import wait_until
 
 
+@pytest.mark.alone  # on a busy machine the script would be told that it waits for a worker
 def test_a_fork_that_leaves_with_by_sys_exit_does_not_touch_the_pool(run_script: Callable[..., object]) -> None:
     done = run_script(
         """\

@@ -30,6 +30,7 @@ with JobPoolExecutor(1, scheduler="local") as pool:
 """
 
 
+@pytest.mark.alone  # on a busy machine the script would be told that it waits for a worker
 @pytest.mark.parametrize(
     "before",
     [
@@ -48,6 +49,7 @@ def test_a_pool_works_in(run_script: RunScript, tmp_path: Path, before: str) -> 
     assert (tmp_path / "result").read_text() == "1"
 
 
+@pytest.mark.alone  # asyncio warns of what takes longer than 0.1 s
 def test_nothing_is_warned_of_in_development_mode(run_script: RunScript, tmp_path: Path) -> None:
     environment = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
     done = run_script(ONE_CALL, cwd=tmp_path, env={**_environment(), **environment})

@@ -236,6 +236,7 @@ def test_leaving_the_context_leaves_nothing(tmp_path: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fake-")]
 
 
+@pytest.mark.alone
 def test_a_command_is_quick(cluster: FakeCluster) -> None:
     run = outside(cluster.environment)
     took = []

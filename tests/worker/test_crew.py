@@ -376,6 +376,7 @@ async def test_max_tasks_per_child(tmp_path: Path, bundle: int) -> None:
         assert not watched.died
 
 
+@pytest.mark.alone
 @in_loop
 async def test_large_payloads_both_ways_do_not_block_the_loop(tmp_path: Path) -> None:
     payload = os.urandom(10_000_000)
@@ -412,6 +413,7 @@ async def test_a_log_directory_that_cannot_be_written_is_told_at_the_start(tmp_p
             pass
 
 
+@pytest.mark.alone
 @in_loop
 async def test_usage_is_that_of_the_call(tmp_path: Path) -> None:
     def work() -> None:

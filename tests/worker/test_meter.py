@@ -54,6 +54,7 @@ def test_threads_are_counted() -> None:
     thread.join()
 
 
+@pytest.mark.alone
 def test_it_costs_little() -> None:
     meter, times = CallMeter(), []
     for _ in range(20):
@@ -65,6 +66,7 @@ def test_it_costs_little() -> None:
     assert min(times) < 50e-6  # 4 us on a free machine
 
 
+@pytest.mark.alone
 def test_the_memory_of_a_tree_is_that_of_all_its_processes() -> None:
     grandchild = "block = bytearray(b'x') * 100_000_000; print('up', flush=True); input()"
     child = (

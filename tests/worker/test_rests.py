@@ -36,6 +36,7 @@ def either(path: str | None) -> None:
         hold(path)
 
 
+@pytest.mark.alone
 @in_loop
 async def test_an_agent_is_not_woken_for_each_result(tmp_path: Path) -> None:
     async with crew(tmp_path, size=2) as watched:
@@ -58,6 +59,7 @@ async def test_a_bundle_that_is_over_is_heard_at_once(tmp_path: Path, monkeypatc
         await watched.until(lambda: len(watched.outcomes) == 15)
 
 
+@pytest.mark.alone
 @in_loop
 async def test_much_that_is_sent_is_read_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deferred_reads, "LOOK_EVERY", WHOLE)
@@ -69,6 +71,7 @@ async def test_much_that_is_sent_is_read_meanwhile(tmp_path: Path, monkeypatch: 
         assert time.monotonic() - begin < 5  # the meter, which looks twice a second, would need 20 s
 
 
+@pytest.mark.alone
 @in_loop
 async def test_a_long_call_behind_short_ones_is_told(tmp_path: Path) -> None:
     file = tmp_path / "held"
@@ -163,6 +166,7 @@ async def test_a_clock_that_a_call_has_set_does_not_hide_that_the_next_one_is_lo
         file.unlink()
 
 
+@pytest.mark.alone
 @in_loop
 async def test_a_fork_that_comes_back_from_its_call_does_not_hide_the_results_behind_it(tmp_path: Path) -> None:
     def forks(number: int) -> bytes:
@@ -207,6 +211,7 @@ async def test_memory_is_held_against_the_call_that_uses_it(tmp_path: Path, monk
         assert set(small) <= set(watched.outcomes)
 
 
+@pytest.mark.alone
 @in_loop
 async def test_the_meter_does_not_pay_for_the_results_that_are_read_before_a_look(tmp_path: Path) -> None:
     loop, looks = asyncio.get_running_loop(), 0

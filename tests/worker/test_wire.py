@@ -131,6 +131,7 @@ def resident() -> int:
     return psutil.Process().memory_info().rss
 
 
+@pytest.mark.alone
 def test_an_announcement_takes_no_memory_its_bytes_do() -> None:
     before, unpackers = resident(), [Unpacker() for _ in range(5)]
     for unpacker in unpackers:

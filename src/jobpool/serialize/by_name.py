@@ -65,8 +65,13 @@ def name_of(value: object) -> tuple[str, str] | None:
         _index_modules()
     name = _index.get(id(value))
     if name is None or vars(sys.modules.get(name[0], _NOTHING)).get(name[1]) is not value:
-        return None
+        return _name_in_sys(value)
     return None if travels_by_value(name[0]) or travels_by_value(_home(value)) else name
+
+
+def _name_in_sys(value: object) -> tuple[str, str] | None:
+    """Look at what ``sys`` has now: a library may have put another list in the place of the one in the index."""
+    return next((("sys", name) for name in _OF_SYS if vars(sys)[name] is value), None)
 
 
 def is_found(value: Any) -> bool:
