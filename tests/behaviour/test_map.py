@@ -161,7 +161,7 @@ def test_results_that_nobody_takes_are_cancelled(pool: JobPoolExecutor, gate: Ga
     assert next(results) == 0
     gate.wait_for(2)
     results.close()  # type: ignore[attr-defined]
-    assert wait_until(lambda: pool.status()["calls"]["waiting"] == 0, PATIENCE)  # the server has heard of it
+    assert wait_until(lambda: pool.status().calls.waiting == 0, PATIENCE)  # the server has heard of it
     gate.open()
     assert pool.submit(double, 1).result(PATIENCE) == 2
     assert gate.arrived() < 25  # a few were on their way already
