@@ -254,7 +254,7 @@ def test_a_switch_that_fails_again_and_again_is_a_lesson_each_time_and_told() ->
     assert 15 <= gaps[3] < 25  # once for all ten
     assert 30 <= gaps[4] < 40
     assert 60 <= gaps[5] < 70
-    assert sum("no jobs are asked for in the next 15 s" in text for text in sim.notices) == 1
+    assert sum("no jobs are requested in the next 15 s" in text for text in sim.notices) == 1
     assert sum("no jobs are asked for" in text for text in sim.notices) == 3
 
 

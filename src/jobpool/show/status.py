@@ -79,7 +79,7 @@ def _pause_text(answer: Mapping[str, Any]) -> str:
     if not pauses:
         return ""
     seconds, why = max(pauses)
-    return f"no jobs are asked for in the next {Duration(max(1, round(seconds)))}: {why}"
+    return f"no jobs are requested in the next {Duration(max(1, round(seconds)))}: {why}"
 
 
 def _used(request: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the outside sees of the core: plain, frozen data for status, lists and the line shown while a script waits."""
+"""The state of a pool as frozen data, for the status, lists, and the line that is shown while a script waits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CallCounts", "FunctionView", "JobView", "RequestView", "Snapshot", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """One job, for people."""
+    """One job as users see it."""
 
     key: JobKey
     request: str
@@ -23,7 +23,7 @@ class JobView:
     """``submitting``, ``pending``, ``starting``, ``serving``, ``draining``, ``silent``, ``suspended``, ``closing`` or
     ``ended``."""
     reason: str
-    """Why it is in this state, as far as somebody said; the batch system's words unchanged."""
+    """Why it is in this state, as far as known; the batch system's own text is unchanged."""
     node: str | None
     age: float
     """Seconds in this state."""
@@ -33,8 +33,8 @@ class JobView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallCounts:
-    """Calls by what they do. Waiting includes those that are at an agent and did not start; failed ones raised, or were
-    given up."""
+    """The number of calls by state. ``waiting`` includes calls that are at an agent and have not started; ``failed``
+    calls raised, or were given up."""
 
     waiting: int
     running: int
@@ -53,9 +53,9 @@ class FunctionView:
     done: int
     failed: int
     seconds: float | None
-    """Of a call, on average."""
+    """Mean duration of a call."""
     cpus: float | None
-    """That a call kept busy, on average."""
+    """CPUs that a call kept busy, on average."""
     memory: float | None
     """Bytes that 99 % of the calls did not exceed."""
     largest_memory: float | None
@@ -63,23 +63,23 @@ class FunctionView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestView:
-    """What is asked for one kind of worker, and what its calls used of it."""
+    """A request, and what its calls used."""
 
     key: str
     workers: int
-    """Connected ones that calls may have."""
+    """Connected workers that calls may use."""
     busy: int
     cores: int
     memory: int | None
-    """Bytes that were asked for each worker."""
+    """Bytes that are requested for each worker."""
     cpus: float | None
     used_memory: float | None
     """Bytes that 99 % of the calls did not exceed."""
     largest_memory: float | None
     core_hours: float
-    """Of all its jobs, from their start on."""
+    """Core hours of all its jobs since their start."""
     pause: float
-    """Seconds in which no jobs are asked for. 0: there is no pause."""
+    """Seconds during which no jobs are requested. 0: there is no pause."""
     pause_reason: str
 
 
@@ -93,18 +93,18 @@ class Snapshot:
     functions: tuple[FunctionView, ...]
     requests: tuple[RequestView, ...]
     rate: float | None
-    """Calls that ended in a second, in the last three minutes."""
+    """Calls per second that ended in the last three minutes."""
     left: float | None
-    """Seconds until all calls have ended, with the workers that are there. None: nobody can tell."""
+    """Seconds until all calls have ended, with the current workers. None: not known."""
     notices: tuple[str, ...]
-    """The last sentences for users, oldest first."""
+    """The last messages for users, oldest first."""
     held: int | None
-    """``scale(n)``: so many workers at most. None: as many as there is work for."""
+    """The ``n`` of ``scale(n)``. None: as many workers as there are calls."""
     phase: str
     """``open``, ``finishing`` (no new calls), ``closing`` (jobs are being cancelled), ``finished`` or ``broken``."""
 
     def as_data(self) -> dict[str, Any]:
-        """Return the same as dicts, lists and plain values."""
+        """Return the snapshot as dicts, lists and plain values."""
         data = asdict(self)
         data["jobs"] = [{**job, "key": list(job["key"])} for job in data["jobs"]]
         for name in ("notices", "functions", "requests"):
@@ -113,15 +113,15 @@ class Snapshot:
 
 
 def ending_in_words(kind: str, words: str, *, ours: bool) -> str:
-    """Say how a job ended. ``ours``: it was no longer needed; that its pool cancelled it is then no trouble."""
+    """Return how a job ended. ``ours``: the pool cancelled it because it was no longer needed, which is no error."""
     if ours and kind == EndingKind.CANCELLED.value:
         return "ended by its pool"
-    # The local system's words begin with it.
+    # The message of the local system begins with the kind.
     return words if words.startswith(kind) else f"{kind}: {words}" if words else kind
 
 
 def describe(job: Job, *, now: float, workers: int, busy: int) -> JobView:
-    """Say how a job is."""
+    """Return the view of a job."""
     word, reason, since = _state(job)
     return JobView(
         key=job.key,
@@ -138,7 +138,11 @@ def describe(job: Job, *, now: float, workers: int, busy: int) -> JobView:
 
 def _state(job: Job) -> tuple[str, str, float]:
     if job.suspended is not None and not job.over:
-        return "suspended", "the batch system has stopped it; it keeps its calls until it is resumed", job.suspended
+        return (
+            "suspended",
+            "the batch system has suspended the job; the job keeps its calls until it is resumed",
+            job.suspended,
+        )
     match job.state:
         case Submitting(since=since) | Starting(since=since) | Serving(since=since):
             return type(job.state).__name__.lower(), "", since

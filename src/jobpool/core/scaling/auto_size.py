@@ -143,7 +143,7 @@ class AutoSize:
         self.trying = bool(self.names)
 
     @property
-    def hiring(self) -> str:
+    def active_key(self) -> str:
         """The request whose jobs are asked for, for the pool's own calls."""
         return TRIAL if self.trying else self.keys[-1]
 
@@ -153,7 +153,7 @@ class AutoSize:
 
     def outgrows(self, key: str, grown: Request) -> None:
         """Note that a call needs more than the size that is asked for now."""
-        if self.names and key == self.hiring:
+        if self.names and key == self.active_key:
             self.outgrown.append(grown)
 
     def due(self, calls: int, now: float) -> bool:

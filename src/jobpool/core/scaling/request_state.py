@@ -114,13 +114,13 @@ class RequestState:
         self.caution = self.caution.longer(now, settings)
         where = f" on {job.node}" if job.node else ""
         return failing, self.pausing(
-            f"jobs end again and again, job {job.id}{where} as the last: {ending.message}", now
+            f"several jobs in a row have ended, most recently job {job.id}{where}: {ending.message}", now
         )
 
     def pausing(self, why: str, now: float) -> str:
         """Note why no jobs are asked for now. Returns what is to be told, with how long."""
         self.why = why
-        return f"no jobs are asked for in the next {Duration(round(self.paused(now)))}: {why}"
+        return f"no jobs are requested in the next {Duration(round(self.paused(now)))}: {why}"
 
     def paused(self, now: float) -> float:
         """Return the seconds in which no jobs are asked for; 0: there is no pause."""
