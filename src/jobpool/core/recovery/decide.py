@@ -268,8 +268,8 @@ def _after_loss(ending: Ending, history: History, place: LossPlace, retry: Retry
 def _against_loss(ending: Ending) -> str:
     if ending.kind is EndingKind.FAILED and ending.signal == signal.SIGKILL:
         return (
-            "the batch system did not send this SIGKILL: most often the kernel of a node that is out of memory does (see "
-            "the node's kernel log, dmesg); ask for more memory with memory="
+            "the batch system did not send this SIGKILL: most often the kernel of a node that is out of memory does "
+            "(see the node's kernel log, dmesg); ask for more memory with memory="
         )
     return "read the job's log; if jobs are lost by preemption, ask for another partition or QoS"
 
