@@ -57,13 +57,13 @@ def run_process(work: Callable[[], Coroutine[Any, Any, int]], last: Callable[[],
     ``last`` is called, in another thread, before the process ends for another reason.
     """
     from jobpool.host.nonblocking_log import (
-        log_aside,
+        log_in_thread,
     )  # not at the top: the client uses only other parts of this module
 
     global _watch
     code = FAILED
     threads = _ready_threads()
-    with log_aside():
+    with log_in_thread():
         try:
             loop = asyncio.new_event_loop()
             asyncio.set_event_loop(loop)

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["log_aside"]
+__all__ = ["log_in_thread"]
 
 LAST_WORDS = 1.0
 """Seconds in which the last lines must be written when the process ends."""
 
 
 @contextmanager
-def log_aside() -> Iterator[None]:
+def log_in_thread() -> Iterator[None]:
     """Log to this process's stderr, which is a file, without waiting for it."""
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     writing = logging.StreamHandler(sys.stderr)

@@ -7,7 +7,7 @@ import random
 import types
 from typing import Any
 
-from livingkit import Worker
+from sharedkit import Worker
 
 from jobpool.worker.fingerprints import fingerprint_of
 
