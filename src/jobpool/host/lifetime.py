@@ -56,9 +56,8 @@ def run_process(work: Callable[[], Coroutine[Any, Any, int]], last: Callable[[],
 
     ``last`` is called, in another thread, before the process ends for another reason.
     """
-    from jobpool.host.nonblocking_log import (
-        log_in_thread,
-    )  # not at the top: the client uses only other parts of this module
+    # Not at the top: the client uses only other parts of this module.
+    from jobpool.host.nonblocking_log import log_in_thread
 
     global _watch
     code = FAILED
