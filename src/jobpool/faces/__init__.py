@@ -1,1 +1,1 @@
-"""Interfaces of other libraries on an executor, ``multiprocessing.Pool`` and joblib. ``jobpool`` itself imports them."""
+"""Interfaces of other libraries on an executor, ``multiprocessing.Pool`` and joblib. ``jobpool`` imports them."""
