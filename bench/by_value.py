@@ -76,12 +76,12 @@ def submits(options: argparse.Namespace) -> dict[str, float]:
 def loads(options: argparse.Namespace) -> dict[str, float]:
     from jobpool.worker.shared_objects import SharedObjects
 
-    living = SharedObjects()
+    shared = SharedObjects()
     plain = pickling.dumps_arguments((1,), {})
     instance = pickling.dumps_arguments((Settings(), 1), {})
     return {
-        "constants": microseconds(options.calls, lambda: living.load(plain)),
-        "argument of a class": microseconds(options.calls, lambda: living.load(instance)),
+        "constants": microseconds(options.calls, lambda: shared.load(plain)),
+        "argument of a class": microseconds(options.calls, lambda: shared.load(instance)),
     }
 
 

@@ -8,8 +8,8 @@ import sys
 
 CODE = """
 import logging, os
-from jobpool.host.nonblocking_log import log_aside
-with log_aside():
+from jobpool.host.nonblocking_log import log_in_thread
+with log_in_thread():
     for number in range(2000):
         logging.getLogger("jobpool.test").info("line %d of many, %s", number, "x" * 100)
     print("went on", flush=True)

@@ -137,3 +137,35 @@ def test_what_was_tried_is_there_and_is_not_less_than_the_docs_say() -> None:
         kind: there[kind] for kind in told if any(now < then for now, then in zip(there[kind], told[kind], strict=True))
     }
     assert less == {}
+
+
+SOURCE = ROOT / "src" / "jobpool"
+GLOSSARY = dict(
+    re.findall(r"^- \*\*(.+?)\*\*: (.+(?:\n  .+)*)", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+)
+
+RETIRED_MODULES = """
+about aside asking bars bell births causes control crew diary doctor_here doctor_room figures fleet guard hiring initial
+inquiry kills kinds lines mapping nested nursery offers pace page parked place reap remaining rests resuming returning
+roster rows sendable staffing submitting tally tasks tidy unchanged watch
+"""
+RETIRED_CLASSES = "Batch Birth Crew Diary Fleet Nursery Place Roster Staff Tally Terms"
+"""Names for which another word was chosen."""
+
+
+def test_the_glossary_explains_each_word_in_alphabetical_order() -> None:
+    assert len(GLOSSARY) > 40
+    assert sorted(GLOSSARY) == list(GLOSSARY)
+    assert [word for word, meaning in GLOSSARY.items() if not meaning.endswith((".", ".)"))] == []
+
+
+def test_each_word_of_the_glossary_is_used_in_the_source() -> None:
+    text = " ".join(re.sub(r"[\W_]+", " ", file.read_text().lower()) for file in SOURCE.rglob("*.py"))
+    assert [word for word in GLOSSARY if " " + re.sub(r"\W", " ", word) not in text] == []
+
+
+def test_no_module_and_no_class_has_a_name_that_was_given_up() -> None:
+    files = list(SOURCE.rglob("*.py"))
+    assert {file.stem for file in files} & set(RETIRED_MODULES.split()) == set()
+    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text())))
+    assert {node.name for node in nodes if isinstance(node, ast.ClassDef)} & set(RETIRED_CLASSES.split()) == set()

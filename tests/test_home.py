@@ -202,7 +202,7 @@ def test_a_pool_whose_address_is_damaged_is_named_and_passed_over_with_all_it_ha
     assert f"{other.path}/connection.json cannot be read" in str(told)
     assert "jobpool stop other" in str(told)
     assert (other.path / "key.pem").read_bytes() == b"secret"
-    with pytest.raises(Damaged, match="whether the pool 'other' runs is not known"):
+    with pytest.raises(Damaged, match="it is not known whether the pool 'other' runs"):
         PoolDirectory.create("other")
     assert main(["list", "--json"]) == ExitCode.DONE
     listed = capfd.readouterr()
@@ -218,7 +218,7 @@ def test_a_damaged_pool_stops_no_other_one_and_is_told_once(capfd: pytest.Captur
     for _ in range(2):
         with JobPoolExecutor(1, scheduler="local") as pool:
             assert pool.submit(abs, -1).result(60) == 1
-    assert capfd.readouterr().err.count("whether the pool 'other' runs is not known") == 1
+    assert capfd.readouterr().err.count("it is not known whether the pool 'other' runs") == 1
 
 
 def test_a_list_of_submissions_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:

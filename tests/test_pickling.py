@@ -117,7 +117,7 @@ def test_an_exception_carries_its_remote_traceback() -> None:
     ("error", "words"),
     [
         (Unpicklable(), r"raised .*Unpicklable: bad day, which cannot be pickled: TypeError"),
-        (Custom(3, where="home"), r"raised .*Custom: 3 at home, which cannot be made again here: TypeError"),
+        (Custom(3, where="home"), r"raised .*Custom: 3 at home, which cannot be unpickled here: TypeError"),
     ],
 )
 def test_an_exception_that_cannot_travel_says_what_it_was(

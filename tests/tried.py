@@ -50,8 +50,8 @@ TRIED: dict[str, tuple[str, ...]] = {
     "what initializers and earlier calls leave, and what changes between two submits": (
         "tests/behaviour/test_what_stays.py",
         "tests/worker/test_initial.py",
-        "tests/worker/test_living.py",
-        "tests/worker/test_living_objects.py",
+        "tests/worker/test_shared_objects.py",
+        "tests/worker/test_replaced_objects.py",
         "tests/worker/test_versions_of_functions.py",
     ),
     "recorded answers of batch systems, odd ones among them": (

@@ -32,7 +32,7 @@ def test_the_first_calls_say_what_is_asked_for(site: Site) -> None:
     with site.pool(2, cores="auto", memory="auto", walltime="auto") as pool:
         tried = jobs_of([pool.submit(work, 100) for _ in range(5)])
         told = "\n".join(text for text, _ in pool.status().notices)
-        assert ("jobs are asked for with cores=1, memory=" in told) == site.is_batch
+        assert ("jobs are requested with cores=1, memory=" in told) == site.is_batch
         if site.is_batch:
             # The first jobs serve until others come.
             assert wait_until(lambda: jobs_of([pool.submit(work, 100) for _ in range(20)]) - tried, PATIENCE)

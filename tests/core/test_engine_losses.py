@@ -235,7 +235,7 @@ def test_many_jobs_that_are_lost_at_one_moment_are_replaced_at_once(kind: Ending
     for agent in sim.agents:
         sim.end(agent.job, kind, kind.name)
     assert gap_after(sim) < 5
-    assert not any("no jobs are asked for" in text for text in sim.notices)
+    assert not any("no jobs are requested" in text for text in sim.notices)
     assert sim.settle(200)
     assert sim.results.keys() == set(ids)
 
@@ -254,8 +254,8 @@ def test_a_switch_that_fails_again_and_again_is_a_lesson_each_time_and_told() ->
     assert 15 <= gaps[3] < 25  # once for all ten
     assert 30 <= gaps[4] < 40
     assert 60 <= gaps[5] < 70
-    assert sum("no jobs are asked for in the next 15 s" in text for text in sim.notices) == 1
-    assert sum("no jobs are asked for" in text for text in sim.notices) == 3
+    assert sum("no jobs are requested in the next 15 s" in text for text in sim.notices) == 1
+    assert sum("no jobs are requested" in text for text in sim.notices) == 3
 
 
 def test_jobs_that_were_preempted_or_lost_with_their_node_teach_nothing() -> None:

@@ -112,6 +112,6 @@ def test_jobs_that_are_held_since_they_cannot_be_started_come_to_nothing() -> No
     assert isinstance(sim.errors[id], JobsFailed)
     assert "launch failed requeued held" in str(sim.errors[id])
     assert len(sim.submits) == 3
-    assert any("no jobs are asked for in the next 15 s" in text for text in sim.notices)
+    assert any("no jobs are requested in the next 15 s" in text for text in sim.notices)
     sim.run(10)
     assert not sim.queue

@@ -180,6 +180,6 @@ def test_a_limit_on_submits_makes_a_backlog_and_no_failure(site_with_accounting:
     with site_with_accounting.pool(8, qos="maxsubmit") as pool:  # three jobs at once
         futures = [pool.submit(leave_a_trace, str(tmp_path), number) for number in range(40)]
         assert [future.result(LONG) for future in futures] == list(range(40))
-        assert "no jobs are asked for in the next" in notices(pool)
+        assert "no jobs are requested in the next" in notices(pool)
         assert "QOSMaxSubmitJobPerUserLimit" in notices(pool)
     assert each_ran_once(tmp_path, 40)

@@ -68,8 +68,8 @@ def test_a_pool_without_jobs_is_told_in_one_line() -> None:
 
 def test_a_pause_is_told_with_how_long_and_why() -> None:
     paused = replace(REQUEST, pause=59.6, pause_reason="the batch system takes no more now")
-    assert "no jobs are asked for in the next 1 min: the batch system takes no more now\n" in text(requests=[paused])
-    assert "no jobs are asked for" not in text(requests=[REQUEST])
+    assert "no jobs are requested in the next 1 min: the batch system takes no more now\n" in text(requests=[paused])
+    assert "no jobs are requested" not in text(requests=[REQUEST])
 
 
 @pytest.mark.parametrize(

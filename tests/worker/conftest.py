@@ -1,3 +1,3 @@
 """Fixtures of the tests of what lives in a worker."""
 
-from livingkit import script, worker  # noqa: F401 - fixtures
+from sharedkit import script, worker  # noqa: F401 - fixtures

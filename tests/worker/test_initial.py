@@ -45,29 +45,29 @@ def script(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return module
 
 
-def there(living: SharedObjects, function: Callable[..., Any]) -> Callable[..., Any]:
-    loaded: Callable[..., Any] = pickling.loads_function(pickling.dumps_function(function)[1], load=living.load)
+def there(shared: SharedObjects, function: Callable[..., Any]) -> Callable[..., Any]:
+    loaded: Callable[..., Any] = pickling.loads_function(pickling.dumps_function(function)[1], load=shared.load)
     return loaded
 
 
 def test_a_variable_that_the_initializer_set_is_seen_by_other_functions(script: types.ModuleType) -> None:
-    living = SharedObjects()
-    run_initializer(pickling.dumps_initializer(script.prepare, ("loaded",)), living)
-    assert there(living, script.use)(1) == ("loaded", 5, 1)
+    shared = SharedObjects()
+    run_initializer(pickling.dumps_initializer(script.prepare, ("loaded",)), shared)
+    assert there(shared, script.use)(1) == ("loaded", 5, 1)
 
 
 def test_a_variable_that_it_did_not_set_has_the_clients_value_of_the_time(script: types.ModuleType) -> None:
-    living = SharedObjects()
-    run_initializer(pickling.dumps_initializer(script.prepare, ("loaded",)), living)
-    assert there(living, script.use)(1) == ("loaded", 5, 1)
+    shared = SharedObjects()
+    run_initializer(pickling.dumps_initializer(script.prepare, ("loaded",)), shared)
+    assert there(shared, script.use)(1) == ("loaded", 5, 1)
     vars(script)["threshold"] = 6
-    assert there(living, script.use)(1) == ("loaded", 6, 1)
+    assert there(shared, script.use)(1) == ("loaded", 6, 1)
 
 
 def test_also_through_a_partial(script: types.ModuleType) -> None:
-    living = SharedObjects()
-    run_initializer(pickling.dumps_initializer(functools.partial(script.prepare, "loaded"), ()), living)
-    assert there(living, script.use)(1) == ("loaded", 5, 1)
+    shared = SharedObjects()
+    run_initializer(pickling.dumps_initializer(functools.partial(script.prepare, "loaded"), ()), shared)
+    assert there(shared, script.use)(1) == ("loaded", 5, 1)
 
 
 def test_without_an_initializer_nothing_changes(script: types.ModuleType) -> None:

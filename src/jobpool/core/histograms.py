@@ -1,7 +1,7 @@
-"""What the calls of a pool used, counted so that a million of them take no more room than a hundred.
+"""Statistics on what the calls of a pool used, in a size that does not grow with the number of calls.
 
-A value goes into a bucket whose width is a sixteenth of its power of two, so a quantile is right to 6 %; the largest
-value is kept as it is. Everything costs O(1) for each outcome, which may be of many rows.
+A value is counted in a bucket whose width is a sixteenth of its power of two, so that a quantile is exact to 6 %; the
+largest value is kept. Everything costs O(1) for each outcome, which may be that of many rows.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ _ZERO = -10_000_000
 """The bucket of 0, which is below all others."""
 
 NAMES = 500
-"""Functions that are told apart; a script that makes new ones for ever shall not fill the server's memory."""
+"""Functions that are counted separately: a script that makes new functions again and again must not fill the server's
+memory."""
 
 OTHERS = "(others)"
 
-BRIEF = 0.010
-"""Seconds: shorter calls that come back in one message are counted with what they took on average. To count each of a
-million alone would cost a third of what the core takes for it."""
+SHORT = 0.010
+"""Seconds. Shorter calls that come back in one message are counted with their mean duration. To count each call would
+add a third to the core's cost for a call."""
 
 
 class Histogram:
-    """How often values of each size came; values are above 0, or 0."""
+    """Counts values, which are at least 0, by their size."""
 
     __slots__ = ("_buckets", "count", "largest", "total")
 
@@ -44,7 +45,7 @@ class Histogram:
         self.largest = 0.0
 
     def add(self, value: float, count: int = 1) -> None:
-        """Count a value so many times."""
+        """Count a value ``count`` times."""
         self.count += count
         self.total += value * count
         if value > self.largest:
@@ -54,7 +55,7 @@ class Histogram:
         self._buckets[bucket] = self._buckets.get(bucket, 0) + count
 
     def merge(self, other: Histogram) -> None:
-        """Count all that another one has."""
+        """Add the counts of another histogram."""
         self.count += other.count
         self.total += other.total
         self.largest = max(self.largest, other.largest)
@@ -63,11 +64,12 @@ class Histogram:
 
     @property
     def mean(self) -> float | None:
-        """The mean; None: nothing was counted."""
+        """The mean. None: nothing was counted."""
         return self.total / self.count if self.count else None
 
     def quantile(self, part: float) -> float | None:
-        """Return a value that this part of all values do not exceed, up to 6 % too large. None: there are none."""
+        """Return the value that this part of all values does not exceed, up to 6 % too large. None: there are no
+        values."""
         if not self.count:
             return None
         left = math.ceil(self.count * part)
@@ -83,7 +85,7 @@ class Histogram:
 
 @dataclass(slots=True, eq=False)
 class FunctionStatistics:
-    """The calls of one function for one request."""
+    """The calls of one function for one request, and what they used."""
 
     name: str
     request: str
@@ -96,24 +98,24 @@ class FunctionStatistics:
     cpu: float = 0.0
     """CPU seconds."""
     threads: int = 0
-    """Of one call, at most."""
+    """Maximum number of threads of one call."""
     wall: Histogram = field(default_factory=Histogram)
     """Seconds."""
     memory: Histogram = field(default_factory=Histogram)
-    """Bytes, at the peak."""
+    """Peak memory in bytes."""
 
     def add(self, count: int, failures: int, usage: Usage | None) -> None:
-        """Count what came of calls. The usage is of all of them together."""
+        """Count calls that have ended. The usage is that of all these calls together."""
         self.done += count - failures
         self.failed += failures
         if usage is not None:
             self.cpu += usage.cpu
             self.threads = max(self.threads, usage.threads)
             self.wall.add(usage.wall / count, count)
-            self.memory.add(int(usage.peak_memory), count)  # plain: it travels
+            self.memory.add(int(usage.peak_memory), count)  # a plain int, since it is sent
 
     def merge(self, other: FunctionStatistics) -> None:
-        """Add what another one has."""
+        """Add the counts of another function."""
         self.open += other.open
         self.done += other.done
         self.failed += other.failed
@@ -124,32 +126,32 @@ class FunctionStatistics:
 
     @property
     def cpus(self) -> float | None:
-        """CPUs that a call kept busy on average. None: nothing is known, or it took no time."""
+        """CPUs that a call kept busy on average. None: not known, or the calls took no time."""
         return self.cpu / self.wall.total if self.wall.total > 0 else None
 
 
 @dataclass(slots=True)
 class Sum:
-    """Outcomes of one message that are counted together."""
+    """The outcomes of one function in one message, which are counted together."""
 
-    tally: FunctionStatistics
+    statistics: FunctionStatistics
     calls: int = 0
     failures: int = 0
     count: int = 0
-    """Calls of which the usage is known, and what they used together."""
+    """Calls whose usage is known. ``wall`` and ``cpu`` are the sums of these calls."""
     wall: float = 0.0
     cpu: float = 0.0
     notable: list[Outcome] = field(default_factory=list)
-    """Those that were not short, or failed."""
-    brief: int = 0
-    """Calls of them that were short, and what these took together."""
-    brief_wall: float = 0.0
-    brief_cpu: float = 0.0
+    """Outcomes of calls that were not short, or failed."""
+    short: int = 0
+    """Calls that were short. The next two are the sums of these calls."""
+    short_wall: float = 0.0
+    short_cpu: float = 0.0
     peak: int = 0
     threads: int = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Add what came of a call, or of rows."""
+        """Add the outcome of a call, or of rows."""
         count = outcome.rows or 1
         self.calls += count
         if (usage := outcome.usage) is None:
@@ -159,38 +161,38 @@ class Sum:
         self.count += count
         self.wall += wall
         self.cpu += usage.cpu
-        if wall > BRIEF * count or outcome.failures:
+        if wall > SHORT * count or outcome.failures:
             self._add_notable(count, outcome)
             return
-        self.brief += count
-        self.brief_wall += wall
-        self.brief_cpu += usage.cpu
+        self.short += count
+        self.short_wall += wall
+        self.short_cpu += usage.cpu
         if usage.peak_memory > self.peak:
             self.peak = usage.peak_memory
         if usage.threads > self.threads:
             self.threads = usage.threads
 
     def _add_notable(self, count: int, outcome: Outcome) -> None:
-        self.tally.add(count, outcome.failures, outcome.usage)
+        self.statistics.add(count, outcome.failures, outcome.usage)
         self.failures += outcome.failures
         self.notable.append(outcome)
 
     def close(self) -> None:
-        """Count the short ones: all with the largest peak among them."""
-        if self.brief:
-            usage = Usage(wall=self.brief_wall, cpu=self.brief_cpu, peak_memory=Memory(self.peak), threads=self.threads)
-            self.tally.add(self.brief, 0, usage)
+        """Count the short calls, all with the largest memory among them."""
+        if self.short:
+            usage = Usage(wall=self.short_wall, cpu=self.short_cpu, peak_memory=Memory(self.peak), threads=self.threads)
+            self.statistics.add(self.short, 0, usage)
 
 
 class Statistics:
-    """All tallies of a pool."""
+    """The statistics of all functions of a pool."""
 
     def __init__(self) -> None:
         self._by_key: dict[tuple[str, str], FunctionStatistics] = {}
         self._by_name: dict[tuple[str, str], FunctionStatistics] = {}
 
     def of(self, function: str, request: str) -> FunctionStatistics:
-        """Return the tally for the calls of a function, by its key, and a request."""
+        """Return the statistics of a function, given by its key, for a request."""
         found = self._by_key.get((function, request))
         if found is None:
             name = function_name(function)

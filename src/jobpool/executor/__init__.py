@@ -1,4 +1,4 @@
-"""``JobPoolExecutor``: its face, its futures, the thread that speaks with the server, and how that is started.
+"""``JobPoolExecutor``: its methods, its futures, its connection to the server, and the start of the server.
 
-The faces on it and the command line may import it. It decides nothing about jobs.
+The rooms ``faces`` and ``cli`` may import it. It decides nothing about jobs.
 """

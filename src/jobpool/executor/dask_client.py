@@ -18,7 +18,7 @@ __all__ = ["DaskClient"]
 
 
 class DaskClient:
-    """The part of a pool that Dask's users see. Nothing of Dask is loaded before they use it."""
+    """The part of a pool for users of Dask. Dask is loaded when they use it."""
 
     _connection: Connection
     _directory: PoolDirectory
@@ -27,8 +27,9 @@ class DaskClient:
 
     @property
     def client(self) -> Client:
-        """A ``dask.distributed.Client`` on the same workers; they are asked for as its tasks need them."""
-        register_own_modules()  # Dask, too, then sends what they define by value
+        """A ``dask.distributed.Client`` on the pool's workers. The pool requests jobs as the client's tasks need
+        them."""
+        register_own_modules()  # then Dask, too, pickles their functions and classes by value
         if self._client is None:
             from distributed import Client
 

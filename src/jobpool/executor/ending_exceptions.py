@@ -1,4 +1,4 @@
-"""Exceptions of calls that end more than the call when they are raised again where its result is taken."""
+"""Exceptions of calls that end the script when the result is taken: ``SystemExit`` and others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobpool.show.waiting import WaitingLine
 __all__ = ["tell_what_ends_scripts"]
 
 _MOST = 100
-"""Different ones that are told: more would hide what else is on the screen."""
+"""Maximum number of different messages: more would hide everything else on the screen."""
 
 _told: set[str] = set()
 

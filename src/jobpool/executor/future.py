@@ -1,4 +1,4 @@
-"""The future of one call: a ``concurrent.futures.Future`` that also tells where its call ran, what it used and said."""
+"""The future of one call: a ``concurrent.futures.Future`` that also has the call's job, usage and output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Job:
     """The batch system's id (``1343_7``)."""
     node: str
     log: Path | None
-    """The job's own log: what its agent said. What a call said is in :meth:`JobFuture.logs`."""
+    """The job's log, with the messages of its agent. The output of a call is in :meth:`JobFuture.logs`."""
 
 
 class JobFuture(Future[T]):
@@ -43,11 +43,11 @@ class JobFuture(Future[T]):
     usage: Usage | None = None
     _log = b""
     _taken: Sequence[object] = ()
-    """What must live until the call has ended."""
+    """Objects that must not be collected before the call has ended."""
 
     def __init__(self, id: int, cancelled: Callable[[int], None]) -> None:
         super().__init__()
-        # A million calls may wait, and an empty deque takes 600 bytes; threading asks no more of it than a list can do.
+        # A million calls may wait, and an empty deque takes 600 bytes; threading needs only the methods of a list.
         self._condition._waiters = []  # type: ignore[attr-defined]
         self._id, self._tell_cancelled = id, cancelled
 
@@ -59,12 +59,13 @@ class JobFuture(Future[T]):
         return self._log.decode(errors="replace")
 
     def cancel(self) -> bool:
-        """Cancel the call if it is not known to run or to have ended, else return False.
+        """Cancel the call and return True, unless it is known to run or to have ended: then return False.
 
-        It will not run. One that its worker begins at that very moment, before the news of it is here, is killed there.
+        A cancelled call does not run. If a worker has just begun it and the client does not know yet, the call is
+        killed.
         """
-        # The standard library's executors notify the waiters when a thread meets the cancelled item; nobody here would
-        # meet it, so state and waiters change together.
+        # In the standard library's executors, a thread that finds the cancelled item notifies the waiters. There is no
+        # such thread here, so the state changes and the waiters are notified at once.
         with self._condition:
             if self._state in (states.RUNNING, states.FINISHED):
                 return False
@@ -97,7 +98,7 @@ class JobFuture(Future[T]):
 
     def _ends(self, *, result: Any = None, error: BaseException | None = None) -> None:
         self._taken = ()
-        self._tell_cancelled = _nobody  # one that is kept shall not keep the connection
+        self._tell_cancelled = _nobody  # a future that the user keeps must not keep the connection
         try:
             if error is None:
                 self.set_result(result)
@@ -106,19 +107,19 @@ class JobFuture(Future[T]):
         except states.InvalidStateError:
             log.debug("call=%d ended after it was cancelled", self._id)
         except BaseException:
-            # A callback's sys.exit() passes through the standard library's barrier; here it would end the thread on
-            # which all other futures wait.
+            # The standard library does not catch a callback's sys.exit(), which would end the thread that completes all
+            # other futures.
             log.exception("call=%d: a callback of its future raised", self._id)
 
 
 class Jobs:
-    """The jobs that calls ran in: one object for each."""
+    """The jobs in which calls ran: one object for each."""
 
     def __init__(self) -> None:
         self._known: dict[str, Job] = {}
 
     def get(self, facts: dict[str, Any] | None) -> Job | None:
-        """Return the job that these are the facts of."""
+        """Return the job with these facts."""
         if facts is None:
             return None
         job = self._known.get(facts["id"])
@@ -129,4 +130,4 @@ class Jobs:
 
 
 def _nobody(id: int) -> None:
-    """Nobody is to be told any more."""
+    """Do nothing: the call has ended."""

@@ -2,8 +2,8 @@
 
 ::
 
-    items ─► chunks of rows ─► Connection ─► server                     more items as results are taken, with a
-    buffersize in_order ◄─ take ─ MapChunk, MapChunk, ... ◄─ put ─ Connection      results as they come, in any order
+    items ─► chunks of rows ─► Connection ─► server               with a buffersize: more as results are taken
+    in_order ◄─ take ─ MapChunk, MapChunk ◄─ put ─ Connection     results as they come, in any order
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ class RequestInfo(abc.ABC):
     @property
     @abc.abstractmethod
     def settings(self) -> Settings:
-        """What its jobs are configured with, and where each value came from."""
+        """The configuration of its jobs, and where each value came from."""
 
     def check(self, *, start: bool = False) -> Verdict:
-        """Compare what is asked for with what the site allows now, and say where else it would fit.
+        """Compare the request with what the site allows now, and say in which partitions it fits.
 
         Before there is a pool, :func:`jobpool.check` does the same.
 
@@ -42,7 +42,7 @@ class RequestInfo(abc.ABC):
         return check_settings(self.settings, start=start)
 
     def explain(self) -> Explained:
-        """Say what the request becomes: directives with reasons, what a node gives, what a call sees there.
+        """Explain the request: the directives with reasons, what a node gives, what a call finds there.
 
         Before there is a pool, :func:`jobpool.explain` does the same.
         """
@@ -52,7 +52,7 @@ class RequestInfo(abc.ABC):
 
 
 class PoolInfo(RequestInfo):
-    """What is known of a pool, also after its end."""
+    """What is known of a pool, during its life and after its end."""
 
     _connection: Connection
     _directory: PoolDirectory
@@ -64,7 +64,7 @@ class PoolInfo(RequestInfo):
 
     @property
     def log_directory(self) -> Path:
-        """Where the jobs' logs are."""
+        """The directory of the jobs' logs."""
         return Path(self._connection.facts["logs"])
 
     def status(self, *, start: bool = False) -> PoolStatus:
@@ -83,7 +83,7 @@ class PoolInfo(RequestInfo):
         return asked_status(self._connection.ask, start=start)
 
     def report(self, path: str | os.PathLike[str]) -> Path:
-        """Write what happened in this run into one HTML file, also after its end, and return the file's path.
+        """Write a report of the run into one HTML file, during the run or after it, and return the file's path.
 
         It needs no network: jobs and calls over time, asked against used, the slowest and the failed calls, and advice.
         When the server was killed, it tells what had been written down some seconds before.
@@ -101,7 +101,7 @@ class PoolInfo(RequestInfo):
         return write_report(read_record(directory) if ended else RunRecord.from_data(ask("record")), Path(path))
 
     def logs(self, job: str | Job | None = None, *, tail: int | None = None) -> str:
-        """Return what a job said: its own log, and those of its workers. Also after the pool's end. ::
+        """Return the log of a job and those of its workers, also after the pool's end. ::
 
             print(pool.logs(future.job))
 

@@ -1,4 +1,4 @@
-"""How a client starts its pool's server, and what it makes sure of before."""
+"""Starts the pool's server, and checks the log directory before."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from jobpool.model.errors import ConfigError, PoolBroken, from_data
 __all__ = ["ServerProcess", "discard", "start_server", "try_to_write"]
 
 START_TIMEOUT = 120.0
-"""Seconds for the server's process to start: it imports from a file system that may be cold, and reads limits."""
+"""Seconds for the server's process to start: it imports modules, perhaps from a slow file system, and reads limits."""
 
 
 class ServerProcess:
-    """The server's process, as the child of this one: known for sure, whatever becomes of the pool's directory."""
+    """The server's process. It is a child of this process, and so it is known even if the pool's directory is lost."""
 
     def __init__(self, process: subprocess.Popen[bytes], name: str) -> None:
         self._process = process
-        # Waited for by a thread, so that it leaves no zombie whenever it ends.
+        # A thread waits for the process, so that it never remains as a zombie.
         self._waiter = threading.Thread(target=process.wait, name=f"jobpool-{name}-server", daemon=True)
         self._waiter.start()
 
     def join(self, timeout: float) -> None:
-        """Wait until it has ended, for so many seconds."""
+        """Wait until the process has ended, for at most ``timeout`` seconds."""
         self._waiter.join(timeout)
 
     def terminate(self) -> None:
-        """Ask it to end its jobs and itself."""
+        """Send SIGTERM: the server cancels its jobs and ends."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """Kill it."""
+        """Send SIGKILL."""
         self._process.kill()
 
 
 def start_server(directory: PoolDirectory) -> ServerProcess:
     """Start the pool's server and wait until clients may connect.
 
-    Raises what it refuses, or ``PoolBroken``.
+    Raises the error that the server reports, or ``PoolBroken``.
     """
     reading, writing = _pipe()
     with contextlib.ExitStack() as descriptors:
@@ -71,7 +71,7 @@ def start_server(directory: PoolDirectory) -> ServerProcess:
         try:
             server = ServerProcess(process, directory.name)
             line = _first_line(reading)
-        except BaseException:  # a Ctrl-C, or no more threads: the server has no jobs yet
+        except BaseException:  # a Ctrl-C, or no thread can be started: the server has no jobs yet
             process.kill()
             process.wait()
             raise
@@ -85,7 +85,7 @@ def start_server(directory: PoolDirectory) -> ServerProcess:
 
 
 def _pipe() -> tuple[int, int]:
-    """Make a pipe whose writing end is none of 0 to 2, which are free in a process without stdin, stdout or stderr."""
+    """Make a pipe whose writing end is not 0, 1 or 2: these are free in a process without stdin, stdout or stderr."""
     reading, low = os.pipe()
     writing = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
     os.close(low)
@@ -94,27 +94,27 @@ def _pipe() -> tuple[int, int]:
 
 def _first_line(descriptor: int) -> str:
     with os.fdopen(descriptor, closefd=False) as pipe:
-        # Not select(): it knows no descriptors above 1023.
+        # Not select(), which does not support descriptors above 1023.
         waiting = select.poll()
         waiting.register(pipe, select.POLLIN)
         return pipe.readline() if waiting.poll(START_TIMEOUT * 1000) else ""
 
 
 def try_to_write(directory: Path | None, name: str | None = None) -> Path | None:
-    """Make the log directory that the user chose, and try to write there: SLURM would fail without a word.
+    """Make the log directory that the user chose, and try to write there: jobs would fail without a message otherwise.
 
-    Where others may write, or exchange it, a fresh directory of the run's own is made in it, and returned.
+    If other users can write to the directory, or replace it, make a new directory for this run in it and return that.
     """
     if directory is None:
         return None
     own = None
     try:
-        # First as far as it is there: nothing is to be made where somebody else's link leads.
+        # Check the part of the path that exists first: never make a directory behind another user's link.
         is_closed_to_others(next(path for path in (directory, *directory.parents) if os.path.lexists(path)))
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not is_closed_to_others(directory):
             own = directory / make_fresh_directory(directory, f"jobpool-{name}" if name else "jobpool")
-        # A name of its own: in a directory where others write too, one that is known could be a link of theirs.
+        # A random name: in a directory where others write, a known name could be a link of theirs.
         with tempfile.TemporaryFile(dir=own or directory) as file:
             file.write(b"\0" * 65536)
     except OSError as error:
@@ -129,7 +129,7 @@ def try_to_write(directory: Path | None, name: str | None = None) -> Path | None
 
 
 def discard(logs: Path | None) -> None:
-    """Delete a directory that was made for the logs of a run that did not come about, if nothing is in it."""
+    """Delete the log directory of a run that did not start, if it is empty."""
     if logs is not None:
         with contextlib.suppress(OSError):
             logs.rmdir()

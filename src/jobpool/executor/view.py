@@ -1,4 +1,4 @@
-"""A view of a pool: an executor whose calls run in the same pool, and need something else."""
+"""A view of a pool: an executor whose calls run in the same pool, with another request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["PoolView"]
 
 
 class PoolView(SubmitMethods, RequestInfo):
-    """What ``pool.with_request(...)`` returns: an executor for calls of another kind, which tells of its own request.
+    """What ``pool.with_request(...)`` returns: an executor for calls with another request or other options.
 
     It ends with its pool. Its own ``shutdown``, and the end of a ``with`` block, are about its own calls alone: the
     pool and its jobs go on.
@@ -41,7 +41,7 @@ class PoolView(SubmitMethods, RequestInfo):
         self._to = destination(self.settings)
         self._lock = threading.Lock()
         self._shutdown = False
-        # Weak: the connection holds what has not ended, and whoever wants the results holds the rest.
+        # Weak: the connection refers to calls that have not ended, and the user to the futures that are wanted.
         self._calls: weakref.WeakSet[JobFuture[Any] | MapChunk] = weakref.WeakSet()
         kind = self._kind
         if (refused := self._connection.ask("kind", kind.key, as_plain(kind))) is not None:
@@ -54,16 +54,16 @@ class PoolView(SubmitMethods, RequestInfo):
 
     @property
     def request(self) -> Request:
-        """What one worker for these calls gets."""
+        """The request of these calls: what one worker gets."""
         return self._kind.request
 
     @property
     def settings(self) -> Settings:
-        """What the pool is configured with, and in it what differs for these calls."""
+        """The configuration of the pool, with the changes for these calls."""
         return self._kind.settings(self._pool.settings)
 
     def explain(self) -> Explained:
-        """Say what this view's request becomes, as the pool's ``explain`` does, and the terms of its calls."""
+        """Explain this view's request, as the pool's ``explain`` does, and the options of its calls."""
         explained = super().explain()
         return replace(explained, notes=(*explained.notes, *self._kind.words()))
 
@@ -81,7 +81,7 @@ class PoolView(SubmitMethods, RequestInfo):
         return PoolView(self._pool, self._kind, changes)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls. The pool goes on.
+        """Take no more calls. The pool continues.
 
         Args:
             wait: Return when the calls of this view have ended.

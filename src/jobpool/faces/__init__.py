@@ -1,1 +1,1 @@
-"""Other libraries' interfaces on an executor: ``multiprocessing.Pool`` and joblib. The package's face imports them."""
+"""Interfaces of other libraries on an executor, ``multiprocessing.Pool`` and joblib. ``jobpool`` imports them."""

@@ -1,15 +1,15 @@
-"""``Pool``: the face of ``multiprocessing.Pool``. It is the standard library's own, on another engine.
+"""``Pool``: the interface of ``multiprocessing.Pool``. It derives from the standard library's class.
 
 ::
 
     caller's threads                       feeder                        the connection's thread
-    map, apply ─► tasks ─► (one thread) pickle, wait for room, submit ─► future ends
+    map, apply ─► tasks ─► (one thread) pickle, wait for space, submit ─► future ends
                                                                              │
                  results, callbacks ◄─ (one thread) deliverer ◄─ outcomes ◄──┘
 
-All methods that make calls, their chunks, and the results with their waiting are inherited: they put iterators of
-tasks into a queue, and results into a table. In the standard library threads of the pool take the tasks to processes
-and the outcomes to the results. Here two threads do, with a :class:`~jobpool.JobPoolExecutor` between them.
+The class inherits all methods that make calls, the chunks of a map, and the result objects: they put iterators of tasks
+into a queue, and results into a table. In the standard library, threads of the pool pass the tasks to processes and the
+outcomes to the results. Here two threads do this, with a :class:`~jobpool.JobPoolExecutor` between them.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ __all__ = ["Pool", "ResultNotPicklable"]
 log = logging.getLogger("jobpool.faces.pool")
 
 CALLS_AHEAD = 2000
-"""Calls per worker that are under way, at most: two bundles of the shortest calls."""
+"""Maximum number of submitted calls per worker: two bundles of the shortest calls."""
 
 BYTES_AHEAD = 64 * 2**20
-"""Bytes of arguments that are under way, at most, as long as each worker has two calls."""
+"""Maximum bytes of the arguments of submitted calls, as long as each worker has two calls."""
 
 Task: TypeAlias = tuple[int, int, Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
-"""As the inherited methods make them: (number of the result, index in it, function, arguments, keywords)."""
+"""A task of the inherited methods: (number of the result, index in it, function, arguments, keywords)."""
 
 Tasks: TypeAlias = tuple[Iterable[Task], Callable[[int], None] | None]
-"""The tasks of one result, and who is told their number."""
+"""The tasks of one result, and a function that gets their number."""
 
-# Not in typeshed, but what the tasks are made of since Python 3.3.
+# Not in typeshed, but used in the tasks since Python 3.3.
 _INIT, _RUN, _CLOSE, _TERMINATE, _MAPSTAR, _STARMAPSTAR, _RAISE = (
     vars(stdlib)[name]
     for name in ("INIT", "RUN", "CLOSE", "TERMINATE", "mapstar", "starmapstar", "_helper_reraises_exception")
@@ -55,10 +55,10 @@ _RemoteTraceback: Any = vars(process)["_RemoteTraceback"]
 
 
 class ResultNotPicklable(NotPicklable, stdlib.MaybeEncodingError):  # type: ignore[misc, name-defined]
-    """What a call of a ``Pool`` returned or raised cannot travel."""
+    """What a call of a ``Pool`` returned or raised cannot be pickled."""
 
     def __init__(self, message: str, **details: Any) -> None:
-        # Not super().__init__(): the standard library's takes other arguments and stands in its chain.
+        # Not super().__init__(): the base class of the standard library takes other arguments.
         Exception.__init__(self, message)
         self.message, self.details = message, details
         self.exc, self.value = message, "<it could not be sent>"
@@ -67,7 +67,7 @@ class ResultNotPicklable(NotPicklable, stdlib.MaybeEncodingError):  # type: igno
 class Pool(stdlib.Pool):
     """``multiprocessing.Pool`` whose workers are batch jobs, or processes of this machine.
 
-    All methods are those of the standard library's pool, and behave so.
+    All methods are those of the standard library's pool, with the same behaviour.
 
     Args:
         processes: Workers, at most. Default: this machine's cores, or 100 on a batch system.
@@ -89,7 +89,7 @@ class Pool(stdlib.Pool):
         maxtasksperchild: int | None = None,
         **request: Any,
     ) -> None:
-        # Not super().__init__(), which starts processes: this makes what the inherited methods use.
+        # Not super().__init__(), which starts processes. The inherited methods use these attributes.
         self._state = _INIT
         if processes is not None and processes < 1:
             raise ValueError("Number of processes must be at least 1")
@@ -102,17 +102,17 @@ class Pool(stdlib.Pool):
         self._taskqueue: queue.SimpleQueue[Tasks | None] = queue.SimpleQueue()
         self._cache: dict[int, Any] = {}
         self._engine = _Engine(self._executor, self._taskqueue, self._cache)
-        # A forgotten pool has no calls under way, since their results hold it: it needs no more than to be closed.
+        # A pool that is garbage collected has no calls, since their results refer to it: it only has to be closed.
         weakref.finalize(self, self._taskqueue.put, None).atexit = False
         self._state = _RUN
 
     @property
     def executor(self) -> JobPoolExecutor:
-        """The executor beneath, for ``status()``, ``name``, ``log_directory`` and the like."""
+        """The executor of the pool, for ``status()``, ``name``, ``log_directory`` and others."""
         return self._executor
 
     def _check_running(self) -> None:
-        # What the inherited methods ask first. The threads that would take the call stayed in the other process.
+        # The inherited methods call this first. A forked process does not have the threads that would take the call.
         if self._executor._connection.foreign:
             raise RuntimeError("this pool belongs to the process that this one was forked from: make another one here")
         if self._state != _RUN:
@@ -121,7 +121,7 @@ class Pool(stdlib.Pool):
     def _guarded_task_generation(
         self, result_job: int, func: Callable[..., Any], iterable: Iterable[Any]
     ) -> Iterator[Task]:
-        # The inherited one lets a SystemExit of the user's iterator end the thread on which all results wait.
+        # In the inherited method, a SystemExit of the user's iterator would end the thread that all results need.
         index = -1
         try:
             for index, item in enumerate(iterable):
@@ -132,18 +132,18 @@ class Pool(stdlib.Pool):
             yield result_job, index + 1, _RAISE, (error,), {}
 
     def close(self) -> None:
-        """Take no more calls; end when those that are there have ended."""
+        """Take no more calls, and end the pool when its calls have ended."""
         if self._state == _RUN:
             self._state = _CLOSE
             self._taskqueue.put(None)
 
     def terminate(self) -> None:
-        """End at once, the running calls too, and wait for it. Results that are not there end by ``CancelledError``."""
+        """End the pool and its running calls at once, and wait. Results that are not there get a ``CancelledError``."""
         self._state = _TERMINATE
         self._engine.stop()
 
     def join(self) -> None:
-        """Wait until the pool has ended, with its jobs.
+        """Wait until the pool and its jobs have ended.
 
         Raises:
             ValueError: Neither :meth:`close` nor :meth:`terminate` was called before.
@@ -154,7 +154,7 @@ class Pool(stdlib.Pool):
 
 
 class _Engine:
-    """Runs the tasks. It does not hold the pool, so that a forgotten pool is collected."""
+    """Runs the tasks. It has no reference to the pool, so that a pool that nobody uses is garbage collected."""
 
     def __init__(
         self, executor: JobPoolExecutor, tasks: queue.SimpleQueue[Tasks | None], results: dict[int, Any]
@@ -170,7 +170,7 @@ class _Engine:
         _RUNNING.add(self)
 
     def stop(self) -> None:
-        """End everything at once and wait for it."""
+        """End everything at once, and wait."""
         if self._executor._connection.foreign:
             return
         self._stopped = True
@@ -194,12 +194,12 @@ class _Engine:
             count = self._submit(tasks, lazy=set_length is not None)
             if set_length is not None and not self._stopped:
                 set_length(count)
-            tasks = set_length = None  # what was mapped must not live on until the next call
+            tasks = set_length = None  # drop the references: otherwise they would be kept until the next call
         self._executor.shutdown()
         self._outcomes.put(None)
 
     def _submit(self, tasks: Iterable[Task], *, lazy: bool) -> int:
-        """Submit the tasks of one result, and return how many there are; ``lazy`` ones may be endless."""
+        """Submit the tasks of one result, and return their number. ``lazy`` tasks may be endless."""
         count, function, pickled, to = 0, None, None, self._executor._to
         kept: list[object] = []
         for job, index, run, args, keywords in tasks:
@@ -211,7 +211,7 @@ class _Engine:
                 break
             chunked, called, rest = _taken_apart(run, args)
             try:
-                # Once for all chunks, with the values that its global variables have at the first.
+                # Once for all chunks, with the values of the global variables at the time of the first.
                 if pickled is None or called is not function:
                     function, pickled = (
                         called,
@@ -237,7 +237,8 @@ class _Engine:
         future.add_done_callback(partial(self._ended, job, index, size))
 
     def _raise_in_turn(self, job: int, index: int, error: BaseException) -> None:
-        """Let the exception of an iterator arrive after the results of the items before it, as it would from there."""
+        """Deliver the exception of an iterator after the results of the items before it, as the standard library
+        does."""
 
         def raise_it(_: object) -> None:
             self._outcomes.put((job, index, (False, error)))
@@ -259,7 +260,7 @@ class _Engine:
             result = self._results.get(job)
             if result is not None and not self._stopped:
                 self._set(result, index, outcome)
-            result = outcome = None  # they are the caller's now
+            result = outcome = None  # the caller has the only references now
         for result in list(self._results.values()):
             _end(result, CancelledError("the pool was terminated before this call had ended"))
         self._results.clear()
@@ -268,14 +269,15 @@ class _Engine:
         try:
             result._set(index, outcome)
         except BaseException:
-            # Of a callback of the user's. In the standard library it ends the thread, and all waiting is in vain.
+            # A callback of the user's raised. In the standard library this ends the thread, and no result arrives any
+            # more.
             log.exception("a callback of a Pool's result raised")
             self._results.pop(result._job, None)
             result._event.set()
 
 
 class _Room:
-    """Bounds what is under way, so that a long or endless ``imap`` fills no memory."""
+    """Limits the submitted calls, so that a long or endless ``imap`` does not fill the memory."""
 
     def __init__(self, workers: int) -> None:
         self._least, self._most = 2 * workers, CALLS_AHEAD * workers
@@ -309,7 +311,7 @@ _RUNNING: weakref.WeakSet[_Engine] = weakref.WeakSet()
 
 
 def _at_exit() -> None:
-    # As the standard library does, and before the executor's own exit, which waits for the calls that are there.
+    # As the standard library does, and before the executor's own exit function, which waits for the calls.
     for engine in list(_RUNNING):
         engine.stop()
 
@@ -320,7 +322,7 @@ atexit.register(_at_exit)
 def _taken_apart(
     run: Callable[..., Any], args: tuple[Any, ...]
 ) -> tuple[Callable[..., Any] | None, Callable[..., Any], tuple[Any, ...]]:
-    """Return what applies the function to a chunk, if it is one, the user's function, and the rest of the arguments."""
+    """Return the function for a chunk (None: a single call), the user's function, and the other arguments."""
     if run is _MAPSTAR or run is _STARMAPSTAR:
         ((function, chunk),) = args
         return pool_calls.map_chunk if run is _MAPSTAR else pool_calls.starmap_chunk, function, (chunk,)
@@ -343,7 +345,7 @@ def _outcome(future: Future[Any]) -> tuple[bool, Any]:
 
 
 def _as_pickle_raised(error: Exception) -> BaseException:
-    """Return what pickle raised, as the standard library does, with our words on it as a note."""
+    """Return what pickle raised, as the standard library does, with jobpool's message as a note."""
     reason = error.__cause__
     if not isinstance(error, NotPicklable) or reason is None:
         return error
@@ -352,7 +354,7 @@ def _as_pickle_raised(error: Exception) -> BaseException:
 
 
 def _end(result: Any, error: BaseException) -> None:
-    """End a result to which nothing will come any more. Its callbacks are not called, as in the standard library."""
+    """End a result that will get no outcome any more. As in the standard library, its callbacks are not called."""
     if isinstance(result, stdlib.IMapIterator):
         with result._cond:  # type: ignore[attr-defined]
             result._items.append((False, error))  # type: ignore[attr-defined]

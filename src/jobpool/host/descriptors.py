@@ -1,7 +1,7 @@
-"""How many descriptors this process may have: as many as the system lets it, and its commands as many as before.
+"""Raises the limit of open descriptors of this process, and keeps the old limit for its commands.
 
-A connection takes one, so a server of a thousand jobs needs more than the usual soft limit of 1024. Batch systems hand
-the limits of a submit command on to the jobs, where programs that know ``select(2)`` alone break above 1024.
+Each connection needs a descriptor, so that a server of a thousand jobs needs more than the usual soft limit of 1024.
+Batch systems pass the limits of a submit command to the jobs, where programs that use ``select(2)`` fail above 1024.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ def raise_limit() -> None:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # a hard limit that the kernel itself does not give
+    except (OSError, ValueError):  # the kernel does not allow its own hard limit
         return
     _before = soft, hard
 
 
 def give_back() -> Callable[[], None] | None:
-    """Return what a command has to do before it begins, so that it gets the limits that were there before."""
+    """Return a function for a command to call before it begins, which restores the old limits; None if there are
+    none."""
     return None if _before is None else functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, _before)
 
 

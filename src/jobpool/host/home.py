@@ -1,19 +1,19 @@
-"""The pool's directory: where its keys, its address and its logs are, readable by its owner only.
+"""The pool's directory, with its keys, its address and its logs; only its owner can read it.
 
 ::
 
-    ~/.jobpool/                 0700   ($JOBPOOL_HOME moves it, for sites whose home is not shared with the nodes)
+    ~/.jobpool/                 0700   ($JOBPOOL_HOME names another place, if nodes do not share the home)
       NAME/                     0700   one per pool
         ca.pem cert.pem key.pem 0600   this pool's own keys; deleted when the pool ends
-        settings.pickle         0600   what the server was started with
-        system                  0600   the batch system's name, for whoever has to clear up after a dead server
-        connection.json         0600   where the server listens; there exactly while it runs
-        submissions             0600   every name under which jobs were asked for, written before they are
-        record.json             0600   what happened: for the report, also when the server is killed
-        server.log logs/ local/        what the server and the jobs said; jobs of the local batch system
+        settings.pickle         0600   the arguments of the server
+        system                  0600   the batch system's name, to remove the jobs of a dead server
+        connection.json         0600   where the server listens; exists only while the server runs
+        submissions             0600   the name of every submission, written before the submit command runs
+        record.json             0600   the record of the run, for the report, even if the server was killed
+        server.log logs/ local/        logs of the server and the jobs; jobs of the local batch system
 
-Everything is made with its final mode, never widened, never followed through a symbolic link: the directory may lie in
-a place where other users look.
+Every file is created with its final mode, and no symbolic link is followed: other users may have access to the
+directory that contains this one.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ __all__ = ["Damaged", "PoolDirectory", "home", "read_file"]
 log = logging.getLogger("jobpool.host.home")
 
 KEEP_LOGS = 14 * 86400.0
-"""Seconds that a dead pool's logs are kept: two weeks, time to come back from a holiday and ask what happened."""
+"""Seconds that the logs of a dead pool are kept: two weeks."""
 
 STARTING = 300.0
-"""Seconds that a server may need to start, on a cold shared file system."""
+"""Seconds that a server may need to start, on a slow shared file system."""
 
 LARGEST = 64 * 2**20
-"""Bytes of a file that is read as a whole: the record of a run with a million jobs."""
+"""Maximum size in bytes of a file that is read as a whole: enough for the record of a million jobs."""
 
 _SECRETS = ("key.pem", "cert.pem", "ca.pem", "settings.pickle", "connection.json")
 
 
 class Damaged(JobPoolError):
-    """A file of a pool cannot be read or understood, so that nobody can tell from it whether the pool lives."""
+    """A file of a pool cannot be read or understood, so that it is not known whether the pool runs."""
 
 
 def home() -> Path:
@@ -76,16 +76,16 @@ class PoolDirectory:
 
     @property
     def logs(self) -> Path:
-        """Where the jobs' logs go, unless the user chose another place."""
+        """The directory of the jobs' logs, unless the user chose another one."""
         return self.path / "logs"
 
     @property
     def server_log(self) -> Path:
-        """What the server said."""
+        """The server's log."""
         return self.path / "server.log"
 
     def last_words(self) -> str:
-        """Return the last lines that the server said; empty when there are none."""
+        """Return the last lines of the server's log; empty if there are none."""
         try:
             return "\n".join(read_file(self.server_log).decode(errors="replace").splitlines()[-10:])
         except OSError:
@@ -108,7 +108,7 @@ class PoolDirectory:
                 directory.path.mkdir(mode=0o700)
                 directory.logs.mkdir(mode=0o700)
         except FileExistsError:
-            raise ConfigError(f"name={name!r}: another pool of this name is being started just now") from None
+            raise ConfigError(f"name={name!r}: another pool of this name is starting now") from None
         except OSError as error:
             raise ConfigError(
                 f"the pool's directory cannot be made: {error}",
@@ -117,7 +117,8 @@ class PoolDirectory:
         return directory
 
     def _make_way(self) -> None:
-        """Delete what a dead pool of this name left; refuse when it is not dead, or its jobs may live."""
+        """Delete the files of a dead pool of this name. Raise an error if it runs, or if its jobs may be in the
+        queue."""
         if self.alive():
             raise ConfigError(
                 f"name={self.name!r}: a pool of this name is running already",
@@ -125,7 +126,7 @@ class PoolDirectory:
             )
         if self.lines("submissions"):
             raise ConfigError(
-                f"name={self.name!r}: a pool of this name died, and jobs of it may be in the queue",
+                f"name={self.name!r}: the server of a pool of this name died, and its jobs may still be in the queue",
                 advice=f"remove them with: jobpool stop {self.name}",
             )
         check_private(self.path)
@@ -135,7 +136,7 @@ class PoolDirectory:
     def open(cls, name: str) -> PoolDirectory:
         """Find the directory of a pool that exists. Raises ``JobPoolError`` when there is none."""
         path = home() / name
-        # Names as pools have them only: "jobpool stop .." must not take somebody's key.pem for a dead pool's.
+        # Only names that a pool can have: "jobpool stop .." must not treat another directory as that of a dead pool.
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,254}", name) or not path.is_dir():
             raise JobPoolError(f"there is no pool named {name!r} in {home()}", advice="see: jobpool list")
         check_private(path)
@@ -143,7 +144,7 @@ class PoolDirectory:
 
     @classmethod
     def all(cls) -> Iterator[PoolDirectory]:
-        """Yield the directories of all pools of this user, living and dead, oldest first.
+        """Yield the directories of all pools of this user, running and dead, oldest first.
 
         Raises ``ConfigError`` when the directory of all of them cannot be read.
         """
@@ -159,7 +160,7 @@ class PoolDirectory:
     # ------------------------------------------------------------------------------------------------------- contents
 
     def write(self, name: str, content: bytes) -> Path:
-        """Write a file (0600) so that a reader sees all of it or nothing."""
+        """Write a file (0600) so that a reader sees either the whole file or no file."""
         target, draft = self.path / name, self.path / f".{name}.{os.getpid()}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
@@ -178,7 +179,9 @@ class PoolDirectory:
         descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         try:
             whole, size = line.encode() + b"\n", os.fstat(descriptor).st_size
-            if os.write(descriptor, whole) < len(whole):  # the disk is full: the next line must not join half a one
+            if os.write(descriptor, whole) < len(
+                whole
+            ):  # the disk is full: the next line must not be joined to half a line
                 os.ftruncate(descriptor, size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / name))
             os.fsync(descriptor)
@@ -186,7 +189,7 @@ class PoolDirectory:
             os.close(descriptor)
 
     def lines(self, name: str) -> list[str]:
-        """Return the whole lines of a file; a last one that was cut off by a crash is left out.
+        """Return the complete lines of a file, without a last line that a crash has cut off.
 
         Raises ``Damaged`` when it is there and cannot be read.
         """
@@ -199,7 +202,7 @@ class PoolDirectory:
         return text.split("\n")[:-1]
 
     def connection(self) -> dict[str, Any] | None:
-        """Return where the server listens, or None when no server has said so.
+        """Return where the server listens, or None if no server has written it.
 
         Raises ``Damaged`` when what is there does not say it.
         """
@@ -211,7 +214,7 @@ class PoolDirectory:
             raise self._damaged("connection.json", error) from error
         match found:
             case {"host": str(), "pid": int(pid), "started": int() | None, "port": int(), "addresses": [*addresses]}:
-                # To a kernel 0 and below mean groups of processes, or all.
+                # For kill(2), numbers up to 0 mean groups of processes, or all processes.
                 if pid > 0 and all(isinstance(address, str) for address in addresses):
                     return dict(found)
         raise self._damaged("connection.json", "it does not say where a server is")
@@ -220,7 +223,7 @@ class PoolDirectory:
         words = why.strerror if isinstance(why, OSError) and why.strerror else why
         end = f"if no pool {self.name} runs any more"
         return Damaged(
-            f"whether the pool {self.name!r} runs is not known: {self.path / name} cannot be read: {words}",
+            f"it is not known whether the pool {self.name!r} runs: {self.path / name} cannot be read: {words}",
             advice=f"{end}, delete this file; then remove what is left of it with: jobpool stop {self.name}"
             if name == "connection.json"
             else f"{end}, and no job of it is in the queue, delete {self.path}",
@@ -229,19 +232,19 @@ class PoolDirectory:
     # ---------------------------------------------------------------------------------------------------- while it runs
 
     def remember(self) -> None:
-        """Remember whose directory this is, by its certificate, which no other pool has."""
+        """Remember the certificate in this directory, which identifies the pool."""
         self._certificate = read_file(self.path / "cert.pem")
 
     @property
     def replaced(self) -> bool:
-        """Whether there is another pool's directory now in the place of the one that was remembered."""
+        """Whether the directory now belongs to another pool than the one that was remembered."""
         try:
             return self._certificate is not None and read_file(self.path / "cert.pem") != self._certificate
         except OSError:
             return False
 
     def loss(self) -> str:
-        """Say why no new job could work with this directory any more; empty when it is whole.
+        """Return why new jobs cannot use this directory any more; empty if it is complete.
 
         Raises ``FileNotFoundError`` when the place of all pools is not there: it may be mounted again.
         """
@@ -256,7 +259,7 @@ class PoolDirectory:
     # ----------------------------------------------------------------------------------------------------------- life
 
     def alive(self) -> bool:
-        """Say whether the server may be running. Raises ``Damaged`` when that cannot be told.
+        """Return whether the server may be running. Raises ``Damaged`` if that is not known.
 
         A server on another host counts as running while its connection file is there: from here nobody can tell.
         One that is being started has no connection file yet, but fresh settings.
@@ -272,14 +275,14 @@ class PoolDirectory:
         try:
             begun = (self.path / "settings.pickle").stat().st_mtime
         except (FileNotFoundError, NotADirectoryError):
-            # Made a moment ago, and nothing is in it yet? One whose start failed has a log.
+            # The directory may be new and still empty. If the start failed, there is a log.
             if self.server_log.exists():
                 return False
             begun = _age(self.path)
         return _time_there() - begun < STARTING
 
     def retire(self, *, keep_logs: bool = False) -> None:
-        """Delete what a pool that has ended leaves: its keys always, its logs unless they are to be kept."""
+        """Delete the files of a pool that has ended: always its keys, and its logs unless they are to be kept."""
         if self.replaced:
             return
         for name in _SECRETS:
@@ -287,14 +290,14 @@ class PoolDirectory:
                 (self.path / name).unlink()
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            except OSError as error:  # the others must go all the same
+            except OSError as error:  # go on: the other files must be deleted in any case
                 log.warning("%s cannot be deleted: %s", self.path / name, error.strerror)
         if not keep_logs:
             shutil.rmtree(self.path, ignore_errors=True)
 
     @classmethod
     def sweep(cls) -> list[Damaged]:
-        """Delete the keys of pools that are dead, and their logs when nobody asked for them in two weeks.
+        """Delete the keys of dead pools, and their logs after two weeks.
 
         Pools with jobs that may still be in a queue are left alone: ``jobpool stop`` ends those. So are those that
         cannot be judged: they may live, and why they cannot is returned.
@@ -309,13 +312,13 @@ class PoolDirectory:
         return damaged
 
     def _is_old(self) -> bool:
-        # By both clocks: that of the file system is asked for only where something would be deleted.
+        # By both clocks: the clock of the file system is read only before something would be deleted.
         age = _age(self.path)
         return time.time() - age > KEEP_LOGS and _time_there() - age > KEEP_LOGS
 
 
 def process_started(pid: int) -> int | None:
-    """Return when this process started, in clock ticks since boot, or None when there is no such process.
+    """Return when this process started, in clock ticks since boot, or None if there is no such process.
 
     With the pid it names one process for ever: a pid alone may be somebody else's by now.
     """
@@ -327,7 +330,7 @@ def process_started(pid: int) -> int | None:
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file as a whole, if it is one: a pipe in its place would be waited for, a huge one fill the memory.
+    """Read a regular file as a whole. A pipe in its place would block, and a huge file would fill the memory.
 
     Raises ``OSError``, also for what is no file, or above 64 MiB.
     """
@@ -365,10 +368,10 @@ def _private_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Let one process at a time make a directory: two pools of one name would clear away each other's as a dead one."""
+    """Let one process at a time make a directory: otherwise two new pools of one name could delete each other's."""
     descriptor = os.open(home() / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        with contextlib.suppress(OSError):  # some cluster file systems have no locks: there the small risk stays
+        with contextlib.suppress(OSError):  # some cluster file systems have no locks: there the small risk remains
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -378,19 +381,20 @@ def _alone() -> Iterator[None]:
 def _age(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except FileNotFoundError:  # deleted just now
+    except FileNotFoundError:  # deleted meanwhile
         return 0.0
 
 
 def _is_pool(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir(follow_symlinks=False) and Path(entry.path, "logs").is_dir()
-    except OSError:  # it cannot be looked into: whoever asks more of it is told why
+    except OSError:  # it cannot be read: whoever uses it gets the reason
         return True
 
 
 def _time_there() -> float:
-    """Return the time by the clock that files get theirs from: a file server's may be minutes off this host's."""
+    """Return the time of the clock that sets the times of files: a file server's may differ by minutes from this
+    host's."""
     try:
         with tempfile.TemporaryFile(dir=home()) as file:
             file.write(b"\0")

@@ -1,11 +1,11 @@
-"""The life of a process of jobpool's own: with threads that it has from the start, and an end that nothing holds up.
+"""Runs the event loop of a server or agent, with threads that exist from the start, and an end that nothing can delay.
 
 ::
 
-    run_process ─► ready threads ─► the loop, watched by one ─► end_within ─► os._exit, at last the kernel's SIGALRM
+    run_process ─► start the threads ─► the loop, watched by one ─► end_within ─► os._exit, or else the kernel's SIGALRM
 
-For server and agents. What a process needs to end must be there before: at a limit of processes no thread can be
-started, on a file system that hangs no file closed, and ``asyncio.run`` waits for both.
+A process must have everything that it needs to end before it ends: at a limit of processes no thread can be started, on
+a file system that hangs no file can be closed, and ``asyncio.run`` waits for both.
 """
 
 from __future__ import annotations
@@ -29,38 +29,40 @@ __all__ = ["SHORTAGE", "end_tasks", "end_within", "is_shortage", "run_process"]
 log = logging.getLogger("jobpool.host.lifetime")
 
 SHORTAGE = (OSError, RuntimeError, MemoryError)
-"""What the start of a process or a thread raises for want of processes, threads, descriptors or memory. The
-``RuntimeError`` is "can't start new thread"; asyncio may raise it when the process that it is to watch runs already."""
+"""Exceptions of the start of a process or thread if there are too few processes, threads, descriptors or bytes. The
+``RuntimeError`` is "can't start new thread"; asyncio may raise it after the process that it is to watch has started."""
 
 THREADS = 8
-"""For files, names of hosts, and imports, beside the loop: more than may hang at once on a file system that does."""
+"""Threads for files, host names and imports: more than may hang at one time on a file system."""
 
 START_FOR = 30.0
-"""Seconds to try to start them: a limit of processes is mostly reached for a moment."""
+"""Seconds to try to start them: a limit of processes is usually reached for a moment only."""
 
 STUCK = 600.0
-"""Seconds that the loop may stand still: so long the other sides wait for a word."""
+"""Seconds without progress of the loop after which the process ends: the peers wait as long for a message."""
 
 LOOK = 10.0
-"""Seconds between two looks at it. They are counted, so that time in which the whole process is stopped does not."""
+"""Seconds between two checks of the loop. Checks are counted, so that time in which the process is stopped does not
+count."""
 
 LAST = 5.0
-"""Seconds from a deadline of ours to the kernel's, and for the commands under way to be ended."""
+"""Seconds from the process's own deadline to the kernel's, and until running commands are ended."""
 
 FAILED = 1
 
 
 def run_process(work: Callable[[], Coroutine[Any, Any, int]], last: Callable[[], None]) -> NoReturn:
-    """Run this process's work to its end, and exit with the code that it returns; 1 when it raised.
+    """Run a coroutine, and exit with the code that it returns; 1 if it raised.
 
-    ``last`` is called, in another thread, before an end that the work did not come to by itself.
+    ``last`` is called, in another thread, before the process ends for another reason.
     """
-    from jobpool.host.nonblocking_log import log_aside  # not for the client, which has a part of this only
+    # Not at the top: the client uses only other parts of this module.
+    from jobpool.host.nonblocking_log import log_in_thread
 
     global _watch
     code = FAILED
     threads = _ready_threads()
-    with log_aside():
+    with log_in_thread():
         try:
             loop = asyncio.new_event_loop()
             asyncio.set_event_loop(loop)
@@ -73,26 +75,26 @@ def run_process(work: Callable[[], Coroutine[Any, Any, int]], last: Callable[[],
                 end_within(2 * LAST, code)
                 loop.run_until_complete(end_tasks())
         except BaseException:
-            log.exception("this process ends")
+            log.exception("this process ends because of an unexpected exception")
     os._exit(code)
 
 
 def end_within(seconds: float, code: int = FAILED) -> None:
-    """Let this process end in so many seconds from now, whatever it does then; the last word holds.
+    """End this process in ``seconds`` from now, whatever it does then. A later call replaces this one.
 
-    In a process without :func:`run_process` nothing happens.
+    Does nothing in a process without :func:`run_process`.
     """
     if _watch is not None:
         _watch.end_within(seconds, code)
 
 
 def is_shortage(error: OSError) -> bool:
-    """Say whether the system was short of something that it may have again in a moment."""
+    """Return whether an error means that the system is short of a resource, which may be free again in a moment."""
     return error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
 
 
 class _Watch:
-    """A thread that ends this process when its time is over, or when its loop stands still."""
+    """A thread that ends this process at its deadline, or if its loop makes no progress."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, last: Callable[[], None]) -> None:
         self._loop, self._last = loop, last
@@ -108,7 +110,7 @@ class _Watch:
         self._loop.call_later(LOOK / 2, self._beat)
 
     def end_within(self, seconds: float, code: int) -> None:
-        # Should this thread not come to it (a signal's default needs neither memory nor an interpreter).
+        # In case this thread cannot run: the default action of a signal needs neither memory nor an interpreter.
         signal.setitimer(signal.ITIMER_REAL, seconds + LAST)
         with self._changed:
             self._end, self._code = time.monotonic() + seconds, code
@@ -124,9 +126,8 @@ class _Watch:
                 self._alive = False
                 if still >= STUCK:
                     break
-        _say(
-            f"this process ends itself: {f'its loop stands still for {STUCK:g} s' if still >= STUCK else 'it is time'}"
-        )
+        why = f"its event loop did nothing for {STUCK:g} s" if still >= STUCK else "its time is over"
+        _say(f"this process ends: {why}")
         try:
             self._last()
         finally:
@@ -137,20 +138,20 @@ _watch: _Watch | None = None
 
 
 def _say(text: str) -> None:
-    """Say why, and where every thread is. Past the log, whose thread may be what hangs."""
+    """Write the reason and the traceback of every thread to stderr, without the log, whose thread may hang."""
     with contextlib.suppress(OSError, ValueError):
         os.write(2, f"{text}\n".encode())
         faulthandler.dump_traceback(sys.stderr)
 
 
 def _ready_threads() -> ThreadPoolExecutor:
-    """Return threads that exist: one that has to be started when it is needed may be refused then."""
+    """Return a pool of threads that have started: later the system may refuse to start a thread."""
     end = time.monotonic() + START_FOR
     while True:
         threads, started = ThreadPoolExecutor(THREADS, "jobpool-aside"), threading.Event()
         try:
             for _ in range(THREADS):
-                threads.submit(started.wait)  # none is idle, so that each brings a thread
+                threads.submit(started.wait)  # no thread is idle, so that each submit starts one
         except RuntimeError:
             if time.monotonic() > end:
                 raise
@@ -163,7 +164,7 @@ def _ready_threads() -> ThreadPoolExecutor:
 
 
 def _watch_children_by_descriptors(loop: asyncio.AbstractEventLoop) -> None:
-    """Let Python 3.11 wait for a command as later ones do, by a descriptor: its default needs a thread for each."""
+    """Let Python 3.11 wait for commands by descriptors, as later versions do: its default needs a thread for each."""
     if sys.version_info < (3, 12):
         with contextlib.suppress(OSError, AttributeError):  # an older kernel, a sandbox
             os.close(os.pidfd_open(os.getpid()))
@@ -173,7 +174,7 @@ def _watch_children_by_descriptors(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def end_tasks() -> None:
-    """End what is under way in this loop, so that no command outlives it; not for longer than it may take."""
+    """Cancel the tasks of this loop, and wait ``LAST`` seconds for their end, so that no command outlives the loop."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()

@@ -1,4 +1,4 @@
-"""The end of a log."""
+"""Reads the end of a log."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 __all__ = ["tail"]
 
 TAIL = 4096
-"""Bytes of a job's log that go into an error: about 40 lines, what fits a screen."""
+"""Bytes of a job's log that an error contains: about 40 lines, one screen."""
 
 
 def tail(path: Path) -> str:
-    """Return the end of a log, or an empty text when there is none."""
+    """Return the end of a log, or an empty text if there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

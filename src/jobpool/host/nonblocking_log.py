@@ -1,4 +1,4 @@
-"""What server and agent say of themselves is written by a thread: a file system that hangs must not stop their loop."""
+"""Lets a thread write the log of server and agent, so that a file system that hangs does not stop their event loop."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["log_aside"]
+__all__ = ["log_in_thread"]
 
 LAST_WORDS = 1.0
-"""Seconds that the last lines may take to the file when the process ends."""
+"""Seconds in which the last lines must be written when the process ends."""
 
 
 @contextmanager
-def log_aside() -> Iterator[None]:
-    """Send what this process logs to its stderr, which is a file that others read, without waiting for it."""
+def log_in_thread() -> Iterator[None]:
+    """Log to this process's stderr, which is a file, without waiting for it."""
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     writing = logging.StreamHandler(sys.stderr)
     writing.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
@@ -28,7 +28,7 @@ def log_aside() -> Iterator[None]:
     try:
         yield
     finally:
-        # Not listener.stop(), which would wait for ever; nor in a thread, since there may be no more to be had.
+        # Not listener.stop(), which may wait for ever; and not in a thread, since the system may refuse to start one.
         listener.enqueue_sentinel()
         if (writer := listener._thread) is not None:
             writer.join(LAST_WORDS)

@@ -1,4 +1,4 @@
-"""Directories of the user's own in places where others may write: made, checked and opened so that nobody gets between.
+"""Creates, checks and opens private directories in places where other users may write, without race conditions.
 
 Members of a group that may write a folder can exchange what lies in it at any time. So a directory is known by its
 owner, asked of the opened descriptor, and what is in it is opened relative to that descriptor, never through a link.
@@ -19,14 +19,15 @@ from jobpool.model.errors import ConfigError
 __all__ = ["is_closed_to_others", "make_directory", "make_fresh_directory", "open_directory", "open_log", "opened"]
 
 _LINKS = 40
-"""Symbolic links on one way that Linux follows at most."""
+"""Maximum number of symbolic links in one path that Linux follows."""
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-"""An access control list that lets others write shows in the group's bit: it is the list's mask."""
+"""If an access control list lets others write, the group's bit is set: it is the mask of the list."""
 
 
 def open_directory(path: str | Path) -> int:
-    """Open a directory of this user's own that nobody else may write, and no link to one; return the descriptor.
+    """Open a directory that belongs to this user, that no other user may write, and that is no link; return the
+    descriptor.
 
     Raises ``OSError``.
     """
@@ -45,11 +46,13 @@ def _open(path: str | Path, *, within: int | None = None, close_to_others: bool 
         if status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, f"it belongs to another user (uid {status.st_uid})", str(path))
         mode = stat.S_IMODE(status.st_mode)
-        if close_to_others and mode & 0o077:  # by a list that the folder around it hands on, whatever the mode (NFSv4)
+        if (
+            close_to_others and mode & 0o077
+        ):  # by an access control list that it inherits, whatever the mode says (NFSv4)
             os.fchmod(descriptor, mode & ~0o077)
             mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
         if mode & (0o077 if close_to_others else _OTHERS_WRITE):
-            raise PermissionError(errno.EPERM, f"it is open to others (mode {mode:o})", str(path))
+            raise PermissionError(errno.EPERM, f"it is open to other users (mode {mode:o})", str(path))
     except OSError:
         os.close(descriptor)
         raise
@@ -58,7 +61,7 @@ def _open(path: str | Path, *, within: int | None = None, close_to_others: bool 
 
 @contextlib.contextmanager
 def opened(directory: Path) -> Iterator[Path]:
-    """Open a directory as ``open_directory`` does, and give a path to it that nobody can lead elsewhere meanwhile."""
+    """Open a directory as ``open_directory`` does, and yield a path to it that no other user can redirect meanwhile."""
     descriptor = open_directory(directory)
     try:
         path = Path(f"/proc/self/fd/{descriptor}")
@@ -72,14 +75,14 @@ def opened(directory: Path) -> Iterator[Path]:
 
 
 def make_directory(name: str, *, within: int) -> int:
-    """Make a directory that only this user can enter, unless it is there, and open it. Raises ``OSError``."""
+    """Make a directory that only this user can enter, unless it exists, and open it. Raises ``OSError``."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=within)
     return _open(name, within=within, close_to_others=True)
 
 
 def make_fresh_directory(parent: Path, name: str) -> str:
-    """Make a directory that only this user can enter, under a name that begins so; return the name.
+    """Make a directory that only this user can enter, with this beginning of its name; return the name.
 
     Raises ``OSError``, also where the file system keeps none closed to others.
     """
@@ -99,15 +102,15 @@ def make_fresh_directory(parent: Path, name: str) -> str:
 
 
 def open_log(name: str, *, within: int) -> int:
-    """Open a log that several processes append to, readable too, for the user alone, at its end. Raises ``OSError``."""
+    """Open a log for reading and appending, readable by this user only, at its end. Raises ``OSError``."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=within)
-    os.lseek(descriptor, 0, os.SEEK_END)  # what is there is of a run before: of a job that was requeued
+    os.lseek(descriptor, 0, os.SEEK_END)  # the content is that of an earlier run of a requeued job
     return descriptor
 
 
 def is_closed_to_others(directory: Path) -> bool:
-    """Say whether a directory is this user's own, no link, and neither it nor the way to it can be changed by others.
+    """Return whether a directory belongs to this user, is no link, and cannot be changed by others, nor the path to it.
 
     Raises ``ConfigError`` where anybody at all could exchange it, or has put a link into the way; ``OSError`` when the
     way leads nowhere.
@@ -134,7 +137,7 @@ def is_closed_to_others(directory: Path) -> bool:
             )
         if (links := links + 1) > _LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(directory))
-        # What is reached by a link of one's own is safe, and yet no place of which a descriptor is opened by its name.
+        # A directory behind a link of this user is safe, but it cannot be opened by its name with O_NOFOLLOW.
         closed = closed and found.st_uid in ours and bool(ahead)
         target = entry.readlink()
         here = Path("/") if target.is_absolute() else here
@@ -143,13 +146,13 @@ def is_closed_to_others(directory: Path) -> bool:
 
 
 def _parts(path: PurePath) -> list[str]:
-    """Return the parts of a path but its root, the first one at the end."""
+    """Return the parts of a path without its root, in reverse order."""
     return [part for part in reversed(path.parts) if part != path.anchor]
 
 
 def _refuse_if_open_to_all(directory: Path, mode: int) -> None:
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise ConfigError(
-            f"anybody can exchange what lies in {directory} (mode {stat.S_IMODE(mode):o}, without the sticky bit)",
-            advice=f"chmod +t {directory}, or choose a directory that not all users may write",
+            f"every user can replace what is in {directory} (mode {stat.S_IMODE(mode):o}, without the sticky bit)",
+            advice=f"chmod +t {directory}, or choose a directory to which not all users can write",
         )

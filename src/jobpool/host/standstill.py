@@ -1,8 +1,8 @@
-"""Notices that this process has stood still: it was stopped, by a batch system that suspends jobs or by a person.
+"""Detects that this process was stopped, by a batch system that suspends jobs or by a person.
 
-The clocks of a process go on meanwhile, and everything that was due comes at once when it goes on. What counts in its
-time and not in theirs has to be put off: a walltime, which SLURM extends by the time in which a job is suspended, and
-the timeouts of calls.
+Clocks go on while a process is stopped, so that all timers expire at once when it is continued. Deadlines that count
+only the time in which the job ran have to be postponed: the walltime, which SLURM extends by the time of a suspension,
+and the timeouts of calls.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable
 __all__ = ["BEAT", "STILL", "Standstill"]
 
 BEAT = 1.0
-"""Seconds between two looks at the clock."""
+"""Seconds between two checks of the clock."""
 
 STILL = 10.0
-"""Seconds by which a look must be late to count: a busy machine may hold one up for some."""
+"""Seconds by which a check must be late to count: a busy machine may delay one by some seconds."""
 
 
 class Standstill:
-    """``went_on(seconds)`` is called as the first thing after the process has stood still for so long."""
+    """Calls ``went_on(seconds)`` before any other callback after the process was stopped for so long."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, went_on: Callable[[float], None]) -> None:
         self._loop, self._went_on = loop, went_on
@@ -28,7 +28,7 @@ class Standstill:
         loop.call_at(self._due, self._look)
 
     def _look(self) -> None:
-        # What else has become due is later than this, and so it runs after it.
+        # Everything else that became due meanwhile has a later time, and so it runs after this.
         late = self._loop.time() - self._due
         self._due = self._loop.time() + BEAT
         self._loop.call_at(self._due, self._look)

@@ -1,13 +1,13 @@
-"""What this user was told before: a sentence that is true of a site, or of a file, need not come with each pool.
+"""Remembers messages that this user has read: a message on a site, or on a file, is not repeated for each pool.
 
 ::
 
     ~/.jobpool/.told/   0700
-        DIGEST          0600, empty: told once
-        DIGEST.20422    told on this day, in days since 1970
+        DIGEST          0600, empty: shown once
+        DIGEST.20422    shown on this day, in days since 1970
 
-A name that is made is the note: of several processes, also on several hosts, one makes it, and nothing is ever half
-written. Where nothing can be written, the sentence is told again.
+An empty file is the note. Of several processes, also on several hosts, only one can create it, and it is never half
+written. If the note cannot be written, the message is shown again.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from jobpool.host.home import check_private, home
 __all__ = ["first_time"]
 
 MOST = 500
-"""Notes that are kept. Above, the oldest half is deleted: it is told once more."""
+"""Maximum number of notes. Then the older half is deleted, and these messages are shown once more."""
 
 DAY = 86400.0
 
 
 def first_time(subject: str, *, daily: bool = False) -> bool:
-    """Note that this is told now. False: it was told before or, with ``daily``, today (as UTC counts days)."""
+    """Note that a message is shown now. Return False if it was shown before or, with ``daily``, today (in UTC)."""
     digest, note = _note(subject, daily=daily)
     place = home() / ".told"
     try:
@@ -39,7 +39,7 @@ def first_time(subject: str, *, daily: bool = False) -> bool:
         os.close(os.open(place / note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         return False
-    except Exception:  # noqa: BLE001 - an unreadable home, a full disk, a link in the way: better told twice than not
+    except Exception:  # noqa: BLE001 - an unreadable home, a full disk, a link: better shown twice than never
         return True
     with contextlib.suppress(OSError):
         _clean(place, digest, note)
@@ -52,7 +52,7 @@ def _note(subject: str, *, daily: bool) -> tuple[str, str]:
 
 
 def _clean(place: Path, digest: str, note: str) -> None:
-    """Delete the notes of earlier days, and the oldest of too many."""
+    """Delete the notes of earlier days, and the oldest if there are too many."""
     names = os.listdir(place)  # noqa: PTH208 - names are all that is needed
     old = [name for name in names if name.startswith(f"{digest}.") and name != note]
     if len(names) > MOST:

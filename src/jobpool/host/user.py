@@ -1,4 +1,4 @@
-"""Who this process runs as."""
+"""The user of this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["user_name"]
 
 
 def user_name() -> str:
-    """Return the name of the user that this runs as; the number where it has none."""
+    """Return the name of this process's user, or the user's number if there is no name."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

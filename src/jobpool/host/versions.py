@@ -1,4 +1,4 @@
-"""Which Python and packages a process has, and whether those of client and jobs fit together."""
+"""The versions of Python and packages in this process, and whether those of client and jobs fit together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 __all__ = ["compare_versions", "python_path", "versions"]
 
 _MUST_AGREE = ("python", "jobpool")
-"""A function by value is bytecode, which holds for one minor version of Python; the two sides of a protocol are one."""
+"""These must be equal: a function that is pickled by value is bytecode of one minor version of Python, and both sides
+of the protocol must have the same version of jobpool."""
 
 _COMPARED = (
     "jobpool",
@@ -24,11 +25,11 @@ _COMPARED = (
     "opencv-python",
     "opencv-python-headless",
 )
-"""Packages whose objects often travel."""
+"""Packages whose objects are often pickled."""
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages whose objects often travel, as they are in this process."""
+    """Return the versions of Python and of the packages whose objects are often pickled, in this process."""
     found = {"python": platform.python_version(), "executable": sys.executable, "prefix": sys.prefix}
     for package in _COMPARED:
         try:
@@ -39,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def compare_versions(client: Mapping[str, str], worker: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return two lists of sentences: differences that make work impossible, and those worth a warning.
+    """Return two lists of sentences: differences that make calls impossible, and differences that need a warning.
 
     Python must agree in its minor version (3.11), jobpool wholly.
     """
@@ -57,7 +58,7 @@ def compare_versions(client: Mapping[str, str], worker: Mapping[str, str]) -> tu
 
 
 def python_path() -> dict[str, str]:
-    """Return the variable that lets another process import this very jobpool; none when it is installed."""
+    """Return the environment variable with which another process imports this jobpool; empty if it is installed."""
     root = Path(__file__).resolve().parents[2]
     if root.name in ("site-packages", "dist-packages"):
         return {}

@@ -1,4 +1,4 @@
-"""A call: what travels to a worker, under which options, and what it used."""
+"""A call: what is sent to a worker, with which options, and what the call used."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """What holds for a call wherever it runs."""
+    """Options of a call, wherever it runs."""
 
     timeout: Duration | None = None
-    """It may run so long; then its worker is killed."""
+    """How long the call may run. Then its worker is killed."""
     expected_time: Duration | None = None
-    """It is expected to run so long: it is not started where less time is left."""
+    """How long the call is expected to run. It is not started in a job that has less time left."""
     retry: Retry | None = None
-    """None: the pool's own."""
+    """None: the pool's."""
 
 
 PLAIN = CallOptions()
-"""Of calls about which nothing was said."""
+"""The options of calls for which none were given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call on its way: an id, the function's key, and its pickled arguments, which only the worker opens.
+    """One call: an id, the function's key, and the pickled arguments, which only the worker unpickles.
 
     Or calls for several items of a map, its rows: they have successive ids from ``id`` on, and share one payload.
-    Whoever holds them may cut them in two, and never looks into the payload.
+    Server and agent may cut the rows in two without reading the payload.
     """
 
     id: int
@@ -53,31 +53,31 @@ class Call:
     """Content hash of the pickled function; the server knows the pickle."""
     payload: bytes = field(repr=False)
     request: str = ""
-    """Key of the request it needs a worker of; empty: the pool's own."""
+    """Key of the request; empty: the pool's own."""
     skip: int = 0
-    """Rows at the beginning of the payload that are not in it."""
+    """Rows at the beginning of the payload that do not belong to this call."""
     rows: int = 0
-    """How many rows there are. 0: a single call, with a payload of another form."""
+    """The number of rows. 0: a single call, with a payload of another format."""
     terms: CallOptions = PLAIN
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that it may run."""
+        """Seconds that the call may run."""
         return self.terms.timeout
 
     @property
     def expected_time(self) -> float | None:
-        """Seconds that it is expected to run, where the user said so."""
+        """Seconds that the call is expected to run, if the user said so."""
         return self.terms.expected_time
 
     @property
     def items(self) -> int:
-        """How many calls it is."""
+        """The number of calls."""
         return self.rows or 1
 
     @property
     def ids(self) -> range:
-        """The ids of all calls that it is."""
+        """The ids of all calls."""
         return range(self.id, self.id + self.items)
 
     def cut(self, at: int) -> tuple[Call, Call]:

@@ -1,4 +1,4 @@
-"""A command of a batch system, and what came of it."""
+"""A command of a batch system, and its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions that carry their evidence.
+"""The exceptions of jobpool, with their evidence.
 
 ::
 
@@ -6,16 +6,16 @@
     ├── ConfigError (ValueError)            bad input, all problems at once, at the call that caused it
     │   └── BatchSystemUnavailable          an unknown batch system, or one that is not here
     ├── RequestRefused                      the batch system refuses, or would refuse, this request
-    ├── PoolBroken (BrokenProcessPool)      the pool as a whole cannot go on
-    │   ├── JobsFailed                      job after job came to nothing; the pool stopped asking
+    ├── PoolBroken (BrokenProcessPool)      the whole pool cannot continue
+    │   ├── JobsFailed                      several jobs in a row could not run calls; no more are requested
     │   └── InitializerFailed               the initializer raised in a worker
     └── CallFailed                          one call ended without a result of its own
-        ├── CallCrashed (BrokenProcessPool)     its worker process died under it
-        ├── CallOutOfMemory (MemoryError)       it was killed for memory
+        ├── CallCrashed (BrokenProcessPool)     the worker process died while it ran the call
+        ├── CallOutOfMemory (MemoryError)       the call was killed for memory
         ├── CallTimedOut (TimeoutError)         its job's walltime ended
-        ├── JobLost (BrokenProcessPool)         its job ended under it, and it may not run again
-        └── NotPicklable (PicklingError)        function, arguments or result cannot travel
-            └── NotUnpicklable (BrokenProcessPool)  one travelled, and cannot be made again on the other side
+        ├── JobLost (BrokenProcessPool)         its job ended while the call ran, and the call may not run again
+        └── NotPicklable (PicklingError)        function, arguments or result cannot be pickled
+            └── NotUnpicklable (BrokenProcessPool)  a pickle cannot be unpickled on the other side
 
 Every exception here can be turned into plain data (:meth:`JobPoolError.as_data`) and back (:func:`from_data`): the
 server decides, the client raises.
@@ -85,7 +85,7 @@ class JobPoolError(Exception):
     if not TYPE_CHECKING:  # a type checker shall know the attributes above, and no others
 
         def __getattr__(self, name: str) -> Any:
-            # What is not known reads as None, so that handlers need no guard.
+            # An attribute that is not known is None: handlers need no check.
             if name in _EVIDENCE:
                 return self.__dict__.get("details", {}).get(name)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -109,7 +109,7 @@ class JobPoolError(Exception):
         return type(self).__name__, self.message, self.details
 
 
-# What a detail is called in the message; an empty label: printed in its own place, or not at all.
+# The label of each detail in the message. Empty: the detail has a line of its own, or is not shown.
 _EVIDENCE = {
     "job": "job",
     "node": "node",
@@ -155,11 +155,11 @@ class RequestRefused(JobPoolError):
 
 
 class PoolBroken(JobPoolError, BrokenProcessPool):
-    """The pool cannot go on: its server died, or it can get no workers."""
+    """The pool cannot continue: its server died, or it cannot get workers."""
 
 
 class JobsFailed(PoolBroken):
-    """Job after job ended before it could serve; the pool stopped asking for more."""
+    """Several jobs in a row ended before they could run a call. The pool requests no more."""
 
 
 class InitializerFailed(PoolBroken):
@@ -187,11 +187,11 @@ class JobLost(CallFailed, BrokenProcessPool):
 
 
 class NotPicklable(CallFailed, pickle.PicklingError):
-    """A function, an argument or a result cannot travel between processes."""
+    """A function, an argument or a result cannot be pickled, and so cannot be sent to another process."""
 
 
 class NotUnpicklable(NotPicklable, BrokenProcessPool):
-    """It was pickled, but making it again on the other side raised. This breaks a whole ``ProcessPoolExecutor``."""
+    """A pickle cannot be unpickled on the other side. (This would break a whole ``ProcessPoolExecutor``.)"""
 
 
 def _rebuild(kind: type[JobPoolError], message: str, details: Mapping[str, Any]) -> JobPoolError:
@@ -200,7 +200,7 @@ def _rebuild(kind: type[JobPoolError], message: str, details: Mapping[str, Any])
 
 
 def from_data(data: Sequence[Any]) -> JobPoolError:
-    """Make the exception again that :meth:`JobPoolError.as_data` took apart."""
+    """Return the exception that :meth:`JobPoolError.as_data` converted to data."""
     name, message, details = data
     kind = globals().get(name)
     if not (isinstance(kind, type) and issubclass(kind, JobPoolError)):

@@ -1,4 +1,4 @@
-"""A job: what it is called, how it is, and why it came to its end."""
+"""A job: its id, its state, and its ending."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ JobId = NewType("JobId", str)
 
 
 class JobState(enum.Enum):
-    """What the batch system says of a job, the same words for all of them."""
+    """The state of a job in the batch system, the same for all batch systems."""
 
     PENDING = "pending"
     """In the queue, held, or waiting to be run again."""
     RUNNING = "running"
-    """Its script runs, or is about to (SLURM's CONFIGURING)."""
+    """Its script runs, or is about to run (SLURM's CONFIGURING)."""
     COMPLETING = "completing"
-    """Its processes are being ended; not gone yet."""
+    """Its processes are being ended."""
     SUSPENDED = "suspended"
-    """Stopped by the batch system, may go on."""
+    """Stopped by the batch system, which may resume it."""
     ENDED = "ended"
     """It will not run again. ``Seen.ending`` says why."""
     UNKNOWN = "unknown"
@@ -32,7 +32,7 @@ class JobState(enum.Enum):
 
 
 class EndingKind(enum.Enum):
-    """Why a job came to its end."""
+    """Why a job has ended."""
 
     COMPLETED = "completed"
     """Its script returned 0."""
@@ -45,51 +45,51 @@ class EndingKind(enum.Enum):
     TIMED_OUT = "timed out"
     """Its walltime ended."""
     CANCELLED = "cancelled"
-    """Somebody cancelled it (we, the user, an administrator)."""
+    """It was cancelled: by the pool, the user, or an administrator."""
     PREEMPTED = "preempted"
     """A job with more priority took its place."""
     NODE_FAILED = "node failed"
     """The node died, was drained by force, or failed to boot."""
     LOST = "lost"
-    """It is gone from the queue and nothing says why."""
+    """It is not in the queue any more, and nothing says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Why a job came to its end, with the evidence."""
+    """Why a job has ended, with the evidence."""
 
     kind: EndingKind
     message: str = ""
-    """The batch system's own: state, reason, exit code (``TIMEOUT TimeLimit 0:0``)."""
+    """The batch system's own text: state, reason, exit code (``TIMEOUT TimeLimit 0:0``)."""
     exit_code: int | None = None
     signal: int | None = None
     node: str | None = None
     limit: str | None = None
     used: Memory | None = None
-    """What the whole job held when it was killed for memory, where somebody says so."""
+    """The memory of the whole job when it was killed for memory, if known."""
     kills: int | None = None
-    """How often the kernel killed in it for memory, all its time long, where somebody says so."""
+    """How often the kernel killed a process of the job for memory, if known."""
     source: str = ""
-    """Who says so: ``queue``, ``accounting``, ``agent``, ``exit file``, or ``absence``."""
+    """Where the ending comes from: ``queue``, ``accounting``, ``agent``, ``exit file``, or ``absence``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a job in the queue will not start before somebody acts."""
+    """Why a job in the queue does not start until somebody acts."""
 
     advice: str
     """Who has to act, and how."""
     hopeless: bool = False
-    """Its starts fail, and so it would with those that follow."""
+    """Its starts fail, and those of later jobs would fail as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One job as one poll saw it."""
+    """One job as one poll showed it."""
 
     id: JobId
     name: str
-    """The name of its submission, which is unique: how a job is recognised before its id is known."""
+    """The name of its submission, which is unique: it identifies a job whose id is not known yet."""
     index: int
     """Its place in the submission, from 0; 0 for a job that is not an element of an array."""
     state: JobState
@@ -98,7 +98,7 @@ class Seen:
     reason: str = ""
     """The reason alone (``Resources``, ``QOSMaxJobsPerUserLimit``), empty when there is none."""
     hold: Hold | None = None
-    """Present when it is pending and held."""
+    """Present if the job is pending and held."""
     node: str | None = None
     ending: Ending | None = None
     """Present exactly when ``state`` is ENDED."""

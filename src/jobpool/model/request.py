@@ -1,4 +1,4 @@
-"""What is asked for: a worker's resources and place, and how often lost calls run again."""
+"""The request: a worker's resources, where its job may run, and how often lost calls run again."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ class Retry:
     """
 
     lost: int = 10
-    """Times that a call may lose its job without fault of its own (preemption, node failure, ...)."""
+    """How often a call may lose its job for reasons outside of the call (preemption, node failure, ...)."""
     crashed: int = 2
-    """Times that a call's worker may die under it before the call is blamed."""
+    """How often a call's worker may die while it runs the call, before the call fails."""
     memory_growth: float | None = None
     """A call that was killed for memory runs again with this many times as much, above 1. None: it fails at once."""
     max_memory: str | int | Memory | None = None
-    """Memory of one worker up to which it may grow (``"64 GiB"``). None: as much as the site's nodes have."""
+    """Maximum memory of one worker after growth (``"64 GiB"``). None: as much as the site's nodes have."""
 
     def __post_init__(self) -> None:
         problems = []

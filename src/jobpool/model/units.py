@@ -85,7 +85,7 @@ class Memory(int):
 
     @property
     def mebibytes(self) -> int:
-        """The size in MiB, rounded up: the grain of most batch systems."""
+        """The size in MiB, rounded up: the unit of most batch systems."""
         return -(-int(self) // 2**20)
 
     def __str__(self) -> str:

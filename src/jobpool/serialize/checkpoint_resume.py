@@ -1,4 +1,4 @@
-"""What runs in the place of a call that left a checkpoint."""
+"""The function that runs in place of a call that left a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ RESUME = "resume"
 
 
 def resume(go_on: Callable[[], T]) -> T:
-    """Run what ``checkpoint()`` returned. It travels as an argument, which goes when the call is over."""
+    """Run the function that ``checkpoint()`` returned. It is an argument, which is dropped when the call has ended."""
     return go_on()
 
 
 PICKLED = pickle.dumps(resume, 5)
-"""As it travels: by name."""
+"""The pickle of :func:`resume`, by name."""

@@ -1,7 +1,7 @@
-"""How objects travel that neither pickle nor cloudpickle can send, or would send as something else.
+"""Reducers for objects that pickle and cloudpickle cannot pickle, or would pickle as something else.
 
-Each function here takes an object apart for pickle, as ``__reduce__`` does. Where parts may know the object itself, as
-the implementations of a generic function that calls itself do, it is made first, empty, and filled then.
+Each function here returns what ``__reduce__`` returns. If parts of an object may refer to the object itself, as the
+implementations of a generic function that calls itself do, the object is created empty and filled afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["BY_TYPE", "OF_THE_PROCESS", "dispatcher", "is_dispatcher", "stream",
 
 
 _FRESH: dict[str, Callable[[], Any]] = {"lock": threading.RLock, "_method_cache": weakref.WeakKeyDictionary}
-"""What descriptors hold for this process alone (a lock until Python 3.11), and how it is made anew."""
+"""Attributes of descriptors that belong to one process (a lock until Python 3.11), and how to create new ones."""
 
 
 def _descriptor(value: Any) -> tuple[Any, ...]:
@@ -75,7 +75,7 @@ def _made_again(kind: Callable[..., Any], module: str, *args: Any) -> Any:
 
 
 def _system_random(value: SystemRandom) -> tuple[Any, ...]:
-    return type(value), ()  # it has no state, and asks the system
+    return type(value), ()  # it has no state: its numbers come from the system
 
 
 def _cell(value: types.CellType) -> tuple[Any, ...]:
@@ -85,23 +85,24 @@ def _cell(value: types.CellType) -> tuple[Any, ...]:
 
 
 def _text_file(value: TextIOWrapper) -> tuple[Any, ...]:
-    # cloudpickle would send what it reads from it, as if it were in memory.
+    # cloudpickle would pickle the content of the file, as a file in memory.
     raise TypeError(f"cannot pickle an open file ({getattr(value, 'name', 'without a name')!r})")
 
 
 def _connection(value: Connection) -> tuple[Any, ...]:
-    # By itself it would travel as a number, under which another process has something else open, or nothing.
+    # It would be pickled as the number of a descriptor, which is another one, or none, in another process.
     raise TypeError("cannot pickle an end of a multiprocessing.Pipe(): it is open in this process alone")
 
 
 def with_slots(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Let a class that cloudpickle has taken apart be made again with its ``__slots__``.
+    """Let a class that cloudpickle has reduced be created with its ``__slots__``.
 
-    It makes it without, so that instances come home with a ``__dict__`` that the original has no place for.
+    cloudpickle creates it without, so that instances come back with a ``__dict__``, which the original class does not
+    have.
     """
     make, arguments, (attributes, more), *rest = reduced
     slots = tuple(name for name, held in vars(kind).items() if isinstance(held, _SLOT) or name in _SPECIAL_SLOTS)
-    if make is not _MAKE_CLASS or not slots:  # a NamedTuple has none
+    if make is not _MAKE_CLASS or not slots:  # a NamedTuple has no slots
         return reduced
     attributes = {name: held for name, held in attributes.items() if name not in slots}
     arguments = *arguments[:3], {**arguments[3], "__slots__": slots}, *arguments[4:]
@@ -114,7 +115,7 @@ _SPECIAL_SLOTS = ("__dict__", "__weakref__")
 
 
 def stream(value: object) -> tuple[Any, ...] | None:
-    """Reduce a standard stream of this process to that of the worker; None: it is none."""
+    """Reduce a standard stream of this process to that of the worker. None: it is no standard stream."""
     for name in ("stdout", "stderr", "stdin"):
         if value is getattr(sys, name) or value is getattr(sys, f"__{name}__"):
             return getattr, (sys, name)
@@ -125,14 +126,14 @@ def stream(value: object) -> tuple[Any, ...] | None:
 
 
 def is_dispatcher(function: types.FunctionType) -> bool:
-    """Whether ``functools.singledispatch`` made this function."""
+    """Return whether ``functools.singledispatch`` made this function."""
     return function.__code__ is _DISPATCHER
 
 
 def dispatcher(function: Any, by_value: Callable[[str], bool]) -> tuple[Any, ...] | None:
-    """Reduce a generic function to its implementations. None: it is found by name, with all of them.
+    """Reduce a generic function to its implementations. None: it can be pickled by name, with all of them.
 
-    It holds locks and weak references, by which it finds implementations again: they are made anew.
+    The worker creates the function's locks, and the weak references of its cache.
     """
     implementations = list(function.registry.items())
     module, name = function.__module__, function.__qualname__
@@ -145,7 +146,7 @@ def dispatcher(function: Any, by_value: Callable[[str], bool]) -> tuple[Any, ...
 
 
 def _unimplemented(*_: object) -> None:
-    """Stand in the place of a generic function's default."""
+    """Do nothing, in place of the default implementation of a generic function."""
 
 
 _DISPATCHER = functools.singledispatch(_unimplemented).__code__  # type: ignore[attr-defined]
@@ -165,16 +166,16 @@ def _register(made: Any, state: tuple[list[tuple[type, Any]], tuple[Any, ...] | 
     made.__name__, made.__qualname__, made.__module__, made.__doc__, added = named
     made.__wrapped__ = made.registry[object]
     vars(made).update(added)
-    if "funcname" in made.__code__.co_freevars:  # what its errors call it
+    if "funcname" in made.__code__.co_freevars:  # the name in its error messages
         made.__closure__[made.__code__.co_freevars.index("funcname")].cell_contents = made.__name__
 
 
 OF_THE_PROCESS = frozenset({type(threading.Lock()), type(threading.RLock()), threading.local, threading.Event})
-"""Types that cannot travel at all, and of which modules hold their own."""
+"""Types that cannot be pickled at all, and whose objects each module has its own of."""
 
 
 class _Reducers(dict[type, Any]):
-    """By type, and behind them cloudpickle's and copyreg's. Asked for each object, where a ChainMap takes 2 us."""
+    """Reducers by type, with those of cloudpickle and copyreg. A ChainMap would take 2 us for each object."""
 
     def __missing__(self, kind: type) -> Any:
         for theirs in cloudpickle.Pickler.dispatch_table.maps:

@@ -1,8 +1,8 @@
-"""Unpickle what comes back from a worker without changing the classes that are here.
+"""Unpickles results and exceptions in the client without changing the client's classes.
 
-A class by value comes home as the class it was: cloudpickle finds it by a number. But it also makes it anew before it
-looks, and sets its attributes anew, so that its methods would become the worker's copies, with the global variables of
-the time of the submit. The class that is here is the original, and stays as it is.
+A class that was pickled by value is the same class when it comes back: cloudpickle finds it by its number. But before
+it looks, cloudpickle creates the class again, and then sets the attributes of the original, so that its methods would
+be the worker's copies, with the global variables of the time of the submit. Here, the original class is not changed.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import cloudpickle.cloudpickle as internals
 
 __all__ = ["loads_home"]
 
-# cloudpickle's own parts. A later version may have others; then nothing here takes effect, and all else works.
+# Internals of cloudpickle. With a later version that has others, this module has no effect, and the rest works.
 _MAKERS = tuple(getattr(internals, name, None) for name in ("_make_skeleton_class", "_make_skeleton_enum"))
 _SET_STATE = getattr(internals, "_class_setstate", None)
 _KNOWN = getattr(internals, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
 
 
 SMALL = 16 * 1024
-"""Bytes that are searched in less time than it takes to make an unpickler of our own."""
+"""Bytes. To search a pickle of this size takes less time than to create an unpickler."""
 
 
 def loads_home(data: bytes) -> Any:
     """Unpickle a result or an exception."""
-    # Most results have no class by value, and need no unpickler that looks at names.
+    # Most results contain no class by value, and need no special unpickler.
     if len(data) <= SMALL and b"_class_setstate" not in data:
         return pickle.loads(data)
     return _Unpickler(io.BytesIO(data)).load()
@@ -42,15 +42,15 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
-        # What is returned holds the list and not this object: it keeps what it returned and what it made, so the result
-        # would live in a cycle until the garbage is collected.
+        # The returned functions refer to the list and not to this object, which refers to them and to the result:
+        # otherwise the result would be in a cycle until the next garbage collection.
         if found is not None and found in _MAKERS:
             return functools.partial(_make_or_find, self._originals, found)
         return functools.partial(_set_state, self._originals) if found is not None and found is _SET_STATE else found
 
 
 def _make_or_find(originals: list[type], make: Callable[..., type], *args: Any) -> type:
-    # Not made first, as cloudpickle does before it looks: __init_subclass__ and metaclasses would see the class again.
+    # Not created before the lookup, as in cloudpickle: __init_subclass__ and metaclasses would see the class again.
     known: type | None = _KNOWN.get(args[-2])  # the class's number, before the argument for later versions
     if known is None:
         return make(*args)

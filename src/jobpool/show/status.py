@@ -91,7 +91,7 @@ def _pause_text(status: PoolStatus) -> str:
     if not pauses:
         return ""
     seconds, why = max(pauses)
-    return f"no jobs are asked for in the next {Duration(max(1, round(seconds)))}: {why}"
+    return f"no jobs are requested in the next {Duration(max(1, round(seconds)))}: {why}"
 
 
 def _used(request: RequestStatus) -> str:

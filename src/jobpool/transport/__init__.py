@@ -1,4 +1,4 @@
-"""How processes of one pool speak: connections, keys, frames, limits of size.
+"""Messages between the processes of a pool: connections, keys, frames, size limits.
 
 Client, server, agent and worker may import it. It never opens a pickle that names classes, and decides nothing.
 """

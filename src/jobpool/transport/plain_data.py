@@ -1,4 +1,4 @@
-"""Records as plain data, as messages carry them, and back by the types that their fields declare.
+"""Converts records to plain data for messages, and back by the declared types of their fields.
 
 The side that reads names the record it expects: nothing in the data can name a class.
 """
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def as_plain(value: Any) -> Any:
-    """Return a record, or what may stand in one, as data that :func:`jobpool.transport.frames.pack` takes."""
+    """Return a record, or a value of a field, as data that :func:`jobpool.transport.frames.pack` takes."""
     match value:
         case None | bool() | bytes():
             return value
@@ -36,7 +36,7 @@ def as_plain(value: Any) -> Any:
 
 
 def from_plain(kind: type[T], data: Any) -> T:
-    """Make the record of this kind again. Raises ``ValueError`` for data that is none."""
+    """Return the record of this type. Raises ``ValueError`` if the data is no such record."""
     return cast(T, _read(kind, data))
 
 

@@ -1,4 +1,4 @@
-"""What is too large for a message."""
+"""The maximum size of what a message carries."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from jobpool.transport import frames
 __all__ = ["LARGEST", "refusal"]
 
 LARGEST = frames.FRAME_LIMIT - 4 * 2**20
-"""Bytes of one call's arguments, its result, its exception, or of a function, at most. A message holds some more on
-each stretch of its way: what the call used and printed (64 KiB), results of a map that go together (``rows``)."""
+"""Maximum size in bytes of one call's arguments, its result, its exception, or of a function. A message may be larger:
+it also contains what the call used and printed (64 KiB), or results of a map that are sent together (``chunks``)."""
 
 
 def refusal(what: str, pickled: bytes | NotPicklable) -> NotPicklable | None:
-    """Return why this cannot be sent, if it cannot. Ask where it is made: later it costs more than the call."""
+    """Return the error if this is too large to be sent, else None. Check where the data is made: later, more than the
+    call would fail."""
     if isinstance(pickled, NotPicklable):
         return pickled
     if len(pickled) <= LARGEST:

@@ -1,8 +1,8 @@
-"""This pool's own keys. Who holds them is in, who does not gets no byte.
+"""The pool's own keys. A process that does not hold them cannot exchange a byte with the pool.
 
-For each pool a certificate authority is made, signs one certificate, and its private key is thrown away: nobody can
-ever sign a second one. All sides show that certificate and accept only it. Host names are not checked:
-a compute node's address is not known before its job runs, and holding the key is the proof.
+Each pool has a certificate authority of its own, which signs one certificate. The authority's private key is discarded
+at once, so that nobody can sign a second one. All sides present this certificate and accept no other. Host names are
+not checked: a compute node's address is not known before its job runs, and the key is the proof.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["client_context", "make_keys", "server_context"]
 
 VALID_FROM = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
 VALID_UNTIL = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
-"""Always, as RFC 5280 writes it (4.1.2.5): a node's clock may be hours behind, or at its beginning when its battery is
-empty, and says nothing about who holds the key. The keys are deleted with the pool, which is what really ends them."""
+"""Always, as RFC 5280 writes it (4.1.2.5). A node's clock may be hours behind, or begin at zero if its battery is
+empty. The keys end when they are deleted, together with the pool."""
 
 
 def make_keys(directory: PoolDirectory) -> None:
-    """Make the pool's keys and write them, 0600, into its directory."""
+    """Create the pool's keys and write them into its directory, with mode 0600."""
     # Imported here: it costs 50 ms, and only the server, once, makes keys.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -64,7 +64,7 @@ def make_keys(directory: PoolDirectory) -> None:
 def server_context(path: Path) -> ssl.SSLContext:
     """Return the context of the side that listens: only holders of this pool's key get past the handshake.
 
-    Raises ``OSError``, also where others have put a directory of theirs in the place of the pool's.
+    Raises ``OSError``, also if another user has replaced the pool's directory.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     return _with_keys(context, path)

@@ -1,4 +1,4 @@
-"""What runs in the processes that run calls: fork-server and workers.
+"""The processes that run calls: the fork-server and the workers.
 
 The agent starts them. They know neither server nor client, and no Dask.
 """

@@ -1,8 +1,8 @@
-"""Where what calls log goes: to ``sys.stderr``, as what they print, at the level of the client's root logger.
+"""Lets calls log to ``sys.stderr``, where their prints go, at the level of the client's root logger.
 
-Not by a handler of the root logger: with one there, a ``basicConfig`` of the initializer's, of a call or of a module
-would do nothing. ``logging.lastResort`` is what is used while there is none, so whoever configures logging takes its
-place.
+This is not done by a handler of the root logger: with a handler, ``basicConfig`` in the initializer, in a call or in a
+module would do nothing. Python uses ``logging.lastResort`` while there is no handler, so that a user's configuration
+replaces it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def log_at(level: int) -> None:
 
 
 class _ToStderr(logging.Handler):
-    """Writes to whatever ``sys.stderr`` is at that moment."""
+    """Writes to the current ``sys.stderr``."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             sys.stderr.write(self.format(record) + "\n")
-        except Exception:  # noqa: BLE001 - as in the standard library's handlers: what is logged must not fail a call
+        except Exception:  # noqa: BLE001 - as in the standard library's handlers: logging must not fail a call
             self.handleError(record)

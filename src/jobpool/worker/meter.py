@@ -1,8 +1,8 @@
-"""What a call uses: measured by its worker for each call, and by the agent, over the whole process tree, for long ones.
+"""Measures what a call uses: the worker measures each call, and the agent measures the process tree of long calls.
 
-The worker's part costs about 4 us a call: two getrusage(2) before and after, one write to /proc/self/clear_refs, which
-sets the peak of the resident memory back to what it is now (proc(5), value 5; it walks no pages), so that getrusage's
-``ru_maxrss`` is the peak of this call and not of the process's life.
+The worker's part costs about 4 us for a call: getrusage(2) before and after, and one write to /proc/self/clear_refs,
+which resets the peak of the resident memory (proc(5), value 5; it walks no pages), so that getrusage's ``ru_maxrss`` is
+the peak of this call and not of the whole process.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _SHARES = re.compile(rb"^Pss(|_Anon|_Shmem):\s+(\d+) kB", re.MULTILINE)
 
 
 class CallMeter:
-    """Measures one call after the other in the process that runs them."""
+    """Measures one call after another in the process that runs them."""
 
     def __init__(self) -> None:
-        # Descriptors of this process, so make it after the fork.
+        # These are descriptors of this process: make the meter after the fork.
         self._peak = _open("/proc/self/clear_refs", os.O_WRONLY)
         self._tasks = _open("/proc/self/task", os.O_RDONLY | os.O_DIRECTORY)
         self.start()
@@ -39,17 +39,18 @@ class CallMeter:
             try:
                 os.pwrite(self._peak, _RESET_PEAK, 0)
             except OSError:
-                self._peak = None  # the kernel has no such reset: peaks are those of the process's life from now on
+                self._peak = None  # the kernel cannot reset the peak: from now on peaks are those of the whole process
         self._cpu = _cpu()
         self._wall = time.perf_counter()
 
     @property
     def fresh(self) -> bool:
-        """Whether peaks are those of calls; else of the process's life, where the kernel cannot set them back."""
+        """Whether peaks are those of single calls. Otherwise the kernel cannot reset them: they are those of the
+        process."""
         return self._peak is not None
 
     def stop(self) -> tuple[float, float, int, int]:
-        """End it and return (wall seconds, CPU seconds, peak memory in bytes, threads)."""
+        """End the call and return (wall seconds, CPU seconds, peak memory in bytes, threads)."""
         wall = time.perf_counter() - self._wall
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime - self._cpu
@@ -59,10 +60,10 @@ class CallMeter:
 
 
 def tree_memory(root: int) -> dict[int, int]:
-    """Return the memory in bytes that a process and each of its descendants holds now, by process id.
+    """Return the current memory in bytes of a process and each of its descendants, by process id.
 
-    That is what cannot be had back without ending them: anonymous and shared memory, not the pages of mapped files,
-    which the kernel drops when it needs room. Empty when the root is gone. Costs about 30 us for each process.
+    This is anonymous and shared memory, which is free only when the processes end. Pages of mapped files do not count:
+    the kernel drops them when it needs memory. Empty if the root has ended. Costs about 30 us for each process.
     """
     if (own := _held(root)) is None:
         return {}
@@ -70,32 +71,32 @@ def tree_memory(root: int) -> dict[int, int]:
 
 
 def shared_out(tree: Mapping[int, int]) -> int:
-    """Return what the processes of a tree hold together, each page counted once: PSS.
+    """Return the memory of a process tree in bytes, with each shared page counted once (PSS).
 
-    A call that forks a pool of ten processes does not use ten times its memory. PSS walks page tables, about 10 ms for
-    a GiB.
+    A call that forks a pool of ten processes does not use ten times its memory. PSS walks page tables, which takes
+    about 10 ms for a GiB.
     """
     return sum(_share(pid, held) for pid, held in tree.items())
 
 
 def is_gone(pid: int) -> bool:
-    """Say whether a process has ended, be it waited for or not."""
+    """Return whether a process has ended, even if its parent has not waited for it."""
     return _held(pid) is None
 
 
 def own_memory() -> tuple[int, int]:
-    """Return the resident bytes of this process, and those of them that are its own: anonymous memory."""
+    """Return the resident memory of this process in bytes, and how much of it is anonymous memory."""
     _, resident, shared, *_ = read("/proc/self/statm").split()
     return int(resident) * _PAGE, (int(resident) - int(shared)) * _PAGE
 
 
 def _held(pid: int) -> int | None:
-    """Return None when the process is gone, or a zombie."""
+    """Return the memory of one process in bytes; None if it has ended, or is a zombie."""
     text = read(f"/proc/{pid}/status")
     found = dict(_HELD.findall(text))
     if b"Anon" in found:
         return (int(found[b"Anon"]) + int(found.get(b"Shmem", 0))) * 1024
-    resident = _RESIDENT.search(text)  # before Linux 4.5 there is nothing finer
+    resident = _RESIDENT.search(text)  # before Linux 4.5 there are no details
     return int(resident[1]) * 1024 if resident else None
 
 
@@ -104,9 +105,9 @@ def _share(pid: int, held: int) -> int:
     found = dict(_SHARES.findall(text))
     if b"_Anon" in found:
         return (int(found[b"_Anon"]) + int(found.get(b"_Shmem", 0))) * 1024
-    if b"" in found:  # before Linux 5.9 mapped files are in it
+    if b"" in found:  # before Linux 5.9 this includes mapped files
         return min(held, int(found[b""]) * 1024)
-    return held  # ended just now, another user's (setuid), or a kernel before 4.14
+    return held  # it ended meanwhile, runs as another user (setuid), or the kernel is older than 4.14
 
 
 def _cpu() -> float:

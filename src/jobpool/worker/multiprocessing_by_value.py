@@ -1,10 +1,11 @@
-"""Lets a call hand the user's functions and classes to processes that it starts by ``multiprocessing``.
+"""Lets a call pass the user's functions and classes to processes that it starts with ``multiprocessing``.
 
-That pickles them by name. They came here by value, and stand in no module of this process: ``Pool().map(f, ...)`` in a
-call would fail with "attribute lookup f on __main__ failed". So what cannot be found by its name goes on by value.
+``multiprocessing`` pickles them by name. But they came to the worker by value, and no module of this process has them:
+``Pool().map(f, ...)`` in a call would fail with "attribute lookup f on __main__ failed". So a function or class that
+cannot be found by its name is pickled by value.
 
-A process that was forked has all that lives in the worker, and goes on with that: what the call, or an initializer of
-its own pool, has set there is what its functions see. So it is in a plain script.
+A forked process has the shared objects of the worker, and continues with them: its functions see what the call, or an
+initializer of the call's own pool, has set. This is the same as in a plain script.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["send_by_value"]
 
 
 def send_by_value() -> None:
-    """Make ``multiprocessing`` in this process, and in those it forks, send by value what it could not send by name."""
+    """Let ``multiprocessing`` in this process, and in processes that it forks, pickle by value if it cannot by name."""
     ForkingPickler.reducer_override = _reduce  # type: ignore[method-assign]
 
 
@@ -33,5 +34,5 @@ def _reduce(pickler: object, value: Any) -> Any:
 
 
 def _again(data: bytes) -> Any:
-    send_by_value()  # a spawned process is a fresh one, and sends its results, too
+    send_by_value()  # a spawned process is a new one, and sends results, too
     return here().load(data, keep=True)

@@ -1,7 +1,7 @@
-"""What belongs to a worker's process and not to the call that runs in it: it is put back after each call.
+"""Restores the state of a worker's process after each call: signal handlers, streams, directory, limits, CPUs.
 
-What the initializer has set of it counts as the worker's own. Where something cannot be put back, as a niceness that
-only root may lower, it is said in words, and the worker runs no other call.
+The state after the initializer is the one to restore. If something cannot be restored, such as a niceness that only
+root may lower, the worker says what it is and runs no other call.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _KEPT_SIGNALS = (
 )
 _CLOCKS = {int(signal.SIGPROF): int(signal.ITIMER_PROF), int(signal.SIGVTALRM): int(signal.ITIMER_VIRTUAL)}
 _signal: Any = vars(signal)["_signal"]
-"""The C module: ``signal``'s own functions spend 5 us a call on making enums of numbers."""
+"""The C module: the functions of ``signal`` convert numbers to enums, which takes 5 us for each call."""
 
 _MASK = 1024
-"""Bytes for the CPUs that a thread may use: 8192 of them, as many as Linux knows at most."""
+"""Bytes of a mask of CPUs: 8192 bits, the maximum number of CPUs in Linux."""
 
 _sched_getaffinity = ctypes.PyDLL(None).sched_getaffinity
-"""Without a set of numbers, which takes 3 us where there are a hundred."""
+"""Returns a mask and not a set of numbers, which takes 3 us for a hundred CPUs."""
 
 _FEW = 16
-"""CPUs up to which Python's own set of numbers costs less."""
+"""Number of CPUs up to which Python's own function costs less."""
 
 
 class ProcessState:
-    """Puts back what the calls of the process in which it is made have changed (6 us for each).
+    """Restores what a call has changed in this process, compared with the time when the object was made (6 us a call).
 
-    Without a question to a file system, unless the call has changed something: a shared one may hang for a while, and
-    each descriptor of a file that is closed writes back to its server what was printed.
+    It makes no request to a file system unless the call has changed something: a shared file system may hang, and
+    closing a descriptor sends what was printed to the file server.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -66,7 +66,7 @@ class ProcessState:
         limits.keep()
 
     def restore(self) -> str:
-        """Put everything back. Returns what could not be, in words; mostly nothing."""
+        """Restore everything. Return what could not be restored; empty in most cases."""
         _signal.setitimer(_signal.ITIMER_REAL, 0)
         if list(map(_signal.getsignal, _KEPT_SIGNALS)) != self._handlers:
             self._restore_handlers()
@@ -95,7 +95,7 @@ class ProcessState:
         return left
 
     def _both_are_the_log(self) -> bool:
-        """Say whether stdout and stderr are one opened file, as they were: nearly always, so it is looked at first."""
+        """Return whether stdout and stderr are still the same open file, the log: true in nearly all cases."""
         try:
             same = os.lseek(1, 0, os.SEEK_CUR) == os.lseek(self._log, 0, os.SEEK_CUR) == os.lseek(2, 0, os.SEEK_CUR)
             return same and fcntl.fcntl(1, fcntl.F_GETFL) == self._flags == fcntl.fcntl(2, fcntl.F_GETFL)
@@ -105,7 +105,7 @@ class ProcessState:
     def _restore_handlers(self) -> None:
         for number, handler in zip(_KEPT_SIGNALS, self._handlers, strict=True):
             if _signal.getsignal(number) is not handler and handler is not None:
-                # Its clock first: with the handler of before, it may end the process.
+                # Stop the timer first: with the old handler, its signal may end the process.
                 if number in _CLOCKS:
                     _signal.setitimer(_CLOCKS[number], 0)
                 _signal.signal(number, handler)
@@ -121,13 +121,13 @@ class ProcessState:
         return self._buffer.raw
 
     def _restore_cpus(self) -> None:
-        """Let all threads that have the CPUs which the call has left, its libraries' too, use those of before."""
+        """Let all threads that have the changed set of CPUs, also threads of libraries, use the old set again."""
         changed, before = os.sched_getaffinity(0), self._numbers
         for thread in _threads():
-            with contextlib.suppress(OSError):  # it has ended; or the system has taken these CPUs away
+            with contextlib.suppress(OSError):  # the thread has ended; or the system does not allow these CPUs any more
                 if os.sched_getaffinity(thread) == changed:
                     os.sched_setaffinity(thread, before)
-        self._keep_cpus()  # where the system has changed them, nothing is to be put back any more
+        self._keep_cpus()  # if the system has changed them, there is nothing to restore any more
 
     def _restore_nice(self) -> str:
         changed = os.getpriority(os.PRIO_PROCESS, 0)
@@ -142,9 +142,9 @@ class ProcessState:
 
 
 class Limits:
-    """The limits of the process's resources (``ulimit``) and its scheduling policy, put back when Python has set them.
+    """Restores the resource limits (``ulimit``) and the scheduling policy, if a function of Python has set them.
 
-    To ask the kernel for all 16 limits after each call would take as long as all else that is put back.
+    To read all 16 limits after each call would take as long as everything else together.
     """
 
     def __init__(self) -> None:
@@ -153,13 +153,13 @@ class Limits:
             setattr(module, name, self._noting(getattr(module, name)))
 
     def keep(self) -> None:
-        """Take what they are now as what is to be put back."""
+        """Keep the current values as those to restore."""
         self.touched = False
         self._policy = os.sched_getscheduler(0)
         self._kept = {number: resource.getrlimit(number) for number in _limit_names()}
 
     def restore(self) -> str:
-        """Put them back. Returns what could not be, in words."""
+        """Restore them. Return what could not be restored."""
         left, policy = "", os.sched_getscheduler(0)
         try:
             for thread in _threads() if policy != self._policy else ():
@@ -187,8 +187,8 @@ class Limits:
 
 
 def flush() -> None:
-    """Write out what waits in ``sys.stdout`` and ``sys.stderr``, whatever the call has put there."""
-    # A full disk, a stream that the call has closed, an object of its own that raises: its result is not lost for it.
+    """Flush ``sys.stdout`` and ``sys.stderr``, whatever objects the call has put there."""
+    # A full disk, a closed stream, or an object of the call that raises: the call's result is sent in any case.
     for name, own in (("stdout", sys.__stdout__), ("stderr", sys.__stderr__)):
         try:
             stream = getattr(sys, name)
@@ -200,7 +200,7 @@ def flush() -> None:
 
 
 def open_streams() -> tuple[TextIOWrapper, TextIOWrapper, TextIOWrapper]:
-    """Make ``sys.stdin``, ``sys.stdout`` and ``sys.stderr`` anew."""
+    """Create new ``sys.stdin``, ``sys.stdout`` and ``sys.stderr``."""
     stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc] # noqa: SIM115
     stdout = sys.__stdout__ = _line_buffered(1)  # type: ignore[misc]
     stderr = sys.__stderr__ = _line_buffered(2)  # type: ignore[misc]
@@ -223,7 +223,7 @@ def _is_copy(descriptor: int, copy: int, flags: int) -> bool:
 def _where() -> str | None:
     try:
         return os.getcwd()  # noqa: PTH109 - once for each call
-    except OSError:  # removed, or out of sight
+    except OSError:  # removed, or not reachable
         return None
 
 
@@ -233,6 +233,6 @@ def _threads() -> list[int]:
 
 @functools.cache
 def _limit_names() -> dict[int, str]:
-    """Return the kernel's limits by their numbers; some have two names."""
+    """Return the names of the kernel's limits by number; some limits have two names."""
     names = {getattr(resource, name): name for name in reversed(dir(resource)) if name.startswith("RLIMIT_")}
     return {number: names[number] for number in sorted(names)}

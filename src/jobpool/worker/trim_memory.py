@@ -1,9 +1,9 @@
-"""Gives freed memory back to the system between calls, and notices what calls have left.
+"""Returns freed memory to the system between calls, and measures how much the process has grown.
 
-A call that freed a GiB in small blocks leaves it with malloc, where neither its neighbours in the job nor the kernel's
-limit see that it is free. To ask malloc for it (malloc_trim(3)) takes up to some ten milliseconds for a GiB, so it is
-done after calls that took much more than the process held before. The peak that is measured anyway tells which did: a
-small call pays for one comparison.
+malloc keeps the memory of small blocks that a call has freed: neither the other workers of the job can use it, nor does
+the kernel's limit count it as free. To return it (malloc_trim(3)) takes some ten milliseconds for a GiB, so it is done
+only after calls that used much more than the process had before. The peak, which is measured anyway, shows these calls:
+a small call costs one comparison.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from jobpool.worker.shared_page import BASE, IDLE
 __all__ = ["MemoryTrimmer"]
 
 STEP = 32 * 2**20
-"""Bytes by which the peak must be above what is held, or the held memory have grown, for a look: to take and free so
-much takes 10 ms."""
+"""Bytes by which the peak must be above the resident memory, or the resident memory must have grown, before the memory
+is trimmed. To allocate and free as much takes 10 ms."""
 
 
 class MemoryTrimmer:
-    """Looks after the memory of the process it is made in. ``growth``: bytes that calls may leave; None: any."""
+    """Trims the memory of this process. ``growth``: maximum bytes that calls may leave; None: no limit."""
 
     def __init__(self, words: memoryview, growth: int | None) -> None:
         self._words = words
@@ -31,12 +31,13 @@ class MemoryTrimmer:
         self._base: int | None = None
         self._resident = 0
         self.above = 0
-        """Resident bytes; a call whose peak was above is to be followed by :meth:`look`."""
+        """Resident bytes. Call :meth:`look` after a call whose peak was above."""
 
     def look(self, peak: int, *, fresh: bool) -> int:
-        """Give back what is free; return how many bytes the process has grown by, if that is too much, or 0.
+        """Return free memory to the system. Return the bytes by which the process has grown if they are too many, else
+        0.
 
-        ``fresh``: the peak was that of a call, and not of the process's life.
+        ``fresh``: the peak is that of the call, and not of the whole process.
         """
         resident, held = own_memory()
         if resident > self._resident + self._step:
@@ -45,7 +46,7 @@ class MemoryTrimmer:
             self._base = self._words[BASE] = held
         grown = held - self._base
         if self._growth is not None and grown > self._growth:
-            gc.collect()  # what waits for the collector is not lost
+            gc.collect()  # garbage does not count as growth
             resident, held = _trimmed()
             grown = held - self._base
         self._words[IDLE] = max(held, self._base)

@@ -1,1 +1,1 @@
-"""Calls that wait and run: their order, which worker gets which, and how many travel in one bundle. Pure."""
+"""The calls of a pool and the agents that run them: queues, bundles, and which agent gets which bundle. Pure."""

@@ -1,4 +1,4 @@
-"""How many calls travel together: measured durations per function, and the size of a bundle."""
+"""The size of a bundle: how many calls are sent together, from the measured durations of each function."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ __all__ = [
 ]  # fmt: skip
 
 BUNDLE_WORK = 0.200
-"""Seconds of work in a bundle: two hundred times what its message costs at both ends, and more than the time for which
-an agent holds its news, so that the next one is there when it is over. What it holds can be taken back."""
+"""Seconds of work in a bundle: two hundred times the cost of its message at both ends, and longer than an agent waits
+before it reports, so that the next bundle arrives in time. The calls of a bundle can be taken back."""
 
 BUNDLE_CALLS = 1000
-"""Calls in a bundle at most: beyond it, a message costs less than 1 us per call already."""
+"""Maximum calls in a bundle: from this number on, a message costs less than 1 us per call."""
 
 BUNDLE_ROWS = 100_000
-"""Calls in a bundle at most when they are rows of a map, which cost a message nothing but their few bytes."""
+"""Maximum calls in a bundle of rows of a map, which add only a few bytes to a message."""
 
 BUNDLE_BYTES = 4 * 2**20
-"""Payload of a bundle at most, unless one call has more: larger messages gain nothing and hold up the others."""
+"""Maximum payload of a bundle, unless one call has more: larger messages save nothing and delay other messages."""
 
 SPLIT_WORK = 0.005
-"""Seconds of work that are not split further to share the tail: a message would cost more than it saves."""
+"""Seconds of work that are not divided further among workers at the end: a message would cost more than it saves."""
 
 SHORT = 1.0
-"""Calls with a mean of at most this many seconds may wait at a busy worker. For longer ones the way of some
-milliseconds does not matter, and a call that waits behind a long one could have run on the next free worker."""
+"""Calls with a mean of at most this many seconds may wait at a busy worker. For longer calls, the few milliseconds of
+transport do not matter, and a call that waits behind a long one could run on the next free worker."""
 
 STUCK = 0.050
-"""Seconds without an answer after which a bundle is stuck: it has a call that is much longer than was expected. Those
+"""Seconds without a result after which a bundle is stuck: one of its calls takes much longer than expected. The calls
 behind it are taken back when a worker is free for them."""
 
 _SURE = 0.001
-"""Seconds of work in an answer below which the next bundle may be four times larger and not twice: a wrong guess would
-cost little."""
+"""Seconds of work in a report below which the next bundle may be four times larger instead of twice: a wrong estimate
+would cost little."""
 
 _MEMORY = 200
-"""Calls that the mean remembers: enough to be steady, few enough to follow a change of the inputs."""
+"""Calls that the mean covers: enough to be stable, few enough to follow a change of the inputs."""
 
 NEED_MARGIN = 1.1
-"""A call is expected to take so many times the longest of those before it: the next one may be longer still, or its
-node busier."""
+"""A call is expected to take at most this factor times the longest call so far: it may be longer, or its node
+busier."""
 
 
 @dataclass(slots=True)
 class BundleSize:
-    """What is known of one function's duration."""
+    """What is known of one function's duration, and how many of its calls make a bundle."""
 
     mean: float | None = None
-    """Seconds per call; None: none came back yet."""
+    """Seconds per call. None: no call came back yet."""
     cap: int = 1
-    """Calls in a bundle at most. Doubles with each answer: the first calls may not be like the rest."""
+    """Maximum calls in a bundle. It doubles with each report: the first calls may differ from the others."""
     longest: float = 0.0
-    """Seconds of the longest call; sinks to the mean as it becomes one of ``_MEMORY`` that were shorter."""
+    """Seconds of the longest call. It decays to the mean over ``_MEMORY`` shorter calls."""
     _count: int = 0
 
     def learn(self, total: float, calls: int, longest: float | None = None) -> None:
@@ -73,10 +73,10 @@ class BundleSize:
 
     @property
     def need(self) -> float:
-        """Seconds that a worker should have left for one; 0: nothing is known."""
+        """Seconds that a worker should have left for a call. 0: not known."""
         return self.longest * NEED_MARGIN
 
     @property
     def short(self) -> bool:
-        """Whether its calls may wait at a busy worker."""
+        """Whether calls of the function may wait at a busy worker."""
         return self.mean is not None and self.mean <= SHORT

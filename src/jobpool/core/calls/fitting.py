@@ -1,7 +1,7 @@
 """Which calls fit the time that an agent has left, and when it has too little for any.
 
-A call that fits no agent is set aside once, under what it needs, so that looking for one that fits costs the same
-however many wait: the calls set aside under one need are alike, and only the first of them is looked at.
+A call that fits no agent is set aside once, under what it needs. The calls that are set aside under one need are alike,
+so that the scheduler checks only the first of them, and its cost does not depend on how many calls wait.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ __all__ = ["IdSet"]
 
 
 class IdSet:
-    """Which call ids were ever seen: a million of them in a row are one interval, and a gap is another."""
+    """The call ids that were ever seen, as intervals: a million consecutive ids are one interval."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
@@ -16,7 +16,7 @@ class IdSet:
         """Exclusive."""
 
     def add(self, id: int) -> bool:
-        """Add a number. Returns whether it is new."""
+        """Add a number. Return whether it is new."""
         starts, ends = self._starts, self._ends
         after = bisect_right(starts, id)
         if after and id < ends[after - 1]:
@@ -37,5 +37,5 @@ class IdSet:
 
     @property
     def intervals(self) -> int:
-        """How many stretches without a gap there are."""
+        """The number of intervals."""
         return len(self._starts)

@@ -20,5 +20,5 @@ class LostCall:
     share: float
     """The part of the job's serving time that this call ran, from 0 to 1."""
     items: int
-    """Above 1: rows, of which one or none ran."""
+    """The number of rows, of which at most one ran; 1 for a single call."""
     terms: CallOptions

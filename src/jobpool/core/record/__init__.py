@@ -1,1 +1,1 @@
-"""What has happened in a pool, and how it is now, as plain data. Pure."""
+"""The record of a run and the snapshot of a pool, as plain data. Pure."""

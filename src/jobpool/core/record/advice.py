@@ -1,4 +1,4 @@
-"""What to ask for the next time, in sentences, from the figures of a run."""
+"""What to request the next time, in sentences, from the figures of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GRAIN = 256 * 2**20
 
 
 def advise(record: RunFigures) -> list[str]:
-    """Return what could be asked for instead of what was asked, and why; nothing where it fits."""
+    """Return sentences on what to request instead, and why; none if the request fits."""
     return [
         f"{sentence} (jobs of {_name(request)})" if key else sentence
         for key, request in record.requests.items()
@@ -43,7 +43,7 @@ def _name(request: RunRequest) -> str:
 
 def _about(request: RunRequest, functions: list[RunFunction], jobs: list[RunJob]) -> Iterator[str]:
     if not functions:
-        return  # its jobs only tried what calls need ("auto"), or ran none
+        return  # the jobs only measured what calls need ("auto"), or ran no call
     calls = sum(entry.done + entry.failed for entry in functions)
     if calls >= ENOUGH:
         yield from _memory(request, functions)
@@ -58,7 +58,7 @@ def _memory(request: RunRequest, functions: list[RunFunction]) -> Iterator[str]:
     largest = max((entry.memory.largest or 0.0 for entry in functions), default=0.0)
     if not asked or not largest:
         return
-    # A fifth above what nearly all need, and never below what one of them had.
+    # A fifth above what nearly all calls need, and more than the largest call used.
     wanted = math.ceil(max(most * 1.2, largest * 1.05) / _GRAIN) * _GRAIN
     if wanted <= asked * 0.75:
         fit = int(asked / wanted)
@@ -84,20 +84,21 @@ def _cores(request: RunRequest, functions: list[RunFunction]) -> Iterator[str]:
     if wanted < request.cores:
         yield (
             f"cores: asked {request.cores} for a worker, a call kept {used:.2g} busy on average: ask {wanted}, "
-            "unless its busiest moments are what counts"
+            "unless a call needs them at its busiest moments"
         )
 
 
 def _time(request: RunRequest, jobs: list[RunJob]) -> Iterator[str]:
     asked, longest = request.walltime, request.longest
     if ended := sum(job.ending == "timed out" for job in jobs):
-        yield f"walltime: it ended {ended} {'job' if ended == 1 else 'jobs'}; ask for more, or for shorter calls"
+        who = "1 job" if ended == 1 else f"{ended} jobs"
+        yield f"walltime: {who} reached it; ask for a longer walltime, or make the calls shorter"
     elif asked and request.jobs and longest < asked / 4:
         minutes = max(10, math.ceil(longest * 1.5 / 600) * 10)
         if minutes * 60 < asked / 2:
             yield (
                 f"walltime: asked {Duration(asked)}, no job needed more than {Duration(round(longest))}: "
-                f"ask {Duration(minutes * 60)}; shorter jobs are fitted in earlier"
+                f"ask {Duration(minutes * 60)}; shorter jobs start earlier"
             )
 
 
@@ -107,10 +108,10 @@ def _workers(request: RunRequest, functions: list[RunFunction]) -> Iterator[str]
     if served >= 600 and busy < served / 2:
         yield (
             f"workers: they were busy for {100 * busy / served:.0f} % of the {Duration(round(served))} that they were "
-            "there; fewer of them, or a shorter idle_timeout, would do"
+            "connected; ask for fewer workers, or a shorter idle_timeout"
         )
     if request.waiting > 600 and request.waiting > 2 * request.serving > 0:
         yield (
             f"waiting: the jobs waited {Duration(round(request.waiting))} in the queue and served "
-            f"{Duration(round(request.serving))}; fewer jobs that live longer wait less"
+            f"{Duration(round(request.serving))}; fewer jobs with a longer walltime wait less"
         )

@@ -1,6 +1,6 @@
-"""What happened in a run, kept for its report: the jobs' stations, slow and failed calls, the others added up.
+"""The record of a run, for its report: the states of each job, slow and failed calls, and sums of all others.
 
-A run of a million calls in thousands of jobs fits: what is kept of each has a limit, and what is left out is counted.
+The record of a million calls in thousands of jobs stays small: each part has a limit, and what is left out is counted.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from jobpool.model.run_record import (
 __all__ = ["JobRecord", "Record"]
 
 JOBS = 1000
-"""Jobs that are kept with their stations: more lines than a picture can have."""
+"""Jobs that are kept with their states: more than a picture has lines."""
 
-STATIONS = 30
-"""Of one job, which may be requeued for ever."""
+STATES = 30
+"""States that are kept of one job, which may be requeued again and again."""
 
 SLOWEST = 200
 FAILED = 50
-"""Of each, the first ones and the last ones."""
+"""Failed calls that are kept: so many of the first, and so many of the last."""
 
 LOG = 2000
 """Bytes of a call's output that are kept."""
 
-HINT = 200
-"""Characters of what is said of a call in the picture of all of them."""
+MESSAGE = 200
+"""Characters that are kept of a call's message in the timeline."""
 
 
 @dataclass(slots=True)
@@ -53,24 +53,24 @@ class JobRecord:
 
     key: JobKey
     request: str
-    stations: list[tuple[str, float]]
-    """Each state with the time when it began."""
+    states: list[tuple[str, float]]
+    """Each state, with the time when it began."""
     id: str | None = None
     node: str | None = None
     ending: str = ""
-    words: str = ""
+    message: str = ""
     ours: bool = False
-    """It was ended because it was not needed any more."""
+    """The pool ended it because it was not needed any more."""
     calls: int = 0
     busy: float = 0.0
-    """Seconds of its calls, added up."""
+    """Sum of the seconds of its calls."""
     cpu: float = 0.0
 
     def seconds(self, now: float) -> dict[str, float]:
-        """Return how long it was in each state."""
+        """Return the seconds that the job spent in each state."""
         spent: dict[str, float] = defaultdict(float)
-        ends = [*(time for _, time in self.stations[1:]), now]
-        for (state, begin), end in zip(self.stations, ends, strict=True):
+        ends = [*(time for _, time in self.states[1:]), now]
+        for (state, begin), end in zip(self.states, ends, strict=True):
             spent[state] += end - begin
         return spent
 
@@ -81,19 +81,19 @@ class CallRecord:
 
     wall: float
     number: int
-    """Tells equal ones apart."""
+    """Orders calls of the same duration."""
     name: str
     job: JobKey
     end: float
     cpu: float
     peak_memory: int
     threads: int
-    words: str = ""
+    message: str = ""
     log: bytes = field(default=b"", repr=False)
 
 
 class Record:
-    """All that is kept of a run."""
+    """The record of a run."""
 
     def __init__(self, now: float) -> None:
         self.began = now
@@ -101,15 +101,15 @@ class Record:
         self.recent = Recent()
         self.jobs: dict[JobKey, JobRecord] = {}
         self.again: Counter[str] = Counter()
-        """By cause, the calls that ran and had to run again."""
+        """By cause: the number of calls that ran and had to run again."""
         self.slowest: list[CallRecord] = []
         self.failed_first: list[CallRecord] = []
         self.failed_last: deque[CallRecord] = deque(maxlen=FAILED)
         self.given_up: Counter[str] = Counter()
-        """By the error's first line, the calls that were given up."""
+        """By the first line of the error: the number of calls that were given up."""
         self.left_out = 0
-        """Jobs that are not in ``jobs`` any more."""
-        self.bars = Timeline(now)
+        """The number of jobs that are not in ``jobs`` any more."""
+        self.timeline = Timeline(now)
         """When the calls of these jobs ran."""
         self._spent: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._numbers = itertools.count()
@@ -125,12 +125,12 @@ class Record:
             self.jobs[after.key] = record
             self._make_room()
         record.id, record.node = after.id, after.node or record.node
-        if (word := _word(after)) != record.stations[-1][0]:
-            record.stations.append((word, now))
-            del record.stations[1 : max(1, len(record.stations) - STATIONS)]
+        if (word := _word(after)) != record.states[-1][0]:
+            record.states.append((word, now))
+            del record.states[1 : max(1, len(record.states) - STATES)]
         if isinstance(after.state, Ended) and not record.ending:
             ending = after.state.ending
-            record.ending, record.words, record.ours = ending.kind.value, ending.message, after.state.ours
+            record.ending, record.message, record.ours = ending.kind.value, ending.message, after.state.ours
             self._spend(self._spent[record.request], record, now)
 
     def _make_room(self) -> None:
@@ -138,7 +138,7 @@ class Record:
             ended = next((key for key, job in self.jobs.items() if job.ending), None)
             if ended is not None:
                 del self.jobs[ended]
-                self.bars.forget(ended)
+                self.timeline.forget(ended)
                 self.left_out += 1
 
     @staticmethod
@@ -153,7 +153,7 @@ class Record:
         total["longest"] = max(total["longest"], seconds["starting"] + serving)
 
     def spent(self, request: str, now: float) -> dict[str, float]:
-        """Return the seconds that the jobs of a request spent waiting, starting, serving, and on nodes at all."""
+        """Return the seconds that the jobs of a request spent waiting, starting, serving, and on nodes altogether."""
         total = defaultdict(float, self._spent[request])
         for job in self.jobs.values():
             if job.request == request and not job.ending:
@@ -164,7 +164,7 @@ class Record:
     # ------------------------------------------------------------------------------------------------------ calls
 
     def calls(self, job: JobKey, sums: Iterable[Sum], now: float) -> None:
-        """Note what came of calls."""
+        """Note calls that have ended."""
         record, step = self.jobs.get(job), self.series.at(now)
         for total in sums:
             self.recent.add(total.calls, now)
@@ -174,16 +174,16 @@ class Record:
                 record.calls += total.calls
                 record.busy += total.wall
                 record.cpu += total.cpu
-            if total.brief:
-                self.bars.spread(job, now - total.brief_wall, total.brief_wall, total.brief)
+            if total.short:
+                self.timeline.spread(job, now - total.short_wall, total.short_wall, total.short)
             for outcome in total.notable:
-                self._notable(job, total.tally.name, outcome, now)
+                self._notable(job, total.statistics.name, outcome, now)
 
     def _notable(self, job: JobKey, name: str, outcome: Outcome, now: float) -> None:
         usage = outcome.usage
         wall = 0.0 if usage is None else usage.wall / (outcome.rows or 1)
         seconds, kind = wall * (outcome.rows or 1), RAISED if outcome.failures else DONE
-        self.bars.add(job, Interval(name, now - seconds, seconds, outcome.rows or 1, kind, outcome.words[:HINT]))
+        self.timeline.add(job, Interval(name, now - seconds, seconds, outcome.rows or 1, kind, outcome.words[:MESSAGE]))
         full = len(self.slowest) >= SLOWEST
         if not outcome.failures and full and wall <= self.slowest[0].wall:
             return
@@ -196,7 +196,7 @@ class Record:
             cpu=0.0 if usage is None else usage.cpu / (outcome.rows or 1),
             peak_memory=0 if usage is None else int(usage.peak_memory),
             threads=0 if usage is None else usage.threads,
-            words=outcome.words,
+            message=outcome.words,
             log=outcome.log[-LOG:],
         )
         if not full:
@@ -208,28 +208,30 @@ class Record:
         elif outcome.failures:
             self.failed_last.append(call)
 
-    def cut(self, job: JobKey, name: str, begin: float, outcome: str, words: str, now: float) -> None:
-        """Note that a call did not come to its end in a job."""
+    def cut(self, job: JobKey, name: str, begin: float, outcome: str, message: str, now: float) -> None:
+        """Note that a call began in a job and did not end there."""
         end = now
-        for state, time in reversed(self.jobs[job].stations if job in self.jobs else []):
+        for state, time in reversed(self.jobs[job].states if job in self.jobs else []):
             if state in ("serving", "draining"):
                 break
-            end = time  # it was decided on later than its agent left
-        self.bars.add(job, Interval(name, begin, max(0.0, end - begin), 1, outcome, words.partition("\n")[0][:HINT]))
+            end = time  # the core decided on the call later than the agent left
+        self.timeline.add(
+            job, Interval(name, begin, max(0.0, end - begin), 1, outcome, message.partition("\n")[0][:MESSAGE])
+        )
 
-    def gave_up(self, words: str, count: int, now: float) -> None:
-        """Note calls that ended with an error of ours."""
+    def gave_up(self, message: str, count: int, now: float) -> None:
+        """Note calls that the pool gave up with an error of its own."""
         self.series.at(now).failed += count
         self.recent.add(count, now)
-        if words in self.given_up or len(self.given_up) < FAILED:
-            self.given_up[words] += count
+        if message in self.given_up or len(self.given_up) < FAILED:
+            self.given_up[message] += count
 
     # ---------------------------------------------------------------------------------------------------- figures
 
     def figures(
         self,
         requests: Mapping[str, Request],
-        tallies: Sequence[FunctionStatistics],
+        all_statistics: Sequence[FunctionStatistics],
         running: Iterable[tuple[JobKey, str, float]],
         now: float,
         *,
@@ -242,7 +244,7 @@ class Record:
 
         Args:
             requests: By their keys.
-            tallies: The statistics of the functions.
+            all_statistics: The statistics of the functions.
             running: Calls that run now: job, function, since when.
             now: On the core's clock.
             done: Calls that returned.
@@ -250,16 +252,16 @@ class Record:
             unresolved: Calls that have not ended.
             notices: The last sentences for the user.
         """
-        places = {key: place for place, key in enumerate(self.jobs)}
+        indexes = {key: index for index, key in enumerate(self.jobs)}
         running = itertools.islice(running, PIECES)
-        bars = [(job, Interval(name, begin, max(0.0, now - begin), 1, RUNS)) for job, name, begin in running]
+        intervals = [(job, Interval(name, begin, max(0.0, now - begin), 1, RUNS)) for job, name, begin in running]
         return RunFigures(
             seconds=now - self.began,
             requests={key: _request(request, self.spent(key, now)) for key, request in requests.items()},
-            functions=tuple(map(function_figures, tallies)),
+            functions=tuple(map(function_figures, all_statistics)),
             jobs=tuple(map(self._run_job, self.jobs.values())),
             left_out=self.left_out,
-            timeline=self.bars.pieces(places, bars),
+            timeline=self.timeline.pieces(indexes, intervals),
             series=self.series.kept(),
             slowest=tuple(map(self._run_call, sorted(self.slowest, reverse=True))),
             failed=tuple(map(self._run_call, (*self.failed_first, *self.failed_last))),
@@ -275,11 +277,11 @@ class Record:
         return RunJob(
             key=job.key,
             request=job.request,
-            stations=tuple(Station(state, time - self.began) for state, time in job.stations),
+            stations=tuple(Station(state, time - self.began) for state, time in job.states),
             id=job.id,
             node=job.node,
             ending=job.ending,
-            words=job.words,
+            words=job.message,
             ours=job.ours,
             calls=job.calls,
             busy=job.busy,
@@ -297,23 +299,23 @@ class Record:
             cpu=call.cpu,
             peak_memory=call.peak_memory,
             threads=call.threads,
-            words=call.words,
+            words=call.message,
             log=call.log.decode(errors="replace"),
         )
 
 
-def function_figures(tally: FunctionStatistics) -> RunFunction:
+def function_figures(statistics: FunctionStatistics) -> RunFunction:
     """Return the figures of a function."""
-    wall, memory = tally.wall, tally.memory
+    wall, memory = statistics.wall, statistics.memory
     return RunFunction(
-        name=tally.name,
-        request=tally.request,
-        open=tally.open,
-        done=tally.done,
-        failed=tally.failed,
-        cpu=tally.cpu,
-        cpus=tally.cpus,
-        threads=tally.threads,
+        name=statistics.name,
+        request=statistics.request,
+        open=statistics.open,
+        done=statistics.done,
+        failed=statistics.failed,
+        cpu=statistics.cpu,
+        cpus=statistics.cpus,
+        threads=statistics.threads,
         wall=TimeFigures(
             total=wall.total,
             mean=wall.mean,

@@ -1,4 +1,4 @@
-"""How a run went over time, in as many steps as fit on a screen, however long it takes."""
+"""The course of a run over time, in a bounded number of steps, and the recent rate of calls."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from jobpool.model.run_record import RunSeries, RunStep
 __all__ = ["Recent", "Series"]
 
 STEPS = 300
-"""Steps that are kept at most. Then two become one each: a run of a week has steps of about an hour."""
+"""Maximum number of steps. Then each two become one: a run of a week has steps of about an hour."""
 
 WINDOW = 180.0
-"""Seconds that "lately" is: long enough for calls of a minute, short enough to notice that jobs came or went."""
+"""Seconds over which the rate is measured: long enough for calls of a minute, short enough to show that jobs came or
+left."""
 
 GRAIN = 5.0
 """Seconds that are counted together for the rate."""
@@ -26,13 +27,13 @@ class Step:
     done: int = 0
     failed: int = 0
     looks: int = 0
-    """How often the next three were added up."""
+    """How many samples the next three are sums of."""
     busy: int = 0
     workers: int = 0
     waiting: int = 0
 
     def add(self, other: Step) -> None:
-        """Take in what the next step has."""
+        """Add the counts of the next step."""
         self.done += other.done
         self.failed += other.failed
         self.looks += other.looks
@@ -51,14 +52,14 @@ class Series:
         """Seconds of one step."""
 
     def at(self, time: float) -> Step:
-        """Return the step that this time belongs to."""
-        place = int((time - self._began) / self.width)
-        while place >= STEPS:
+        """Return the step of this time."""
+        index = int((time - self._began) / self.width)
+        while index >= STEPS:
             self._halve()
-            place = int((time - self._began) / self.width)
-        while len(self._steps) <= place:
+            index = int((time - self._began) / self.width)
+        while len(self._steps) <= index:
             self._steps.append(Step())
-        return self._steps[place]
+        return self._steps[index]
 
     def _halve(self) -> None:
         for first, second in zip(self._steps[::2], self._steps[1::2], strict=False):
@@ -83,14 +84,14 @@ def _kept(step: Step) -> RunStep:
 
 
 class Recent:
-    """How many calls ended lately."""
+    """Counts the calls that ended in the last minutes."""
 
     def __init__(self) -> None:
         self._counts: deque[list[float]] = deque()
         self._first: float | None = None
 
     def add(self, count: int, time: float) -> None:
-        """Count calls that ended now."""
+        """Add calls that ended now."""
         grain = time // GRAIN
         if self._first is None:
             self._first = time
@@ -101,7 +102,7 @@ class Recent:
             self._drop(time)
 
     def rate(self, time: float) -> float | None:
-        """Return the calls that ended in a second lately. None: too few seconds have passed since the first one."""
+        """Return the recent number of calls per second. None: the first call ended less than a second ago."""
         self._drop(time)
         if self._first is None or time - self._first < 1.0:
             return None

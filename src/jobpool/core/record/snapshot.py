@@ -1,4 +1,4 @@
-"""How a job of the core is described in a status (``model.status``)."""
+"""Describes a job of the core in a status (:mod:`jobpool.model.status`)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["describe", "ending_in_words"]
 
 
 def ending_in_words(kind: str, words: str, *, ours: bool) -> str:
-    """Say how a job ended. ``ours``: it was no longer needed; that its pool cancelled it is then no trouble."""
+    """Return how a job ended. ``ours``: the pool cancelled it because it was no longer needed, which is no error."""
     if ours and kind == EndingKind.CANCELLED.value:
         return "ended by its pool"
-    # The local system's words begin with it.
+    # The message of the local system begins with the kind.
     return words if words.startswith(kind) else f"{kind}: {words}" if words else kind
 
 
 def describe(job: Job, *, now: float, workers: int, busy: int) -> JobStatus:
-    """Say how a job is."""
+    """Return the status of a job."""
     word, reason, since = _state(job)
     return JobStatus(
         key=job.key,
@@ -35,7 +35,11 @@ def describe(job: Job, *, now: float, workers: int, busy: int) -> JobStatus:
 
 def _state(job: Job) -> tuple[JobWord, str, float]:
     if job.suspended is not None and not job.over:
-        return "suspended", "the batch system has stopped it; it keeps its calls until it is resumed", job.suspended
+        return (
+            "suspended",
+            "the batch system has suspended the job; the job keeps its calls until it is resumed",
+            job.suspended,
+        )
     match job.state:
         case Submitting(since=since):
             return "submitting", "", since

@@ -1,10 +1,10 @@
 """When each call ran, in a bounded number of pieces, for the timeline of a report.
 
-A grain of time decides. A call that takes longer is a bar of its own; shorter ones are added up in cells, one for each
-job and grain. When there are more pieces than a page can show, the grain doubles: what becomes coarse is what would be
-finer than a pixel in a picture of the whole run.
+A call that takes longer than the *grain*, a length of time, is an interval of its own. Shorter calls are summed up in
+cells, one for each job and grain. When there are more pieces than a page can show, the grain doubles: it is then still
+shorter than a pixel in a picture of the whole run.
 
-Calls in trouble (they raised, were killed, or ran again) stay bars however short they are, the first of them.
+Calls with an error (they raised, were killed, or ran again) remain intervals even if they are short, up to a number.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from jobpool.model.run_record import Bar, Cell, RunTimeline
 __all__ = ["AGAIN", "CHECKPOINT", "DONE", "KILLED", "PIECES", "RAISED", "RUNS", "Interval", "Timeline"]
 
 PIECES = 6000
-"""Bars and cells at most: about 1 MB here, and in the page. A picture has not more pixels in a few rows."""
+"""Maximum number of intervals and cells: about 1 MB here and in the page, and all pixels in a few rows of a picture."""
 
 TROUBLED = 500
-"""Calls in trouble that stay bars."""
+"""Calls with an error that remain intervals."""
 
 GRAIN = 1 / 64
-"""Seconds, at the beginning: calls that are hardly longer come back added up already (``tally.BRIEF``)."""
+"""Seconds, at the beginning. Calls that are slightly shorter are summed up before (``histograms.SHORT``)."""
 
 DONE, RAISED = "done", "raised"
 KILLED = "killed"
-"""It was given up, since its worker or job was lost."""
+"""The call was given up, since its worker or job was lost."""
 AGAIN = "ran again"
-"""It lost its worker or job, and ran again elsewhere."""
+"""The call lost its worker or job, and ran again elsewhere."""
 CHECKPOINT = "left a checkpoint"
-"""It goes on elsewhere from there."""
+"""The call continues elsewhere from the checkpoint."""
 RUNS = "runs"
 
 
@@ -47,49 +47,49 @@ class Interval:
     seconds: float
     calls: int = 1
     outcome: str = DONE
-    words: str = ""
+    message: str = ""
 
     @property
     def each(self) -> float:
-        """Seconds of one of its calls."""
+        """Seconds of one call, on average."""
         return self.seconds / self.calls
 
 
 class Timeline:
-    """The pieces of a run. Times are those of the core's clock."""
+    """The intervals and cells of a run. Times are those of the core's clock."""
 
     def __init__(self, began: float) -> None:
         self._began = began
         self.grain = GRAIN
-        self._bars: dict[JobKey, list[Interval]] = defaultdict(list)
+        self._intervals: dict[JobKey, list[Interval]] = defaultdict(list)
         self._cells: dict[JobKey, dict[int, list[float]]] = defaultdict(dict)
-        """By job and number of the grain: seconds of calls, calls that ended, and those of them in trouble."""
+        """By job and number of the grain: seconds of calls, calls that ended, and how many of these had an error."""
         self._pieces = 0
         self._troubled = 0
 
-    def add(self, job: JobKey, bar: Interval) -> None:
-        """Note how a call ran."""
-        if bar.each < self.grain:
-            self._widen(bar.seconds)
-        self._put(job, bar)
+    def add(self, job: JobKey, interval: Interval) -> None:
+        """Add one run of a call."""
+        if interval.each < self.grain:
+            self._widen(interval.seconds)
+        self._put(job, interval)
         self._make_room()
 
     def spread(self, job: JobKey, begin: float, seconds: float, calls: int) -> None:
-        """Note short calls that took so long together, one after the other. They count as ended at the end."""
+        """Add short calls that ran one after the other, ``seconds`` in all. They count as ended at the end."""
         self._widen(seconds)
         self._merge(job, begin, seconds, calls, 0)
         self._make_room()
 
     def forget(self, job: JobKey) -> None:
-        """Drop what is known of a job."""
-        self._pieces -= len(self._bars.pop(job, ())) + len(self._cells.pop(job, ()))
+        """Drop the pieces of a job."""
+        self._pieces -= len(self._intervals.pop(job, ())) + len(self._cells.pop(job, ()))
 
-    def _put(self, job: JobKey, bar: Interval) -> None:
-        troubled = bar.outcome != DONE
-        if bar.each < self.grain and not (troubled and self._troubled < TROUBLED):
-            self._merge(job, bar.begin, bar.seconds, bar.calls, bar.calls if troubled else 0)
+    def _put(self, job: JobKey, interval: Interval) -> None:
+        troubled = interval.outcome != DONE
+        if interval.each < self.grain and not (troubled and self._troubled < TROUBLED):
+            self._merge(job, interval.begin, interval.seconds, interval.calls, interval.calls if troubled else 0)
             return
-        self._bars[job].append(bar)
+        self._intervals[job].append(interval)
         self._pieces += 1
         self._troubled += troubled
 
@@ -97,22 +97,23 @@ class Timeline:
         first = max(0.0, begin - self._began) / self.grain
         last = max(first, (begin + seconds - self._began) / self.grain)
         cells = self._cells[job]
-        for place in range(int(first), int(last) + 1):
-            inside = min(place + 1.0, last) - max(place, first)
-            self._cell(cells, place)[0] += inside * self.grain
+        for index in range(int(first), int(last) + 1):
+            inside = min(index + 1.0, last) - max(index, first)
+            self._cell(cells, index)[0] += inside * self.grain
         cell = self._cell(cells, int(last))
         cell[1] += calls
         cell[2] += troubled
 
-    def _cell(self, cells: dict[int, list[float]], place: int) -> list[float]:
-        cell = cells.get(place)
+    def _cell(self, cells: dict[int, list[float]], index: int) -> list[float]:
+        cell = cells.get(index)
         if cell is None:
-            cell = cells[place] = [0.0, 0, 0]
+            cell = cells[index] = [0.0, 0, 0]
             self._pieces += 1
         return cell
 
     def _widen(self, seconds: float) -> None:
-        """Take a grain with which so many seconds are few cells: not a million that are merged at once."""
+        """Enlarge the grain so that this time is few cells: otherwise a million cells would be made and merged at
+        once."""
         while seconds > self.grain * PIECES / 8:
             self._coarsen()
 
@@ -121,35 +122,35 @@ class Timeline:
             self._coarsen()
 
     def _coarsen(self) -> None:
-        bars, cells = self._bars, self._cells
+        intervals, cells = self._intervals, self._cells
         self.grain *= 2
-        self._bars, self._cells, self._pieces, self._troubled = defaultdict(list), defaultdict(dict), 0, 0
+        self._intervals, self._cells, self._pieces, self._troubled = defaultdict(list), defaultdict(dict), 0, 0
         for job, finer in cells.items():
             coarser = self._cells[job]
-            for place, amounts in finer.items():
-                cell = self._cell(coarser, place // 2)
+            for index, amounts in finer.items():
+                cell = self._cell(coarser, index // 2)
                 cell[:] = [have + more for have, more in zip(cell, amounts, strict=True)]
-        for job, several in bars.items():
-            for bar in several:
-                self._put(job, bar)
+        for job, several in intervals.items():
+            for interval in several:
+                self._put(job, interval)
 
-    def pieces(self, places: Mapping[JobKey, int], running: Iterable[tuple[JobKey, Interval]]) -> RunTimeline:
-        """Return the pieces. ``places`` are the numbers of the jobs; ``running`` are calls that run now."""
+    def pieces(self, indexes: Mapping[JobKey, int], running: Iterable[tuple[JobKey, Interval]]) -> RunTimeline:
+        """Return the pieces. ``indexes`` are the numbers of the jobs; ``running`` are calls that run now."""
         names: dict[str, int] = {}
-        finished = ((job, bar) for job, several in self._bars.items() for bar in several)
+        finished = ((job, interval) for job, several in self._intervals.items() for interval in several)
         bars = tuple(
-            self._bar(places[job], names.setdefault(bar.name, len(names)), bar)
-            for job, bar in itertools.chain(finished, running)
-            if job in places
+            self._bar(indexes[job], names.setdefault(interval.name, len(names)), interval)
+            for job, interval in itertools.chain(finished, running)
+            if job in indexes
         )
         cells = tuple(
-            Cell(places[job], place, round(seconds, 4), int(calls), int(troubled))
+            Cell(indexes[job], index, round(seconds, 4), int(calls), int(troubled))
             for job, several in self._cells.items()
-            if job in places
-            for place, (seconds, calls, troubled) in sorted(several.items())
+            if job in indexes
+            for index, (seconds, calls, troubled) in sorted(several.items())
         )
         return RunTimeline(grain=self.grain, bars=bars, cells=cells, names=tuple(names))
 
-    def _bar(self, job: int, name: int, bar: Interval) -> Bar:
-        begin, seconds = round(bar.begin - self._began, 3), round(bar.seconds, 4)
-        return Bar(job, name, begin, seconds, bar.calls, bar.outcome, bar.words)
+    def _bar(self, job: int, name: int, interval: Interval) -> Bar:
+        begin, seconds = round(interval.begin - self._began, 3), round(interval.seconds, 4)
+        return Bar(job, name, begin, seconds, interval.calls, interval.outcome, interval.message)

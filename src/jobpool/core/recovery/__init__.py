@@ -1,1 +1,1 @@
-"""What is done when a call, its worker or its job is lost. Pure."""
+"""Decides what happens to a call when it, its worker or its job is lost. Pure."""

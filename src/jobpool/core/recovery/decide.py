@@ -1,4 +1,4 @@
-"""What becomes of a call after a loss: one table.
+"""Decides what happens to a call after a loss, by one table.
 
 =========================  =====================================================================================
 cause                      a call that had started (one that had not runs again, and nothing is counted)
@@ -36,24 +36,24 @@ from jobpool.model.units import Duration, Memory
 __all__ = ["NEVER", "GiveUp", "History", "Loss", "LossPlace", "RunAgain", "cancelled_and_lost", "decide"]
 
 LONGER_TIMES = 2
-"""A call that never ends would take a walltime of every length in turn: after two it had seven times its own."""
+"""A call that never ends would use jobs of every walltime: after two longer ones it had seven times its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a call went through already."""
+    """The losses of a call so far."""
 
     lost: int = 0
     crashed: int = 0
     timed_out: int = 0
     longer: int = 0
-    """Times that it got a longer walltime."""
+    """How often it got a longer walltime."""
     checkpoints: int = 0
-    """Times that it left a checkpoint, from which it goes on. Each is progress: what was lost before counts no more."""
+    """How often it left a checkpoint, from which it continues. Earlier losses do not count after a checkpoint."""
     owed: JobPoolError | None = None
-    """What it ends with when there is no job for what it needs now."""
+    """The error of the call if no job can be had for what it needs now."""
     alone: bool = False
-    """Rows: one of them may be to blame, so each travels and runs alone."""
+    """Rows: one of them may be the cause, so each is sent and runs alone."""
 
 
 NEVER = History()
@@ -61,7 +61,7 @@ NEVER = History()
 
 @dataclass(frozen=True, slots=True)
 class LossPlace:
-    """Where it happened, and what there is elsewhere."""
+    """Where the loss happened, and the limits of the site."""
 
     job: JobId | None
     node: str | None
@@ -71,7 +71,7 @@ class LossPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """How a call lost its worker."""
+    """How a call was lost."""
 
     cause: Ending | Death
     started: bool
@@ -80,9 +80,9 @@ class Loss:
     whole: bool = True
     """The call had nearly all of the job's walltime."""
     items: int = 1
-    """Above 1: rows, of which one ran."""
+    """The number of rows, of which one ran; 1 for a single call."""
     timeout: Duration | None = None
-    """The call's own."""
+    """The timeout of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class RunAgain:
 
     history: History
     request: Request | None = None
-    """What it needs from now on. None: the same as before."""
+    """The request that the call needs from now on. None: the same as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class GiveUp:
 
 
 def decide(loss: Loss, history: History, place: LossPlace, retry: Retry) -> RunAgain | GiveUp:
-    """Look the loss up in the table."""
+    """Decide by the table above."""
     if not loss.started:
         return RunAgain(history)
     verdict = _verdict(loss, history, place, retry)
@@ -113,7 +113,7 @@ def decide(loss: Loss, history: History, place: LossPlace, retry: Retry) -> RunA
 
 
 def cancelled_and_lost(loss: Loss, place: LossPlace) -> JobPoolError:
-    """Say why a call has no result that was cancelled too late: it does not run again."""
+    """Return the error of a call that was cancelled while it ran, and lost: it does not run again."""
     if isinstance(loss.cause, Death):
         return CallCrashed("the call was cancelled while it ran, and its worker died", job=place.job, node=place.node)
     words = loss.cause.message
@@ -171,7 +171,7 @@ def _after_death(
 def _after_job_memory(
     ending: Ending, history: History, place: LossPlace, retry: Retry, *, alone: bool
 ) -> RunAgain | GiveUp:
-    # The batch system does not tell which of several calls took the memory: no innocent call fails for it at once.
+    # The batch system does not say which of several calls used the memory: so no call fails at the first loss.
     if not alone and history.crashed < retry.crashed:
         return RunAgain(replace(history, crashed=history.crashed + 1))
     used = ending.used or 0
@@ -234,7 +234,7 @@ def _after_walltime(ending: Ending, history: History, place: LossPlace, *, whole
     if not whole and history.timed_out == 0:
         return RunAgain(replace(history, timed_out=1))
     walltime = place.request.walltime
-    what = "it had the whole walltime" if whole else "it is the second time"
+    what = "the call had the whole walltime" if whole else "this is the second time"
     error = CallTimedOut(
         f"the call did not finish before its job's walltime ended; {what}",
         job=place.job,
@@ -268,10 +268,10 @@ def _after_loss(ending: Ending, history: History, place: LossPlace, retry: Retry
 def _against_loss(ending: Ending) -> str:
     if ending.kind is EndingKind.FAILED and ending.signal == signal.SIGKILL:
         return (
-            "SIGKILL came from somebody else than the batch system: most often from the kernel of a node that was out "
-            "of memory (its log, dmesg, tells); ask for more memory with memory="
+            "the batch system did not send this SIGKILL: most often the kernel of a node that is out of memory does "
+            "(see the node's kernel log, dmesg); ask for more memory with memory="
         )
-    return "look into the job's log; if jobs are lost by preemption, ask for another partition or QoS"
+    return "read the job's log; if jobs are lost by preemption, ask for another partition or QoS"
 
 
 def _in_all(times: int) -> str:

@@ -1,4 +1,4 @@
-"""``"auto"``: the pool's first calls run in a few generous jobs, and say what to ask for from then on.
+"""``"auto"``: the pool's first calls run in a few large jobs, and show what to request from then on.
 
 ::
 
@@ -6,8 +6,8 @@
                                                      ▲                              │ twice as many calls, or
                                                      └──────────────────────────────┘ several that it was too small for
 
-The jobs that calls are tried in have a request of their own (``TRIAL``), and serve the line of the pool's own calls.
-When the size is known they go on as long as there is nothing better: each is let go when another job is there for it.
+The jobs for the first calls have a request of their own (``TRIAL``), and take calls from the queue of the pool's own
+request. When the size is known, each of them runs calls until another job replaces it.
 """
 
 from __future__ import annotations
@@ -109,12 +109,12 @@ def words(used: FunctionStatistics, found: Request, names: Sequence[str], *, out
     """Say what was found. ``outgrown``: so many calls needed more than what was asked for before."""
     asked = ", ".join(f"{name}={getattr(found, name)}" for name in names)
     if outgrown >= OUTGROWN:
-        return f"{outgrown} calls needed more than their jobs had: jobs are asked for with {asked} from now on"
+        return f"{outgrown} calls needed more than their jobs had: new jobs are requested with {asked} from now on"
     memory, wall = Memory(int(used.memory.largest)), used.wall.largest
     took = f"{Duration(round(wall, 1 if wall < 10 else 0))}"
     return (
         f"{used.wall.count} calls took up to {took} and {memory}, and kept {used.cpus or 0.0:.2g} CPUs busy: "
-        f"jobs are asked for with {asked} from now on"
+        f"new jobs are requested with {asked} from now on"
     )
 
 
@@ -143,7 +143,7 @@ class AutoSize:
         self.trying = bool(self.names)
 
     @property
-    def hiring(self) -> str:
+    def active_key(self) -> str:
         """The request whose jobs are asked for, for the pool's own calls."""
         return TRIAL if self.trying else self.keys[-1]
 
@@ -153,7 +153,7 @@ class AutoSize:
 
     def outgrows(self, key: str, grown: Request) -> None:
         """Note that a call needs more than the size that is asked for now."""
-        if self.names and key == self.hiring:
+        if self.names and key == self.active_key:
             self.outgrown.append(grown)
 
     def due(self, calls: int, now: float) -> bool:

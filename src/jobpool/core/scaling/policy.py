@@ -1,7 +1,7 @@
-"""How many jobs to ask for, and when. Pure: numbers in, numbers out.
+"""How many jobs to request, and when. Pure: numbers in, numbers out.
 
-A job holds ``workers_per_job`` workers, so their number may pass ``max_workers`` in the last job; ``tasks`` then leaves
-the workers above it idle, so that never more than ``max_workers`` calls run at once.
+A job has ``workers_per_job`` workers, so that the last job may bring more than ``max_workers``. The scheduler leaves
+the workers above ``max_workers`` idle, so that never more calls run at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Backoff", "Demand", "Settling", "chunks", "jobs_wanted"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What is wanted of one request, in workers."""
+    """The demand for one request, in workers."""
 
     calls: int
     """Calls that wait or run."""
@@ -25,7 +25,7 @@ class Demand:
     min_workers: int = 0
     max_workers: int = 1
     held: int | None = None
-    """``scale(n)``: exactly so many, whatever the demand and ``max_workers``."""
+    """The ``n`` of ``scale(n)``: exactly so many, whatever the demand and ``max_workers``."""
 
     @property
     def ceiling(self) -> int:
@@ -41,12 +41,12 @@ class Demand:
 
     @property
     def full(self) -> bool:
-        """Whether more calls would not make it more."""
+        """Whether more calls would not increase the demand."""
         return self.workers >= self.ceiling
 
 
 def jobs_wanted(demand: Demand, *, workers_per_job: int, limits: Limits) -> int:
-    """Return how many jobs give these workers, rounded up, within the site's number of jobs."""
+    """Return how many jobs give these workers, rounded up, within the site's limit of jobs."""
     jobs = -(-demand.workers // workers_per_job)
     return jobs if limits.max_jobs is None else min(jobs, max(1, limits.max_jobs))
 
@@ -59,7 +59,7 @@ def chunks(jobs: int, limits: Limits) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """Demand on its way up: jobs are asked for when it stands still, or has grown for long enough."""
+    """Waits while the demand grows: jobs are requested when it is stable, or has grown for long enough."""
 
     wanted: int = 0
     first: float = 0.0
@@ -72,35 +72,35 @@ class Settling:
         return self if wanted == self.wanted else replace(self, wanted=wanted, changed=now)
 
     def due(self, settings: CoreSettings) -> float:
-        """Return the time when jobs are to be asked for."""
+        """Return when to request jobs."""
         return min(self.changed + settings.settle, self.first + settings.settle_at_most)
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Restraint after refusals and failures: not before a time, and not more than so many jobs at once."""
+    """A back-off after refusals and failures: no jobs before a time, and a maximum number of jobs in a submission."""
 
     until: float = 0.0
     step: float = 0.0
     """The last pause in seconds; 0: none yet."""
     most: int | None = None
-    """Jobs in the next submission at most; None: as many as wanted."""
+    """Maximum number of jobs in the next submission; None: no maximum."""
 
     def longer(self, now: float, settings: CoreSettings) -> Backoff:
-        """Wait, and twice as long as the last time."""
+        """Return a back-off that waits twice as long as this one."""
         step = min(settings.backoff_last, self.step * 2 or settings.backoff_first)
         return replace(self, step=step, until=max(self.until, now + step))
 
     def refused(self, count: int, now: float, settings: CoreSettings) -> Backoff:
-        """Draw the lesson from a refusal that may lift, of ``count`` jobs.
+        """Return the back-off after a temporary refusal of ``count`` jobs.
 
-        A submit limit refuses an array as a whole although a part of it would fit. So half of it is tried soon, and
-        only a single job's refusal means to wait.
+        A submit limit refuses a whole array even if a part of it would be accepted. So the pool soon tries half of the
+        jobs, and waits only after the refusal of a single job.
         """
         if count > 1:
             return replace(self, most=count // 2, until=max(self.until, now + settings.halving_gap))
         return replace(self.longer(now, settings), most=1)
 
     def accepted(self, count: int) -> Backoff:
-        """Draw the lesson from a submission that was taken: after a refusal, feel the way up again."""
+        """Return the back-off after an accepted submission: after a refusal, double the maximum again."""
         return Backoff(self.until) if self.most is None else Backoff(self.until, 0.0, max(self.most, 2 * count))

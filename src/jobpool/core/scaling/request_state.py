@@ -1,4 +1,4 @@
-"""One request's standing with the batch system: what was asked for, refused, and came to nothing."""
+"""The state of one request: submissions that were refused, jobs that failed, and the pauses that follow."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NO_FAULT = frozenset({EndingKind.PREEMPTED, EndingKind.NODE_FAILED})
 """Endings that say nothing about the setup, even if the job never served."""
 
 _UNREACHABLE_STARTS = 2
-"""Jobs in a row that found no way to the server, after which there is none: each has tried for most of a minute."""
+"""Jobs in a row that could not reach the server before the pool gives up: each has tried for most of a minute."""
 
 _FADING = 0.9
-"""What is left of the longest way through the queue with each job that was faster: half of it after seven."""
+"""Factor by which each faster job reduces the longest time in the queue: half after seven jobs."""
 
 
 @dataclass(slots=True)
@@ -35,32 +35,32 @@ class RequestState:
     max_workers: int = 1
     settling: Settling = field(default_factory=Settling)
     backoff: Backoff = field(default_factory=Backoff)
-    """Restraint after refusals; a submission that is taken ends it."""
+    """The back-off after refusals; an accepted submission ends it."""
     caution: Backoff = field(default_factory=Backoff)
-    """Restraint after jobs that came to nothing; a new job with a result ends it."""
+    """The back-off after jobs that ended without a result; a new job with a result ends it."""
     surplus_since: float | None = None
     startup: float = 0.0
-    """Seconds from a job's submission to its first word: a maximum that fades, since queues grow and shrink."""
+    """Seconds from a job's submission to the connection of its agent: a maximum that decays, since queues change."""
     failures: int = 0
-    """Jobs in a row that came to nothing, without one that served between."""
+    """Jobs in a row that ended before they could run a call."""
     losses: int = 0
-    """Lessons in a row that were drawn from lost jobs, without a new one that gave a result between."""
+    """Losses in a row that were counted, without a new job with a result between."""
     learned: float = float("-inf")
-    """When the last of them was drawn. What was asked for before says the same again: many jobs are lost at one moment
-    when a switch fails."""
+    """When the last of them was counted. Jobs that were requested before do not count again: many jobs are lost at the
+    same moment when a switch fails."""
     why: str = ""
-    """Why none are asked for now, if it is a pause."""
+    """Why no jobs are requested now, during a pause."""
     puzzle: tuple[str, int] = ("", 0)
-    """Words of the last submits, which nobody knows, and how many of them in a row said so and left no job."""
+    """An unknown message of the last submit commands, and how many in a row gave it and left no job."""
     broken: JobPoolError | None = None
-    """Why there will be no more jobs for it."""
+    """Why no more jobs are requested for it."""
 
     def wanted(self, demand: Demand, settings: CoreSettings) -> int:
-        """Return how many jobs the demand is worth."""
+        """Return how many jobs the demand needs."""
         return jobs_wanted(demand, workers_per_job=self.request.workers_per_job, limits=settings.limits)
 
     def due(self, wanted: int, *, full: bool, now: float, settings: CoreSettings) -> float:
-        """Return when the missing jobs are to be asked for. ``full``: demand cannot grow any more."""
+        """Return when to request the missing jobs. ``full``: the demand cannot grow any more."""
         self.settling = self.settling.step(wanted, now)
         settled = now if full else self.settling.due(settings)
         return max(settled, self.backoff.until, self.caution.until)
@@ -71,34 +71,35 @@ class RequestState:
         return chunks(min(missing, self.backoff.most or missing), settings.limits)
 
     def puzzled(self, words: str) -> int:
-        """Note that a submit left no job and these words. Returns how often in a row it was so; numbers may differ."""
+        """Note that a submit command gave this message and left no job. Return how often in a row; numbers may
+        differ."""
         same = re.sub(r"\d+", "0", words)
         self.puzzle = same, self.puzzle[1] + 1 if self.puzzle[0] == same else 1
         return self.puzzle[1]
 
     def joined(self, job: Job, now: float) -> None:
-        """Learn from the first word of a job's agent how long another one would take."""
+        """Learn from the connection of a job's agent how long another job would take to start."""
         if not (job.proven or job.connected):
             self.startup = max(now - job.asked, _FADING * self.startup)
 
     @property
     def lead(self) -> float:
-        """Seconds before a job is missed when its successor should be asked for."""
+        """Seconds before the end of a job at which its successor should be requested."""
         return self.startup + LEAD_EXTRA
 
     def served(self, *, fruitful: bool = False) -> None:
-        """Note that one more job works; ``fruitful``: its first call came back.
+        """Note that one more job runs calls; ``fruitful``: one of its calls has ended.
 
-        Only new jobs tell something new: one good job among bad ones must not have them asked for without a pause.
+        Only new jobs count: one good job among failing ones must not end the pauses between them.
         """
         self.failures = 0
         if fruitful:
             self.losses, self.caution = 0, Backoff()
 
     def lost(self, job: Job, ending: Ending, now: float, settings: CoreSettings) -> tuple[bool, str]:
-        """Note that a job ended that was not told to.
+        """Note that a job ended and the pool had not asked it to.
 
-        Returns whether the setup has to count as failing, and what is to be told of a pause that begins now.
+        Return whether the pool should give up the request, and the message on a pause that begins now.
         """
         innocent = ending.kind in _NO_FAULT
         failing, patience = False, settings.failed_starts
@@ -114,23 +115,23 @@ class RequestState:
         self.caution = self.caution.longer(now, settings)
         where = f" on {job.node}" if job.node else ""
         return failing, self.pausing(
-            f"jobs end again and again, job {job.id}{where} as the last: {ending.message}", now
+            f"several jobs in a row have ended, most recently job {job.id}{where}: {ending.message}", now
         )
 
     def pausing(self, why: str, now: float) -> str:
-        """Note why no jobs are asked for now. Returns what is to be told, with how long."""
+        """Note why no jobs are requested now. Return the message, with the length of the pause."""
         self.why = why
-        return f"no jobs are asked for in the next {Duration(round(self.paused(now)))}: {why}"
+        return f"no jobs are requested in the next {Duration(round(self.paused(now)))}: {why}"
 
     def paused(self, now: float) -> float:
-        """Return the seconds in which no jobs are asked for; 0: there is no pause."""
+        """Return the seconds during which no jobs are requested; 0: there is no pause."""
         return max(0.0, max(self.backoff.until, self.caution.until) - now)
 
 
 def jobs_failed(job: Job, ending: Ending, failures: int) -> JobsFailed:
-    """Say that job after job came to nothing, with the last one as the example."""
+    """Return the error that several jobs in a row failed, with the last one as an example."""
     return JobsFailed(
-        f"{failures} jobs in a row ended before they could run a call; no more are asked for",
+        f"{failures} jobs in a row ended before they could run a call; no more jobs are requested",
         job=job.id,
         node=job.node,
         words=ending.message,
@@ -140,18 +141,20 @@ def jobs_failed(job: Job, ending: Ending, failures: int) -> JobsFailed:
     )
 
 
-_ADVICE = "look into the log of the job; is its Python (python=, setup=) there on the nodes, and the home shared?"
+_ADVICE = (
+    "read the log of the job; check that its Python (python=, setup=) exists on the nodes, and that they share the home"
+)
 
 _UNREACHABLE_ADVICE = (
-    "the nodes cannot reach this host; the log of the job names each address that was tried: give one that they can "
-    "reach with addresses=, or have its ports opened to them"
+    "the nodes cannot reach this host; the log of the job names each address that the agent tried: set addresses= to "
+    "one that the nodes can reach, or ask the administrator to open this host's ports to the nodes"
 )
 
 
 def request_refused(words: str) -> RequestRefused:
-    """Say that the batch system refused the request."""
+    """Return the error that the batch system refused the request."""
     return RequestRefused(
         "the batch system refused the jobs",
         words=words,
-        advice="change what it names; `jobpool config` shows where each setting came from",
+        advice="change the setting that the message names; `jobpool config` shows where each setting came from",
     )

@@ -1,1 +1,1 @@
-"""The engine: each event in its step, over the whole state of a pool. Pure, and the only face of the core."""
+"""The engine: handles each event with the whole state of a pool. Pure. Server and simulation import only this room."""

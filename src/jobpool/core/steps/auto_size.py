@@ -1,4 +1,4 @@
-"""What the pool's first calls used becomes what is asked for. The arithmetic is in ``auto``."""
+"""``"auto"``: what the first calls used becomes the request. The arithmetic is in ``core.scaling.auto_size``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["fall_back", "size_up"]
 
 
 def size_up(pool: PoolState) -> None:
-    """Look at what the calls used, when it is time, and ask for jobs like that from now on."""
+    """When it is time, look at what the calls used, and request jobs of that size from now on."""
     search, calls = pool.auto, pool.done + pool.failed
     if not search.due(calls, pool.now):
         return
     used = _used(pool)
     if not (used.wall.count or search.outgrown):
         return
-    asked, found = pool.staff[search.hiring].request, None
+    asked, found = pool.request_states[search.active_key].request, None
     if used.wall.count:
         found = auto_size.sized(
             used,
-            now=pool.staff[OWN].request,
+            now=pool.request_states[OWN].request,
             tried=asked,
             names=search.names,
             limits=pool.settings.limits,
@@ -35,37 +35,42 @@ def size_up(pool: PoolState) -> None:
         _leave(pool)
         pool.notice(auto_size.words(used, wanted, search.names, outgrown=len(search.outgrown)))
     if search.trying:
-        pool.staff[OWN].request = wanted
+        pool.request_states[OWN].request = wanted
     elif wanted != asked:
-        pool.add_request(search.next_key(), wanted, pool.staff[OWN].max_workers)
+        pool.add_request(search.next_key(), wanted, pool.request_states[OWN].max_workers)
     search.looked(calls)
 
 
 def fall_back(pool: PoolState, words: str) -> bool:
-    """Ask for what was tried with, since what was found is refused. Returns whether that is something else."""
+    """Request jobs of the trial size again, since the batch system refuses the size that was found.
+
+    Return False if the trial size is the one that was refused.
+    """
     tried = pool.settings.trial
-    if tried is None or pool.auto.trying or pool.staff[pool.auto.hiring].request == tried:
+    if tried is None or pool.auto.trying or pool.request_states[pool.auto.active_key].request == tried:
         return False
-    pool.add_request(pool.auto.next_key(), tried, pool.staff[OWN].max_workers)
+    pool.add_request(pool.auto.next_key(), tried, pool.request_states[OWN].max_workers)
     pool.auto.names = ()
-    staff = pool.staff[pool.auto.hiring]
-    staff.backoff = staff.backoff.longer(pool.now, pool.settings)
-    why = f"jobs of the size that was found are refused; then generous ones are asked for: {words}"
-    pool.notice(staff.pausing(why, pool.now), warning=True)
+    request_state = pool.request_states[pool.auto.active_key]
+    request_state.backoff = request_state.backoff.longer(pool.now, pool.settings)
+    why = (
+        f"the batch system refuses jobs of the size that the first calls need; larger jobs are requested then: {words}"
+    )
+    pool.notice(request_state.pausing(why, pool.now), warning=True)
     return True
 
 
 def _used(pool: PoolState) -> FunctionStatistics:
-    """Return what all of the pool's own calls used."""
+    """Return what all of the pool's own calls used together."""
     used = FunctionStatistics("", OWN)
-    for tally in pool.calls.statistics:
-        if tally.request == OWN:
-            used.merge(tally)
+    for statistics in pool.calls.statistics:
+        if statistics.request == OWN:
+            used.merge(statistics)
     return used
 
 
 def _leave(pool: PoolState) -> None:
-    """Let the jobs that there are serve until others come, and give up those that have not begun."""
-    for job in pool.fleet.of(pool.auto.hiring):
-        if not isinstance(job.state, Silent):  # its calls may run on, until the batch system says what became of it
+    """Let connected jobs run calls until new jobs come, and give up jobs that have not begun."""
+    for job in pool.job_table.of(pool.auto.active_key):
+        if not isinstance(job.state, Silent):  # its calls may still run, until the batch system reports its end
             pool.observe(job, Faded(pool.now) if job.connected else Dropped(pool.now, NOT_NEEDED))

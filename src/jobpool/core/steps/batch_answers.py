@@ -25,58 +25,58 @@ _OUT_OF_DATE = (
 
 def jobs_submitted(pool: PoolState, event: ev.JobsSubmitted) -> None:
     """Take the ids of a submission."""
-    submission = pool.fleet.submissions.get(event.submission)
+    submission = pool.job_table.submissions.get(event.submission)
     if submission is None:  # looked up in vain before, or told twice
         keys = {JobKey(event.submission, element): id for element, id in enumerate(event.ids)}
-        pool.cancels.update({id: None for key, id in keys.items() if key not in pool.fleet.ended})
+        pool.cancels.update({id: None for key, id in keys.items() if key not in pool.job_table.ended})
         return
     submission.answered, submission.doubt = True, None
-    staff = pool.staff[submission.request]
-    staff.backoff, staff.puzzle = staff.backoff.accepted(submission.count), ("", 0)
+    request_state = pool.request_states[submission.request]
+    request_state.backoff, request_state.puzzle = request_state.backoff.accepted(submission.count), ("", 0)
     for element, id in enumerate(event.ids):
         pool.observe_key(JobKey(event.submission, element), Accepted(pool.now, id))
-    pool.fleet.forget(submission)  # those beyond the ids: the batch system took fewer
-    pool.inquiry.hurry(pool.now)
+    pool.job_table.forget(submission)  # those beyond the ids: the batch system took fewer
+    pool.polling.hurry(pool.now)
 
 
 def submit_refused(pool: PoolState, event: ev.SubmitRefused) -> None:
     """Ask later, go on with fewer, or give up."""
-    submission = pool.fleet.submissions.get(event.submission)
+    submission = pool.job_table.submissions.get(event.submission)
     if submission is None or submission.answered:
         return
     if event.error is None:
         _refused(pool, submission, event.words, temporary=event.temporary)
     else:
-        pool.fleet.forget(submission)
+        pool.job_table.forget(submission)
         _no_job_would_work(pool, submission.request, event.error)
 
 
 def _refused(pool: PoolState, submission: Submission, words: str, *, temporary: bool) -> None:
-    pool.fleet.forget(submission)
-    staff = pool.staff[submission.request]
+    pool.job_table.forget(submission)
+    request_state = pool.request_states[submission.request]
     avoided = pool.nodes.avoided(pool.now)
     if avoided and not temporary:
         # Perhaps no other node would do (nodelist=, a constraint): a bad one is better than none.
         pool.nodes.pardon()
-        staff.backoff = staff.backoff.longer(pool.now, pool.settings)
+        request_state.backoff = request_state.backoff.longer(pool.now, pool.settings)
         why = f"jobs that avoid {', '.join(avoided)} are refused; then they are asked for there too: {words}"
-        pool.notice(staff.pausing(why, pool.now), warning=True)
+        pool.notice(request_state.pausing(why, pool.now), warning=True)
     elif temporary:
-        staff.backoff = staff.backoff.refused(submission.count, pool.now, pool.settings)
-        pool.notice(staff.pausing(f"the batch system takes no more now: {words}", pool.now), warning=True)
-    elif pool.fleet.supply(submission.request) or pool.fleet.held(submission.request):
-        staff.backoff = staff.backoff.longer(pool.now + pool.settings.backoff_last, pool.settings)
+        request_state.backoff = request_state.backoff.refused(submission.count, pool.now, pool.settings)
+        pool.notice(request_state.pausing(f"the batch system takes no more now: {words}", pool.now), warning=True)
+    elif pool.job_table.supply(submission.request) or pool.job_table.held(submission.request):
+        request_state.backoff = request_state.backoff.longer(pool.now + pool.settings.backoff_last, pool.settings)
         why = f"the batch system refused more jobs; going on with fewer: {words}"
-        pool.notice(staff.pausing(why, pool.now), warning=True)
-    elif not (submission.request == pool.auto.hiring and fall_back(pool, words)) and not staff.broken:
+        pool.notice(request_state.pausing(why, pool.now), warning=True)
+    elif not (submission.request == pool.auto.active_key and fall_back(pool, words)) and not request_state.broken:
         pool.give_up(submission.request, request_refused(words))
 
 
 def _no_job_would_work(pool: PoolState, request: str, error: JobPoolError) -> None:
     """Let the calls go on where workers are, and end those that wait when there are none."""
-    if any(job.connected for job in pool.fleet.of(request)):
+    if any(job.connected for job in pool.job_table.of(request)):
         # Asked again soon, for the time when these have ended: it costs a look at some files.
-        pool.staff[request].backoff = Backoff(pool.now + pool.settings.backoff_first)
+        pool.request_states[request].backoff = Backoff(pool.now + pool.settings.backoff_first)
         pool.notice(f"no more jobs are asked for; the calls go on in those that are there: {error}", warning=True)
     else:
         pool.give_up(request, error)
@@ -84,56 +84,60 @@ def _no_job_would_work(pool: PoolState, request: str, error: JobPoolError) -> No
 
 def submit_doubtful(pool: PoolState, event: ev.SubmitDoubtful) -> None:
     """Look the submission up before anything else is done about it."""
-    submission = pool.fleet.submissions.get(event.submission)
+    submission = pool.job_table.submissions.get(event.submission)
     if submission is None or submission.answered:
         return
     submission.answered, submission.doubt = True, Doubt(event.words, event.unclear)
-    if pool.fleet.seen(submission):
+    if pool.job_table.seen(submission):
         _found(pool, submission)
-    pool.inquiry.hurry(pool.now, at_once=True)
+    pool.polling.hurry(pool.now, at_once=True)
 
 
 def _found(pool: PoolState, submission: Submission) -> None:
     """Take the submission for accepted: one job of it was seen, so all exist."""
     submission.doubt = None
-    for job in pool.fleet.of_submission(submission):
+    for job in pool.job_table.of_submission(submission):
         pool.observe(job, Accepted(pool.now, None))
 
 
 def _not_found(pool: PoolState, submission: Submission, doubt: Doubt) -> None:
-    pool.fleet.ghosts[submission.name] = None
-    staff = pool.staff[submission.request]
-    if doubt.unclear and staff.puzzled(doubt.words) >= pool.settings.same_words:
+    pool.job_table.ghosts[submission.name] = None
+    request_state = pool.request_states[submission.request]
+    if doubt.unclear and request_state.puzzled(doubt.words) >= pool.settings.same_words:
         _refused(pool, submission, doubt.words, temporary=False)
         return
-    pool.fleet.forget(submission)
-    staff.backoff = staff.backoff.longer(pool.now, pool.settings)
-    pool.notice(staff.pausing(f"a submit command failed and left no job: {doubt.words}", pool.now), warning=True)
+    pool.job_table.forget(submission)
+    request_state.backoff = request_state.backoff.longer(pool.now, pool.settings)
+    pool.notice(
+        request_state.pausing(f"a submit command failed and left no job: {doubt.words}", pool.now), warning=True
+    )
 
 
 def poll(pool: PoolState) -> None:
     """Ask the batch system, when it is time."""
-    ready = not pool.finished and not pool.inquiry.under_way and pool.now >= pool.inquiry.due
-    if ready and pool.fleet.submissions and (names := pool.fleet.names()):
-        pool.inquiry.ask(pool.now)
+    ready = not pool.finished and not pool.polling.under_way and pool.now >= pool.polling.due
+    if ready and pool.job_table.submissions and (names := pool.job_table.names()):
+        pool.polling.ask(pool.now)
         pool.out.append(act.Poll(names))
 
 
 def polled(pool: PoolState, event: ev.Polled) -> None:
     """Read what the batch system says of the jobs."""
-    asked = pool.inquiry.answered()
-    held_before = {job.key for job in pool.fleet.jobs.values() if job.hold is not None}
-    for key, observation in list(pool.fleet.read_poll(event, asked)):
+    asked = pool.polling.answered()
+    held_before = {job.key for job in pool.job_table.jobs.values() if job.hold is not None}
+    for key, observation in list(pool.job_table.read_poll(event, asked)):
         pool.observe_key(key, observation)
-    _tell_holds(pool, [job for job in pool.fleet.jobs.values() if job.hold is not None and job.key not in held_before])
-    for submission, doubt in list(pool.fleet.look_up(event, asked)):
+    _tell_holds(
+        pool, [job for job in pool.job_table.jobs.values() if job.hold is not None and job.key not in held_before]
+    )
+    for submission, doubt in list(pool.job_table.look_up(event, asked)):
         if doubt is None:
             _found(pool, submission)
         elif doubt.misses >= pool.settings.lookups:
             _not_found(pool, submission, doubt)
-    pool.cancels.update(dict.fromkeys(pool.fleet.strays(event)))
-    fleet = pool.fleet
-    pool.inquiry.rest(pool.now, pressing=fleet.pressing, starting=fleet.starting, held=fleet.all_held)
+    pool.cancels.update(dict.fromkeys(pool.job_table.strays(event)))
+    table = pool.job_table
+    pool.polling.rest(pool.now, pressing=table.pressing, starting=table.starting, held=table.all_held)
     if pool.accounting and not pool.accounting_asked and (names := _to_account_for(pool)):
         pool.accounting_asked = True
         pool.out.append(act.AskAccounting(names))
@@ -154,13 +158,13 @@ def _tell_holds(pool: PoolState, held: Sequence[Job]) -> None:
 def _to_account_for(pool: PoolState) -> tuple[str, ...]:
     """Return the submissions about which the accounting may know more than the queue shows."""
     if pool.closing is not None and pool.now - pool.closing >= pool.settings.late_answer:
-        return tuple(pool.fleet.submissions)  # cancelled long ago: the listing may be an old one
-    return pool.fleet.unexplained()
+        return tuple(pool.job_table.submissions)  # cancelled long ago: the listing may be an old one
+    return pool.job_table.unexplained()
 
 
 def poll_failed(pool: PoolState, words: str) -> None:
     """Note that the batch system does not answer. That says nothing of any job."""
-    if pool.inquiry.failed(pool.now):
+    if pool.polling.failed(pool.now):
         pool.notice(f"the batch system does not answer; the calls go on: {words}", warning=True)
 
 
@@ -168,8 +172,8 @@ def accounted(pool: PoolState, event: ev.Accounted) -> None:
     """Read what the accounting says of jobs that the queue does not show."""
     pool.accounting_asked = False
     pool.accounting = pool.accounting and event.known is not None
-    for key, observation in list(pool.fleet.read_account(event)):
-        job = pool.fleet.jobs.get(key)
+    for key, observation in list(pool.job_table.read_account(event)):
+        job = pool.job_table.jobs.get(key)
         if isinstance(observation, Vouched) and job is not None and job.absent > pool.settings.absences:
             pool.notice(_OUT_OF_DATE, warning=True)
         pool.observe_key(key, observation)

@@ -1,14 +1,14 @@
-"""The core: events in, actions out. All decisions of a pool meet here; each is made in a room of its own.
+"""The core: events in, actions out. ``Core`` handles each event, and the modules of this package decide.
 
 ::
 
-    Event ─► handle ─┬─► asking   the batch system's answers        (fleet: jobs and submissions; jobs: one job)
-                     ├─► hiring   how many jobs to ask for          (staffing, policy: the arithmetic)
-                     ├─► ending   shutdown
-                     └─► here     calls and agents                  (tasks: who waits, who is where; pace; recovery)
-    then, for every event: cancel what is given up ─► submit ─► hand out bundles ─► end? ─► poll ─► Actions
+    Event ─► handle ─┬─► batch_answers   the batch system's answers      (core.jobs: submissions, and each job's states)
+                     ├─► scale_jobs      how many jobs to request        (core.scaling: the arithmetic)
+                     ├─► shutdown        the end of the pool
+                     └─► this module     calls and agents                (core.calls: queues, bundles; core.recovery)
+    then, for every event: cancel jobs ─► submit jobs ─► send bundles ─► end the pool? ─► poll ─► Actions
 
-The order of the last line matters: a job that may still live is cancelled before its calls go to another one.
+The order of the last line matters: a job that may still run is cancelled before its calls are sent to another job.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from jobpool.core.record.timeline import AGAIN, CHECKPOINT
 from jobpool.core.recovery.decide import Loss
 from jobpool.core.scaling.walltime import LATE
 from jobpool.core.settings import CoreSettings
-from jobpool.core.steps import batch_answers, figures, scale_jobs, shutdown
+from jobpool.core.steps import batch_answers, scale_jobs, shutdown, snapshot_views
 from jobpool.core.steps.auto_size import size_up
 from jobpool.core.steps.state import PoolState
 from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken
@@ -50,48 +50,48 @@ __all__ = ["Core"]
 
 
 class Core:
-    """Decides for one pool. Has no clock, and does nothing but answer."""
+    """Decides for one pool. It has no clock and no effects: it returns actions."""
 
     def __init__(self, *, settings: CoreSettings, now: float) -> None:
         self._pool = PoolState(settings, now)
 
     def handle(self, event: Event) -> list[Action]:
-        """Take one event; return what is to be done, in order."""
+        """Handle one event. Return the actions to carry out, in order."""
         pool = self._pool
         pool.now = max(pool.now, event.time)
         pool.out = []
         self._dispatch(event)
         pool.flush_cancels()
         if pool.closing is None:
-            scale_jobs.staff_up(pool)
+            scale_jobs.request_jobs(pool)
             pool.out += pool.scheduler.bundles(pool.now)
             pool.out += map(act.TakeBack, pool.scheduler.stuck(pool.now))
         if pool.finishing:
-            shutdown.wind_up(pool)
+            shutdown.continue_shutdown(pool)
         batch_answers.poll(pool)
         return pool.out
 
     def next_tick(self) -> float | None:
-        """Return when a Tick is wanted, besides the one that comes every second. None: that one is enough."""
+        """Return when the core needs a Tick in addition to the one that comes every second, or None."""
         pool = self._pool
         due = [time for time in (pool.wake, pool.scheduler.next_look) if time is not None]
-        if not pool.inquiry.under_way and pool.fleet.submissions:
-            due.append(pool.inquiry.due)
+        if not pool.polling.under_way and pool.job_table.submissions:
+            due.append(pool.polling.due)
         if pool.closing is not None and not pool.finished:
             due.append(pool.closing + pool.settings.shutdown_patience)
-        # What is due already waits for an event (an answer under way), not for time.
+        # What is due already waits for an event, such as an answer, and not for a time.
         return min((time for time in due if time > pool.now), default=None)
 
     def suspended(self, key: ev.JobKey) -> bool:
-        """Whether a job is suspended, as far as is known: its agent cannot say anything."""
-        job = self._pool.fleet.jobs.get(key)
+        """Return whether a job is known to be suspended: then its agent cannot send messages."""
+        job = self._pool.job_table.jobs.get(key)
         return job is not None and job.suspended is not None
 
     def snapshot(self, now: float | None = None) -> Snapshot:
-        """Return how the pool is at this time; None: at that of the last event."""
+        """Return the state of the pool at this time; None: at the time of the last event."""
         pool = self._pool
         now = pool.now if now is None else max(now, pool.now)
-        jobs = [*pool.fleet.ended.values(), *pool.fleet.jobs.values()]
+        jobs = [*pool.job_table.ended.values(), *pool.job_table.jobs.values()]
         views = [self._view(job, now) for job in jobs]
         running = pool.calls.running
         calls = CallCounts(waiting=len(pool.calls) - running, running=running, done=pool.done, failed=pool.failed)
@@ -99,11 +99,11 @@ class Core:
             time=now,
             jobs=tuple(views),
             calls=calls,
-            functions=figures.functions(pool),
-            requests=figures.requests(pool, now),
+            functions=snapshot_views.functions(pool),
+            requests=snapshot_views.requests(pool, now),
             rate=pool.record.recent.rate(now),
-            left=figures.time_left(pool, now),
-            held=pool.demand(pool.auto.hiring).held,
+            left=snapshot_views.time_left(pool, now),
+            held=pool.demand(pool.auto.active_key).held,
             phase=self._phase(),
         )
 
@@ -111,7 +111,7 @@ class Core:
         """Return what happened so far, for the report. Times are seconds since the beginning."""
         pool = self._pool
         return pool.record.figures(
-            {key: pool.asked(key) for key in pool.staff},
+            {key: pool.asked(key) for key in pool.request_states},
             list(pool.calls.statistics),
             pool.agents.running_now(),
             max(now, pool.now),
@@ -217,12 +217,12 @@ def _calls_arrived(pool: PoolState, event: ev.CallsArrived) -> None:
 
 
 def _why_not(pool: PoolState, request: str) -> JobPoolError | None:
-    staff = pool.staff.get(request)
-    if staff is None:
+    request_state = pool.request_states.get(request)
+    if request_state is None:
         return ConfigError(f"there is no request {request!r} in this pool")
     if pool.closing is not None:
-        return staff.broken or PoolBroken("the pool was shut down")
-    return staff.broken
+        return request_state.broken or PoolBroken("the pool was shut down")
+    return request_state.broken
 
 
 def _calls_started(pool: PoolState, event: ev.CallsStarted) -> None:
@@ -240,7 +240,7 @@ def _calls_done(pool: PoolState, event: ev.CallsDone) -> None:
         pool.record.calls(event.job, pool.reports.finished, pool.now)
         pool.out.append(act.Resolve(event.job, first))
         pool.prove(event.job, fruitful=True)
-        if (job := pool.fleet.jobs.get(event.job)) is not None:
+        if (job := pool.job_table.jobs.get(event.job)) is not None:
             pool.nodes.served(job.node)
         size_up(pool)
     pool.retract(copies)
@@ -260,13 +260,13 @@ def _call_checkpointed(pool: PoolState, event: ev.CallCheckpointed) -> None:
 
 
 def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
-    if (job := pool.fleet.jobs.get(event.job)) is not None and event.death.kills > job.kills:
-        pool.fleet.put(replace(job, kills=event.death.kills))
+    if (job := pool.job_table.jobs.get(event.job)) is not None and event.death.kills > job.kills:
+        pool.job_table.put(replace(job, kills=event.death.kills))
     found = pool.reports.history_of(event.job, event.call)
     if found is not None:
         history, items, terms = found
         pool.prove(event.job)
-        death, job = event.death, pool.fleet.jobs[event.job]
+        death, job = event.death, pool.job_table.jobs[event.job]
         loss = Loss(cause=death, started=True, items=items, timeout=terms.timeout)
         pool.recover(job, [(event.call, loss, history, terms)])
         if not (death.out_of_memory or death.timed_out or death.innocent):
@@ -278,8 +278,8 @@ def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
 
 def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
     hello = event.hello
-    job = pool.fleet.jobs.get(hello.job)
-    if job is None or job.over or pool.closing is not None or pool.staff[job.request].broken:
+    job = pool.job_table.jobs.get(hello.job)
+    if job is None or job.over or pool.closing is not None or pool.request_states[job.request].broken:
         why = "the pool is ending" if pool.closing is not None else "this job was given up"
         pool.out.append(act.StopAgent(hello.job, why, drain=False))
         pool.observe_key(hello.job, Accepted(pool.now, hello.id))
@@ -295,25 +295,31 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
         return
     if job.key in pool.agents:
         _agent_replaced(pool, job)
-    pool.staff[job.request].joined(job, pool.now)
+    pool.request_states[job.request].joined(job, pool.now)
     pool.store(job, after)
-    pool.agents.join(job.key, pool.line(job.request), workers=hello.workers, time=pool.now, deadline=hello.deadline)
+    pool.agents.join(
+        job.key, pool.queue_key(job.request), workers=hello.workers, time=pool.now, deadline=hello.deadline
+    )
     scale_jobs.relieve(pool, job.request)
 
 
 def _too_late(pool: PoolState, job: Job, hello: ev.Hello) -> str:
-    """Say why a job is of no use that has too little of its walltime left; empty when it has enough."""
-    walltime = pool.staff[job.request].request.walltime
+    """Return why the rest of a job's walltime is too short to be of use; empty if it is long enough."""
+    walltime = pool.request_states[job.request].request.walltime
     if walltime is None or hello.deadline is None or hello.deadline - pool.now >= LATE * walltime:
         return ""
     left = Duration(max(0.0, hello.deadline - pool.now))
-    return f"{left} of its walltime of {walltime} were left when its agent connected; is setup= slow, or a clock wrong?"
+    return (
+        f"{left} of its walltime of {walltime} were left when its agent connected; check whether setup= is slow, or a "
+        "clock is wrong"
+    )
 
 
 def _agent_replaced(pool: PoolState, job: Job) -> None:
-    """Decide on the calls of the agent that was here before: a requeued job's, or the same one's, cut off a while.
+    """Decide on the calls of the agent's predecessor: the job was requeued, or the agent lost its connection for a
+    while.
 
-    The latter may still run them; it is told to drop them before they can go elsewhere.
+    In the second case the agent may still run the calls: it has to drop them before they can be sent elsewhere.
     """
     ending = Ending(
         kind=EndingKind.PREEMPTED, message=job.message or "its agent was replaced", node=job.node, source="agent"
@@ -326,7 +332,7 @@ def _agent_trouble(pool: PoolState, event: ev.AgentTrouble) -> None:
     ending = Ending(kind=EndingKind.FAILED, message=event.words, source="agent")
     if event.fatal is not None:
         pool.break_all(event.fatal, event.job)
-    elif (job := pool.fleet.jobs.get(event.job)) is not None:
+    elif (job := pool.job_table.jobs.get(event.job)) is not None:
         if isinstance(job.state, Submitting):  # faster than the answer of the submit command
             pool.observe(job, Accepted(pool.now, None))
         pool.observe_key(event.job, Dropped(pool.now, ending, ours=False))

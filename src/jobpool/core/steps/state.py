@@ -1,11 +1,11 @@
-"""The state of one pool, and what follows when a job or a call changes. One owner: the :class:`~.engine.Core`.
+"""The state of one pool, and what follows from a change of a job or a call. :class:`~.engine.Core` owns it.
 
-Everything that several kinds of events share meets here::
+What several kinds of events share is here::
 
-    observe(job) ─► store ─┬─► its agent takes no more calls
-                           ├─► it is cancelled, its agent stopped
-                           ├─► its calls are decided: again, or given up      (recovery)
-                           └─► it came to nothing: back off, or give up       (staffing)
+    observe(job) ─► store ─┬─► send no more calls to the job's agent
+                           ├─► cancel the job, stop its agent
+                           ├─► decide on its calls: run again, or give up             (core.recovery)
+                           └─► if it ended without a result: back off, or give up     (core.scaling)
 """
 
 from __future__ import annotations
@@ -62,41 +62,42 @@ _WHOLE = 0.9
 
 
 class PoolState:
-    """All that the core knows, and the changes that have consequences."""
+    """Everything that the core knows, and the changes that have consequences."""
 
     def __init__(self, settings: CoreSettings, now: float) -> None:
         self.settings = settings
         self.now = now
-        self.fleet = JobTable(settings)
+        self.job_table = JobTable(settings)
         fitting = Fitting()
         self.calls = CallTable()
         self.agents = AgentTable(self.calls.queues, fitting)
         self.scheduler = Scheduler(self.calls, fitting)
         self.reports = AgentReports(self.calls, self.agents, fitting)
-        self.inquiry = Polling(settings, now)
+        self.polling = Polling(settings, now)
         self.nodes = BadNodes(settings.limits)
-        self.staff: dict[str, RequestState] = {}
+        self.request_states: dict[str, RequestState] = {}
         self.held: int | None = None
-        """``scale(n)``."""
+        """The ``n`` of ``scale(n)``."""
         self.tasks = 0
-        """Tasks of Dask graphs that want a worker."""
+        """Tasks of Dask graphs that need a worker."""
         self.accounting = True
-        """Whether the batch system has any, as far as is known."""
+        """Whether the batch system has an accounting, as far as is known."""
         self.accounting_asked = False
-        """Its answer is awaited: its database may take longer than the queue, and is asked one question at a time."""
+        """Whether a question to the accounting is not answered yet. Its database may be slow: one question at a
+        time."""
         self.record = Record(now)
         self.finishing = False
-        """The pool ends when its calls have."""
+        """Whether the pool ends as soon as its calls have ended."""
         self.closing: float | None = None
-        """Since when the jobs are being cancelled, for good."""
+        """Since when all jobs are being cancelled."""
         self.cancelled_all = now
-        """When they were cancelled all together the last time."""
+        """When all jobs were cancelled in one command for the last time."""
         self.finished = False
         self.told_suspended = False
         self.broken = False
         self.done = self.failed = 0
         self.wake: float | None = None
-        """When jobs are to be asked for."""
+        """When to request jobs."""
         self.notices: deque[str] = deque(maxlen=20)
         self.cancels: dict[JobId, None] = {}
         """Jobs to cancel at the end of this step."""
@@ -109,22 +110,22 @@ class PoolState:
     # ------------------------------------------------------------------------------------------------------ jobs
 
     def observe_key(self, key: JobKey, observation: Observation) -> None:
-        """Tell a job something, if it did not end."""
-        if (job := self.fleet.jobs.get(key)) is not None:
+        """Apply an observation to a job, if the job has not ended."""
+        if (job := self.job_table.jobs.get(key)) is not None:
             self.observe(job, observation)
 
     def observe(self, job: Job, observation: Observation) -> None:
-        """Tell a job something."""
+        """Apply an observation to a job."""
         after = advance(job, observation, self.settings)
         if after is not job:
             self.store(job, after)
 
     def store(self, before: Job, after: Job) -> None:
-        """Keep a job's change, and do what follows from it."""
-        self.fleet.put(after)
+        """Store a changed job, and do what follows from the change."""
+        self.job_table.put(after)
         self.record.job(before, after, self.now)
         if type(before.state) is not type(after.state):
-            self.inquiry.hurry(self.now)
+            self.polling.hurry(self.now)
         if (before.suspended is None) is not (after.suspended is None):
             self._suspend(after)
         if not isinstance(after.state, Serving) or after.suspended is not None:
@@ -132,30 +133,34 @@ class PoolState:
         if not after.supplies:
             self.agents.leave(after.key)
         if isinstance(after.state, Silent) and before.connected:
-            self.inquiry.hurry(self.now, at_once=True)
+            self.polling.hurry(self.now, at_once=True)
         if isinstance(after.state, Closing):
             self._cancel_job(before, after, after.state)
         if not after.holds_calls and after.key in self.agents:
             self.decide_calls(after, _ending(after))
         if after.over and not before.over:
-            self._mourn(after)
+            self._learn_from_end(after)
         if isinstance(after.state, Ended) and after.state.ending.source == "absence" and not before.over:
             self._suspect(after)
-        unwanted = self.closing is not None or self.staff[after.request].broken is not None
+        unwanted = self.closing is not None or self.request_states[after.request].broken is not None
         if unwanted and isinstance(after.state, Pending | Starting):
             self.observe(after, Dropped(self.now, NOT_NEEDED))
 
     def _suspend(self, job: Job) -> None:
-        """Give no calls to a job that is suspended, until it goes on."""
-        self.inquiry.hurry(self.now)
+        """Send no calls to a suspended job until it is resumed."""
+        self.polling.hurry(self.now)
         if job.suspended is None:
             if isinstance(job.state, Serving):
                 self.agents.reopen(job.key, job.state.deadline, self.now)
         elif not self.told_suspended:
             self.told_suspended = True
             where = f" on {job.node}" if job.node else ""
-            text = f"job {job.id}{where} is suspended by the batch system; it keeps its calls, and goes on when it is"
-            self.notice(f"{text} resumed (so does each job that the status shows as suspended)", warning=True)
+            text = (
+                f"the batch system has suspended job {job.id}{where}; the job keeps its calls, and continues when it is"
+            )
+            self.notice(
+                f"{text} resumed (the same holds for each job that the status shows as suspended)", warning=True
+            )
 
     def _cancel_job(self, before: Job, after: Job, state: Closing) -> None:
         if before.connected:
@@ -165,8 +170,9 @@ class PoolState:
             self.cancels[after.id] = None
 
     def _suspect(self, job: Job) -> None:
-        """Cancel a job that is only known not to be shown any more: the queue may be wrong, and show it again."""
-        self.fleet.ghosts[job.key.submission] = None
+        """Cancel a job that is missing from the queue without other evidence of its end: the queue may show it
+        again."""
+        self.job_table.ghosts[job.key.submission] = None
         if job.id is not None:
             self.cancels[job.id] = None
 
@@ -176,63 +182,69 @@ class PoolState:
             self.out.append(act.CancelJobs(ids=tuple(self.cancels)))
             self.cancels.clear()
 
-    def _mourn(self, job: Job) -> None:
-        """Draw the lesson from a job's end."""
-        state, staff = job.state, self.staff[job.request]
+    def _learn_from_end(self, job: Job) -> None:
+        """Learn from the end of a job: avoid its node, back off, or give up its request."""
+        state, request_state = job.state, self.request_states[job.request]
         if job.proven:
-            staff.served()
+            request_state.served()
         if not isinstance(state, Closing | Ended) or state.ours or job.id is None:
             return
         unreachable = state.ending.exit_code == UNREACHABLE and not job.proven
-        bad = self.nodes.lost(job.node, job.key, state.ending, staff.request, self.now, proven=job.proven)
+        bad = self.nodes.lost(job.node, job.key, state.ending, request_state.request, self.now, proven=job.proven)
         if bad:
             self._avoid(job.node, state.ending.message)
-            staff.failures = staff.failures if unreachable else 0  # they were the node's
-        if self.closing is not None or staff.broken:
+            request_state.failures = request_state.failures if unreachable else 0  # the node caused them
+        if self.closing is not None or request_state.broken:
             return
-        # A node without a way to the server is avoided at once, and counts all the same: the next one will tell.
+        # A node that cannot reach the server is avoided at once, and its failure counts: the next node may reach it.
         if job.node in self.nodes.avoided(self.now) and not (bad and unreachable):
             return
-        failing, pause = staff.lost(job, state.ending, self.now, self.settings)
+        failing, pause = request_state.lost(job, state.ending, self.now, self.settings)
         if pause:
             self.notice(pause, warning=True)
         if not failing:
             return
-        if any(other.connected for other in self.fleet.of(job.request)):
-            self.notice(f"jobs come to nothing while others serve: {state.ending.message}", warning=True)
+        if any(other.connected for other in self.job_table.of(job.request)):
+            self.notice(
+                f"new jobs end before they can run a call, while others run calls; the last: {state.ending.message}",
+                warning=True,
+            )
         else:
-            self.give_up(job.request, jobs_failed(job, state.ending, staff.failures), job.key)
+            self.give_up(job.request, jobs_failed(job, state.ending, request_state.failures), job.key)
 
     def blame_node(self, job: Job, call: int, words: str) -> None:
         """Note that a call's worker died on this job's node."""
-        if self.nodes.crashed(job.node, call, self.staff[job.request].request, self.now):
+        if self.nodes.crashed(job.node, call, self.request_states[job.request].request, self.now):
             self._avoid(job.node, words)
 
     def _avoid(self, node: str | None, words: str) -> None:
-        """Let the jobs on a bad node end when their calls have. Later ones are asked for elsewhere."""
+        """Let the jobs on a bad node end after their running calls, and request later jobs on other nodes."""
         failed = f"{self.nodes.strikes(node or '')} calls or jobs in a row failed there"
-        self.notice(f"node {node} is avoided from now on: {failed}; the last one: {words}", warning=True)
-        for job in list(self.fleet.jobs.values()):
+        self.notice(f"new jobs avoid node {node} from now on: {failed}; the last one: {words}", warning=True)
+        for job in list(self.job_table.jobs.values()):
             if job.node == node and isinstance(job.state, Serving):
-                self.observe(job, Retired(self.now, "its node fails"))
-                self.out.append(act.StopAgent(job.key, "its node fails", drain=True))
+                self.observe(job, Retired(self.now, "calls or jobs fail on its node"))
+                self.out.append(act.StopAgent(job.key, "calls or jobs fail on its node", drain=True))
 
     # ----------------------------------------------------------------------------------------------------- calls
 
     def cancel_calls(self, ids: Iterable[int]) -> None:
-        """Forget these calls, and stop them where they are."""
+        """Forget these calls, and let the agents that have them stop them."""
         self.retract(self.calls.cancel(ids))
 
     def cancel_waiting(self, ids: Iterable[int]) -> None:
-        """Forget these calls, but for rows that run now: those behind them are asked back, to be forgotten then."""
+        """Forget these calls, except rows of which one runs: their agent has to return the rows that have not begun.
+
+        The returned rows are forgotten then.
+        """
         harmless, asked = self.calls.unwant(ids)
         self.cancel_calls(harmless)
         self.out += map(act.TakeBack, asked)
 
     def retract(self, at_agents: dict[JobKey, list[int]]) -> None:
-        """Tell the agents to drop these calls."""
+        """Let the agents drop these calls."""
         for key, ids in at_agents.items():
-            if (job := self.fleet.jobs.get(key)) is not None and job.connected:
+            if (job := self.job_table.jobs.get(key)) is not None and job.connected:
                 self.out.append(act.Retract(key, tuple(ids)))
 
     def tell_again(self, ids: tuple[int, ...]) -> None:
@@ -241,7 +253,7 @@ class PoolState:
             self.out.append(act.TellAgain(ids))
 
     def decide_calls(self, job: Job, ending: Ending) -> tuple[int, ...]:
-        """Decide on the calls that a lost job had. Returns their ids."""
+        """Decide on the calls that a lost job had. Return their ids."""
         held = self.agents.remove(job.key, self.now)
         alone = sum(call.started for call in held) == 1
         losses = []
@@ -254,16 +266,18 @@ class PoolState:
 
     def recover(self, job: Job, losses: list[tuple[int, Loss, History, CallOptions]]) -> None:
         """Run these calls again, or give them up."""
-        staff = self.staff[job.request]
-        place = LossPlace(job.id, job.node, staff.request, self.settings.limits)
+        request_state = self.request_states[job.request]
+        place = LossPlace(job.id, job.node, request_state.request, self.settings.limits)
         again: list[tuple[int, History]] = []
         moved: dict[int, str] = {}
         told: list[int] = []
         for id, loss, history, terms in losses:
             retry = terms.retry or self.settings.retry
-            verdict = GiveUp(staff.broken) if staff.broken else decide(loss, history, place, retry)
+            verdict = GiveUp(request_state.broken) if request_state.broken else decide(loss, history, place, retry)
             if isinstance(verdict, RunAgain) and loss.started and self.calls.is_unwanted(id):
-                verdict = GiveUp(cancelled_and_lost(loss, place))  # who cancelled it waits for the one that ran
+                verdict = GiveUp(
+                    cancelled_and_lost(loss, place)
+                )  # the client that cancelled the rows waits for the one that ran
             match verdict:
                 case RunAgain(history=history, request=request):
                     self.note_cut(job.key, id, AGAIN, _cause(loss.cause))
@@ -284,20 +298,24 @@ class PoolState:
         self.tell_again(tuple(told))
 
     def note_cut(self, job: JobKey, id: int, outcome: str, words: str) -> None:
-        """Note for the report that a call did not come to its end in this job, if it began."""
+        """Note for the report that a call began in this job, and did not end there."""
         if (begun := self.calls.begun(id)) is not None:
             self.record.cut(job, *begun, outcome, words, self.now)
 
     def _grown(self, request: Request, place: LossPlace) -> str:
-        """Return the key of a grown request, which is taken into service when it is new."""
-        alike = [key for key, staff in self.staff.items() if staff.request == request and not staff.broken]
-        # Jobs of a size that is being found serve all of the pool's own calls; smaller ones do, too.
+        """Return the key of a grown request. A new one is added to the pool."""
+        alike = [
+            key
+            for key, request_state in self.request_states.items()
+            if request_state.request == request and not request_state.broken
+        ]
+        # Jobs of an "auto" size run all of the pool's own calls, even if the size is smaller than this request.
         key = next((key for key in alike if not (self.settings.auto and self.auto.serves_own(key))), None)
         if key is None:
-            key = f"grown {len(self.staff)}"
+            key = f"grown {len(self.request_states)}"
             self.add_request(key, request)
             changes = _difference(place.request, request)
-            self.notice(f"a call needed more than its job had, and runs again with {changes}")
+            self.notice(f"a call needed more than its job had; it runs again with {changes}")
         return key
 
     def fail(self, ids: Iterable[int], error: JobPoolError, job: JobKey | None = None) -> None:
@@ -308,71 +326,72 @@ class PoolState:
             self.out.append(act.Fail(ids, error, job))
 
     def prove(self, key: JobKey, *, fruitful: bool = False) -> None:
-        """Note that a job works, and whether a call came back from it."""
-        job = self.fleet.jobs.get(key)
+        """Note that a job runs calls, and whether one of its calls has ended."""
+        job = self.job_table.jobs.get(key)
         if job is None or (job.proven and (job.fruitful or not fruitful)):
             return
-        self.fleet.put(replace(job, proven=True, fruitful=job.fruitful or fruitful))
-        self.staff[job.request].served(fruitful=fruitful)
+        self.job_table.put(replace(job, proven=True, fruitful=job.fruitful or fruitful))
+        self.request_states[job.request].served(fruitful=fruitful)
 
     def demand(self, key: str, *, all: bool = False) -> Demand:
-        """Return what is wanted of a request, beside the calls of jobs that end; with ``all``, together with them."""
-        own = key == self.auto.hiring
+        """Return the demand for a request, without the calls of jobs that are about to end; with ``all``, including
+        these."""
+        own = key == self.auto.active_key
         if not own and self.auto.serves_own(key):
-            return Demand(calls=0, max_workers=self.staff[key].max_workers)
-        calls = self.calls.demand(self.line(key), all=all)
+            return Demand(calls=0, max_workers=self.request_states[key].max_workers)
+        calls = self.calls.demand(self.queue_key(key), all=all)
         return Demand(
             calls=min(calls, TRIALS) if key == TRIAL else calls,
             tasks=self.tasks if own else 0,
             min_workers=self.settings.min_workers if own and not self.finishing else 0,
-            max_workers=self.staff[key].max_workers,
+            max_workers=self.request_states[key].max_workers,
             held=self.held if own and not self.finishing else None,
         )
 
-    def line(self, key: str) -> str:
-        """Return the request whose calls the jobs of a request serve."""
+    def queue_key(self, key: str) -> str:
+        """Return the key of the queue from which the jobs of a request take calls."""
         return OWN if self.auto.serves_own(key) else key
 
     def asked(self, key: str) -> Request:
-        """Return what is asked for, for the calls of a request."""
+        """Return the request of the jobs that run the calls of this queue."""
         found = key == OWN and not self.auto.trying
-        return self.staff[self.auto.keys[-1] if found else key].request
+        return self.request_states[self.auto.keys[-1] if found else key].request
 
     def set_ceiling(self) -> None:
-        """Bound how many calls of the pool's own run at once."""
-        self.calls.set_ceiling(OWN, self.demand(self.auto.hiring).ceiling)
+        """Set how many of the pool's own calls may run at once."""
+        self.calls.set_ceiling(OWN, self.demand(self.auto.active_key).ceiling)
 
-    def look(self) -> None:
-        """Note how many workers are there and busy."""
+    def sample_workers(self) -> None:
+        """Note for the record how many workers are connected and busy."""
         step = self.record.series.at(self.now)
         step.looks += 1
-        for request in self.staff:
+        for request in self.request_states:
             workers, busy, waiting = self.calls.load(request)
             step.workers += workers
             step.busy += busy
             step.waiting += waiting
 
     def add_request(self, key: str, request: Request, max_workers: int | None = None) -> None:
-        """Take a request into service. One that is known already is ignored."""
-        if key not in self.staff:
+        """Add a request to the pool. A key that is known already is ignored."""
+        if key not in self.request_states:
             most = self.settings.max_workers if max_workers is None else max_workers
-            self.staff[key] = RequestState(request, most)
+            self.request_states[key] = RequestState(request, most)
             self.calls.open_queue(key, most)
 
     # ------------------------------------------------------------------------------------------------- giving up
 
     def give_up(self, request: str, error: JobPoolError, job: JobKey | None = None) -> None:
-        """Ask for no more jobs for this request, and fail the calls that wait for one."""
-        if request == self.auto.hiring != OWN:  # there is no other way to run the pool's own calls
-            self.staff[request].broken = error
+        """Request no more jobs for this request, and fail the calls that wait for one."""
+        if request == self.auto.active_key != OWN:  # there is no other way to run the pool's own calls
+            self.request_states[request].broken = error
             request = OWN
-        staff = self.staff[request]
-        staff.broken = error
+        request_state = self.request_states[request]
+        request_state.broken = error
         self.fail_waiting(request, error, job)
-        for other in self.fleet.of(request):
+        for other in self.job_table.of(request):
             if not other.connected:
                 self.observe(other, Dropped(self.now, NOT_NEEDED))
-        if all(other.broken for other in self.staff.values()):
+        if all(other.broken for other in self.request_states.values()):
             self._break(error)
 
     def fail_waiting(self, request: str, error: JobPoolError, job: JobKey | None = None) -> None:
@@ -383,13 +402,13 @@ class PoolState:
             self.fail(ids, owed, job)
 
     def break_all(self, error: JobPoolError, job: JobKey) -> None:
-        """Fail everything with this error: the pool cannot go on."""
-        for staff in self.staff.values():
-            staff.broken = staff.broken or error
+        """Fail all calls with this error: the pool cannot continue."""
+        for request_state in self.request_states.values():
+            request_state.broken = request_state.broken or error
         ids = self.calls.ids()
         self.calls.cancel(ids, failed=True)
         self.fail(ids, error, job)
-        for other in list(self.fleet.jobs.values()):
+        for other in list(self.job_table.jobs.values()):
             self.observe(other, Dropped(self.now, NOT_NEEDED))
         self._break(error)
 
@@ -399,7 +418,7 @@ class PoolState:
             self.out.append(act.BreakPool(error))
 
     def notice(self, text: str, *, warning: bool = False) -> None:
-        """Tell a user something, once."""
+        """Show a message to the users, once."""
         if text not in self.notices:
             self.notices.append(text)
             self.out.append(act.Notice(text, warning))
@@ -411,7 +430,7 @@ def _difference(before: Request, after: Request) -> str:
 
 
 def _cause(cause: Ending | ev.Death) -> str:
-    """Say in a word or two what a call was lost by."""
+    """Return in a few words why a call was lost."""
     if isinstance(cause, Ending):
         return f"its job: {cause.kind.value}"
     if cause.timed_out:

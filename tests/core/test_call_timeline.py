@@ -32,7 +32,7 @@ def sums(bars: Timeline) -> tuple[float, int]:
 def test_a_call_is_a_bar_and_short_ones_are_added_up() -> None:
     bars = Timeline(100.0)
     bars.add(JOB, Interval("look", 101.0, 2.0))
-    bars.add(OTHER, Interval("look", 102.0, 0.0, outcome=RAISED, words="ValueError: dark"))
+    bars.add(OTHER, Interval("look", 102.0, 0.0, outcome=RAISED, message="ValueError: dark"))
     bars.add(JOB, Interval("look", 103.0, GRAIN / 2))
     bars.spread(OTHER, 100.0, 2 * GRAIN, calls=1000)
     assert data(bars).as_data() == {
@@ -90,7 +90,7 @@ def test_calls_in_trouble_are_seen_among_any_number_of_others() -> None:
     bars = Timeline(0.0)
     for number in range(100_000):
         bars.add(
-            JOB, Interval("f", float(number), 0.5, outcome=RAISED if number % 1000 == 0 else DONE, words=f"{number}")
+            JOB, Interval("f", float(number), 0.5, outcome=RAISED if number % 1000 == 0 else DONE, message=f"{number}")
         )
     assert [bar.words for bar in data(bars).bars if bar.outcome == RAISED] == [f"{n * 1000}" for n in range(100)]
 

@@ -51,23 +51,23 @@ def test_short_calls_of_a_message_are_counted_together_and_long_and_failed_ones_
         total.add(one)
     total.add(outcome(0.004, 250, rows=4))
     total.close()
-    tally = total.tally
-    assert (tally.done, tally.failed, total.calls, total.failures) == (7, 1, 8, 1)
+    statistics = total.statistics
+    assert (statistics.done, statistics.failed, total.calls, total.failures) == (7, 1, 8, 1)
     assert [one.usage.wall for one in total.notable if one.usage] == [5.0, 0.002]
-    assert tally.wall.count == tally.memory.count == 8
-    assert math.isclose(tally.wall.total, 5.010)
-    assert (tally.memory.largest, tally.threads) == (800, 3)
-    assert tally.cpus is not None
-    assert math.isclose(tally.cpus, 0.5)
+    assert statistics.wall.count == statistics.memory.count == 8
+    assert math.isclose(statistics.wall.total, 5.010)
+    assert (statistics.memory.largest, statistics.threads) == (800, 3)
+    assert statistics.cpus is not None
+    assert math.isclose(statistics.cpus, 0.5)
 
 
 def test_a_million_functions_of_other_names_do_not_fill_the_memory() -> None:
-    tallies = Statistics()
+    statistics = Statistics()
     for number in range(20 * NAMES):
-        tallies.of(f"{number:032x}:f{number}", "").open += 1
-    found = list(tallies)
+        statistics.of(f"{number:032x}:f{number}", "").open += 1
+    found = list(statistics)
     assert len(found) <= NAMES + 1
-    assert sum(tally.open for tally in found) == 20 * NAMES
+    assert sum(statistics.open for statistics in found) == 20 * NAMES
 
 
 def test_a_long_run_is_told_in_as_many_steps_as_a_short_one() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from livingkit import CFG, Worker
+from sharedkit import CFG, Worker
 
 from jobpool.worker.user_imports import share_imports
 
@@ -151,7 +151,7 @@ def test_old_versions_are_dropped_when_no_call_needs_them(worker: Worker, script
         script.NUMBERS.append(number)
         worker.call(script.get_list)
         next(counted)
-    assert len(worker.living._other_versions) <= 64
+    assert len(worker.shared._other_versions) <= 64
 
 
 def test_a_variable_that_the_client_has_removed_is_gone(worker: Worker, script: types.ModuleType) -> None:
@@ -168,7 +168,7 @@ def beside(script: types.ModuleType, worker: Worker, tmp_path: Path, monkeypatch
     """A worker that finds the file of the module beside the script; in this process the client has it, too."""
     (tmp_path / "cfg.py").write_text(CFG)
     monkeypatch.syspath_prepend(str(tmp_path))
-    finder = share_imports(worker.living)
+    finder = share_imports(worker.shared)
     yield tmp_path
     sys.meta_path.remove(finder)
 

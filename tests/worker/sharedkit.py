@@ -21,11 +21,11 @@ class Worker:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.living = SharedObjects(tell=lambda _topic, text: self.told.append(text))
-        self.functions = Functions(self.living)
+        self.shared = SharedObjects(tell=lambda _topic, text: self.told.append(text))
+        self.functions = Functions(self.shared)
 
     def initialize(self, function: Callable[..., Any], *args: Any) -> None:
-        run_initializer(pickling.dumps_initializer(function, args), self.living)
+        run_initializer(pickling.dumps_initializer(function, args), self.shared)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
         """Pickle a call, as it is now; it runs when what is returned is called."""
@@ -35,7 +35,7 @@ class Worker:
 
         def run() -> Any:
             made = self.functions.get(key)
-            arguments, _ = pickling.loads_arguments(payload, load=self.living.load)
+            arguments, _ = pickling.loads_arguments(payload, load=self.shared.load)
             return made(*arguments)
 
         return run

@@ -1,4 +1,4 @@
-"""What living objects are known by: the prints of odd ones, and objects that others hold."""
+"""Fingerprints of unusual objects, and shared objects to which other objects refer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import types
 from typing import Any
 
-from livingkit import Worker
+from sharedkit import Worker
 
 from jobpool.worker.fingerprints import fingerprint_of
 
@@ -16,7 +16,7 @@ class Held:
     """Has attributes."""
 
 
-def test_equal_objects_have_equal_prints_whichever_of_their_names_are_one_object() -> None:
+def test_equal_objects_have_equal_fingerprints_whichever_of_their_names_are_one_object() -> None:
     fingerprints = []
     for name in ("first", "second"):
         text = "".join(["a", "ttribute"])
