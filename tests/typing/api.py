@@ -163,7 +163,7 @@ for job in status.jobs:
 for function in status.functions:
     assert_type(function.name, str)
     assert_type(function.seconds, float | None)
-    assert_type(function.largest_memory, float | None)
+    assert_type(function.largest_memory, int | None)
 for request in status.requests:
     assert_type(request.memory, int | None)
     assert_type(request.core_hours, float)

@@ -138,7 +138,15 @@ class Timeline:
         names: dict[str, int] = {}
         finished = ((job, bar) for job, several in self._bars.items() for bar in several)
         bars = tuple(
-            self._bar(places[job], names.setdefault(bar.name, len(names)), bar)
+            Bar(
+                places[job],
+                names.setdefault(bar.name, len(names)),
+                round(bar.begin - self._began, 3),
+                round(bar.seconds, 4),
+                bar.calls,
+                bar.outcome,
+                bar.words,
+            )
             for job, bar in itertools.chain(finished, running)
             if job in places
         )
@@ -149,7 +157,3 @@ class Timeline:
             for place, (seconds, calls, troubled) in sorted(several.items())
         )
         return RunTimeline(grain=self.grain, bars=bars, cells=cells, names=tuple(names))
-
-    def _bar(self, job: int, name: int, bar: Interval) -> Bar:
-        begin, seconds = round(bar.begin - self._began, 3), round(bar.seconds, 4)
-        return Bar(job, name, begin, seconds, bar.calls, bar.outcome, bar.words)
