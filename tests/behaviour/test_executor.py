@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures as cf
 import ctypes
 import gc
+import json
 import os
 import pickle
 import subprocess
@@ -281,6 +282,9 @@ def test_a_future_tells_its_job_its_usage_and_its_words(pool: JobPoolExecutor) -
     assert 0.05 <= future.usage.cpu <= future.usage.wall + 0.5
     assert future.usage.peak_memory > 50_000_000
     assert future.usage.threads >= 1
+    plain = {**future.job.as_data(), **future.usage.as_data()}
+    assert json.loads(json.dumps(plain)) == plain
+    assert (plain["log"], plain["wall"]) == (str(future.job.log), future.usage.wall)
     assert sorted(future.logs().split("\n")) == ["", "from C", "from a child", "from python", "to stderr"]
 
 

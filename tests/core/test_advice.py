@@ -38,7 +38,7 @@ def record(
     function = RunFunction(
         name="f", request=request, open=0, done=calls, failed=0, cpu=cpu, cpus=1.0, threads=1,
         wall=TimeFigures(total=wall, mean=wall / calls, median=59.0, most=60.0, largest=60.0),
-        memory=MemoryFigures(median=GIB, most=most * GIB, largest=most * GIB),
+        memory=MemoryFigures(median=GIB, most=int(most * GIB), largest=int(most * GIB)),
     )  # fmt: skip
     job = RunJob(
         key=("a", 0), request=request, stations=(), id="1", node="n1", ending=ending, words="", ours=True, calls=calls,

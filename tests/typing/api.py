@@ -93,11 +93,13 @@ if future.job is not None:
     assert_type(future.job.id, str)
     assert_type(future.job.node, str)
     assert_type(future.job.log, Path | None)
+    assert_type(future.job.as_data(), dict[str, str | None])
 if future.usage is not None:
     assert_type(future.usage.wall, float)
     assert_type(future.usage.cpu, float)
     assert_type(future.usage.peak_memory, Memory)
     assert_type(future.usage.threads, int)
+    assert_type(future.usage.as_data(), dict[str, float])
 _ = future.job.id  # type: ignore[union-attr]
 
 results = pool.map(length, ["a", "bc"], [1, 2], chunksize=10, buffersize=100, progress=True, timeout=60.0)
@@ -163,7 +165,7 @@ for job in status.jobs:
 for function in status.functions:
     assert_type(function.name, str)
     assert_type(function.seconds, float | None)
-    assert_type(function.largest_memory, float | None)
+    assert_type(function.largest_memory, int | None)
 for request in status.requests:
     assert_type(request.memory, int | None)
     assert_type(request.core_hours, float)

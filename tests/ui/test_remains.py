@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from jobpool import JobPoolExecutor, PoolBroken
+from jobpool.core.record.record import Record
 from jobpool.host.home import PoolDirectory
+from jobpool.model.run_record import RunRecord
 from jobpool.server.journal import IDLE, PAUSE, Journal
 from jobpool.testing import wait_until
 
@@ -98,15 +100,20 @@ def test_of_a_pool_that_ended_well_the_last_status_is_shown_too(home: Path) -> N
 # When it is written
 
 
+def _nothing() -> RunRecord:
+    figures = Record(0.0).figures({}, (), (), 0.0, done=0, failed=0, unresolved=0, notices=())
+    return RunRecord.of(figures, name="mine", system="local", host="h", ended_at=0.0, logs=Path("/nowhere/logs"))
+
+
 class Written(Journal):
     """Writes into a list, at once."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.now = 0.0
-        super().__init__(PoolDirectory(Path("/nowhere")), dict, 0.0)
+        super().__init__(PoolDirectory(Path("/nowhere")), _nothing, 0.0)
 
-    def _start(self, record: dict[str, Any]) -> None:
+    def _start(self, record: RunRecord) -> None:
         self.times.append(self.now)
 
     def run(self, seconds: int) -> Iterator[int]:

@@ -53,15 +53,10 @@ def doctor(
     resolve.require(resolved.system)
     findings = run(JobPoolExecutor, resolved, with_job=not no_job, patience=patience, script=script)
     if as_json:
-        show_json([_data(finding) for finding in findings])
+        show_json([finding.as_data() for finding in findings])
     else:
         _show(findings)
     context.exit(1 if worst(findings) >= Level.PROBLEM else 0)
-
-
-def _data(finding: Finding) -> dict[str, str]:
-    level = finding.level.name.lower()
-    return {"subject": finding.subject, "level": level, "text": finding.text, "cure": finding.cure}
 
 
 def _show(findings: Sequence[Finding]) -> None:

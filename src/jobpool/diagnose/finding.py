@@ -28,10 +28,16 @@ class Finding:
     """One thing that was looked at."""
 
     subject: str
+    """What was looked at, in a word or two."""
     level: Level
     text: str
     """What is so, with the evidence."""
     cure: str = ""
+    """What to do; empty where nothing is to be done."""
+
+    def as_data(self) -> dict[str, str]:
+        """Return the same as strings, as ``jobpool doctor --json`` prints it."""
+        return {"subject": self.subject, "level": self.level.name.lower(), "text": self.text, "cure": self.cure}
 
 
 def ok(subject: str, text: str) -> Finding:

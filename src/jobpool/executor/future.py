@@ -27,15 +27,20 @@ class Job:
     id: str
     """The batch system's id (``1343_7``)."""
     node: str
+    """The node on which the call runs or ran."""
     log: Path | None
     """The job's log, with the messages of its agent. The output of a call is in :meth:`JobFuture.logs`."""
+
+    def as_data(self) -> dict[str, str | None]:
+        """Return the same as strings. ``log`` is None where it is not known."""
+        return {"id": self.id, "node": self.node, "log": None if self.log is None else str(self.log)}
 
 
 class JobFuture(Future[T]):
     """The future of one call in a pool.
 
     Beyond the standard library's: ``job`` (a :class:`Job`, or None before the call starts), ``usage`` (a
-    :class:`~jobpool.model.request.Usage`: wall and CPU seconds, peak memory, threads; None before the call ends) and
+    :class:`~jobpool.model.call.Usage`: wall and CPU seconds, peak memory, threads; None before the call ends) and
     :meth:`logs`.
     """
 

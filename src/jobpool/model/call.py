@@ -19,9 +19,14 @@ class Usage:
     cpu: float
     """CPU seconds of the call and of the child processes it waited for."""
     peak_memory: Memory
-    """Peak resident memory of the worker while the call ran."""
+    """Bytes: peak resident memory of the worker while the call ran."""
     threads: int
     """Threads of the worker process when the call ended."""
+
+    def as_data(self) -> dict[str, float]:
+        """Return the same as numbers: seconds and bytes."""
+        memory = int(self.peak_memory)
+        return {"wall": self.wall, "cpu": self.cpu, "peak_memory": memory, "threads": self.threads}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

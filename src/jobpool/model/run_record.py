@@ -115,10 +115,10 @@ class TimeFigures(PublicData):
 class MemoryFigures(PublicData):
     """How much memory the calls of a function used at their peak, in bytes. None: no call has ended."""
 
-    median: float | None
-    most: float | None
+    median: int | None
+    most: int | None
     """99 % of the calls used no more."""
-    largest: float | None
+    largest: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

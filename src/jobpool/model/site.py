@@ -53,12 +53,17 @@ class NodeShape:
     """Nodes that are alike, and how many there are."""
 
     count: int
+    """How many nodes there are."""
     cores: int
     """Physical cores of one node."""
     threads_per_core: int
+    """Hardware threads of one core."""
     memory: Memory
+    """Bytes of one node."""
     gpus: int = 0
+    """GPUs of one node."""
     features: tuple[str, ...] = ()
+    """Words that a constraint can ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

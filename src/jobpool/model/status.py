@@ -96,9 +96,9 @@ class FunctionStatus(PublicData):
     """Seconds that a call takes, on average."""
     cpus: float | None
     """CPUs that a call keeps busy, on average."""
-    memory: float | None
+    memory: int | None
     """Bytes that 99 % of the calls do not exceed."""
-    largest_memory: float | None
+    largest_memory: int | None
     """Bytes of the call that used most."""
 
 
@@ -119,9 +119,9 @@ class RequestStatus(PublicData):
     """Bytes that were asked for each worker."""
     cpus: float | None
     """CPUs that a call keeps busy, on average."""
-    used_memory: float | None
+    used_memory: int | None
     """Bytes that 99 % of the calls do not exceed."""
-    largest_memory: float | None
+    largest_memory: int | None
     """Bytes of the call that used most."""
     core_hours: float
     """Core-hours of all its jobs, from their start on."""

@@ -423,8 +423,8 @@ class EventLoop:
             logs=self._asking.log_directory,
         )
 
-    def _whole_record(self) -> dict[str, Any]:
-        return replace(self.record(), status=self._status()).as_data()
+    def _whole_record(self) -> RunRecord:
+        return replace(self.record(), status=self._status())
 
     def _status(self) -> PoolStatus:
         snapshot = self._core.snapshot(self._loop.time())

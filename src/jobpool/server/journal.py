@@ -11,9 +11,10 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 from jobpool.host.home import PoolDirectory
+from jobpool.model.run_record import RunRecord
 
 __all__ = ["Journal"]
 
@@ -35,7 +36,7 @@ COST = 200
 class Journal:
     """Writes down what ``collect`` returns; ``look`` at it often."""
 
-    def __init__(self, directory: PoolDirectory, collect: Callable[[], dict[str, Any]], now: float) -> None:
+    def __init__(self, directory: PoolDirectory, collect: Callable[[], RunRecord], now: float) -> None:
         self._directory, self._collect = directory, collect
         self._pause, self._begun = FIRST, now
         self._writing: asyncio.Task[None] | None = None
@@ -53,23 +54,23 @@ class Journal:
         cost = time.perf_counter() - begin
         self._pause = max(min(2 * self._pause, PAUSE), COST * cost)
         self._begun, self.news = now, False
-        self._start({**record, "over": False})
+        self._start(replace(record, over=False))
 
     async def close(self) -> None:
         """Write the last time."""
         self._closed = True
         if self._writing is not None:
             await self._writing
-        await self._write({**self._collect(), "over": True})
+        await self._write(replace(self._collect(), over=True))
 
-    def _start(self, record: dict[str, Any]) -> None:
+    def _start(self, record: RunRecord) -> None:
         self._writing = asyncio.get_running_loop().create_task(self._write(record))
 
     @property
     def _busy(self) -> bool:
         return self._writing is not None and not self._writing.done()
 
-    async def _write(self, record: dict[str, Any]) -> None:
+    async def _write(self, record: RunRecord) -> None:
         try:
             await asyncio.to_thread(self._replace, record)
         except OSError as error:  # a full disk is no reason to end a run
@@ -77,6 +78,6 @@ class Journal:
                 log.warning("what happened cannot be written down: %s", error)
             self._failed = True
 
-    def _replace(self, record: dict[str, Any]) -> None:
+    def _replace(self, record: RunRecord) -> None:
         if not self._directory.replaced:
-            self._directory.write("record.json", json.dumps(record).encode())
+            self._directory.write("record.json", json.dumps(record.as_data()).encode())

@@ -30,15 +30,19 @@ class LogFile:
     """One log file."""
 
     path: Path
+    """The file."""
     kind: str
     """``job``: what its agent and the batch system said; ``worker``: what calls printed; ``server``."""
     job: str
     """The batch system's id, as far as the file's name tells it; empty for the server."""
     submission: str
+    """The name of its job's submission; empty for the server."""
     element: int
+    """The place of its job in the submission, from 0."""
     size: int
+    """Bytes."""
     changed: float
-    """When it was written last, as ``time.time()`` tells it."""
+    """When it was written last, in seconds since the epoch, as ``time.time()`` counts."""
 
     def is_of(self, job: str) -> bool:
         """Whether somebody who writes this means this log: an id, ``server``, or a part of the file's path."""

@@ -42,12 +42,13 @@ class Grant:
     """What a job has on one node."""
 
     cores: int
+    """Physical cores."""
     cpus: int
     """Hardware threads of these cores: what is taken from others, and what is charged."""
     counted: int
     """CPUs that memory per CPU is counted for."""
     memory: Memory | None
-    """None: not known."""
+    """Bytes. None: not known."""
 
 
 def wish_of(request: Request) -> Wish:

@@ -42,9 +42,11 @@ class Fit:
     """A partition where the request as it is would fit."""
 
     partition: str
+    """Its name."""
     room: bool
     """Whether as many CPUs as one job needs are idle in it now."""
     idle_cpus: int | None
+    """CPUs that are idle in it now. None: not known."""
     waiting: int | None
     """Jobs that wait in it now, as far as they may be seen."""
 
@@ -64,7 +66,7 @@ class Verdict:
     unknown: tuple[str, ...] = ()
     """What could not be read, each with the batch system's words; nothing of it was compared."""
     starts_in: Duration | None = None
-    """When one such job would start, from now on: the batch system's estimate. None: not asked, or not known."""
+    """Seconds until one such job would start: the batch system's estimate. None: not asked, or not known."""
 
     @property
     def ok(self) -> bool:

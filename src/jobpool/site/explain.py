@@ -26,10 +26,11 @@ class CallSees:
     threads: int
     """What ``OMP_NUM_THREADS`` and the like are set to."""
     memory: Memory | None
-    """Over it the call is stopped. None: nobody asked for a limit; the job's memory is shared by its workers."""
+    """Bytes. Over it the call is stopped. None: nobody asked for a limit; the job's memory is shared by its workers."""
     gpus: int
+    """GPUs of its own."""
     deadline: Duration | None
-    """Its job ends so long after its start. None: not known, or never."""
+    """Its job ends so many seconds after its start. None: not known, or never."""
     cpu_count: int
     """``os.cpu_count()``: the whole node's, whatever was asked for."""
     bound: bool
@@ -41,15 +42,21 @@ class OnNode:
     """What becomes of a job on nodes that are alike."""
 
     partition: str
+    """Where the nodes are."""
     shape: NodeShape
+    """What one of the nodes has."""
     job: Grant
+    """What a job gets on it."""
     workers: int
+    """Workers of the job."""
     cores: int
-    """Of one worker."""
+    """Physical cores of one worker."""
     used_threads: int
     """Hardware threads of each core that a call is meant to use."""
     worker_memory: Memory | None
+    """Bytes of one worker. None: they were not asked for."""
     call: CallSees
+    """What a call finds there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,7 @@ class Explanation:
     """What a request becomes."""
 
     system: str
+    """The batch system."""
     directives: tuple[tuple[str, str], ...]
     """Each directive with the reason for it."""
     nodes: tuple[OnNode, ...]
@@ -64,7 +72,9 @@ class Explanation:
     problems: tuple[str, ...] = ()
     """Why the request would be refused, or never start."""
     notes: tuple[str, ...] = ()
+    """What the request costs or how it is held back, without being refused."""
     unknown: tuple[str, ...] = ()
+    """What could not be read, each with the batch system's words; nothing of it was compared."""
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data: sizes in bytes, times in seconds."""

@@ -40,8 +40,11 @@ class OnScriptNode:
     """What the script gets on nodes that are alike."""
 
     partition: str
+    """Where the nodes are."""
     shape: NodeShape
+    """What one of the nodes has."""
     job: Grant
+    """What the script gets on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +52,15 @@ class ScriptExplanation:
     """What a script would really give."""
 
     nodes: tuple[OnScriptNode, ...]
+    """By the kinds of nodes that it may run on. Empty where the nodes are not known."""
     problems: tuple[str, ...] = ()
     """Why it would be refused, or never start."""
     pitfalls: tuple[str, ...] = ()
     """What is not as it looks, each with what to write instead."""
     notes: tuple[str, ...] = ()
+    """What it costs or how it is held back, without being refused."""
     unknown: tuple[str, ...] = ()
+    """What could not be read; nothing of it was compared."""
     keywords: tuple[tuple[str, str], ...] = ()
     """The arguments of a ``JobPoolExecutor`` that asks for the same, as Python source."""
 

@@ -20,6 +20,7 @@ class FailedSample:
     sample: int
     """Its place among the samples, from 0."""
     error: BaseException
+    """What it raised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,11 @@ class Measurements:
     """
 
     function: str
+    """Its qualified name."""
     calls: tuple[Measured, ...]
     """Each call, in the order in which they ran."""
     failed: tuple[FailedSample, ...]
+    """The samples with which it raised."""
     node: str
     """Where they ran."""
     tried: Request
@@ -40,6 +43,7 @@ class Measurements:
     now: Request
     """The pool's own request."""
     max_workers: int
+    """The pool's: calls that run at once, at most."""
 
     @property
     def wall(self) -> Spread:

@@ -48,12 +48,16 @@ class Proposal:
     """What to ask for. ``reasons`` and ``changes`` say why, and what it means for waiting and cost."""
 
     cores: int
+    """Physical cores of one worker."""
     memory: Memory
-    """For one worker; the job gets as much for each, and 256 MiB for the agent."""
+    """Bytes of one worker; the job gets as much for each, and 256 MiB for the agent."""
     walltime: Duration
+    """Seconds of one job."""
     workers_per_job: int
     max_tasks_per_child: int | None
+    """Calls after which a worker is replaced. None: never."""
     threads_per_core: int = 1
+    """Hardware threads of each core that a call uses."""
     reasons: tuple[tuple[str, str], ...] = ()
     """(setting, why)."""
     changes: tuple[str, ...] = ()

@@ -65,6 +65,7 @@ class Look:
     memory: int
     """Bytes; shared pages count once."""
     threads: int
+    """Threads of all its processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,19 +77,25 @@ class Measured:
     worker: str = ""
     """Host and process that ran it: growth is of one process."""
     wall: float
+    """Seconds that it took."""
     cpu: float
+    """CPU seconds."""
     before: int
     """Bytes that the worker held when the call began."""
     peak: int
+    """Bytes at its peak, as its limit counts."""
     after: int
     """Bytes that the worker held when result and arguments were gone."""
     threads: int
     """Most of all processes at once."""
     processes: int
+    """Most processes at once."""
     read: int | None
-    """Bytes. None: the kernel does not say."""
+    """Bytes read, from a disk or a cache. None: the kernel does not say."""
     written: int | None
+    """Bytes written. None: the kernel does not say."""
     looks: tuple[Look, ...] = ()
+    """What was seen while it ran, in the order of time."""
 
     @property
     def cpus(self) -> float:
@@ -126,7 +133,7 @@ class Growth:
     """How a worker's memory changes from call to call."""
 
     each: Memory
-    """The median step; 0 when it does not grow."""
+    """Bytes of the median step; 0 when it does not grow."""
     steps: int
     """Steps that were seen. Of fewer than three nothing can be said, and ``known`` is false."""
 

@@ -28,7 +28,7 @@ from jobpool.model.run_record import (
     TimeFigures,
 )
 
-__all__ = ["JobRecord", "Record"]
+__all__ = ["JobRecord", "Record", "whole_bytes"]
 
 JOBS = 1000
 """Jobs that are kept with their states: more than a picture has lines."""
@@ -323,8 +323,17 @@ def function_figures(statistics: FunctionStatistics) -> RunFunction:
             most=wall.quantile(0.99),
             largest=_largest(wall),
         ),
-        memory=MemoryFigures(median=memory.quantile(0.5), most=memory.quantile(0.99), largest=_largest(memory)),
+        memory=MemoryFigures(
+            median=whole_bytes(memory.quantile(0.5)),
+            most=whole_bytes(memory.quantile(0.99)),
+            largest=whole_bytes(_largest(memory)),
+        ),
     )
+
+
+def whole_bytes(size: float | None) -> int | None:
+    """Return a size in whole bytes: that of a quantile has a fraction."""
+    return None if size is None else int(size)
 
 
 def _largest(values: Histogram) -> float | None:

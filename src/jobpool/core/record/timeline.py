@@ -139,7 +139,15 @@ class Timeline:
         names: dict[str, int] = {}
         finished = ((job, interval) for job, several in self._intervals.items() for interval in several)
         bars = tuple(
-            self._bar(indexes[job], names.setdefault(interval.name, len(names)), interval)
+            Bar(
+                indexes[job],
+                names.setdefault(interval.name, len(names)),
+                round(interval.begin - self._began, 3),
+                round(interval.seconds, 4),
+                interval.calls,
+                interval.outcome,
+                interval.message,
+            )
             for job, interval in itertools.chain(finished, running)
             if job in indexes
         )
@@ -150,7 +158,3 @@ class Timeline:
             for index, (seconds, calls, troubled) in sorted(several.items())
         )
         return RunTimeline(grain=self.grain, bars=bars, cells=cells, names=tuple(names))
-
-    def _bar(self, job: int, name: int, interval: Interval) -> Bar:
-        begin, seconds = round(interval.begin - self._began, 3), round(interval.seconds, 4)
-        return Bar(job, name, begin, seconds, interval.calls, interval.outcome, interval.message)
