@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from jobpool.core.events import Outcome
 from jobpool.host.home import PoolDirectory
+from jobpool.model.call import Outcome
 from jobpool.model.errors import JobPoolError
 from jobpool.server.door import Door
 from jobpool.transport import tls
