@@ -10,7 +10,7 @@ The nouns that agents use as well are the model's, and belong to this language t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from jobpool.model.call import Call
 from jobpool.model.call import Death as Death
@@ -23,8 +23,7 @@ from jobpool.model.request import Request
 # --------------------------------------------------------------------------------------------------- nouns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hello:
+class Hello(Struct, frozen=True, kw_only=True):
     """What an agent says of itself when it joins."""
 
     job: JobKey
@@ -39,24 +38,21 @@ class Hello:
 # -------------------------------------------------------------------------------------------------- events
 
 
-@dataclass(frozen=True, slots=True)
-class CallsArrived:
+class CallsArrived(Struct, frozen=True):
     """A client submitted calls. Ids are unique and never used again; a repeated id is ignored."""
 
     time: float
     calls: tuple[Call, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallsCancelled:
+class CallsCancelled(Struct, frozen=True):
     """A client cancelled calls; their futures are resolved. Waiting ones never run, running ones are stopped."""
 
     time: float
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestAdded:
+class RequestAdded(Struct, frozen=True):
     """A client wants another kind of worker under this key (``with_request``), at most so many at once."""
 
     time: float
@@ -66,24 +62,21 @@ class RequestAdded:
     """None: as many as of the pool's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleAsked:
+class ScaleAsked(Struct, frozen=True):
     """``pool.scale(n)``: hold n workers from now on, busy or not. None: elastic again."""
 
     time: float
     workers: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class DaskDemand:
+class DaskDemand(Struct, frozen=True):
     """How many tasks of Dask graphs wait for or use a worker now (``pool.client``)."""
 
     time: float
     tasks: int
 
 
-@dataclass(frozen=True, slots=True)
-class JobsSubmitted:
+class JobsSubmitted(Struct, frozen=True):
     """The batch system took a submission: ids in the order of the index."""
 
     time: float
@@ -91,8 +84,7 @@ class JobsSubmitted:
     ids: tuple[JobId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitRefused:
+class SubmitRefused(Struct, frozen=True):
     """The batch system said no; or, with ``error``, it was not asked, since no job could work any more."""
 
     time: float
@@ -102,8 +94,7 @@ class SubmitRefused:
     error: JobPoolError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitDoubtful:
+class SubmitDoubtful(Struct, frozen=True):
     """Nobody knows whether the submission exists."""
 
     time: float
@@ -113,8 +104,7 @@ class SubmitDoubtful:
     """The command ended by itself, and its words are none that are known: perhaps they mean no."""
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
+class Polled(Struct, frozen=True):
     """The batch system was asked for all submissions in ``names`` and showed these jobs. Also answers a look-up."""
 
     time: float
@@ -122,16 +112,14 @@ class Polled:
     seen: tuple[Seen, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PollFailed:
+class PollFailed(Struct, frozen=True):
     """The batch system could not be asked. Says nothing about jobs."""
 
     time: float
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Accounted:
+class Accounted(Struct, frozen=True):
     """The accounting's answer: how the jobs ended, or how they live, as far as it knows. ``None``: there is none."""
 
     time: float
@@ -139,16 +127,14 @@ class Accounted:
     known: dict[JobId, Ending | JobState] | None
 
 
-@dataclass(frozen=True, slots=True)
-class AgentJoined:
+class AgentJoined(Struct, frozen=True):
     """An agent connected and is ready for bundles."""
 
     time: float
     hello: Hello
 
 
-@dataclass(frozen=True, slots=True)
-class AgentLeaving:
+class AgentLeaving(Struct, frozen=True):
     """An agent begins no more calls and ends after those that run: its time is nearly over, or it got a signal."""
 
     time: float
@@ -158,16 +144,14 @@ class AgentLeaving:
     """It is the walltime, of which nobody needs to be asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSuspended:
+class AgentSuspended(Struct, frozen=True):
     """An agent was told that the batch system suspends its job: it stands still in a moment."""
 
     time: float
     job: JobKey
 
 
-@dataclass(frozen=True, slots=True)
-class AgentWentOn:
+class AgentWentOn(Struct, frozen=True):
     """An agent goes on after it stood still. ``deadline``: when its job's walltime ends now, if it has one."""
 
     time: float
@@ -175,8 +159,7 @@ class AgentWentOn:
     deadline: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AgentLeft:
+class AgentLeft(Struct, frozen=True):
     """The connection to an agent ended. ``last_word``: what it said before, if anything (``SIGTERM``, ``idle``)."""
 
     time: float
@@ -186,8 +169,7 @@ class AgentLeft:
     """Its ``Hello.pid``: a requeued job's new agent may join before the old one's end is noticed. 0: not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentTrouble:
+class AgentTrouble(Struct, frozen=True):
     """A job's script ran, but its agent cannot work (environment mismatch, initializer's exception).
 
     ``fatal`` is the exception that every future of the pool gets; None: only this job is of no use.
@@ -199,8 +181,7 @@ class AgentTrouble:
     fatal: JobPoolError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallsStarted:
+class CallsStarted(Struct, frozen=True):
     """These calls run now."""
 
     time: float
@@ -208,8 +189,7 @@ class CallsStarted:
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallsDone:
+class CallsDone(Struct, frozen=True):
     """Results came back."""
 
     time: float
@@ -217,19 +197,17 @@ class CallsDone:
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallCheckpointed:
+class CallCheckpointed(Struct, frozen=True):
     """A call stopped and left what is to run in its place, as a function and a payload: for the same future."""
 
     time: float
     job: JobKey
     call: int
     function: str
-    payload: bytes = field(repr=False)
+    payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CallsReturned:
+class CallsReturned(Struct, frozen=True):
     """The agent gives back calls that it never started (their worker died first, it drains, or they were cancelled)."""
 
     time: float
@@ -237,8 +215,7 @@ class CallsReturned:
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallsCut:
+class CallsCut(Struct, frozen=True):
     """The agent has cut rows in two: the first ``at`` of them keep the id, the others have their own first one now."""
 
     time: float
@@ -247,8 +224,7 @@ class CallsCut:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDied:
+class WorkerDied(Struct, frozen=True):
     """A worker died while it ran this call. The agent has a fresh worker in its place already."""
 
     time: float
@@ -257,8 +233,7 @@ class WorkerDied:
     death: Death
 
 
-@dataclass(frozen=True, slots=True)
-class SlotsTaken:
+class SlotsTaken(Struct, frozen=True):
     """So many of the agent's workers are busy with tasks of Dask graphs now."""
 
     time: float
@@ -266,8 +241,7 @@ class SlotsTaken:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class ShutdownAsked:
+class ShutdownAsked(Struct, frozen=True):
     """Finish the calls that are there, or drop the waiting ones, or (``kill``) the running ones too; then end."""
 
     time: float
@@ -275,8 +249,7 @@ class ShutdownAsked:
     kill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time passed. Comes at least once a second, and at the time that ``Core.next_tick()`` names."""
 
     time: float
@@ -314,8 +287,7 @@ Event = (
 # ------------------------------------------------------------------------------------------------- actions
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitJobs:
+class SubmitJobs(Struct, frozen=True):
     """Submit ``count`` jobs for this request under a name that is not in use."""
 
     submission: str
@@ -323,53 +295,46 @@ class SubmitJobs:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(Struct, frozen=True):
     """Ask the batch system for all jobs of these submissions. One at a time: no other Poll comes before its answer."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AskAccounting:
+class AskAccounting(Struct, frozen=True):
     """Ask the accounting how jobs of these submissions ended."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CancelJobs:
+class CancelJobs(Struct, frozen=True):
     """Cancel all jobs of the submissions ``names`` and the single jobs ``ids``."""
 
     names: tuple[str, ...] = ()
     ids: tuple[JobId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SendBundle:
+class SendBundle(Struct, frozen=True):
     """Hand these calls, in this order, to the agent of this job: to one worker of it."""
 
     job: JobKey
     calls: tuple[Call, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Retract:
+class Retract(Struct, frozen=True):
     """Tell the agent to drop these calls: those not started come back as CallsReturned, a running one is killed."""
 
     job: JobKey
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TakeBack:
+class TakeBack(Struct, frozen=True):
     """Ask the agent for the calls that wait behind long ones: those not started come back as CallsReturned."""
 
     job: JobKey
 
 
-@dataclass(frozen=True, slots=True)
-class StopAgent:
+class StopAgent(Struct, frozen=True):
     """Tell the agent to end. ``drain``: after its running calls (unstarted ones are returned); else at once."""
 
     job: JobKey
@@ -377,31 +342,27 @@ class StopAgent:
     drain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TellStarted:
+class TellStarted(Struct, frozen=True):
     """Tell the clients that these calls run, and in which job."""
 
     job: JobKey
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TellAgain:
+class TellAgain(Struct, frozen=True):
     """Tell the clients that these calls, which ran, wait again: their job or worker was lost."""
 
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve:
+class Resolve(Struct, frozen=True):
     """Give the outcomes to the clients. Each call gets exactly one Resolve or Fail in its life, or was cancelled."""
 
     job: JobKey
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct, frozen=True):
     """End these calls with this exception (the server adds path and tail of the job's log, where there is a job)."""
 
     ids: tuple[int, ...]
@@ -409,23 +370,20 @@ class Fail:
     job: JobKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BreakPool:
+class BreakPool(Struct, frozen=True):
     """The pool cannot go on: refuse new calls with this exception. All futures got it, or another one, already."""
 
     error: JobPoolError
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """Something a user should read, once: a sentence. ``warning``: it asks for something to be done."""
 
     text: str
     warning: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """All is done and nothing of this pool is left in the queue (``left``: except these jobs). The server may exit."""
 
     left: tuple[JobId, ...] = ()

@@ -13,8 +13,9 @@ The order of the last line matters: a job that may still live is cancelled befor
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, assert_never
+
+from msgspec.structs import replace
 
 from jobpool.core import events as ev
 from jobpool.core.events import Action, Event
