@@ -123,22 +123,17 @@ def openers(file: str) -> set[str]:
     return {opener for opener in OPENERS for name in imports(file) if f"{name}.".startswith(f"{opener}.")}
 
 
-def test_nothing_that_the_server_loads_can_open_a_pickle_that_names_classes() -> None:
-    files = loaded_with("server/__main__.py")
-    assert {"server/event_loop.py", "server/agent_links.py", "transport/link.py", "core/steps/engine.py"} <= files
+@pytest.mark.parametrize(
+    ("main", "some"),
+    [
+        ("server/__main__.py", {"server/event_loop.py", "server/agent_links.py", "core/steps/engine.py"}),
+        ("agent/agent.py", {"agent/workers.py", "agent/channel.py", "agent/checkpoints.py"}),
+    ],
+)
+def test_nothing_that_server_and_agent_load_can_open_a_pickle_that_names_classes(main: str, some: set[str]) -> None:
+    files = loaded_with(main)
+    assert {*some, "transport/link.py"} <= files
     assert {file: found for file in files if (found := openers(file)) and file not in CLOSED} == {}
-
-
-def test_of_what_the_agent_loads_only_the_workers_part_can() -> None:
-    files = loaded_with("agent/agent.py")
-    assert {"agent/workers.py", "agent/channel.py", "transport/link.py"} <= files
-    beyond = CLOSED.keys() | {"serialize/chunks.py"} | loaded_with("serialize/pickling.py")
-    assert {file for file in files if openers(file)} - beyond == {"worker/checkpoint_signal.py"}
-    agents_part = imports("agent/checkpoints.py")
-    assert {name for name in agents_part if ".checkpoint_signal." in name} == {
-        "jobpool.worker.checkpoint_signal.OFFERS",
-        "jobpool.worker.checkpoint_signal.SIGNAL",
-    }
 
 
 def test_dask_is_known_in_few_files() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from jobpool.core.events import Hello, JobKey
 from jobpool.core.jobs.machine import (
@@ -264,7 +265,7 @@ def test_a_suspended_job_is_silent_for_as_long_as_it_is_said_to_be() -> None:
 
 def test_an_answer_from_before_its_agent_spoke_says_nothing_of_a_suspension() -> None:
     job = after(a_job(STATES["serving"]), Stopped(5.0))
-    assert after(job, replace(seen(JobState.RUNNING), late=True)).suspended == 5.0
+    assert after(job, structs.replace(seen(JobState.RUNNING), late=True)).suspended == 5.0
     assert after(job, seen(JobState.RUNNING)).suspended is None
     assert after(job, WentOn(9.0, 100.0)).state == Serving(1.0, 7, 100.0)
 

@@ -286,9 +286,9 @@ async def test_the_signal_is_the_calls_no_more_when_it_is_over(tmp_path: Path) -
 
     class Rude(Counter):
         def __call__(self, *_: object) -> tuple[int, int]:
-            from jobpool.worker.checkpoint_signal import SIGNAL
+            from jobpool.worker.shared_page import CHECKPOINT_SIGNAL
 
-            signal.signal(SIGNAL, signal.SIG_IGN)
+            signal.signal(CHECKPOINT_SIGNAL, signal.SIG_IGN)
             return (0, 0)
 
     async with crew(tmp_path) as watched:

@@ -48,15 +48,15 @@ from jobpool.agent.reports import (
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.time_left import clock_note, process_age, seconds_left
 from jobpool.agent.workers import Workers
-from jobpool.core.events import JobKey, Outcome
 from jobpool.core.scaling.walltime import notice
 from jobpool.host.lifetime import end_within, run_process
 from jobpool.host.private_directory import make_directory, open_directory
 from jobpool.host.standstill import BEAT, Standstill
 from jobpool.host.versions import versions
-from jobpool.model.call import PLAIN, Call, CallOptions
+from jobpool.model.call import PLAIN, Call, CallOptions, Outcome
 from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import InitializerFailed
+from jobpool.model.job import JobKey
 from jobpool.model.units import Duration
 from jobpool.transport import tls
 from jobpool.transport.link import KEPT, Link, Unreachable, in_parts, introduce

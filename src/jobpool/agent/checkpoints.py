@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobpool.agent.slot import Slot
-from jobpool.worker.checkpoint_signal import OFFERS, SIGNAL
+from jobpool.worker.shared_page import CHECKPOINT_SIGNAL, OFFERS
 
 __all__ = ["SLOW", "Checkpointed", "Checkpoints", "NoCheckpoint"]
 
@@ -52,7 +52,7 @@ class Checkpoints:
             if id not in self._asked and place.pid and place.page.words[OFFERS] == id + 1:
                 self._asked.add(id)
                 with contextlib.suppress(ProcessLookupError):  # it has just died
-                    os.kill(place.pid, SIGNAL)
+                    os.kill(place.pid, CHECKPOINT_SIGNAL)
         self.close()
         self._next = self._loop.call_later(LOOK_EVERY, self.ask)
 

@@ -9,7 +9,7 @@ from jobpool.agent.fork_client import Exit
 from jobpool.agent.reports import Remark
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Slot
-from jobpool.core.events import Death
+from jobpool.model.call import Death
 from jobpool.model.units import Memory
 
 __all__ = ["died", "filled", "left_behind", "lost_a_process", "retired", "stopped"]

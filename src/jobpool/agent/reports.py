@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobpool.agent.checkpoints import Checkpointed, NoCheckpoint
-from jobpool.core.events import Death, Outcome
+from jobpool.model.call import Death, Outcome
 
 __all__ = [
     "CannotStart",

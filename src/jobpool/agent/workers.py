@@ -34,8 +34,7 @@ from jobpool.agent.oom_kills import OomKills
 from jobpool.agent.reports import CannotStart, Died, Full, InitializerError, Remark, Report, Reporter
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Over, Slot, State
-from jobpool.core.events import Death, Outcome
-from jobpool.model.call import Call, Usage
+from jobpool.model.call import Call, Death, Outcome, Usage
 from jobpool.model.units import Memory
 from jobpool.worker.shared_page import ORDERED
 

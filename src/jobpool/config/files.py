@@ -19,13 +19,10 @@ import pwd
 import re
 import stat
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-import platformdirs
 
 __all__ = ["ConfigFile", "Findings", "Places", "load_dask", "load_toml"]
 
@@ -65,6 +62,8 @@ class Places:
     @classmethod
     def usual(cls, environment: Mapping[str, str], cwd: Path) -> Places:
         """Name the places for a process with this environment in this directory."""
+        import platformdirs  # not for the server, which finds no files
+
         named = environment.get("JOBPOOL_SITE_CONFIG")
         return cls(
             project=tuple(directory / "jobpool.toml" for directory in _up(cwd)),
@@ -126,6 +125,8 @@ def _toml(kind: FileKind, path: Path, findings: Findings, *, named: bool = False
     text = _read(path, findings, named=named)
     if text is None:
         return None
+    import tomllib  # most pools have no file
+
     try:
         return ConfigFile(kind, path, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

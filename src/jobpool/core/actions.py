@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from jobpool.core.events import JobKey, Outcome
 from jobpool.model.call import Call
@@ -16,8 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitJobs:
+class SubmitJobs(Struct, frozen=True):
     """Submit ``count`` jobs for this request under a name that is not in use."""
 
     submission: str
@@ -25,53 +24,46 @@ class SubmitJobs:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(Struct, frozen=True):
     """Ask the batch system for all jobs of these submissions. One at a time: no other Poll comes before its answer."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AskAccounting:
+class AskAccounting(Struct, frozen=True):
     """Ask the accounting how jobs of these submissions ended."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CancelJobs:
+class CancelJobs(Struct, frozen=True):
     """Cancel all jobs of the submissions ``names`` and the single jobs ``ids``."""
 
     names: tuple[str, ...] = ()
     ids: tuple[JobId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SendBundle:
+class SendBundle(Struct, frozen=True):
     """Hand these calls, in this order, to the agent of this job: to one worker of it."""
 
     job: JobKey
     calls: tuple[Call, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Retract:
+class Retract(Struct, frozen=True):
     """Tell the agent to drop these calls: those not started come back as CallsReturned, a running one is killed."""
 
     job: JobKey
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TakeBack:
+class TakeBack(Struct, frozen=True):
     """Ask the agent for the calls that wait behind long ones: those not started come back as CallsReturned."""
 
     job: JobKey
 
 
-@dataclass(frozen=True, slots=True)
-class StopAgent:
+class StopAgent(Struct, frozen=True):
     """Tell the agent to end. ``drain``: after its running calls (unstarted ones are returned); else at once."""
 
     job: JobKey
@@ -79,31 +71,27 @@ class StopAgent:
     drain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TellStarted:
+class TellStarted(Struct, frozen=True):
     """Tell the clients that these calls run, and in which job."""
 
     job: JobKey
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TellAgain:
+class TellAgain(Struct, frozen=True):
     """Tell the clients that these calls, which ran, wait again: their job or worker was lost."""
 
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve:
+class Resolve(Struct, frozen=True):
     """Give the outcomes to the clients. Each call gets exactly one Resolve or Fail in its life, or was cancelled."""
 
     job: JobKey
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct, frozen=True):
     """End these calls with this exception (the server adds path and tail of the job's log, where there is a job)."""
 
     ids: tuple[int, ...]
@@ -111,23 +99,20 @@ class Fail:
     job: JobKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BreakPool:
+class BreakPool(Struct, frozen=True):
     """The pool cannot go on: refuse new calls with this exception. All futures got it, or another one, already."""
 
     error: JobPoolError
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """Something a user should read, once: a sentence. ``warning``: it asks for something to be done."""
 
     text: str
     warning: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """All is done and nothing of this pool is left in the queue (``left``: except these jobs). The server may exit."""
 
     left: tuple[JobId, ...] = ()

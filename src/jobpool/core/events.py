@@ -6,30 +6,25 @@ need not.
 
 A :class:`JobKey`, (submission, index), names a job. It is known before the batch system's id, and a requeued job keeps
 it.
+The nouns that agents use as well are the model's, and belong to this language too: they can be imported from here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from msgspec import Struct
 
-from jobpool.model.call import Call, Usage
+from jobpool.model.call import Call
+from jobpool.model.call import Death as Death
+from jobpool.model.call import Outcome as Outcome
 from jobpool.model.errors import JobPoolError
 from jobpool.model.job import Ending, JobId, JobState, Seen
+from jobpool.model.job import JobKey as JobKey
 from jobpool.model.request import Request
 
 # --------------------------------------------------------------------------------------------------- nouns
 
 
-class JobKey(NamedTuple):
-    """One job of this pool: the submission's name, and the job's place in it (``Seen.index``, from 0)."""
-
-    submission: str
-    element: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hello:
+class Hello(Struct, frozen=True, kw_only=True):
     """What an agent says of itself when it joins."""
 
     job: JobKey
@@ -41,74 +36,24 @@ class Hello:
     """Time of the job's walltime on the core's clock, if it has one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a worker sent back for one call: its result or its own exception, pickled, which only the client opens."""
-
-    call: int
-    ok: bool
-    """True for rows, whose payload holds results and exceptions."""
-    payload: bytes = field(repr=False)
-    usage: Usage | None = None
-    log: bytes = field(default=b"", repr=False)
-    """The last 64 KiB of what the call wrote to stdout and stderr."""
-    rows: int = 0
-    """How many rows, from ``call`` on, it is of; the others of that call run on. 0: it is of a single call."""
-    failures: int = 0
-    """How many of the calls raised."""
-    words: str = ""
-    """What the first of them raised, in one line: the server opens no payload."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
-    """How a worker (a child process) died."""
-
-    exit_code: int | None = None
-    signal: int | None = None
-    out_of_memory: bool = False
-    """The kernel's counters say that the job's cgroup killed a process for memory just then; or see ``limit``."""
-    limit: int | None = None
-    """Bytes: the agent killed it itself, since its process tree held more than this limit of each worker."""
-    child: bool = False
-    """Not the worker was killed for memory, but a process that the call had started."""
-    innocent: bool = False
-    """Perhaps not the call's fault: it was below its worker's limit when the kernel killed for others in the job, or
-    would have been below it in a fresh worker, or another job, without what earlier calls had left; or its worker was
-    killed for another call, which had ended just before."""
-    timed_out: bool = False
-    """Its call ran for longer than its own ``timeout``, and the agent killed it."""
-    peak_memory: int = 0
-    """Bytes, as the meter saw it last. 0: not known."""
-    files: int = 0
-    """Bytes of files in memory that fill most of the job's, and that its end did not free. 0: they do not."""
-    kills: int = 0
-    """How often the kernel has killed in the job for memory, until now."""
-    tail: str = ""
-    """The last lines of its stderr."""
-
-
 # -------------------------------------------------------------------------------------------------- events
 
 
-@dataclass(frozen=True, slots=True)
-class CallsArrived:
+class CallsArrived(Struct, frozen=True):
     """A client submitted calls. Ids are unique and never used again; a repeated id is ignored."""
 
     time: float
     calls: tuple[Call, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallsCancelled:
+class CallsCancelled(Struct, frozen=True):
     """A client cancelled calls; their futures are resolved. Waiting ones never run, running ones are stopped."""
 
     time: float
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestAdded:
+class RequestAdded(Struct, frozen=True):
     """A client wants another kind of worker under this key (``with_request``), at most so many at once."""
 
     time: float
@@ -118,24 +63,21 @@ class RequestAdded:
     """None: as many as of the pool's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleAsked:
+class ScaleAsked(Struct, frozen=True):
     """``pool.scale(n)``: hold n workers from now on, busy or not. None: elastic again."""
 
     time: float
     workers: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class DaskDemand:
+class DaskDemand(Struct, frozen=True):
     """How many tasks of Dask graphs wait for or use a worker now (``pool.client``)."""
 
     time: float
     tasks: int
 
 
-@dataclass(frozen=True, slots=True)
-class JobsSubmitted:
+class JobsSubmitted(Struct, frozen=True):
     """The batch system took a submission: ids in the order of the index."""
 
     time: float
@@ -143,8 +85,7 @@ class JobsSubmitted:
     ids: tuple[JobId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitRefused:
+class SubmitRefused(Struct, frozen=True):
     """The batch system said no; or, with ``error``, it was not asked, since no job could work any more."""
 
     time: float
@@ -154,8 +95,7 @@ class SubmitRefused:
     error: JobPoolError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitDoubtful:
+class SubmitDoubtful(Struct, frozen=True):
     """Nobody knows whether the submission exists."""
 
     time: float
@@ -165,8 +105,7 @@ class SubmitDoubtful:
     """The command ended by itself, and its words are none that are known: perhaps they mean no."""
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
+class Polled(Struct, frozen=True):
     """The batch system was asked for all submissions in ``names`` and showed these jobs. Also answers a look-up."""
 
     time: float
@@ -174,16 +113,14 @@ class Polled:
     seen: tuple[Seen, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PollFailed:
+class PollFailed(Struct, frozen=True):
     """The batch system could not be asked. Says nothing about jobs."""
 
     time: float
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Accounted:
+class Accounted(Struct, frozen=True):
     """The accounting's answer: how the jobs ended, or how they live, as far as it knows. ``None``: there is none."""
 
     time: float
@@ -191,16 +128,14 @@ class Accounted:
     known: dict[JobId, Ending | JobState] | None
 
 
-@dataclass(frozen=True, slots=True)
-class AgentJoined:
+class AgentJoined(Struct, frozen=True):
     """An agent connected and is ready for bundles."""
 
     time: float
     hello: Hello
 
 
-@dataclass(frozen=True, slots=True)
-class AgentLeaving:
+class AgentLeaving(Struct, frozen=True):
     """An agent begins no more calls and ends after those that run: its time is nearly over, or it got a signal."""
 
     time: float
@@ -210,16 +145,14 @@ class AgentLeaving:
     """It is the walltime, of which nobody needs to be asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSuspended:
+class AgentSuspended(Struct, frozen=True):
     """An agent was told that the batch system suspends its job: it stands still in a moment."""
 
     time: float
     job: JobKey
 
 
-@dataclass(frozen=True, slots=True)
-class AgentWentOn:
+class AgentWentOn(Struct, frozen=True):
     """An agent goes on after it stood still. ``deadline``: when its job's walltime ends now, if it has one."""
 
     time: float
@@ -227,8 +160,7 @@ class AgentWentOn:
     deadline: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AgentLeft:
+class AgentLeft(Struct, frozen=True):
     """The connection to an agent ended. ``last_word``: what it said before, if anything (``SIGTERM``, ``idle``)."""
 
     time: float
@@ -238,8 +170,7 @@ class AgentLeft:
     """Its ``Hello.pid``: a requeued job's new agent may join before the old one's end is noticed. 0: not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentTrouble:
+class AgentTrouble(Struct, frozen=True):
     """A job's script ran, but its agent cannot work (environment mismatch, initializer's exception).
 
     ``fatal`` is the exception that every future of the pool gets; None: only this job is of no use.
@@ -251,8 +182,7 @@ class AgentTrouble:
     fatal: JobPoolError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallsStarted:
+class CallsStarted(Struct, frozen=True):
     """These calls run now."""
 
     time: float
@@ -260,8 +190,7 @@ class CallsStarted:
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallsDone:
+class CallsDone(Struct, frozen=True):
     """Results came back."""
 
     time: float
@@ -269,19 +198,17 @@ class CallsDone:
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallCheckpointed:
+class CallCheckpointed(Struct, frozen=True):
     """A call stopped and left what is to run in its place, as a function and a payload: for the same future."""
 
     time: float
     job: JobKey
     call: int
     function: str
-    payload: bytes = field(repr=False)
+    payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CallsReturned:
+class CallsReturned(Struct, frozen=True):
     """The agent gives back calls that it never started (their worker died first, it drains, or they were cancelled)."""
 
     time: float
@@ -289,8 +216,7 @@ class CallsReturned:
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallsCut:
+class CallsCut(Struct, frozen=True):
     """The agent has cut rows in two: the first ``at`` of them keep the id, the others have their own first one now."""
 
     time: float
@@ -299,8 +225,7 @@ class CallsCut:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDied:
+class WorkerDied(Struct, frozen=True):
     """A worker died while it ran this call. The agent has a fresh worker in its place already."""
 
     time: float
@@ -309,8 +234,7 @@ class WorkerDied:
     death: Death
 
 
-@dataclass(frozen=True, slots=True)
-class SlotsTaken:
+class SlotsTaken(Struct, frozen=True):
     """So many of the agent's workers are busy with tasks of Dask graphs now."""
 
     time: float
@@ -318,8 +242,7 @@ class SlotsTaken:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class ShutdownAsked:
+class ShutdownAsked(Struct, frozen=True):
     """Finish the calls that are there, or drop the waiting ones, or (``kill``) the running ones too; then end."""
 
     time: float
@@ -327,8 +250,7 @@ class ShutdownAsked:
     kill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time passed. Comes at least once a second, and at the time that ``Core.next_tick()`` names."""
 
     time: float

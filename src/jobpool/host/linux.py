@@ -10,7 +10,15 @@ import os
 import signal
 from pathlib import Path
 
-__all__ = ["descendants", "die_with_parent", "read", "set_child_subreaper", "thread_count", "trim_malloc"]
+__all__ = [
+    "descendants",
+    "die_with_parent",
+    "read",
+    "set_child_subreaper",
+    "thread_count",
+    "total_memory",
+    "trim_malloc",
+]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -34,6 +42,11 @@ def die_with_parent(parent: int) -> None:
 def thread_count() -> int:
     """Return the number of threads of this process, those of C libraries included."""
     return Path("/proc/self/task").stat().st_nlink - 2
+
+
+def total_memory() -> int:
+    """Return the memory of this machine, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def trim_malloc() -> None:

@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 __all__ = ["compare_versions", "python_path", "versions"]
@@ -30,6 +29,8 @@ _COMPARED = (
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages whose objects are often pickled, in this process."""
+    from importlib import metadata  # takes 15 ms, and the server has no use for it
+
     found = {"python": platform.python_version(), "executable": sys.executable, "prefix": sys.prefix}
     for package in _COMPARED:
         try:

@@ -1,4 +1,4 @@
-"""A call: what is sent to a worker, with which options, and what the call used."""
+"""A call: what is sent to a worker, with which options, what the call used, and its outcome."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from jobpool.model.request import Retry
 from jobpool.model.units import Duration, Memory
 
-__all__ = ["PLAIN", "Call", "CallOptions", "Usage"]
+__all__ = ["PLAIN", "Call", "CallOptions", "Death", "Outcome", "Usage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,3 +90,50 @@ class Call:
         skip, rows = self.skip + at, self.rows - at
         rest = Call(self.id + at, self.function, self.payload, self.request, skip, rows, self.terms)
         return Call(self.id, self.function, self.payload, self.request, self.skip, at, self.terms), rest
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a worker sent back for one call: its result or its own exception, pickled, which only the client opens."""
+
+    call: int
+    ok: bool
+    """True for rows, whose payload holds results and exceptions."""
+    payload: bytes = field(repr=False)
+    usage: Usage | None = None
+    log: bytes = field(default=b"", repr=False)
+    """The last 64 KiB of what the call wrote to stdout and stderr."""
+    rows: int = 0
+    """How many rows, from ``call`` on, it is of; the others of that call run on. 0: it is of a single call."""
+    failures: int = 0
+    """How many of the calls raised."""
+    words: str = ""
+    """What the first of them raised, in one line: the server opens no payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """How a worker (a child process) died."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+    """The kernel's counters say that the job's cgroup killed a process for memory just then; or see ``limit``."""
+    limit: int | None = None
+    """Bytes: the agent killed it itself, since its process tree held more than this limit of each worker."""
+    child: bool = False
+    """Not the worker was killed for memory, but a process that the call had started."""
+    innocent: bool = False
+    """Perhaps not the call's fault: it was below its worker's limit when the kernel killed for others in the job, or
+    would have been below it in a fresh worker, or another job, without what earlier calls had left; or its worker was
+    killed for another call, which had ended just before."""
+    timed_out: bool = False
+    """Its call ran for longer than its own ``timeout``, and the agent killed it."""
+    peak_memory: int = 0
+    """Bytes, as the meter saw it last. 0: not known."""
+    files: int = 0
+    """Bytes of files in memory that fill most of the job's, and that its end did not free. 0: they do not."""
+    kills: int = 0
+    """How often the kernel has killed in the job for memory, until now."""
+    tail: str = ""
+    """The last lines of its stderr."""

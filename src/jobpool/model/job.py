@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from jobpool.model.units import Memory
 
-__all__ = ["Ending", "EndingKind", "Hold", "JobId", "JobState", "Seen"]
+__all__ = ["Ending", "EndingKind", "Hold", "JobId", "JobKey", "JobState", "Seen"]
 
 JobId = NewType("JobId", str)
 """The batch system's own id of one job, as its commands take it; an array's element is its own job (``1343_7``)."""
+
+
+class JobKey(NamedTuple):
+    """One job of this pool: the submission's name, and the job's place in it (``Seen.index``, from 0)."""
+
+    submission: str
+    element: int
 
 
 class JobState(enum.Enum):

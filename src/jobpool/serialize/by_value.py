@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 from collections.abc import Callable
 from io import IOBase
@@ -87,6 +88,8 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
                 return reduced
             return self._function_reduce(value)
         if issubclass(kind, type):
+            if kind is type and value in _BUILTIN:
+                return NotImplemented  # each class by value names some, and to look them up takes 3 us
             reduced = super().reducer_override(value)
             if type(reduced) is not tuple or len(reduced) != _WITH_SETTER:
                 return reduced
@@ -158,6 +161,9 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no typ
             variables["__kwdefaults__"] = _put_names(variables["__kwdefaults__"].copy())
         return reduced
 
+
+_BUILTIN = frozenset(value for value in vars(builtins).values() if type(value) is type)
+"""``object``, ``property`` and all the others, which pickle finds by name."""
 
 _ORDINARY: set[type] = set()
 """Types of installed modules whose objects pickle reduces without help. Types of the user's may be many, and large."""

@@ -20,11 +20,23 @@ def is_own(name: str, module: Any) -> bool:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not file.endswith(".py"):
         return False  # built in, or an extension, which cannot be pickled by value
-    path = Path(os.path.realpath(file))
-    if {"site-packages", "dist-packages"} & set(path.parts) or any(path.is_relative_to(p) for p in _installation()):
+    if not file.startswith("/") or os.path.islink(file):  # noqa: PTH114 - a process has many modules
+        file = os.path.realpath(file)
+    place, base = os.path.split(file)
+    directory = _own_directory(place)
+    if directory is None:
         return False
-    levels = name.count(".") + (path.name == "__init__.py")
+    path = directory / base
+    levels = name.count(".") + (base == "__init__.py")
     return len(path.parents) <= levels or not _holds_packages(path.parents[levels])
+
+
+@functools.cache
+def _own_directory(name: str) -> Path | None:
+    """Return where a directory really is; None when what it holds is installed."""
+    path = Path(os.path.realpath(name))
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    return None if installed or any(path.is_relative_to(root) for root in _installation()) else path
 
 
 @functools.cache

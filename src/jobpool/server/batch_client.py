@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
-
 from jobpool.batch.base import BatchSystem, Doubtful, JobScript, NoAccounting, Refused, Submitted, Unanswered
 from jobpool.commands import shell
 from jobpool.core import events as e
 from jobpool.host.home import PoolDirectory
+from jobpool.host.linux import total_memory
 from jobpool.host.log_tail import tail
 from jobpool.host.user import user_name
 from jobpool.model.errors import JobPoolError, PoolBroken
@@ -242,7 +241,7 @@ async def read_limits(system: BatchSystem) -> Limits:
     """Read the site's limits, all commands at once. Of the local system, this machine's memory is what it has."""
     limits = system.parse_limits(await asyncio.gather(*map(shell.run, system.limits(user_name()))))
     if system.name == "local":
-        return replace(limits, max_memory=Memory(psutil.virtual_memory().total))
+        return replace(limits, max_memory=Memory(total_memory()))
     return limits
 
 

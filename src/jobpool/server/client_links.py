@@ -10,10 +10,8 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import psutil
-
-from jobpool.core.events import Outcome
 from jobpool.host.home import PoolDirectory
+from jobpool.model.call import Outcome
 from jobpool.model.errors import JobPoolError
 from jobpool.server.door import Door
 from jobpool.transport import tls
@@ -56,6 +54,8 @@ def addresses_of_this_host() -> list[str]:
     Nobody knows from here which network the nodes share with it, so they try all. Link-local ones are left out: they
     mean nothing on another host. Loopback comes last, for jobs on this host.
     """
+    import psutil  # takes 10 ms, and a pool on this machine alone has no use for it
+
     found = [
         entry.address
         for entries in psutil.net_if_addrs().values()

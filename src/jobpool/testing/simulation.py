@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import assert_never
 
+from msgspec import structs
+
 from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.actions import Action
@@ -243,7 +245,7 @@ class Simulation(Workplace):
             self._tell(lambda time: ev.JobsSubmitted(time, name, ids), self.command_seconds)
         else:
             given = answer
-            self._tell(lambda time: replace(given, time=time, submission=name), self.command_seconds)
+            self._tell(lambda time: structs.replace(given, time=time, submission=name), self.command_seconds)
 
     def _answer(self, count: int) -> ev.SubmitRefused | ev.SubmitDoubtful | None:
         faults = self.faults

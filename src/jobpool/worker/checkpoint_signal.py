@@ -4,7 +4,7 @@
 
     agent                                     worker, in a call of a function that has ``checkpoint``
     OFFERS on the page is the running call?   OFFERS = the call's id + 1
-    SIGNAL ─────────────────────────────────►  handler, in the main thread, between bytecodes: go_on = fn.checkpoint()
+    CHECKPOINT_SIGNAL ──────────────────────►  handler, in the main thread, between bytecodes: go_on = fn.checkpoint()
     ◄────────── ("checkpoint", id, payload)    and the process ends, without another step of the call
     ◄────────── ("no checkpoint", id, words)   or it failed, and the call goes on
 
@@ -23,14 +23,9 @@ from jobpool.model.errors import NotPicklable
 from jobpool.serialize import chunks, pickling
 from jobpool.serialize.checkpoint_resume import resume
 from jobpool.transport.size_limit import refusal
+from jobpool.worker.shared_page import CHECKPOINT_SIGNAL, OFFERS
 
-__all__ = ["OFFERS", "SIGNAL", "CheckpointSignal", "offers"]
-
-SIGNAL = int(signal.SIGRTMIN) + 9
-"""A signal that neither batch systems nor libraries use; SIGUSR1 and SIGUSR2 belong to the calls."""
-
-OFFERS = 4
-"""Place of a word on the page: 1 more than the id of the call that can leave a checkpoint now. 0: none can."""
+__all__ = ["CheckpointSignal", "offers"]
 
 
 def offers(function: Callable[..., Any], args: tuple[Any, ...] = ()) -> Callable[[], object] | None:
@@ -45,7 +40,7 @@ class CheckpointSignal:
     def __init__(self, page: memoryview, send: Callable[..., None], flush: Callable[[], None]) -> None:
         self._page, self._send, self._flush = page, send, flush
         self._current: tuple[int, Callable[[], object], bool] | None = None
-        signal.signal(SIGNAL, self._asked)
+        signal.signal(CHECKPOINT_SIGNAL, self._asked)
 
     def run(self, id: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any, *, row: bool) -> Any:
         """Run a call that may be asked for a checkpoint. ``row``: it is an item of a map."""

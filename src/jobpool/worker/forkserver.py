@@ -77,7 +77,11 @@ class _Server:
 
     def run(self) -> WorkerStart:
         """Serve until the agent is gone, and then exit. Returns in the children only."""
-        import jobpool.worker.worker  # noqa: F401 - so that children find it imported
+        # Here, so that no child has to: what workers import, and to look at all modules that are there.
+        import jobpool.worker.worker  # noqa: F401
+        from jobpool.serialize.pickling import register_own_modules
+
+        register_own_modules()
 
         os.set_inheritable(self._control.fileno(), False)
         set_child_subreaper()

@@ -18,14 +18,14 @@ from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Any
 
-from jobpool.worker.checkpoint_signal import SIGNAL
+from jobpool.worker.shared_page import CHECKPOINT_SIGNAL
 
 __all__ = ["Limits", "ProcessState", "flush", "open_streams"]
 
 _KEPT_SIGNALS = (
     *map(int, (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)),
     *map(int, (signal.SIGTERM, signal.SIGCHLD, signal.SIGPROF, signal.SIGVTALRM)),
-    SIGNAL,
+    CHECKPOINT_SIGNAL,
 )
 _CLOCKS = {int(signal.SIGPROF): int(signal.ITIMER_PROF), int(signal.SIGVTALRM): int(signal.ITIMER_VIRTUAL)}
 _signal: Any = vars(signal)["_signal"]

@@ -17,8 +17,21 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 
-__all__ = ["BASE", "BEGUN", "IDLE", "MAIL", "NOTHING", "ORDERED", "RESTING", "SharedPage", "make"]
+__all__ = [
+    "BASE",
+    "BEGUN",
+    "CHECKPOINT_SIGNAL",
+    "IDLE",
+    "MAIL",
+    "NOTHING",
+    "OFFERS",
+    "ORDERED",
+    "RESTING",
+    "SharedPage",
+    "make",
+]
 
 BEGUN, MAIL = 0, 1
 """Places of the two words: the id of the call that was begun last; messages that were announced."""
@@ -26,7 +39,13 @@ BEGUN, MAIL = 0, 1
 BASE, IDLE = 2, 3
 """Places of two more: bytes that the worker held after its first call, and those that it held when it looked last."""
 
-# Place 4 is that of ``offers``: it belongs to checkpoints alone.
+OFFERS = 4
+"""Place of a word: 1 more than the id of the call that can leave a checkpoint now. 0: none can."""
+
+CHECKPOINT_SIGNAL = int(signal.SIGRTMIN) + 9
+"""The signal that asks that call for its checkpoint: one that neither batch systems nor libraries use; SIGUSR1 and
+SIGUSR2 belong to the calls. It stands here, and not with the code that takes a checkpoint, since the agent sends it and
+does not load what can open a pickle."""
 
 RESTING = 5
 """Place of one more: 1 while the agent reads what the worker says from time to time only (``rests``)."""

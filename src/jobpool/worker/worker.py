@@ -373,7 +373,7 @@ def _obtain(order: dict[str, Any]) -> None:
     if order["cpus"]:
         with contextlib.suppress(OSError):  # the job's cpuset has changed meanwhile: run unbound
             os.sched_setaffinity(0, order["cpus"])
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:  # noqa: PTH123
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+", encoding="utf-8") as file:  # noqa: PTH123
         score = min(1000, int(file.read()) + KILL_FIRST)
         file.seek(0)
         file.write(str(score))

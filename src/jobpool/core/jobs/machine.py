@@ -17,8 +17,11 @@ A job that the batch system has suspended stays in its state, and keeps its call
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import dataclasses
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobpool.core.events import JobKey
 from jobpool.core.jobs.states import (
@@ -79,8 +82,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """One job of the pool, as far as it is known."""
 
     key: JobKey
@@ -402,7 +404,7 @@ def _waited(job: Job, observation: Waited, settings: CoreSettings) -> Job:
 def _end(job: Job, time: float, ending: Ending) -> Job:
     if ending.kind is EndingKind.OUT_OF_MEMORY and ending.kills is not None and ending.kills <= job.kills:
         # SLURM calls a job so after any kill in it. These its agent has outlived: it died of something else.
-        ending = replace(ending, kind=EndingKind.FAILED)
+        ending = dataclasses.replace(ending, kind=EndingKind.FAILED)
     match job.state:
         case Silent(ours=ours) | Closing(ours=ours):
             return replace(job, state=Ended(time, ending, ours))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from jobpool.core.events import Hello
 from jobpool.model.job import Ending, Hold, JobId, JobState, Seen
@@ -36,15 +36,13 @@ __all__ = [
 # -------------------------------------------------------------------------------------------------- states
 
 
-@dataclass(frozen=True, slots=True)
-class Submitting:
+class Submitting(Struct, frozen=True):
     """The submit command is under way, or nobody knows what came of it."""
 
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """It waits in the queue."""
 
     since: float
@@ -53,15 +51,13 @@ class Pending:
     """It is held, and somebody has to act."""
 
 
-@dataclass(frozen=True, slots=True)
-class Starting:
+class Starting(Struct, frozen=True):
     """Its script runs; the agent has not connected yet."""
 
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(Struct, frozen=True):
     """Its agent is connected and takes calls."""
 
     since: float
@@ -71,8 +67,7 @@ class Serving:
     """Soon it will have too little time for the calls that wait, so another job is needed in its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draining:
+class Draining(Struct, frozen=True):
     """Its agent is connected, ends after its running calls, and begins no others."""
 
     since: float
@@ -83,8 +78,7 @@ class Draining:
     """We want it to end, or its time is over (true); something ends it, and it may come back (false)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Silent:
+class Silent(Struct, frozen=True):
     """Its agent left, and the batch system is being asked why. The calls it had are not decided yet."""
 
     since: float
@@ -94,8 +88,7 @@ class Silent:
     """It was to end before it left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(Struct, frozen=True):
     """It was cancelled by us, and may still be in the queue. ``ending`` is what is known of the cause."""
 
     since: float
@@ -105,8 +98,7 @@ class Closing:
     """It is no longer needed (true), or it came to nothing (false)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """It will not run again."""
 
     at: float
@@ -119,16 +111,14 @@ State = Submitting | Pending | Starting | Serving | Draining | Silent | Closing 
 # -------------------------------------------------------------------------------------------- observations
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """The batch system took it under this id. None: it took it, and the id will be seen in a poll."""
 
     time: float
     id: JobId | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sighted:
+class Sighted(Struct, frozen=True):
     """A poll showed it. ``late``: the poll was asked before the last change of the job, so it tells of the past."""
 
     time: float
@@ -136,54 +126,47 @@ class Sighted:
     late: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(Struct, frozen=True):
     """A poll for its submission was answered and did not show it."""
 
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """The accounting, or the agent before it ever served, says how it ended."""
 
     time: float
     ending: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class Vouched:
+class Vouched(Struct, frozen=True):
     """The accounting knows it as living. It may be behind the queue, or ahead of a listing that is not fresh."""
 
     time: float
     state: JobState
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Struct, frozen=True):
     """Its agent connected."""
 
     time: float
     hello: Hello
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True):
     """Its agent was told that it is being suspended."""
 
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class WentOn:
+class WentOn(Struct, frozen=True):
     """Its agent goes on after it stood still. ``deadline``: when its walltime ends now."""
 
     time: float
     deadline: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """The connection to its agent ended. ``pid`` 0: whichever agent it was."""
 
     time: float
@@ -191,8 +174,7 @@ class Left:
     pid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Retired:
+class Retired(Struct, frozen=True):
     """We told its agent to end after the running calls, or it said that it does (``ours``: since its time is over)."""
 
     time: float
@@ -200,15 +182,13 @@ class Retired:
     ours: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Faded:
+class Faded(Struct, frozen=True):
     """Soon it will have too little time for the calls that wait."""
 
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Struct, frozen=True):
     """We cancel it. ``ours``: because it is not needed; else ``ending`` tells what is wrong with it."""
 
     time: float
@@ -216,8 +196,7 @@ class Dropped:
     ours: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(Struct, frozen=True):
     """Time passed."""
 
     time: float

@@ -6,7 +6,8 @@ the workers above ``max_workers`` idle, so that never more calls run at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobpool.core.settings import CoreSettings
 from jobpool.model.site import Limits
@@ -14,8 +15,7 @@ from jobpool.model.site import Limits
 __all__ = ["Backoff", "Demand", "Settling", "chunks", "jobs_wanted"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(Struct, frozen=True, kw_only=True):
     """The demand for one request, in workers."""
 
     calls: int
@@ -57,8 +57,7 @@ def chunks(jobs: int, limits: Limits) -> list[int]:
     return [min(most, jobs - start) for start in range(0, jobs, max(1, most))]
 
 
-@dataclass(frozen=True, slots=True)
-class Settling:
+class Settling(Struct, frozen=True):
     """Waits while the demand grows: jobs are requested when it is stable, or has grown for long enough."""
 
     wanted: int = 0
@@ -76,8 +75,7 @@ class Settling:
         return min(self.changed + settings.settle, self.first + settings.settle_at_most)
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """A back-off after refusals and failures: no jobs before a time, and a maximum number of jobs in a submission."""
 
     until: float = 0.0

@@ -13,8 +13,9 @@ The order of the last line matters: a job that may still run is cancelled before
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from jobpool.core import actions as act
 from jobpool.core import events as ev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobpool.core.histograms import FunctionStatistics
+from jobpool.core.record.record import whole_bytes
 from jobpool.core.steps.state import PoolState
 from jobpool.model.status import FunctionStatus, RequestStatus
 
@@ -29,8 +30,8 @@ def _function(statistics: FunctionStatistics, running: int) -> FunctionStatus:
         failed=statistics.failed,
         seconds=statistics.wall.mean,
         cpus=statistics.cpus,
-        memory=statistics.memory.quantile(0.99),
-        largest_memory=statistics.memory.largest if statistics.memory.count else None,
+        memory=whole_bytes(statistics.memory.quantile(0.99)),
+        largest_memory=whole_bytes(statistics.memory.largest if statistics.memory.count else None),
     )
 
 
@@ -52,8 +53,8 @@ def _request(pool: PoolState, key: str, now: float) -> RequestStatus:
         cores=request.cores,
         memory=None if request.memory is None else int(request.memory),
         cpus=used.cpus,
-        used_memory=used.memory.quantile(0.99),
-        largest_memory=used.memory.largest if used.memory.count else None,
+        used_memory=whole_bytes(used.memory.quantile(0.99)),
+        largest_memory=whole_bytes(used.memory.largest if used.memory.count else None),
         core_hours=pool.record.spent(key, now)["held"] * request.job_cores / 3600,
         pause=pool.request_states[key].paused(now),
         pause_reason=pool.request_states[key].why,
