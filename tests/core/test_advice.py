@@ -47,7 +47,7 @@ def test_idle_cores_a_long_walltime_idle_workers_and_waiting_are_told() -> None:
     assert "ask 10 min" in advise(record(walltime=36000.0, longest=100.0))[0]
     assert "busy for 10 %" in advise(record(wall=600.0, cpu=600.0))[0]
     assert "waited 10 h in the queue" in advise(record(waiting=36000.0))[0]
-    assert "ended 1 job; ask for more" in advise(record(ending="timed out"))[0]
+    assert "1 job reached it; ask for a longer walltime" in advise(record(ending="timed out"))[0]
 
 
 def test_advice_for_another_request_names_it() -> None:
