@@ -167,7 +167,7 @@ def test_kills_of_which_slurm_knows_nothing() -> None:
         lost = pool.submit(take_as_the_agents).exception(PATIENCE)
         assert isinstance(lost, JobLost)  # whoever could have read the counter is gone
         assert "FAILED" in lost.words
-        assert "a node that was out of memory" in lost.advice
+        assert "a node that is out of memory" in lost.advice
 
 
 @pytest.fixture
