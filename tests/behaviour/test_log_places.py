@@ -129,7 +129,7 @@ def test_neither_a_link_nor_what_others_may_write_is_opened(tmp_path: Path) -> N
     with pytest.raises(OSError, match="is a link or a file now"):
         open_directory(tmp_path / "link")
     mine.chmod(0o770)
-    with pytest.raises(PermissionError, match="open to others"):
+    with pytest.raises(PermissionError, match="open to other users"):
         open_directory(mine)
     mine.chmod(0o700)
     within = open_directory(mine)
@@ -171,8 +171,8 @@ def test_a_link_that_another_user_has_made_is_refused(folder: Path, tmp_path: Pa
 
 def test_a_folder_that_all_may_write_needs_the_sticky_bit(folder: Path) -> None:
     folder.chmod(0o777)
-    assert "anybody can exchange" in refused(folder)
-    assert "anybody can exchange" in refused(folder / "logs")
+    assert "every user can replace" in refused(folder)
+    assert "every user can replace" in refused(folder / "logs")
     folder.chmod(0o1777)
     assert try_to_write(folder / "logs") is None  # made just now, and nobody else can take it away
     own = try_to_write(folder)

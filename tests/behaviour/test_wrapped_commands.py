@@ -110,5 +110,5 @@ def test_jobs_that_an_old_listing_does_not_show_yet(
         futures = [pool.submit(double, number) for number in range(2)]
         assert [future.result(PATIENCE) for future in futures] == [0, 2]
         assert len(pool.status().jobs) == 2
-        assert "avoided" not in str(pool.status().notices)
+        assert "new jobs avoid" not in str(pool.status().notices)
         (tmp_path / "squeue.py").write_text(CACHED.format(cache=str(tmp_path / "listing"), age=0))

@@ -116,7 +116,7 @@ def test_jobs_that_a_bad_node_ate_are_asked_for_elsewhere() -> None:
     assert sim.settle()
     assert set(sim.results) == set(calls)
     assert [action.request.exclude for action in sim.submits][-1] == ("n0",)
-    assert sum("node n0 is avoided" in notice for notice in sim.notices) == 1
+    assert sum("new jobs avoid node n0" in notice for notice in sim.notices) == 1
     assert len(sim.submits) <= 4
 
 
@@ -182,7 +182,7 @@ def test_a_setup_that_fails_everywhere_avoids_nothing_and_is_bounded() -> None:
     sim.submit(40)
     assert sim.settle()
     assert sim.broken
-    assert not any("avoided" in notice for notice in sim.notices)
+    assert not any("new jobs avoid" in notice for notice in sim.notices)
     assert sum(action.count for action in sim.submits) <= 8
 
 
@@ -197,7 +197,7 @@ def test_calls_that_crash_on_one_node_make_its_jobs_end_and_run_elsewhere() -> N
         assert sim.run(60, until=lambda bad=bad: bad.running)  # type: ignore[misc]
         sim.kill_worker(bad, Death(signal=7, tail="Bus error"))
         sim.run(0.1)
-    assert any("node n1 is avoided" in notice for notice in sim.notices)
+    assert any("new jobs avoid node n1" in notice for notice in sim.notices)
     assert sim.settle()
     assert len(set(calls) - set(sim.results)) == 3
     assert all(agent.job.node != "n1" for agent in sim.agents)

@@ -139,7 +139,7 @@ def test_a_kill_that_nobody_explains_is_perhaps_the_nodes_kernel() -> None:
     given_up = verdict(replace(ended(EndingKind.FAILED), signal=9), History(lost=10))
     assert isinstance(given_up, GiveUp)
     assert isinstance(given_up.error, JobLost)
-    assert "a node that was out of memory" in str(given_up.error.advice)
+    assert "a node that is out of memory" in str(given_up.error.advice)
 
 
 def test_a_call_with_the_whole_walltime_timed_out() -> None:

@@ -30,7 +30,7 @@ def test_a_suspended_job_keeps_its_calls(seconds: float, announced: bool) -> Non
     sim.tick_seconds = max(1.0, seconds / 400)
     sim.run(seconds)
     sim.tick_seconds = 1.0
-    assert sum("is suspended by the batch system" in text for text in sim.notices) == 1
+    assert sum("the batch system has suspended job" in text for text in sim.notices) == 1
     for agent in sim.agents:
         sim.resume(agent.job)
     assert sim.settle(300)

@@ -26,7 +26,7 @@ def test_a_node_that_eats_jobs_is_avoided(site: SlurmSite) -> None:
         futures = [pool.submit(where, number) for number in range(20)]
         nodes = {future.result(PATIENCE) for future in futures}
         assert bad not in nodes
-        told = [text for text, warning in pool.status().notices if warning and "is avoided" in text]
+        told = [text for text, warning in pool.status().notices if warning and "new jobs avoid node" in text]
         assert len(told) == 1
         assert bad in told[0]
         assert futures[-1].job is not None

@@ -42,7 +42,7 @@ def suspended(site: SlurmSite, pool: JobPoolExecutor, jobs: list[str]) -> Iterat
         site.lab.run("scontrol", "suspend", job)
     try:
         assert wait_until(lambda: states(pool) == ["suspended"] * len(jobs), PATIENCE), states(pool)
-        assert any("is suspended by the batch system" in text for text, _ in pool.status().notices)
+        assert any("the batch system has suspended job" in text for text, _ in pool.status().notices)
         yield
     finally:
         for job in jobs:

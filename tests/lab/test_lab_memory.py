@@ -168,7 +168,7 @@ def test_kills_of_which_slurm_knows_nothing() -> None:
         lost = pool.submit(take_as_the_agents).exception(PATIENCE)
         assert isinstance(lost, JobLost)  # whoever could have read the counter is gone
         assert "FAILED" in str(lost.words)
-        assert "a node that was out of memory" in str(lost.advice)
+        assert "a node that is out of memory" in str(lost.advice)
 
 
 @pytest.fixture
