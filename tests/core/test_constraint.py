@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobpool.batch.slurm.constraint import read_constraint
 from jobpool.model.request import Request
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Memory
 from jobpool.site.check import check, choose_partition, judge
-from jobpool.site.constraint import read_constraint
 
 GIB = 2**30
 FAST = NodeShape(count=4, cores=16, threads_per_core=2, memory=Memory(64 * GIB), features=("fast", "ib"))

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from jobpool.batch.slurm.allocation import Wish, grant
 from jobpool.model.request import Request
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.site.allocation import Wish, grant
 from jobpool.site.explain import explain
 
 GIB, MIB = 2**30, 2**20

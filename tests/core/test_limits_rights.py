@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobpool.batch.slurm.hostlist import expand
 from jobpool.model.errors import RequestRefused
 from jobpool.model.request import Request
 from jobpool.model.site import Account, Accounting, Amounts, Limits, NodeShape, Partition, Quota, Reservation, User
 from jobpool.model.units import Duration, Memory
 from jobpool.server.preflight import refuse_what_cannot_run
 from jobpool.site.check import Verdict, check, choose_partition, judge
-from jobpool.site.hostlist import expand
 from jobpool.site.nodes import cores_given, cpus_taken
 
 GIB, MIB = 2**30, 2**20

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from jobpool.batch.slurm.allocation import whole_nodes
 from jobpool.diagnose.batch_system import examine_site
 from jobpool.diagnose.facts import Meeting, Side, Site
 from jobpool.diagnose.finding import Finding, Level, ok, worst
 from jobpool.diagnose.folders import IN_MEMORY, NETWORK, room, scratch
 from jobpool.diagnose.submit_host import examine_here
 from jobpool.model.units import Duration, Memory
-from jobpool.site.allocation import whole_nodes
 from jobpool.site.check import partitions_of
 
 __all__ = ["Finding", "Level", "examine", "examine_here", "examine_site", "worst"]

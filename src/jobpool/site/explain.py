@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jobpool.batch.slurm.allocation import Grant, fits_features, grant, wish_of
 from jobpool.model.request import Request
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.site.allocation import Grant, fits_features, grant, wish_of
 from jobpool.site.check import as_written, judge, partitions_of
 
 __all__ = ["CallSees", "Explanation", "OnNode", "explain"]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from jobpool.batch.slurm.allocation import Grant, Wish, fits_features, grant
 from jobpool.model.request import Request
 from jobpool.model.site import Limits, NodeShape, Partition
-from jobpool.site.allocation import Grant, Wish, fits_features, grant
 from jobpool.site.check import judge, partitions_of
 
 __all__ = ["OnScriptNode", "ScriptExplanation", "ScriptWish", "explain_script"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from jobpool.batch.slurm.allocation import fits_features, grant, raised, whole_nodes, wish_of
+from jobpool.batch.slurm.constraint import read_constraint
 from jobpool.model.request import AGENT_MEMORY, Request
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Memory
-from jobpool.site.allocation import fits_features, grant, raised, whole_nodes, wish_of
-from jobpool.site.constraint import read_constraint
 from jobpool.site.problem import Problem
 
 __all__ = [

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from jobpool.batch.slurm.allocation import whole_nodes
+from jobpool.batch.slurm.hostlist import expand
 from jobpool.model.request import AGENT_MEMORY, Request
 from jobpool.model.site import Account, Accounting, Amounts, Limits, Partition, Quota, Reservation, User
 from jobpool.model.units import Duration, Memory
-from jobpool.site.allocation import whole_nodes
-from jobpool.site.hostlist import expand
 from jobpool.site.nodes import cpus_taken
 from jobpool.site.problem import Problem
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from jobpool.batch.slurm.allocation import Wish
 from jobpool.batch.slurm.options import SRUN_ONLY, named, refusal_of_srun
 from jobpool.batch.slurm.read_script import ReadScript, read_script, slurm_size
 from jobpool.config.jobqueue_yaml import dask_bytes, dask_processes, read_walltime
@@ -17,7 +18,6 @@ from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 from jobpool.show import explanation_script as shown
 from jobpool.site import explain_script as core_script
-from jobpool.site.allocation import Wish
 from jobpool.tools.check import read_limits_now
 
 __all__ = ["ExplainedScript", "cluster_script", "explain_cluster", "explain_script", "read_call"]

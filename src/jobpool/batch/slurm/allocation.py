@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobpool.batch.slurm.constraint import read_constraint
 from jobpool.model.request import Request
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Memory
-from jobpool.site.constraint import read_constraint
 
 __all__ = ["Grant", "Wish", "fits_features", "grant", "raised", "whole_nodes", "wish_of"]
 
