@@ -99,7 +99,9 @@ def _enforcement(site: Site) -> Iterator[Finding]:
 
 def _whole_nodes(site: Site) -> Iterator[Finding]:
     partition = _partition(site)
-    told = () if partition is None else tuple(whole_node_notes(site.request, partition, max_workers=MOST_WORKERS))
+    told: list[str] = []
+    if partition is not None:
+        told += whole_node_notes(site.request, partition, site.limits.rules, max_workers=MOST_WORKERS)
     for text in told:
         cure = "workers_per_job= shares a node among workers, or take a partition whose jobs share nodes"
         yield Finding("whole nodes", Level.WARNING, text, cure)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from jobpool.batch.slurm.allocation import whole_nodes
 from jobpool.diagnose.batch_system import examine_site
 from jobpool.diagnose.facts import Meeting, Side, Site
 from jobpool.diagnose.finding import Finding, Level, ok, worst
 from jobpool.diagnose.folders import IN_MEMORY, NETWORK, room, scratch
 from jobpool.diagnose.submit_host import examine_here
 from jobpool.model.units import Duration, Memory
+from jobpool.site.allocation import whole_nodes
 from jobpool.site.check import partitions_of
 
 __all__ = ["Finding", "Level", "examine", "examine_here", "examine_site", "worst"]
@@ -160,7 +160,7 @@ def _cpus(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Fin
 def _alone(site: Site) -> bool:
     """Say whether jobs have their nodes for themselves, as far as the batch system tells."""
     places = partitions_of(site.request, site.limits)
-    return bool(places) and all(whole_nodes(site.request, place) for place in places)
+    return bool(places) and all(whole_nodes(site.request, place, site.limits.rules) for place in places)
 
 
 def _threads(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jobpool.batch.slurm.allocation import Grant, fits_features, grant, wish_of
 from jobpool.model.request import Request
+from jobpool.model.rules import Grant
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.site.check import as_written, judge, partitions_of
+from jobpool.site.allocation import fits_features
+from jobpool.site.check import judge, partitions_of
 
 __all__ = ["CallSees", "Explanation", "OnNode", "explain"]
 
@@ -79,7 +80,7 @@ def explain(
     return Explanation(
         system=system,
         directives=tuple(directives),
-        nodes=tuple(_nodes(as_written(request), limits)),
+        nodes=tuple(_nodes(limits.rules.as_written(request), limits)),
         problems=tuple(map(str, verdict.problems)),
         notes=(*_notes(request, limits), *verdict.notes),
         unknown=verdict.unknown,
@@ -87,12 +88,14 @@ def explain(
 
 
 def _nodes(request: Request, limits: Limits) -> Iterator[OnNode]:
+    rules = limits.rules
     for partition in partitions_of(request, limits):
         seen = set()
         for shape in partition.nodes:
             key = shape.cores, shape.threads_per_core, shape.memory, shape.gpus
-            given = grant(wish_of(request), partition, shape)
-            if given is None or key in seen or request.job_gpus > shape.gpus or not fits_features(request, shape):
+            given = rules.grant(rules.wish_of(request), partition, shape)
+            fits = request.job_gpus <= shape.gpus and fits_features(request, shape, rules)
+            if given is None or key in seen or not fits:
                 continue
             seen.add(key)
             yield OnNode(

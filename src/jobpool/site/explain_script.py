@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jobpool.batch.slurm.allocation import Grant, Wish, fits_features, grant
 from jobpool.model.request import Request
+from jobpool.model.rules import Grant, Rules, Wish
 from jobpool.model.site import Limits, NodeShape, Partition
+from jobpool.site.allocation import fits_features
 from jobpool.site.check import judge, partitions_of
 
 __all__ = ["OnScriptNode", "ScriptExplanation", "ScriptWish", "explain_script"]
@@ -66,7 +67,7 @@ class ScriptExplanation:
 def explain_script(asked: ScriptWish, limits: Limits) -> ScriptExplanation:
     """Say what the directives give, on each kind of node where the job may run."""
     places = partitions_of(asked.request, limits)
-    nodes = tuple(_nodes(asked, places))
+    nodes = tuple(_nodes(asked, places, limits.rules))
     # Cores and memory are judged by what nodes give, below: a script's need not be those of a request.
     verdict = judge(replace(asked.request, cores=1, memory=None), limits)
     problems = [str(problem) for problem in verdict.problems]
@@ -84,13 +85,13 @@ def explain_script(asked: ScriptWish, limits: Limits) -> ScriptExplanation:
     )
 
 
-def _nodes(asked: ScriptWish, places: list[Partition]) -> Iterator[OnScriptNode]:
+def _nodes(asked: ScriptWish, places: list[Partition], rules: Rules) -> Iterator[OnScriptNode]:
     for partition in places:
         seen = set()
         for shape in partition.nodes:
             key = shape.cores, shape.threads_per_core, shape.memory, shape.gpus
-            given = grant(asked.wish, partition, shape)
-            fits = asked.gpus <= shape.gpus and fits_features(asked.request, shape)
+            given = rules.grant(asked.wish, partition, shape)
+            fits = asked.gpus <= shape.gpus and fits_features(asked.request, shape, rules)
             if given is not None and key not in seen and fits:
                 seen.add(key)
                 yield OnScriptNode(partition=partition.name, shape=shape, job=given)

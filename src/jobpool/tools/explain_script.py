@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from jobpool.batch.slurm.allocation import Wish
 from jobpool.batch.slurm.options import SRUN_ONLY, named, refusal_of_srun
 from jobpool.batch.slurm.read_script import ReadScript, read_script, slurm_size
+from jobpool.batch.slurm.rules import SlurmRules
 from jobpool.config.jobqueue_yaml import dask_bytes, dask_processes, read_walltime
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request
+from jobpool.model.rules import Wish
 from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 from jobpool.show import explanation_script as shown
@@ -54,7 +55,7 @@ def explain_script(text: str, *, limits: Limits | None = None) -> ExplainedScrip
             "that can be explained",
             advice="write its directives as #SBATCH ones; what jobpool asks SLURM for is shown by: jobpool explain",
         )
-    limits = read_limits_now("slurm") if limits is None else limits
+    limits = read_limits_now("slurm") if limits is None else replace(limits, rules=SlurmRules())
     made = core_script.explain_script(wish_of_script(script), limits)
     made = replace(
         made,

@@ -7,69 +7,11 @@ count one for each core; the other thread is the job's all the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from jobpool.batch.slurm.constraint import read_constraint
-from jobpool.model.request import Request
-from jobpool.model.site import NodeShape, Partition
+from jobpool.model.partition import NodeShape, Partition
+from jobpool.model.rules import Grant, Wish
 from jobpool.model.units import Memory
 
-__all__ = ["Grant", "Wish", "fits_features", "grant", "raised", "whole_nodes", "wish_of"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What directives ask for on one node."""
-
-    tasks: int = 1
-    cpus_per_task: int = 1
-    threads: int | None = None
-    """Hardware threads of each core that count as CPUs (``--threads-per-core``). None: all of them."""
-    memory: Memory | None = None
-    """Of the node (``--mem``)."""
-    memory_per_cpu: Memory | None = None
-    exclusive: bool = False
-    """Each node is the job's own, with all its cores (``--exclusive``)."""
-
-    @property
-    def cpus(self) -> int:
-        """CPUs of all tasks."""
-        return self.tasks * self.cpus_per_task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """What a job has on one node."""
-
-    cores: int
-    cpus: int
-    """Hardware threads of these cores: what is taken from others, and what is charged."""
-    counted: int
-    """CPUs that memory per CPU is counted for."""
-    memory: Memory | None
-    """None: not known."""
-
-
-def wish_of(request: Request) -> Wish:
-    """Say what a request's directives ask for."""
-    skipped = any("--threads-per-core".startswith(beginning) for beginning in request.job_skip)
-    return Wish(
-        cpus_per_task=request.job_cores * request.threads_per_core,
-        threads=None if skipped else request.threads_per_core,
-        memory=request.job_memory,
-        exclusive=any(line.strip().removeprefix("#SBATCH").strip() == "--exclusive" for line in request.job_extra),
-    )
-
-
-def whole_nodes(request: Request, partition: Partition) -> str:
-    """Say by what each job of this request gets a node for itself. Empty: it shares one."""
-    return partition.whole_nodes or ("--exclusive" if wish_of(request).exclusive else "")
-
-
-def fits_features(request: Request, shape: NodeShape) -> bool:
-    """Say whether the constraint allows such nodes; one that cannot be read here allows all."""
-    wanted = read_constraint(request.constraint) if request.constraint else None
-    return wanted is None or wanted.holds(frozenset(shape.features))
+__all__ = ["grant", "raised"]
 
 
 def grant(wish: Wish, partition: Partition, shape: NodeShape) -> Grant | None:

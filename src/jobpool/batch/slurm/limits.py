@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from jobpool.batch.slurm import accounts
 from jobpool.batch.slurm.fields import Fields, count, fields_of, mebibytes, names, pairs_of_lines, time, word
+from jobpool.batch.slurm.rules import SlurmRules
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Memory
@@ -57,6 +58,7 @@ def parse(done: Sequence[Completed]) -> Limits:
     for name in hidden:
         del shapes[name]
     return Limits(
+        rules=SlurmRules(),
         partitions=tuple(
             _partition(fields, config, shapes, usable, waiting) for fields in partitions if fields.get("PartitionName")
         ),
