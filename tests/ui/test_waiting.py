@@ -13,7 +13,11 @@ from jobpool.show import waiting
 
 
 def snapshot(*jobs: tuple[str, str], held: int | None = None) -> dict[str, Any]:
-    return {"held": held, "jobs": [{"state": state, "reason": reason, "age": 3.0} for state, reason in jobs]}
+    return {
+        "system": "slurm",
+        "held": held,
+        "jobs": [{"state": state, "reason": reason, "age": 3.0} for state, reason in jobs],
+    }
 
 
 class Terminal(io.StringIO):
@@ -34,6 +38,11 @@ def test_the_commonest_reason_is_told_in_the_batch_systems_word_and_in_ours() ->
     assert "Resources: " in text
     assert len(text.split("Resources: ")[1]) > 10
     assert "\n" not in text
+
+
+def test_a_reason_of_a_batch_system_that_explains_none_is_told_as_it_is() -> None:
+    text = waiting.waiting_text({**snapshot(("pending", "Priority")), "system": "local"})
+    assert text.endswith("; Priority")
 
 
 def test_calls_that_scale_holds_back_are_told() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobpool.batch.base import BatchSystem
+from jobpool.batch.explainer import Explainer
 from jobpool.batch.local.system import Local
 from jobpool.batch.slurm import environment as slurm_environment
 from jobpool.batch.slurm.submit import is_without_cluster, lost_configuration
@@ -16,10 +18,25 @@ from jobpool.batch.slurm.system import Slurm
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable
 
-__all__ = ["BUILT", "PLANNED", "Machine", "detect", "for_commands", "get", "require"]
+__all__ = [
+    "BUILT",
+    "NAMES",
+    "PLANNED",
+    "Machine",
+    "detect",
+    "explainer",
+    "explainers",
+    "for_commands",
+    "get",
+    "require",
+    "title",
+]
 
 BUILT = ("local", "slurm")
 """Systems that work."""
+
+NAMES = ("slurm", "pbs", "sge", "lsf", "htcondor", "oar", "local")
+"""The words for batch systems, also the names of the sections of a config file."""
 
 PLANNED = {
     "pbs": ("qsub", "pbsnodes"),
@@ -58,6 +75,37 @@ def get(name: str, directory: Path) -> BatchSystem:
                 f"there is no batch system named {name!r}.{hint} Known are: {', '.join(map(repr, BUILT))}; "
                 f"planned: {', '.join(map(repr, PLANNED))}; 'auto' takes the one that is here"
             )
+
+
+_EXPLAINERS = {"slurm": ("jobpool.batch.slurm.explainer", "SlurmExplainer")}
+"""Module and class of the batch systems that explain something in words of their own."""
+
+_SECONDS_OF_FIELDS = {
+    "lsf": {1: (60,), 2: (3600, 60), 3: (3600, 60, 1)},
+    "oar": {1: (3600,), 2: (3600, 60), 3: (3600, 60, 1)},
+}
+"""What the fields of a time count for those that are not built yet (the manual pages of bsub and oarsub), where it is
+not seconds at the end: their sections of other tools' files are read already."""
+
+
+def title(name: str) -> str:
+    """Return the name of a batch system as people write it."""
+    return _TITLES.get(name, name)
+
+
+def explainer(name: str) -> Explainer:
+    """Return what explains this batch system to people. It is loaded when it is asked for: no pool needs it to run."""
+    if name in _EXPLAINERS:
+        module, cls = _EXPLAINERS[name]
+        made: Explainer = getattr(importlib.import_module(module), cls)()
+        return made
+    fields = _SECONDS_OF_FIELDS.get(name)
+    return Explainer() if fields is None else Explainer(seconds_of_fields=fields)
+
+
+def explainers() -> dict[str, Explainer]:
+    """Return those of all batch systems that are built, by name: a machine may show traces of each."""
+    return {name: explainer(name) for name in BUILT}
 
 
 def for_commands(environment: Mapping[str, str]) -> dict[str, str]:

@@ -213,7 +213,8 @@ def _proxies(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[
 
 
 def _foreign_variables(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
-    names = [name for name in there.environment if name.startswith(("PMI_", "PMIX_", "OMPI_", "SLURM_STEP"))]
+    beginnings = ("PMI_", "PMIX_", "OMPI_", *site.surroundings.step_variables)
+    names = [name for name in there.environment if name.startswith(beginnings)]
     if names:
         text = f"calls see {', '.join(sorted(names))}: an MPI library would take a call for a rank of a program"
         yield Finding("MPI", Level.WARNING, text, "unset them in setup=")

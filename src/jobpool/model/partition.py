@@ -22,6 +22,8 @@ class Partition:
     default_time: Duration | None = None
     min_nodes: int | None = None
     max_nodes: int | None = None
+    no_nodes: str = ""
+    """The setting by which it gives no nodes to a job. Empty: it gives some, or nothing is known."""
     max_cpus_per_node: int | None = None
     max_memory_per_cpu: Memory | None = None
     default_memory_per_cpu: Memory | None = None

@@ -114,8 +114,11 @@ class Limits:
     user: User | None = None
     confined: bool | None = None
     """Whether jobs are kept to their cores, and cannot run on others. None: not known."""
-    mapped_files_count: bool = False
-    """The batch system itself looks at what a job's processes hold, pages of mapped files too, and kills the job."""
+    unconfined_words: str = ""
+    """What would keep them and does not, in the batch system's words; empty: it has none."""
+    mapped_files_counted_by: str = ""
+    """The setting by which the batch system itself looks at what a job's processes hold, pages of mapped files too, and
+    kills the job. Empty: it does not, or is not known to."""
     accounting: Accounting | None = None
     """None: there is none, or it could not be read."""
     unknown: tuple[str, ...] = ()

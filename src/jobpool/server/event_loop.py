@@ -309,7 +309,7 @@ class EventLoop:
         states = {job.state for job in snapshot.jobs}
         waits = snapshot.calls.waiting or ("suspended" in states and snapshot.calls.running)
         if waits and "serving" not in states:
-            self._clients.tell_all("waiting", snapshot.as_data())
+            self._clients.tell_all("waiting", {**snapshot.as_data(), "system": self._system.name})
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
         task = self._loop.create_task(work, name=name)

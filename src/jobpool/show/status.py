@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from jobpool.batch.slurm.reasons import explain_reason
 from jobpool.model.errors import from_data
 from jobpool.model.units import Duration, Memory
+from jobpool.show.reason import explained
 from jobpool.show.view import cpus_text, show_table
 
 __all__ = ["ENDED_SHOWN", "asked_status", "headline", "job_row", "progress_text", "show_status", "used_text"]
@@ -112,7 +112,7 @@ def _show_jobs(answer: Mapping[str, Any], file: TextIO) -> None:
     ended = sorted((job for job in answer["jobs"] if job["state"] == "ended"), key=lambda job: float(job["age"]))
     shown = [*reversed(ended[:ENDED_SHOWN]), *(job for job in answer["jobs"] if job["state"] != "ended")]
     headers = ["job", "state", "node", "workers", "for", "reason"]
-    rows = [job_row(job) for job in shown]
+    rows = [job_row(job, answer["system"]) for job in shown]
     if any("starts" in job for job in shown):
         headers.insert(5, "may start")
         for row, job in zip(rows, shown, strict=True):
@@ -123,11 +123,11 @@ def _show_jobs(answer: Mapping[str, Any], file: TextIO) -> None:
         print(f"{len(ended) - ENDED_SHOWN} more jobs ended before; --json lists up to 100 of them", file=file)
 
 
-def job_row(job: Mapping[str, Any]) -> list[str]:
+def job_row(job: Mapping[str, Any], system: str) -> list[str]:
     """Return the cells of one job: id, state, node, workers, how long, and the reason in words."""
     reason = job["reason"]
     if job["state"] == "pending" and reason:
-        reason = f"{reason}: {explain_reason(reason)}"
+        reason = explained(reason, system)
     workers = f"{job['busy']} of {job['workers']} busy" if job["workers"] else ""
     return [job["id"] or "", job["state"], job["node"] or "", workers, str(Duration(int(job["age"]))), reason]
 

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from jobpool.batch.slurm.reasons import explain_reason
 from jobpool.model.units import Duration
+from jobpool.show.reason import explained
 
 __all__ = ["WaitingLine", "ending_text", "waiting_text"]
 
@@ -38,7 +38,7 @@ def waiting_text(snapshot: Mapping[str, Any]) -> str:
     reasons = Counter(job["reason"] for job in jobs if job["state"] == "pending" and job["reason"])
     if reasons:
         reason, _ = reasons.most_common(1)[0]
-        text += f"; {reason}: {explain_reason(reason)}"
+        text += f"; {explained(reason, snapshot['system'])}"
     if any(job["state"] == "suspended" for job in jobs):
         text += "; the batch system has suspended jobs: they go on when it resumes them"
     return text

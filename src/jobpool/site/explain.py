@@ -138,14 +138,15 @@ def _call(request: Request, limits: Limits, partition: Partition, shape: NodeSha
 def _notes(request: Request, limits: Limits) -> Iterator[str]:
     if request.memory is None and limits.partitions:
         yield "memory is not given: a job gets the partition's default, and no call is stopped before the whole job is"
-    if limits.mapped_files_count:
+    if setting := limits.mapped_files_counted_by:
         yield (
-            "this site kills a job whose processes hold more than its memory (OverMemoryKill), and counts mapped files "
+            f"this site kills a job whose processes hold more than its memory ({setting}), and counts mapped files "
             "(numpy.memmap), in each process that maps them; memory= does not count them: ask for room for both"
         )
     if limits.confined is False:
+        why = f" ({limits.unconfined_words})" if limits.unconfined_words else ""
         yield (
-            "this site does not keep jobs to their cores (neither task/affinity nor cgroups), so a call may run on "
+            f"this site does not keep jobs to their cores{why}, so a call may run on "
             "any CPU of its node; the numbers of threads hold all the same"
         )
     elif limits.confined is None and limits.partitions:

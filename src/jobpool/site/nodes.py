@@ -145,8 +145,8 @@ def _check_counts(request: Request, partition: Partition) -> Iterator[Problem]:
             "partition",
             f"partition {name!r} is for jobs of at least {partition.min_nodes} nodes; a job here is one node",
         )
-    if partition.max_nodes == 0:
-        yield Problem("partition", f"partition {name!r} gives no nodes to a job (MaxNodes=0)")
+    if partition.no_nodes:
+        yield Problem("partition", f"partition {name!r} gives no nodes to a job ({partition.no_nodes})")
     most = partition.max_cpus_per_node
     if most is not None and cpus_asked(request) > most:
         text = (

@@ -69,7 +69,8 @@ def parse(done: Sequence[Completed]) -> Limits:
             accounts.parse_reservations(texts["reservations"], config_text) if "reservations" in texts else None
         ),
         confined=_confined(config),
-        mapped_files_count=_mapped_files_count(config),
+        unconfined_words="neither task/affinity nor cgroups",
+        mapped_files_counted_by="OverMemoryKill" if _mapped_files_count(config) else "",
         user=accounts.parse_user(texts.get("groups", ""), config),
         accounting=(
             accounts.parse_accounting(texts["limits of QoS"], texts["accounts"], config)
@@ -148,7 +149,8 @@ def _partition(
         max_time=time(fields.get("MaxTime", "")),
         default_time=time(fields.get("DefaultTime", "")),
         min_nodes=count(fields.get("MinNodes", "")),
-        max_nodes=count(fields.get("MaxNodes", "")),
+        max_nodes=(max_nodes := count(fields.get("MaxNodes", ""))),
+        no_nodes="MaxNodes=0" if max_nodes == 0 else "",
         max_cpus_per_node=count(fields.get("MaxCPUsPerNode", "")),
         max_memory_per_cpu=per_cpu("MaxMem"),
         default_memory_per_cpu=per_cpu("DefMem"),
