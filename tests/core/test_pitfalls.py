@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobpool.batch.explainer import Enforcement, SiteFacts
+from jobpool.batch.registry import capabilities
 from jobpool.batch.slurm.explainer import SlurmExplainer
 from jobpool.diagnose.checks import Finding, Level, examine, examine_here, examine_site, worst
 from jobpool.diagnose.facts import DiskQuota, Folder, Meeting, Side, Site
@@ -62,7 +63,6 @@ SHORT = Partition(
 SLURM = SlurmExplainer()
 NODE = NodeShape(count=2, cores=16, threads_per_core=2, memory=Memory(64 * GIB))
 SITE = Site(
-    system="slurm",
     limits=Limits(partitions=(SHORT, Partition(name="long"))),
     request=REQUEST,
     facts=SiteFacts(accounting="", enforcement=Enforcement(words="by cgroups"), own_jobs={}),
@@ -365,7 +365,7 @@ def test_a_partition_without_defaults_is_said_to_tell_none() -> None:
 
 
 def test_on_this_machine_nothing_is_said_of_a_site() -> None:
-    site = Site(system="local", request=Request())
+    site = Site(capabilities=capabilities("local"), request=Request())
     assert [finding.subject for finding in examine_site(site)] == ["batch system"]
     there = replace(THERE, cores=16, allowed=16, memory_limit=None, environment={"OMP_NUM_THREADS": "1"})
     assert complaints(examine(HERE, there, site, MEETING)) == []

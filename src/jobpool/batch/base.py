@@ -28,6 +28,7 @@ from jobpool.model.site import Limits
 __all__ = [
     "Answer",
     "BatchSystem",
+    "Capabilities",
     "Directive",
     "Doubtful",
     "JobScript",
@@ -37,6 +38,22 @@ __all__ = [
     "Submitted",
     "Unanswered",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What jobs of a batch system can rely on, and what the server must do for them."""
+
+    confines_cores: bool = True
+    """A job gets cores of its own, so that its workers may be bound to them."""
+    refuses: bool = True
+    """There are limits, by which a request may be refused. False: every request is taken."""
+    queues: bool = True
+    """A job may wait before it starts. False: it starts at once, so that nothing need be tried or estimated first."""
+    loopback: bool = False
+    """All jobs run on the host of the server, which then listens on the loopback address alone."""
+    shares_machine: bool = False
+    """Jobs run beside the user's other programs on this machine: what there is of cores and memory is what it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +134,11 @@ class BatchSystem(Protocol):
     @property
     def name(self) -> str:
         """The word for it in ``scheduler=``: ``slurm``, ``local``, ..."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What its jobs can rely on."""
         ...
 
     @property

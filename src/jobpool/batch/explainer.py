@@ -14,6 +14,7 @@ from typing import Any
 from jobpool.batch.user_script import OnScriptNode, ScriptWish
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import ConfigError
+from jobpool.model.job import JobId
 from jobpool.model.rules import Rules
 from jobpool.model.site import Partition, Quota
 from jobpool.model.units import Duration
@@ -117,6 +118,14 @@ class Explainer:
         fields = [int(part) for part in text.split(":")]
         sizes = self.seconds_of_fields[len(fields)]
         return Duration.parse(sum(field * size for field, size in zip(fields, sizes, strict=True)))
+
+    def job_of_log(self, stem: str) -> tuple[str, JobId, int] | None:
+        """Return the submission, the id and the index of the job whose log has this name, without its ``.log``.
+
+        The index is 0 where the name does not tell it. None: it is no name of a job's log.
+        """
+        match = re.fullmatch(r"(jp-.+-[0-9a-f]{8}-\d+)-(.+)", stem)
+        return None if match is None else (match[1], JobId(match[2]), 0)
 
     # --------------------------------------------------------------------------------------------------- the site
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobpool.batch.base import BatchSystem
+from jobpool.batch.base import BatchSystem, Capabilities
 from jobpool.batch.explainer import Explainer
 from jobpool.batch.local.system import Local
 from jobpool.batch.slurm import environment as slurm_environment
@@ -23,6 +23,7 @@ __all__ = [
     "NAMES",
     "PLANNED",
     "Machine",
+    "capabilities",
     "detect",
     "explainer",
     "explainers",
@@ -77,7 +78,10 @@ def get(name: str, directory: Path) -> BatchSystem:
             )
 
 
-_EXPLAINERS = {"slurm": ("jobpool.batch.slurm.explainer", "SlurmExplainer")}
+_EXPLAINERS = {
+    "local": ("jobpool.batch.local.explainer", "LocalExplainer"),
+    "slurm": ("jobpool.batch.slurm.explainer", "SlurmExplainer"),
+}
 """Module and class of the batch systems that explain something in words of their own."""
 
 _SECONDS_OF_FIELDS = {
@@ -106,6 +110,11 @@ def explainer(name: str) -> Explainer:
 def explainers() -> dict[str, Explainer]:
     """Return those of all batch systems that are built, by name: a machine may show traces of each."""
     return {name: explainer(name) for name in BUILT}
+
+
+def capabilities(name: str) -> Capabilities:
+    """Return what jobs of this batch system can rely on; of one that is not built, what they can on most."""
+    return get(name, Path()).capabilities if name in BUILT else Capabilities()
 
 
 def for_commands(environment: Mapping[str, str]) -> dict[str, str]:

@@ -251,15 +251,18 @@ def _settings(
     cores_here: Callable[[], int],
 ) -> Settings:
     """Fill in what depends on other settings."""
+    from jobpool.batch import registry
+
     auto = tuple(name for name in ("cores", "memory", "walltime") if found[name] == AUTO)
     found.update((name, SETTINGS[name].default) for name in auto)
-    if system == "local":
+    able = registry.capabilities(system)
+    if not able.queues:
         auto = ()  # nothing is asked for here, and nobody waits
     if found["max_workers"] is None:
-        usual = cores_here() // found["cores"] if system == "local" else DEFAULT_MAX_WORKERS
+        usual = cores_here() // found["cores"] if able.shares_machine else DEFAULT_MAX_WORKERS
         found["max_workers"] = max(1, usual, found["min_workers"])
         origins["max_workers"] = Origin("default")
-    if system == "local" and origins["workers_per_job"].kind == "default":
+    if able.shares_machine and origins["workers_per_job"].kind == "default":
         # This machine is one node: one agent for all its workers, instead of one (60 MB, 0.5 s of CPU) for each.
         found["workers_per_job"] = found["max_workers"]
     if found["workers_per_job"] > found["max_workers"]:

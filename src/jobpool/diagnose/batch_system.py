@@ -23,7 +23,7 @@ MANY_LIMITS = 6
 
 def examine_site(site: Site) -> list[Finding]:
     """Look at what the batch system says of itself."""
-    if site.system == "local":
+    if site.capabilities.shares_machine:
         return [ok("batch system", "none: calls run on this machine, all sharing it")]
     checks = (_unknown, _chosen, _defaults, _whole_nodes, _accounting, _enforcement, _mapped_files, _own_jobs, _left)
     return [finding for check in checks for finding in check(site)]

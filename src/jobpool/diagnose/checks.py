@@ -145,7 +145,7 @@ def _cpus(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Fin
         yield Finding("hyper-threads", Level.NOTE, text, "threads_per_core=2 lets a call run on both threads of a core")
     else:
         yield ok("hyper-threads", f"a core of {there.node} has one hardware thread: a CPU is a core")
-    if site.system == "local":
+    if not site.capabilities.confines_cores:
         return
     if there.cores < asked:
         text = f"{asked} core(s) were asked for, and the job may run on {there.cores} ({there.allowed} CPUs)"
@@ -174,7 +174,7 @@ def _threads(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[
 
 def _memory(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
     asked, limit = site.request.job_memory, there.memory_limit
-    if site.system == "local":
+    if site.capabilities.shares_machine:
         return
     if limit is None:
         text = f"no cgroup limits the memory of jobs on {there.node}: one that takes too much harms the others"

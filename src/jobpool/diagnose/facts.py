@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from jobpool.batch.base import Capabilities
 from jobpool.batch.explainer import Remark, SiteFacts, Surroundings, Used
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
@@ -112,7 +113,7 @@ class Meeting:
 class Site:
     """The batch system, as far as it can be asked from here."""
 
-    system: str
+    capabilities: Capabilities = field(default_factory=Capabilities)
     limits: Limits = field(default_factory=Limits)
     request: Request = field(default_factory=Request)
     """What jobs of this user are configured to ask for; ``"auto"`` is settled in it."""

@@ -50,7 +50,7 @@ def check(*, start: bool = False, **keywords: Any) -> Verdict:
 
 def check_settings(settings: resolve.Settings, *, start: bool = False) -> Verdict:
     """Do the same for settings that are found already."""
-    if settings.system == "local":
+    if not registry.capabilities(settings.system).refuses:
         here = f"the jobs are processes of this machine (scheduler={settings.scheduler!r}): nothing is refused"
         return Verdict(partition=None, notes=(here,), starts_in=Duration(0) if start else None)
     limits = read_limits_now(settings.system)

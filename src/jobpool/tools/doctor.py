@@ -104,8 +104,9 @@ def _with_quotas(here: Side) -> Side:
 
 def _site(settings: Settings, around: Surroundings, remarks: tuple[Remark, ...]) -> Site:
     """Ask the batch system for its limits, and for facts of the site."""
-    site = Site(system=settings.system, request=settings.request, surroundings=around, remarks=remarks)
-    if settings.system == "local":
+    able = registry.capabilities(settings.system)
+    site = Site(capabilities=able, request=settings.request, surroundings=around, remarks=remarks)
+    if able.shares_machine:
         return site
     explainer = registry.explainer(settings.system)
     facts = explainer.parse_site([run_now(command) for command in explainer.site_commands()])

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobpool.batch.base import Answer, Directive, Doubtful, JobScript, Refused, SubmitAnswer, Submitted, Unanswered
+from jobpool.batch.base import (
+    Answer,
+    Capabilities,
+    Directive,
+    Doubtful,
+    JobScript,
+    Refused,
+    SubmitAnswer,
+    Submitted,
+    Unanswered,
+)
 from jobpool.batch.quoting import check_name, exports, shell_command, shell_lines, single_line
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
@@ -21,6 +31,9 @@ from jobpool.model.request import Request
 from jobpool.model.site import Limits
 
 __all__ = ["Local"]
+
+
+_CAPABILITIES = Capabilities(confines_cores=False, refuses=False, queues=False, loopback=True, shares_machine=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +46,7 @@ class Local:
     name: str = "local"
     commands: tuple[str, ...] = ()
     settle: float = 0.0
+    capabilities: Capabilities = _CAPABILITIES
 
     def directives(self, request: Request) -> tuple[Directive, ...]:
         """Say what the request becomes: a walltime is all that is enforced here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from jobpool.batch.slurm.rules import SlurmRules
 from jobpool.batch.slurm.walltime import read_walltime
 from jobpool.batch.user_script import OnScriptNode, ScriptWish
 from jobpool.model.command import Command, Completed
+from jobpool.model.job import JobId
 from jobpool.model.rules import Rules
 from jobpool.model.site import Partition, Quota
 from jobpool.model.units import Duration
@@ -41,6 +43,11 @@ class SlurmExplainer(Explainer):
     def read_walltime(self, text: str) -> Duration:
         """Read a time as sbatch does, its forms with days too."""
         return read_walltime(text)
+
+    def job_of_log(self, stem: str) -> tuple[str, JobId, int] | None:
+        """Read ``SUBMISSION-ID``, of which the index is a part where it is an element of an array."""
+        match = re.fullmatch(r"(jp-.+-\d+)-(\d+(?:_(\d+))?)", stem)
+        return None if match is None else (match[1], JobId(match[2]), int(match[3] or 0))
 
     def site_commands(self) -> tuple[Command, ...]:
         """Make the commands that tell facts of the site."""

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
-from jobpool.batch.base import Answer, Directive, JobScript, NoAccounting, SubmitAnswer, Unanswered
+from jobpool.batch.base import Answer, Capabilities, Directive, JobScript, NoAccounting, SubmitAnswer, Unanswered
 from jobpool.batch.quoting import check_name
 from jobpool.batch.slurm import environment as slurm_environment
 from jobpool.batch.slurm import job_log, states
@@ -47,6 +47,7 @@ class Slurm:
     name: str = "slurm"
     commands: tuple[str, ...] = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
     settle: float = 0.1
+    capabilities: Capabilities = field(default_factory=Capabilities)
 
     def directives(self, request: Request) -> tuple[Directive, ...]:
         """Say what the request becomes."""
