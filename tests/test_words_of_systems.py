@@ -68,13 +68,7 @@ def files() -> Iterator[str]:
             yield name
 
 
-MOVING = ("agent/agent.py", "agent/binding.py", "agent/time_left.py", "server/cleanup.py")
-"""Files that still read one system's variables, or name it."""
-
-
-@pytest.mark.parametrize(
-    "file", [pytest.param(file, marks=pytest.mark.xfail(strict=True) if file in MOVING else ()) for file in files()]
-)
+@pytest.mark.parametrize("file", list(files()))
 def test_no_word_of_a_batch_system_stands_outside_of_its_folder(file: str) -> None:
     assert [text for text in told((PACKAGE / file).read_text()) if words_in(text)] == []
 

@@ -95,8 +95,8 @@ class Explainer:
     rules: Rules = field(default_factory=Rules)
     """How it reads a request, and what it allocates for it."""
     surroundings: Surroundings = field(default_factory=Surroundings)
-    seconds_of_fields: Mapping[int, tuple[int, ...]] = field(default_factory=lambda: _CLOCK)
-    """What the fields of a time ``a:b:c`` count, by their number."""
+    seconds_of_fields: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """What the fields of a time ``a:b:c`` count, by their number; of those that are missing, the last is a second."""
     dask_cluster: str = ""
     """The class of dask-jobqueue whose scripts :meth:`cluster_script` writes. Empty: none."""
     reads_scripts: bool = False
@@ -116,7 +116,7 @@ class Explainer:
         if not re.fullmatch(r"\d{1,9}(:\d{1,9}){0,2}", text):
             return Duration.parse(text)
         fields = [int(part) for part in text.split(":")]
-        sizes = self.seconds_of_fields[len(fields)]
+        sizes = {**_CLOCK, **self.seconds_of_fields}[len(fields)]
         return Duration.parse(sum(field * size for field, size in zip(fields, sizes, strict=True)))
 
     def job_of_log(self, stem: str) -> tuple[str, JobId, int] | None:

@@ -119,6 +119,8 @@ class Limits:
     mapped_files_counted_by: str = ""
     """The setting by which the batch system itself looks at what a job's processes hold, pages of mapped files too, and
     kills the job. Empty: it does not, or is not known to."""
+    kill_wait: Duration | None = None
+    """Time from the signal that tells a job to end to the one that kills it. None: not known."""
     accounting: Accounting | None = None
     """None: there is none, or it could not be read."""
     unknown: tuple[str, ...] = ()

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from jobpool.batch.explainer import Explainer
 from jobpool.model.job import JobId
 
-__all__ = ["LocalExplainer"]
+__all__ = ["LocalExplainer", "make"]
+
+
+def make() -> LocalExplainer:
+    """Return what explains this machine to people."""
+    return LocalExplainer()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

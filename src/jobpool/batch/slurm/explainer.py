@@ -19,7 +19,12 @@ from jobpool.model.rules import Rules
 from jobpool.model.site import Partition, Quota
 from jobpool.model.units import Duration
 
-__all__ = ["SlurmExplainer"]
+__all__ = ["SlurmExplainer", "make"]
+
+
+def make() -> SlurmExplainer:
+    """Return what explains SLURM to people."""
+    return SlurmExplainer()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from jobpool.batch.explainer import Enforcement, SiteFacts
+from jobpool.batch.slurm.environment import command
 from jobpool.batch.slurm.fields import Fields, pairs_of_lines
 from jobpool.model.command import Command, Completed
 
@@ -15,9 +16,9 @@ __all__ = ["commands", "parse"]
 def commands() -> tuple[Command, ...]:
     """Make the commands."""
     return (
-        Command(("scontrol", "show", "config")),
-        Command(("sacct", "--noheader", "--allocations", "--starttime=now")),
-        Command(("squeue", "--me", "--noheader", "--array", "--format=%T")),
+        command("scontrol", "show", "config"),
+        command("sacct", "--noheader", "--allocations", "--starttime=now"),
+        command("squeue", "--me", "--noheader", "--array", "--format=%T"),
     )
 
 

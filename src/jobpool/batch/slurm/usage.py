@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from jobpool.batch.explainer import Used
+from jobpool.batch.slurm import environment
 from jobpool.batch.slurm.fields import Fields, fields_of
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import Quota
@@ -35,7 +36,7 @@ _AMOUNTS = {
 def command(user: str) -> Command:
     """Make the command. It asks the controller and not the database: what is used counts there."""
     argv = ("scontrol", "--oneliner", "show", "assoc_mgr", "flags=assoc,qos", f"users={user}")
-    return Command(argv, timeout=_PATIENCE)
+    return environment.command(*argv, timeout=_PATIENCE)
 
 
 def parse(
