@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +11,20 @@ import pytest
 
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local.system import Local
-from jobpool.batch.registry import BUILT, PLANNED, SYSTEMS, Machine, detect, get, require
+from jobpool.batch.registry import (
+    BUILT,
+    NAMES,
+    PLANNED,
+    SYSTEMS,
+    Machine,
+    capabilities,
+    detect,
+    explainer,
+    explainers,
+    get,
+    require,
+    title,
+)
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 
@@ -114,3 +129,39 @@ def test_a_lost_configuration_is_told_before_any_command_waits_for_it() -> None:
             ask(lost)
         assert "unset SLURM_CONF" in str(caught.value)
     require("local", lost)
+
+
+def test_what_explains_a_batch_system_is_its_own() -> None:
+    assert explainer("slurm").explain_reason("Priority").startswith("Other jobs are before it")
+    assert [name for name, found in explainers().items() if found.reads_scripts] == ["slurm"]
+    for name in ("local", "pbs", "zzz"):
+        assert explainer(name).explain_reason("Priority") == ""
+        with pytest.raises(ConfigError, match="cannot be explained"):
+            explainer(name).read_script("#!/bin/sh\n")
+
+
+def test_a_name_of_a_log_tells_the_job_where_no_system_says_otherwise() -> None:
+    found = explainer("pbs")
+    assert found.job_of_log("jp-a-b-0123abcd-2-13[4].node-1") == ("jp-a-b-0123abcd-2", "13[4].node-1", 0)
+    assert found.job_of_log("other") is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_this_machine_is_shared_and_refuses_nothing(name: str) -> None:
+    able = capabilities(name)
+    assert (able.shares_machine, not able.refuses, not able.queues) == (name == "local",) * 3
+
+
+def test_titles_are_those_that_people_write() -> None:
+    assert (title("slurm"), title("sge"), title("zzz")) == ("SLURM", "Grid Engine", "zzz")
+
+
+def test_nothing_of_a_batch_system_is_loaded_before_it_is_asked_for() -> None:
+    code = (
+        "import sys, jobpool.batch.registry as registry; registry.capabilities('local');"
+        "print(*sorted(name for name in sys.modules if name.startswith('jobpool.batch.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(done.stdout.split())
+    assert "jobpool.batch.local.system" in loaded
+    assert not [name for name in loaded if name.startswith("jobpool.batch.slurm") or "explainer" in name]

@@ -7,11 +7,13 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from jobpool.batch.base import BatchSystem, Capabilities, Machine
-from jobpool.batch.explainer import Explainer
 from jobpool.model.errors import BatchSystemUnavailable
+
+if TYPE_CHECKING:
+    from jobpool.batch.explainer import Explainer
 
 __all__ = [
     "BUILT",
@@ -108,6 +110,8 @@ def capabilities(name: str) -> Capabilities:
 
 def explainer(name: str) -> Explainer:
     """Return what explains this batch system to people. It is loaded when it is asked for: no pool needs it to run."""
+    from jobpool.batch.explainer import Explainer
+
     entry = SYSTEMS.get(name)
     if entry is not None and entry.explainer is not None:
         return cast(Explainer, importlib.import_module(entry.explainer).make())
