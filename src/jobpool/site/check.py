@@ -208,9 +208,7 @@ def _nowhere(request: Request, limits: Limits) -> list[Problem]:
         return []
     request = limits.rules.as_written(request)
     site = check_site(request, limits)
-    found = {
-        place.name: _check_partition(limits.rules.as_written(request), place, limits) for place in limits.partitions
-    }
+    found = {place.name: _check_partition(request, place, limits) for place in limits.partitions}
     nearest = min(found, key=lambda name: len(found[name]))
     return site or [
         Problem(each.setting, f"it fits no partition; in the nearest: {each.text}", each.nearest)
