@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from jobpool.batch import registry
-from jobpool.batch.base import JobScript, Unanswered
+from jobpool.batch.base import BatchSystem, JobScript, Unanswered
 from jobpool.commands import shell
 from jobpool.config import resolve
 from jobpool.core.scaling.auto_size import generous
 from jobpool.host.home import home
 from jobpool.host.user import user_name
+from jobpool.model.command import Completed
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
 from jobpool.model.units import Duration
@@ -75,25 +76,34 @@ def start_of(request: Request, system: str, *, by_file: bool = False) -> Duratio
     """
     found = registry.get(system, home())
     nowhere = Path("/nonexistent")  # nothing runs, and no log is written
-    with tempfile.TemporaryDirectory(prefix="jobpool-") as directory:
-        job = JobScript(
-            name="estimate",
-            request=request,
-            directory=Path(directory),
-            log_directory=nowhere,
-            working_directory=Path("/"),
-            argv=("true",),
-            environment={},
-            by_file=by_file,
-        )
-        made = found.estimate(job, environment=os.environ)
-        if made is None:
-            return f"{system} gives no estimates"
-        for name, text in made.files.items():
-            (job.directory / name).touch(mode=0o600)
-            (job.directory / name).write_text(text)
-        answer = found.parse_estimate(shell.run_now(made.command))
+    job = JobScript(
+        name="estimate",
+        request=request,
+        directory=nowhere,
+        log_directory=nowhere,
+        working_directory=Path("/"),
+        argv=("true",),
+        environment={},
+        by_file=by_file,
+    )
+    made = found.estimate(job, environment=os.environ)
+    if made is None:
+        return f"{system} gives no estimates"
+    done = _run_with_files(found, job) if made.files else shell.run_now(made.command)
+    answer = found.parse_estimate(done)
     return answer.words if isinstance(answer, Unanswered) else Duration(max(0.0, answer - time.time()))
+
+
+def _run_with_files(system: BatchSystem, job: JobScript) -> Completed:
+    """Ask for the estimate with its files in a directory that only the user can read."""
+    with tempfile.TemporaryDirectory(prefix="jobpool-") as directory:
+        made = system.estimate(replace(job, directory=Path(directory)), environment=os.environ)
+        assert made is not None  # it was there before
+        for name, text in made.files.items():
+            file = Path(directory, name)
+            file.touch(mode=0o600)
+            file.write_text(text)
+        return shell.run_now(made.command)
 
 
 def read_limits_now(system: str) -> Limits:

@@ -182,7 +182,8 @@ class Slurm:
         """Make one sbatch that only asks. It takes a time limit above the partition's: check the request before."""
         made = self.prepare(job, count=1, environment=environment)
         argv = ("sbatch", "--test-only", *made.command.argv[2:])
-        return replace(made, command=replace(made.command, argv=argv))
+        files = made.files if job.by_file else {}
+        return replace(made, files=files, command=replace(made.command, argv=argv))
 
     def parse_estimate(self, done: Completed) -> float | Unanswered:
         """Read what sbatch says on stderr."""
