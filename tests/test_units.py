@@ -41,7 +41,7 @@ def test_a_size_is_read_exactly_and_rounded_up_to_a_byte(text: str | int, size: 
     ("value", "complaint"),
     [
         ("8GBB", "has the unknown unit 'GBB'"),
-        ("8G", "is ambiguous: write '8 GiB' (binary, as SLURM counts) or '8 GB' (decimal)"),
+        ("8G", "is ambiguous: write '8 GiB' (binary, as batch systems count) or '8 GB' (decimal)"),
         ("1.5 m", "write '1.5 MiB'"),
         ("8", "has no unit"),
         ("", "is not a size"),

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+from batch_steps import job_script
 
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local.system import Local
-from jobpool.batch.registry import BUILT, PLANNED, Machine, detect, get, require
-from jobpool.batch.slurm.system import Slurm
+from jobpool.batch.registry import (
+    BUILT,
+    NAMES,
+    PLANNED,
+    SYSTEMS,
+    Entry,
+    Machine,
+    capabilities,
+    detect,
+    explainer,
+    explainers,
+    get,
+    require,
+    title,
+)
+from jobpool.batch.settings import OPTIONAL
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
+from jobpool.model.site import Limits
 
 
 @pytest.mark.parametrize("name", BUILT)
@@ -33,6 +51,41 @@ def test_systems_that_are_not_built_yet(name: str, tmp_path: Path) -> None:
         get(name, tmp_path)
     assert "scheduler='local'" in str(caught.value)
     assert isinstance(caught.value, ConfigError)
+
+
+def test_a_pool_loads_its_own_system_alone() -> None:
+    for name, others in (("local", "jobpool.batch.slurm"), ("slurm", "jobpool.batch.local")):
+        code = (
+            "import sys; from pathlib import Path; from jobpool.batch import registry\n"
+            f"registry.get({name!r}, Path()); print(any(module.startswith({others!r}) for module in sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n", name
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_what_every_system_says_of_itself(name: str, tmp_path: Path) -> None:
+    system = get(name, tmp_path)
+    notices = system.notices(Limits())
+    assert set(notices.signals) <= {"TERM", "INT", "USR1", "USR2"}
+    assert notices.longest >= notices.after_delete >= 0
+    assert system.cancel((), ()) == ()
+    made = system.prepare(job_script(tmp_path, ["true"]), count=3, environment={})
+    assert set(made.files) == {"test.sh"}
+    assert made.files["test.sh"].startswith("#!/bin/bash\n")
+    assert (system.settings or set()) <= set(OPTIONAL)
+
+
+def test_a_system_that_users_are_not_told_of_is_there_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry = Entry(title="a practice cluster", commands=("sh",), module="jobpool.batch.local.system", listed=False)
+    monkeypatch.setitem(SYSTEMS, "practice", entry)
+    assert get("practice", tmp_path).name == "local"
+    assert detect(Machine(str)) == "slurm"
+    with pytest.raises(BatchSystemUnavailable) as caught:
+        get("practise", tmp_path)
+    assert "'practice'" not in str(caught.value)
 
 
 def test_unknown_systems(tmp_path: Path) -> None:
@@ -84,7 +137,7 @@ def test_slurms_packages_alone_are_no_cluster(returncode: int | None, stderr: st
         asked.append(command)
         return Completed(command, returncode, stderr=stderr)
 
-    assert detect(Machine(lambda command: command if command in Slurm().commands else None, run)) == system
+    assert detect(Machine(lambda command: command if command in SYSTEMS["slurm"].commands else None, run)) == system
     assert [command.argv for command in asked] == [("scontrol", "ping")]
 
 
@@ -115,3 +168,39 @@ def test_a_lost_configuration_is_told_before_any_command_waits_for_it() -> None:
             ask(lost)
         assert "unset SLURM_CONF" in str(caught.value)
     require("local", lost)
+
+
+def test_what_explains_a_batch_system_is_its_own() -> None:
+    assert explainer("slurm").explain_reason("Priority").startswith("Other jobs are before it")
+    assert [name for name, found in explainers().items() if found.reads_scripts] == ["slurm"]
+    for name in ("local", "pbs", "zzz"):
+        assert explainer(name).explain_reason("Priority") == ""
+        with pytest.raises(ConfigError, match="cannot be explained"):
+            explainer(name).read_script("#!/bin/sh\n")
+
+
+def test_a_name_of_a_log_tells_the_job_where_no_system_says_otherwise() -> None:
+    found = explainer("pbs")
+    assert found.job_of_log("jp-a-b-0123abcd-2-13[4].node-1") == ("jp-a-b-0123abcd-2", "13[4].node-1", 0)
+    assert found.job_of_log("other") is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_this_machine_is_shared_and_refuses_nothing(name: str) -> None:
+    able = capabilities(name)
+    assert (able.shares_machine, not able.refuses, not able.queues) == (name == "local",) * 3
+
+
+def test_titles_are_those_that_people_write() -> None:
+    assert (title("slurm"), title("sge"), title("zzz")) == ("SLURM", "Grid Engine", "zzz")
+
+
+def test_nothing_of_a_batch_system_is_loaded_before_it_is_asked_for() -> None:
+    code = (
+        "import sys, jobpool.batch.registry as registry; registry.capabilities('local');"
+        "print(*sorted(name for name in sys.modules if name.startswith('jobpool.batch.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(done.stdout.split())
+    assert "jobpool.batch.local.system" in loaded
+    assert not [name for name in loaded if name.startswith("jobpool.batch.slurm") or "explainer" in name]

@@ -9,7 +9,8 @@ from goldens import golden
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.batch.slurm.usage import Used, command, parse
+from jobpool.batch.explainer import Used
+from jobpool.batch.slurm.usage import command, parse
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import Quota
 

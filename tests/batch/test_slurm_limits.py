@@ -87,16 +87,16 @@ def test_a_plugin_of_the_site_is_named_as_unknown() -> None:
 @pytest.mark.parametrize(
     ("gather", "parameters", "count"),
     [
-        ("linux", "OverMemoryKill", True),
-        ("linux", "UsePss,OverMemoryKill", True),
-        ("linux", "NoShared,OverMemoryKill", False),
-        ("cgroup", "OverMemoryKill", False),
-        ("linux", "(null)", False),
+        ("linux", "OverMemoryKill", "OverMemoryKill"),
+        ("linux", "UsePss,OverMemoryKill", "OverMemoryKill"),
+        ("linux", "NoShared,OverMemoryKill", ""),
+        ("cgroup", "OverMemoryKill", ""),
+        ("linux", "(null)", ""),
     ],
 )
-def test_whether_mapped_files_count_as_a_jobs_memory(gather: str, parameters: str, count: bool) -> None:
+def test_whether_mapped_files_count_as_a_jobs_memory(gather: str, parameters: str, count: str) -> None:
     config = f"JobAcctGatherType = jobacct_gather/{gather}\nJobAcctGatherParams = {parameters}\n"
-    assert slurm.parse_limits([Completed(COMMAND, 0, config)]).mapped_files_count == count
+    assert slurm.parse_limits([Completed(COMMAND, 0, config)]).mapped_files_counted_by == count
 
 
 @pytest.mark.parametrize(

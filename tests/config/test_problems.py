@@ -33,7 +33,7 @@ BAD = [
     ("max_tasks_per_child", 0, AT_LEAST_1),
     ("max_memory_growth", 8, "8 B is less than 1 MiB (missing unit?); write for example '8 GiB' or '500 MB'"),
     ("memory", "8GBB", "'8GBB' has the unknown unit 'GBB'; write for example '8 GiB' or '500 MB'"),
-    ("memory", "8G", "'8G' is ambiguous: write '8 GiB' (binary, as SLURM counts) or '8 GB' (decimal)"),
+    ("memory", "8G", "'8G' is ambiguous: write '8 GiB' (binary, as batch systems count) or '8 GB' (decimal)"),
     ("memory", 8, "8 B is less than 1 MiB (missing unit?); write for example '8 GiB' or '500 MB'"),
     ("memory", "0 GiB", "0 B is less than 1 MiB (missing unit?); write for example '8 GiB' or '500 MB'"),
     ("walltime", "soon", "'soon' is not a time; write for example '5 h', '90 min' or '1-12:00:00'"),

@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobpool.batch.slurm.constraint import read_constraint
+from jobpool.batch.slurm.rules import SlurmRules
 from jobpool.model.request import Request
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Memory
 from jobpool.site.check import check, choose_partition, judge
-from jobpool.site.constraint import read_constraint
 
 GIB = 2**30
 FAST = NodeShape(count=4, cores=16, threads_per_core=2, memory=Memory(64 * GIB), features=("fast", "ib"))
 LARGE = NodeShape(count=1, cores=4, threads_per_core=2, memory=Memory(256 * GIB), features=("old",))
 MIXED = Partition(name="mixed", default=True, nodes=(FAST, LARGE))
-LIMITS = Limits(partitions=(MIXED,))
+LIMITS = Limits(rules=SlurmRules(), partitions=(MIXED,))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_node_that_has_it_all_is_found() -> None:
 
 def test_a_feature_of_another_partition_may_stand_behind_an_or() -> None:
     other = Partition(name="other", nodes=(replace(FAST, features=("new",)),))
-    limits = Limits(partitions=(MIXED, other))
+    limits = Limits(rules=SlurmRules(), partitions=(MIXED, other))
     assert check(Request(constraint="fast|new"), limits) == []
     assert [problem.setting for problem in check(Request(constraint="new"), limits)] == ["constraint"]
 
@@ -114,7 +115,7 @@ WHOLE = replace(MIXED, name="whole", nodes=(FAST,), whole_nodes="OverSubscribe=E
 
 def test_one_core_in_a_partition_of_whole_nodes_is_charged_as_a_node_and_the_cure_is_told() -> None:
     request = Request(cores=1, memory=Memory(6 * GIB), partition="whole")
-    limits = Limits(partitions=(WHOLE,))
+    limits = Limits(rules=SlurmRules(), partitions=(WHOLE,))
     (note,) = judge(request, limits, max_workers=100).notes
     assert "has a whole node (OverSubscribe=EXCLUSIVE): 16 cores are taken and charged, 1 of them used" in note
     assert note.endswith("workers_per_job=10 shares a node among them")  # what 64 GiB hold
@@ -130,6 +131,6 @@ def test_an_exclusive_job_is_charged_the_same_anywhere() -> None:
 
 
 def test_auto_does_not_take_a_whole_node_for_a_core() -> None:
-    limits = Limits(partitions=(replace(MIXED, idle_cpus=99), replace(WHOLE, idle_cpus=99)))
+    limits = Limits(rules=SlurmRules(), partitions=(replace(MIXED, idle_cpus=99), replace(WHOLE, idle_cpus=99)))
     assert choose_partition(Request(partition="auto"), limits).partition == "mixed"
     assert choose_partition(Request(partition="auto", cores=16), limits).partition == "whole"

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from jobpool.batch.slurm.allocation import grant
+from jobpool.batch.slurm.rules import SlurmRules
 from jobpool.model.request import Request
+from jobpool.model.rules import Wish
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.site.allocation import Wish, grant
 from jobpool.site.explain import explain
 
 GIB, MIB = 2**30, 2**20
@@ -75,7 +77,7 @@ def test_what_no_such_node_gives(wish: dict[str, Any]) -> None:
 
 
 def on(node: NodeShape, *, confined: bool | None = True, **asked: Any) -> Any:
-    limits = Limits(partitions=(replace(PARTITION, nodes=(node,)),), confined=confined)
+    limits = Limits(rules=SlurmRules(), partitions=(replace(PARTITION, nodes=(node,)),), confined=confined)
     return explain(Request(**asked), limits, system="slurm", directives=(), max_workers=4)
 
 
@@ -127,7 +129,9 @@ def test_memory_and_deadline_of_a_call() -> None:
 
 def test_nodes_that_differ_are_told_apart_and_those_too_small_left_out() -> None:
     small = NodeShape(count=9, cores=2, threads_per_core=1, memory=Memory(8 * GIB))
-    limits = Limits(partitions=(replace(PARTITION, nodes=(small, NODE, replace(NODE, count=1), PLAIN_NODE)),))
+    limits = Limits(
+        rules=SlurmRules(), partitions=(replace(PARTITION, nodes=(small, NODE, replace(NODE, count=1), PLAIN_NODE)),)
+    )
     found = explain(Request(cores=3), limits, system="slurm", directives=(), max_workers=1)
     assert [node.shape for node in found.nodes] == [NODE, PLAIN_NODE]
 

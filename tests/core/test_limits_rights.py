@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobpool.batch.slurm.hostlist import expand
+from jobpool.batch.slurm.rules import SlurmRules
 from jobpool.model.errors import RequestRefused
 from jobpool.model.request import Request
 from jobpool.model.site import Account, Accounting, Amounts, Limits, NodeShape, Partition, Quota, Reservation, User
 from jobpool.model.units import Duration, Memory
 from jobpool.server.preflight import refuse_what_cannot_run
 from jobpool.site.check import Verdict, check, choose_partition, judge
-from jobpool.site.hostlist import expand
 from jobpool.site.nodes import cores_given, cpus_taken
 
 GIB, MIB = 2**30, 2**20
@@ -36,6 +37,7 @@ OK = Request(cores=2, memory=Memory(2 * GIB), walltime=Duration(600))
 
 def site(accounting: Accounting | None = None, user: User | None = ANN, **of_partition: Any) -> Limits:
     return Limits(
+        rules=SlurmRules(),
         partitions=(replace(PLAIN, **of_partition),),
         licenses=("matlab:4",),
         reservations=(
@@ -135,16 +137,16 @@ def test_what_is_not(limits: Limits, changes: dict[str, Any], setting: str, near
 def test_memory_per_cpu_raises_the_cores(cores: int, threads: int, mebibytes: int, given: int) -> None:
     partition = replace(PLAIN, max_memory_per_cpu=Memory(2000 * MIB))
     request = Request(cores=cores, threads_per_core=threads, memory=Memory((mebibytes - 256) * MIB))
-    assert cores_given(request, partition) == given
-    assert cpus_taken(request, partition) == 2 * given
-    assert check(request, Limits(partitions=(partition,))) == []
-    notes = judge(request, Limits(partitions=(partition,))).notes
+    assert cores_given(request, partition, SlurmRules()) == given
+    assert cpus_taken(request, partition, SlurmRules()) == 2 * given
+    assert check(request, Limits(rules=SlurmRules(), partitions=(partition,))) == []
+    notes = judge(request, Limits(rules=SlurmRules(), partitions=(partition,))).notes
     assert any(f"{given} cores instead of {cores}" in note for note in notes) == (given > cores)
 
 
 @pytest.mark.parametrize(("cores", "threads", "mebibytes"), [(1, 1, 33000), (4, 1, 33000), (4, 2, 65000)])
 def test_memory_that_all_cpus_of_a_node_do_not_have(cores: int, threads: int, mebibytes: int) -> None:
-    limits = Limits(partitions=(replace(PLAIN, max_memory_per_cpu=Memory(2000 * MIB)),))
+    limits = Limits(rules=SlurmRules(), partitions=(replace(PLAIN, max_memory_per_cpu=Memory(2000 * MIB)),))
     request = Request(cores=cores, threads_per_core=threads, memory=Memory((mebibytes - 256) * MIB))
     (problem,) = check(request, limits)
     assert problem.nearest == Memory((32000 * threads - 256) * MIB)
@@ -173,7 +175,7 @@ FREE = replace(BUSY, name="free", idle_cpus=100, waiting=3)
 SCAVENGED = replace(FREE, name="scavenged", tier=0, waiting=0)
 OFF = replace(FREE, name="off", up=False)
 CLOSED = replace(FREE, name="closed", allow_groups=("chem",))
-MANY = Limits(partitions=(PLAIN, BUSY, SCAVENGED, FREE, OFF, CLOSED), user=ANN)
+MANY = Limits(rules=SlurmRules(), partitions=(PLAIN, BUSY, SCAVENGED, FREE, OFF, CLOSED), user=ANN)
 LONG = replace(OK, walltime=Duration(7200))
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from jobpool.batch.explainer import Enforcement, SiteFacts
+from jobpool.batch.registry import capabilities
+from jobpool.batch.slurm.explainer import SlurmExplainer
 from jobpool.diagnose.checks import Finding, Level, examine, examine_here, examine_site, worst
 from jobpool.diagnose.facts import DiskQuota, Folder, Meeting, Side, Site
 from jobpool.model.request import Request
@@ -57,16 +60,21 @@ SHORT = Partition(
     default_time=Duration.parse("1 h"),
     default_memory_per_cpu=Memory(GIB),
 )
+SLURM = SlurmExplainer()
 NODE = NodeShape(count=2, cores=16, threads_per_core=2, memory=Memory(64 * GIB))
 SITE = Site(
-    system="slurm",
     limits=Limits(partitions=(SHORT, Partition(name="long"))),
     request=REQUEST,
-    config={"TaskPlugin": "task/affinity,task/cgroup", "ConstrainCores": "yes", "ConstrainRAMSpace": "yes"},
-    accounting="",
-    own_jobs={},
+    facts=SiteFacts(accounting="", enforcement=Enforcement(words="by cgroups"), own_jobs={}),
     left=(),
+    surroundings=SLURM.surroundings,
 )
+
+
+def beside(**changes: Any) -> Site:
+    return replace(SITE, facts=replace(SITE.facts, **changes))
+
+
 MEETING = Meeting(waited=3.0, offset=0.1, uncertain=1.0, address="10.0.0.1", job="job 7 on n7")
 
 
@@ -117,7 +125,11 @@ def one(findings: list[Finding], subject: str, level: Level, *words: str) -> Non
 
 
 def test_where_all_is_well_nothing_is_complained_of_and_all_is_named() -> None:
-    findings = [*examine(HERE, THERE, SITE, MEETING), *examine_here(replace(HERE, quotas=())), *examine_site(SITE)]
+    findings = [
+        *examine(HERE, THERE, SITE, MEETING),
+        *examine_here(replace(HERE, quotas=()), SITE),
+        *examine_site(SITE),
+    ]
     assert complaints(findings) == []
     assert worst(findings) is Level.OK
     told = {finding.subject for finding in findings}
@@ -223,6 +235,7 @@ def test_proxies_on_one_side() -> None:
             Level.WARNING,
             ["one of 8 processes"],
         ),
+        (replace(HERE, environment={"SLURM_STEP_NUM_TASKS": "3"}), "environment", Level.WARNING, ["an srun or mpirun"]),
         (replace(HERE, environment={"SLURM_CLUSTERS": "other"}), "environment", Level.NOTE, ["leads SLURM's commands"]),
         (replace(HERE, environment={"SLURM_JOB_ID": "12"}), "environment", Level.NOTE, ["inside of job 12"]),
         (replace(HERE, environment={"SBATCH_EXPORT": "NONE"}), "environment", Level.NOTE, ["SBATCH_EXPORT"]),
@@ -251,21 +264,21 @@ def test_proxies_on_one_side() -> None:
     ],
 )
 def test_pitfalls_of_this_host(here: Side, subject: str, level: Level, words: list[str]) -> None:
-    one(examine_here(here), subject, level, *words)
+    one(examine_here(here, replace(SITE, remarks=SLURM.remarks(here.environment))), subject, level, *words)
 
 
 def test_what_is_left_of_a_quota_is_told_once_for_each_file_system() -> None:
-    assert [finding.text for finding in examine_here(replace(HERE, quotas=())) if "quota" in finding.subject] == [
+    assert [finding.text for finding in examine_here(replace(HERE, quotas=()), SITE) if "quota" in finding.subject] == [
         "none; its file system (nfs4) has 50 GiB and 1000000 files free"
     ]
     quota = DiskQuota(mount="/home", whose="user", used=Memory(GIB), limit=Memory(10 * GIB), files=5, files_limit=100)
-    told = [finding for finding in examine_here(replace(HERE, quotas=(quota,))) if "quota" in finding.subject]
+    told = [finding for finding in examine_here(replace(HERE, quotas=(quota,)), SITE) if "quota" in finding.subject]
     text = "1 GiB of 10 GiB and 5 of 100 files are used (user)"
     assert told == [Finding("quota of /home/me", Level.OK, text)]
 
 
 def test_a_newer_jobqueue_has_no_side_effects() -> None:
-    assert complaints(examine_here(replace(HERE, packages={"dask-jobqueue": "0.10.0"}))) == []
+    assert complaints(examine_here(replace(HERE, packages={"dask-jobqueue": "0.10.0"}), SITE)) == []
 
 
 @pytest.mark.parametrize(
@@ -273,15 +286,20 @@ def test_a_newer_jobqueue_has_no_side_effects() -> None:
     [
         (replace(SITE, request=replace(REQUEST, walltime=None)), "walltime", Level.WARNING, ["'short' end after 1 h"]),
         (replace(SITE, request=replace(REQUEST, memory=None)), "default memory", Level.WARNING, ["1 GiB for each CPU"]),
-        (replace(SITE, accounting="accounting storage is disabled"), "accounting", Level.NOTE, ["is disabled"]),
-        (replace(SITE, config={}), "enforcement", Level.NOTE, ["does not tell"]),
-        (replace(SITE, own_jobs=None), "own jobs", Level.NOTE, ["not known"]),
-        (replace(SITE, config={"TaskPlugin": "task/none"}), "enforcement", Level.NOTE, ["cores and memory"]),
+        (beside(accounting="accounting storage is disabled"), "accounting", Level.NOTE, ["is disabled"]),
+        (beside(enforcement=None), "enforcement", Level.NOTE, ["does not tell"]),
+        (beside(own_jobs=None), "own jobs", Level.NOTE, ["not known"]),
         (
-            replace(SITE, config={**SITE.config, "ConstrainRAMSpace": "no"}),
+            beside(enforcement=Enforcement(("cores", "memory"), "none")),
             "enforcement",
             Level.NOTE,
-            ["their memory (TaskPlugin"],
+            ["cores and memory"],
+        ),
+        (
+            beside(enforcement=Enforcement(("memory",), "by nothing")),
+            "enforcement",
+            Level.NOTE,
+            ["their memory (by nothing)"],
         ),
         (replace(SITE, left=None), "limits left", Level.NOTE, ["is not known"]),
         (
@@ -306,8 +324,13 @@ def test_a_newer_jobqueue_has_no_side_effects() -> None:
             Level.WARNING,
             ["16 cores are taken and charged, 2 of them used", "workers_per_job=7 shares"],
         ),
-        (replace(SITE, limits=replace(SITE.limits, mapped_files_count=True)), "mapped files", Level.NOTE, ["Kill"]),
-        (replace(SITE, own_jobs={"PENDING": 3, "RUNNING": 1}), "own jobs", Level.NOTE, ["3 pending, 1 running"]),
+        (
+            replace(SITE, limits=replace(SITE.limits, mapped_files_counted_by="OverKill")),
+            "mapped files",
+            Level.NOTE,
+            ["Kill"],
+        ),
+        (beside(own_jobs={"PENDING": 3, "RUNNING": 1}), "own jobs", Level.NOTE, ["3 pending, 1 running"]),
         (replace(SITE, limits=Limits(unknown=("nodes: no permission",))), "limits", Level.NOTE, ["no permission"]),
     ],
 )
@@ -342,7 +365,7 @@ def test_a_partition_without_defaults_is_said_to_tell_none() -> None:
 
 
 def test_on_this_machine_nothing_is_said_of_a_site() -> None:
-    site = Site(system="local", request=Request())
+    site = Site(capabilities=capabilities("local"), request=Request())
     assert [finding.subject for finding in examine_site(site)] == ["batch system"]
     there = replace(THERE, cores=16, allowed=16, memory_limit=None, environment={"OMP_NUM_THREADS": "1"})
     assert complaints(examine(HERE, there, site, MEETING)) == []

@@ -7,12 +7,13 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobpool import JobPoolExecutor
-from jobpool.model.status import CallCounts, Snapshot
+from jobpool.model.status import CallCounts, PoolStatus, Snapshot
 from jobpool.show import waiting
 
 
@@ -80,9 +81,9 @@ def test_a_stderr_that_is_gone_is_not_written_to(monkeypatch: pytest.MonkeyPatch
     line = waiting.WaitingLine()
     line.say("something is odd", warning=True)
     counts = CallCounts(waiting=1, running=0, done=0, failed=0)
-    line.show(
-        Snapshot(
-            time=1.0, jobs=(), calls=counts, functions=(), requests=(), rate=None, left=None, held=None, phase="open"
-        )
+    snapshot = Snapshot(
+        time=1.0, jobs=(), calls=counts, functions=(), requests=(), rate=None, left=None, held=None, phase="open"
     )
+    about: dict[str, Any] = {"name": "mine", "system": "slurm", "host": "login", "pid": 1, "logs": Path("/logs")}
+    line.show(PoolStatus.of(snapshot, **about, notices=()))
     line.clear()

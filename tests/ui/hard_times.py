@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jobpool
+from jobpool.batch.explainer import Surroundings
 from jobpool.cli import main as cli
 from jobpool.tools.collect_facts import collect
 
@@ -225,7 +226,7 @@ def main() -> None:
     for name in ["gettext", "yaml", *modules]:
         if not (name.endswith("__main__") or name.removeprefix("jobpool.").startswith(OF_JOBS)):
             importlib.import_module(name)
-    collect(str(HOME), str(PROJECT), {})  # with all that it imports late
+    collect(str(HOME), str(PROJECT), {}, Surroundings())  # with all that it imports late
     gc.freeze()  # forks share what they do not change
     output = os.dup(1)
     for arguments in json.load(sys.stdin):

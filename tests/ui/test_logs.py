@@ -105,7 +105,7 @@ def test_texts_have_a_heading_each_where_there_are_several(tmp_path: Path) -> No
     (tmp_path / "jp-a-1-3.log").write_text("")
     os.utime(first, (1, 1))
     second.write_text("three\n")
-    found = find_logs(tmp_path)
+    found = find_logs(tmp_path, system="slurm")
     assert texts(found) == f"==> job 1: {first} <==\none\ntwo\ncut off\n==> job 2: {second} <==\nthree\n"
     assert texts(found[:1], 2) == "two\ncut off"
     assert texts(found, 0) == ""
@@ -115,7 +115,7 @@ def test_files_are_told_apart_by_their_names(tmp_path: Path) -> None:
     for name in ("jp-my-pool-1-77_3.log", "jp-my-pool-2-80.log", "jp-my-pool-1-3/worker-1.log", "other.log"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x\n")
-    found = find_logs(tmp_path)
+    found = find_logs(tmp_path, system="slurm")
     assert {(log.kind, log.job, log.element) for log in found} == {
         ("job", "77_3", 3),
         ("job", "80", 0),
@@ -123,7 +123,7 @@ def test_files_are_told_apart_by_their_names(tmp_path: Path) -> None:
     }
     assert [log.path.name for log in found if log.is_of("80")] == ["jp-my-pool-2-80.log"]
     # Processes of this machine have no number of a batch system's.
-    assert "jp-my-pool-2.80" in {log.job for log in find_logs(tmp_path, local=True)}
+    assert "jp-my-pool-2.80" in {log.job for log in find_logs(tmp_path, system="local")}
 
 
 def test_the_last_lines_are_read_without_the_rest(tmp_path: Path) -> None:
@@ -137,11 +137,11 @@ def test_the_last_lines_are_read_without_the_rest(tmp_path: Path) -> None:
 def test_a_follower_reads_what_is_added_also_to_new_and_rewritten_files(tmp_path: Path) -> None:
     first = tmp_path / "jp-a-1-1.log"
     first.write_text("old\n")
-    follower = Follower(find_logs(tmp_path))
-    assert list(follower.more(find_logs(tmp_path))) == []
+    follower = Follower(find_logs(tmp_path, system="slurm"))
+    assert list(follower.more(find_logs(tmp_path, system="slurm"))) == []
     with first.open("a") as file:
         file.write("new\n")
     (tmp_path / "jp-a-2-2.log").write_text("other\n")
-    assert {text for _, text in follower.more(find_logs(tmp_path))} == {"new\n", "other\n"}
+    assert {text for _, text in follower.more(find_logs(tmp_path, system="slurm"))} == {"new\n", "other\n"}
     first.write_text("anew\n")
-    assert [text for _, text in follower.more(find_logs(tmp_path))] == ["anew\n"]
+    assert [text for _, text in follower.more(find_logs(tmp_path, system="slurm"))] == ["anew\n"]

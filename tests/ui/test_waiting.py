@@ -7,15 +7,22 @@ import os
 import termios
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from jobpool.model.status import CallCounts, JobStatus, JobWord, RequestStatus, Snapshot
+from jobpool.model.status import CallCounts, JobStatus, JobWord, PoolStatus, RequestStatus
 from jobpool.show import waiting
 
 
-def snapshot(*jobs: tuple[JobWord, str], held: int | None = None) -> Snapshot:
-    return Snapshot(
+def snapshot(*jobs: tuple[JobWord, str], held: int | None = None, system: str = "slurm") -> PoolStatus:
+    return PoolStatus(
+        name="mine",
+        system=system,
+        host="login",
+        pid=1,
+        logs=Path("/logs"),
+        notices=(),
         time=5.0,
         jobs=tuple(_job(state, reason) for state, reason in jobs),
         calls=CallCounts(waiting=1, running=0, done=0, failed=0),
@@ -68,6 +75,11 @@ def test_the_commonest_reason_is_told_in_the_batch_systems_word_and_in_ours() ->
     assert "Resources: " in text
     assert len(text.split("Resources: ")[1]) > 10
     assert "\n" not in text
+
+
+def test_a_reason_of_a_batch_system_that_explains_none_is_told_as_it_is() -> None:
+    text = waiting.waiting_text(snapshot(("pending", "Priority"), system="local"))
+    assert text.endswith("; Priority")
 
 
 def test_calls_that_scale_holds_back_are_told() -> None:

@@ -62,7 +62,7 @@ def up(directory: Path | None, nodes: int, accounting: bool, as_json: bool) -> N
 def down(directory: Path | None, as_json: bool) -> None:
     """End it, and all jobs in it."""
     from jobpool.show.view import show_json, show_note
-    from jobpool.testing import lab_down
+    from jobpool.testing import lab_down, unset_line
 
     place = directory or _usual_directory()
     lab_down(place)
@@ -70,8 +70,8 @@ def down(directory: Path | None, as_json: bool) -> None:
         show_json({"directory": place})
     else:
         show_note(f"the lab in {place} is down")
-        if Path(os.environ.get("SLURM_CONF", "")).is_relative_to(place):
-            show_note("this shell still looks for it there: unset SLURM_CONF")
+        if line := unset_line(place, os.environ):
+            show_note(f"this shell still looks for it there: {line}")
 
 
 def _usual_directory() -> Path:

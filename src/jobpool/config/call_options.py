@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from jobpool.batch import registry
 from jobpool.config.resolve import Origin, Settings
 from jobpool.config.settings import AUTO, SETTINGS, did_you_mean
 from jobpool.model.call import PLAIN, CallOptions
@@ -80,7 +81,7 @@ class CallKind:
         self, request: Request, max_workers: int, *, given: Mapping[str, Any], system: str
     ) -> tuple[Request, int]:
         """Choose how many workers share a job, and on this machine how many there are."""
-        if system != "local":
+        if not registry.capabilities(system).shares_machine:
             # Jobs of many workers, each of twice the size, may fit no node; one always does if any does.
             alone = any(name in given for name in _SIZES)
             return (replace(request, workers_per_job=1) if alone else request), max_workers

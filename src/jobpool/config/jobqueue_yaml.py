@@ -3,7 +3,7 @@
 ===========================================  =========================================================================
 ``queue``                                    ``partition``
 ``account``, or ``project``                  ``account``
-``walltime``                                 ``walltime``, as that batch system reads it (SLURM's ``90``: minutes)
+``walltime``                                 ``walltime``, as that batch system reads it (``90``: minutes or seconds)
 ``cores``, ``memory``, ``processes``         per job there, per worker here: a process becomes a worker, with its part
                                              of the cores and of the memory that the agent's share leaves. ``processes``
                                              missing: Dask's own rule, at least the square root of the cores
@@ -26,6 +26,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jobpool.batch import registry
 from jobpool.model.request import AGENT_MEMORY
 from jobpool.model.units import Duration, Memory
 
@@ -75,28 +76,9 @@ def translate(section: Mapping[str, Any], system: str) -> tuple[dict[str, tuple[
     return found | _shape(read), problems
 
 
-_SECONDS_OF_FIELDS: dict[str, dict[int, tuple[int, ...]]] = {
-    "slurm": {1: (60,), 2: (60, 1), 3: (3600, 60, 1)},
-    "lsf": {1: (60,), 2: (3600, 60), 3: (3600, 60, 1)},
-    "oar": {1: (3600,), 2: (3600, 60), 3: (3600, 60, 1)},
-}
-"""What the fields of ``a:b:c`` count, where it is not seconds at the end (the manual pages of sbatch, bsub, oarsub)."""
-
-_USUAL_FIELDS = {1: (1,), 2: (60, 1), 3: (3600, 60, 1)}
-
-
 def read_walltime(text: str, system: str) -> Duration:
     """Read a walltime as this batch system does. Raises ``ValueError``."""
-    days, dash, clock = text.strip().rpartition("-")
-    if not re.fullmatch(r"\d{1,9}(:\d{1,9}){0,2}", clock) or (dash and not re.fullmatch(r"\d{1,9}", days)):
-        return Duration.parse(text)
-    fields = [int(part) for part in clock.split(":")]
-    if dash:  # SLURM's D-H, D-H:M, D-H:M:S
-        sizes: tuple[int, ...] = (3600, 60, 1)[: len(fields)]
-    else:
-        sizes = _SECONDS_OF_FIELDS.get(system, _USUAL_FIELDS)[len(fields)]
-    seconds = sum(field * size for field, size in zip(fields, sizes, strict=True))
-    return Duration.parse(seconds + int(days or 0) * 86400)
+    return registry.explainer(system).read_walltime(text)
 
 
 def _shape(read: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:

@@ -41,6 +41,7 @@ from jobpool.config.sources import (
 )
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def _with_origin(problem: str, origin: Origin) -> str:
 
 def _refused(system: BatchSystem, request: Request) -> list[str]:
     try:
-        system.directives(request)
+        system.directives(request, Limits())  # what is wrong with it is so at every site
     except ConfigError as error:
         return error.problems or [str(error)]
     return []
@@ -251,15 +252,18 @@ def _settings(
     cores_here: Callable[[], int],
 ) -> Settings:
     """Fill in what depends on other settings."""
+    from jobpool.batch import registry
+
     auto = tuple(name for name in ("cores", "memory", "walltime") if found[name] == AUTO)
     found.update((name, SETTINGS[name].default) for name in auto)
-    if system == "local":
+    able = registry.capabilities(system)
+    if not able.queues:
         auto = ()  # nothing is asked for here, and nobody waits
     if found["max_workers"] is None:
-        usual = cores_here() // found["cores"] if system == "local" else DEFAULT_MAX_WORKERS
+        usual = cores_here() // found["cores"] if able.shares_machine else DEFAULT_MAX_WORKERS
         found["max_workers"] = max(1, usual, found["min_workers"])
         origins["max_workers"] = Origin("default")
-    if system == "local" and origins["workers_per_job"].kind == "default":
+    if able.shares_machine and origins["workers_per_job"].kind == "default":
         # This machine is one node: one agent for all its workers, instead of one (60 MB, 0.5 s of CPU) for each.
         found["workers_per_job"] = found["max_workers"]
     if found["workers_per_job"] > found["max_workers"]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobpool.batch import registry
 from jobpool.model.units import Duration, Memory
 
 __all__ = ["AUTO", "SETTINGS", "SYSTEMS", "Setting", "did_you_mean"]
@@ -22,7 +23,7 @@ IDLE_TIMEOUT = Duration(600)
 AUTO = "auto"
 """The word for sizes that the first calls shall tell."""
 
-SYSTEMS = ("slurm", "pbs", "sge", "lsf", "htcondor", "oar", "local")
+SYSTEMS = registry.NAMES
 """The words for batch systems, also the names of the sections of a config file."""
 
 Read = Callable[[Any, Path], Any]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from jobpool.batch import registry
 from jobpool.config import jobqueue_yaml
 from jobpool.config.files import ConfigFile, Findings, Places, load_dask
 from jobpool.config.settings import SETTINGS, SYSTEMS, did_you_mean
@@ -110,7 +111,7 @@ def _note_unknown(file: ConfigFile, section: str, key: str, findings: Findings) 
 
 def from_jobqueue(places: Places, system: str | None, cwd: Path, stronger: Set[str], findings: Findings) -> Layer:
     """Take what Dask's files say for this batch system. ``stronger``: the settings that have a value already."""
-    if system is None or system == "local":
+    if system is None or registry.capabilities(system).shares_machine:
         return {}
     files = load_dask(places, findings)
     sections = [(file, jobqueue_yaml.section_of(file.table, system)) for file in files]

@@ -121,7 +121,10 @@ class PollFailed(Struct, frozen=True):
 
 
 class Accounted(Struct, frozen=True):
-    """The accounting's answer: how the jobs ended, or how they live, as far as it knows. ``None``: there is none."""
+    """How the jobs ended, or how they live, as far as the accounting, or the jobs' own exit files, tell by now.
+
+    ``None``: there is neither.
+    """
 
     time: float
     names: tuple[str, ...]

@@ -23,7 +23,7 @@ MANY_LIMITS = 6
 
 def examine_site(site: Site) -> list[Finding]:
     """Look at what the batch system says of itself."""
-    if site.system == "local":
+    if site.capabilities.shares_machine:
         return [ok("batch system", "none: calls run on this machine, all sharing it")]
     checks = (_unknown, _chosen, _defaults, _whole_nodes, _accounting, _enforcement, _mapped_files, _own_jobs, _left)
     return [finding for check in checks for finding in check(site)]
@@ -69,37 +69,31 @@ def _defaults(site: Site) -> Iterator[Finding]:
 
 
 def _accounting(site: Site) -> Iterator[Finding]:
-    if site.accounting:
-        text = f"no accounting ({site.accounting}): why a job ended is known only while the queue shows it"
-        age = site.config.get("MinJobAge")
+    if site.facts.accounting:
+        text = f"no accounting ({site.facts.accounting}): why a job ended is known only while the queue shows it"
+        age = site.facts.forgets_after
         yield Finding("accounting", Level.NOTE, text + (f", {age}" if age else ""))
-    elif site.accounting is not None:
+    elif site.facts.accounting is not None:
         yield ok("accounting", "tells how jobs ended")
 
 
 def _enforcement(site: Site) -> Iterator[Finding]:
-    loose = [
-        what
-        for key, what in (("ConstrainCores", "cores"), ("ConstrainRAMSpace", "memory"))
-        if site.config.get(key, "yes").lower() != "yes"
-    ]
-    tasks = site.config.get("TaskPlugin", "")
-    if tasks and "cgroup" not in tasks:
-        loose = ["cores", "memory"]
-    if loose:
-        text = f"the batch system does not hold jobs to their {' and '.join(loose)} (TaskPlugin={tasks or 'not told'})"
+    told = site.facts.enforcement
+    if told is None:
+        text = "the batch system does not tell whether it holds jobs to what they asked"
+        yield Finding("enforcement", Level.NOTE, text)
+    elif told.loose:
+        text = f"the batch system does not hold jobs to their {' and '.join(told.loose)} ({told.words})"
         yield Finding("enforcement", Level.NOTE, text, "what one job takes too much, its neighbours miss")
-    elif not tasks:
-        yield Finding(
-            "enforcement", Level.NOTE, "the batch system does not tell whether it holds jobs to what they asked"
-        )
     else:
-        yield ok("enforcement", f"jobs are held to their cores and memory (TaskPlugin={tasks})")
+        yield ok("enforcement", f"jobs are held to their cores and memory ({told.words})")
 
 
 def _whole_nodes(site: Site) -> Iterator[Finding]:
     partition = _partition(site)
-    told = () if partition is None else tuple(whole_node_notes(site.request, partition, max_workers=MOST_WORKERS))
+    told: list[str] = []
+    if partition is not None:
+        told += whole_node_notes(site.request, partition, site.limits.rules, max_workers=MOST_WORKERS)
     for text in told:
         cure = "workers_per_job= shares a node among workers, or take a partition whose jobs share nodes"
         yield Finding("whole nodes", Level.WARNING, text, cure)
@@ -108,21 +102,21 @@ def _whole_nodes(site: Site) -> Iterator[Finding]:
 
 
 def _mapped_files(site: Site) -> Iterator[Finding]:
-    if site.limits.mapped_files_count:
-        text = "a job whose processes hold more than its memory is killed (OverMemoryKill), and mapped files count"
+    if setting := site.limits.mapped_files_counted_by:
+        text = f"a job whose processes hold more than its memory is killed ({setting}), and mapped files count"
         yield Finding("mapped files", Level.NOTE, text, "ask for what calls map, too (numpy.memmap), for each worker")
     else:
         yield ok("mapped files", "do not count as memory of a job, as far as is known")
 
 
 def _own_jobs(site: Site) -> Iterator[Finding]:
-    if site.own_jobs is None:
+    if site.facts.own_jobs is None:
         yield Finding("own jobs", Level.NOTE, "not known: the batch system does not show its queue")
         return
-    if not site.own_jobs:
+    if not site.facts.own_jobs:
         yield ok("own jobs", "none in the queue")
         return
-    counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(site.own_jobs.items()))
+    counts = ", ".join(f"{count} {state.lower()}" for state, count in sorted(site.facts.own_jobs.items()))
     text = f"{counts} in the queue: they share your limits and priority with new ones"
     yield Finding("own jobs", Level.NOTE, text, "jobpool list names the pools that they belong to")
 

@@ -145,7 +145,7 @@ def _cpus(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Fin
         yield Finding("hyper-threads", Level.NOTE, text, "threads_per_core=2 lets a call run on both threads of a core")
     else:
         yield ok("hyper-threads", f"a core of {there.node} has one hardware thread: a CPU is a core")
-    if site.system == "local":
+    if not site.capabilities.confines_cores:
         return
     if there.cores < asked:
         text = f"{asked} core(s) were asked for, and the job may run on {there.cores} ({there.allowed} CPUs)"
@@ -160,7 +160,7 @@ def _cpus(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Fin
 def _alone(site: Site) -> bool:
     """Say whether jobs have their nodes for themselves, as far as the batch system tells."""
     places = partitions_of(site.request, site.limits)
-    return bool(places) and all(whole_nodes(site.request, place) for place in places)
+    return bool(places) and all(whole_nodes(site.request, place, site.limits.rules) for place in places)
 
 
 def _threads(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
@@ -174,7 +174,7 @@ def _threads(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[
 
 def _memory(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
     asked, limit = site.request.job_memory, there.memory_limit
-    if site.system == "local":
+    if site.capabilities.shares_machine:
         return
     if limit is None:
         text = f"no cgroup limits the memory of jobs on {there.node}: one that takes too much harms the others"
@@ -213,7 +213,8 @@ def _proxies(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[
 
 
 def _foreign_variables(here: Side, there: Side, site: Site, meeting: Meeting) -> Iterator[Finding]:
-    names = [name for name in there.environment if name.startswith(("PMI_", "PMIX_", "OMPI_", "SLURM_STEP"))]
+    beginnings = ("PMI_", "PMIX_", "OMPI_", *site.surroundings.step_variables)
+    names = [name for name in there.environment if name.startswith(beginnings)]
     if names:
         text = f"calls see {', '.join(sorted(names))}: an MPI library would take a call for a rank of a program"
         yield Finding("MPI", Level.WARNING, text, "unset them in setup=")

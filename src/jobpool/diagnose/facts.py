@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from jobpool.batch.base import Capabilities
+from jobpool.batch.explainer import Remark, SiteFacts, Surroundings, Used
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
 from jobpool.model.units import Memory
@@ -111,7 +113,7 @@ class Meeting:
 class Site:
     """The batch system, as far as it can be asked from here."""
 
-    system: str
+    capabilities: Capabilities = field(default_factory=Capabilities)
     limits: Limits = field(default_factory=Limits)
     request: Request = field(default_factory=Request)
     """What jobs of this user are configured to ask for; ``"auto"`` is settled in it."""
@@ -119,11 +121,11 @@ class Site:
     """The partition was left to ``"auto"``."""
     auto: tuple[str, ...] = ()
     """Sizes that are left to the first calls."""
-    config: Mapping[str, str] = field(default_factory=dict)
-    """The batch system's configuration, in its own words."""
-    accounting: str | None = None
-    """Why there is no accounting, in the batch system's words. Empty: there is. None: not asked."""
-    own_jobs: Mapping[str, int] | None = None
-    """Jobs of this user in the queue, by state. None: not known."""
-    left: tuple[tuple[str, float, float], ...] | None = None
+    facts: SiteFacts = field(default_factory=SiteFacts)
+    """What the batch system says of itself beside its limits."""
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    """By what the batch systems that are known show around a process."""
+    remarks: tuple[Remark, ...] = ()
+    """What variables that are set here change about jobs."""
+    left: tuple[Used, ...] | None = None
     """Each limit of the account and the QoS: what and of whom, the limit, how much is used. None: not known."""

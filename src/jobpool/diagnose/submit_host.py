@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jobpool.diagnose.facts import Side
+from jobpool.batch.explainer import Remark, Surroundings
+from jobpool.diagnose.facts import Side, Site
 from jobpool.diagnose.finding import GIB, Finding, Level, ok
 from jobpool.diagnose.folders import examine_quotas, room
 from jobpool.model.units import Duration, Memory
@@ -14,19 +15,19 @@ __all__ = ["examine_here"]
 FEW_OPEN = 512
 """Open files; a pool may well have hundreds of jobs."""
 
-_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-"""Variables in which launchers tell how many processes they started."""
+_COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Variables in which the launchers of any batch system tell how many processes they started."""
 
 OLD_JOBQUEUE = (0, 9, 0)
 """The last release of dask-jobqueue whose import has side effects."""
 
 
-def examine_here(here: Side) -> list[Finding]:
+def examine_here(here: Side, site: Site) -> list[Finding]:
     """Look at this side alone."""
     return [
-        *_login_limits(here),
-        *_ranks(here),
-        *_environment(here),
+        *_login_limits(here, site.surroundings),
+        *_ranks(here, site.surroundings),
+        *_environment(here, site.remarks),
         *_old_jobqueue(here),
         *room(here.home, "home"),
         *room(here.project, "project directory"),
@@ -34,7 +35,7 @@ def examine_here(here: Side) -> list[Finding]:
     ]
 
 
-def _login_limits(here: Side) -> Iterator[Finding]:
+def _login_limits(here: Side, around: Surroundings) -> Iterator[Finding]:
     low = []
     if (seconds := here.limits.get("CPU")) is not None:
         low.append(f"processes are killed after {Duration(seconds)} of CPU time")
@@ -49,37 +50,31 @@ def _login_limits(here: Side) -> Iterator[Finding]:
     if here.allowed < here.cpus:
         low.append(f"they may run on {here.allowed} of {here.cpus} CPUs")
     if low:
-        cure = "start long runs inside of a job (sbatch or salloc), where these limits do not hold"
+        how = f" ({' or '.join(around.starters)})" if around.starters else ""
+        cure = f"start long runs inside of a job{how}, where these limits do not hold"
         yield Finding("this host", Level.WARNING, f"on {here.node} " + "; ".join(low), cure)
     else:
         yield ok("this host", f"{here.node} limits neither CPU time nor memory of a process")
 
 
-def _ranks(here: Side) -> Iterator[Finding]:
+def _ranks(here: Side, around: Surroundings) -> Iterator[Finding]:
     """Look whether a launcher has started this several times."""
-    size = next((here.environment[name] for name in _SIZES if here.environment.get(name, "1") != "1"), None)
+    names = (*_COUNTS, *around.counts)
+    size = next((here.environment[name] for name in names if here.environment.get(name, "1") != "1"), None)
     if size is not None:
-        text = f"this is one of {size} processes of an srun or mpirun: each would make a pool of its own"
+        launchers = " or ".join((*around.launchers, "mpirun"))
+        text = f"this is one of {size} processes of an {launchers}: each would make a pool of its own"
         yield Finding("environment", Level.WARNING, text, "start the script once, without them")
 
 
-def _environment(here: Side) -> Iterator[Finding]:
-    if job := here.environment.get("SLURM_JOB_ID"):
-        text = f"this runs inside of job {job}: the pool ends with it, and its jobs are new ones"
-        yield Finding("environment", Level.NOTE, text)
-    defaults = sorted(name for name in here.environment if name.startswith("SBATCH_"))
-    if defaults:
-        text = f"{', '.join(defaults)} change what sbatch asks for; of them jobpool heeds account, partition, QoS, "
-        text += "reservation, constraint and wckey, where no setting says otherwise"
-        yield Finding("environment", Level.NOTE, text, "say what jobs need in jobpool.toml")
-    if clusters := here.environment.get("SLURM_CLUSTERS"):
-        text = f"SLURM_CLUSTERS={clusters} leads SLURM's commands to other clusters than this host's"
-        yield Finding("environment", Level.NOTE, text, "unset it, unless you mean it")
+def _environment(here: Side, remarks: tuple[Remark, ...]) -> Iterator[Finding]:
+    for remark in remarks:
+        yield Finding("environment", Level.NOTE, remark.text, remark.advice)
     odd = sorted(name for name in ("LD_PRELOAD", "PYTHONHOME", "PYTHONSTARTUP") if name in here.environment)
     if odd:
         text = f"{', '.join(odd)} change every Python that is started from here"
         yield Finding("environment", Level.WARNING, text, "unset them, or be sure that jobs can do with them")
-    if not (job or defaults or clusters or odd):
+    if not (remarks or odd):
         yield ok("environment", "no variable here changes jobs")
 
 

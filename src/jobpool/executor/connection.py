@@ -29,7 +29,7 @@ from jobpool.executor.start_server import ServerProcess
 from jobpool.host.home import PoolDirectory
 from jobpool.host.lifetime import end_tasks
 from jobpool.model.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroken, from_data
-from jobpool.model.status import Snapshot
+from jobpool.model.status import PoolStatus
 from jobpool.serialize.chunks import Raised, loads_results
 from jobpool.serialize.pickling import detached, loads_exception, loads_result
 from jobpool.server.cleanup import reap
@@ -406,7 +406,7 @@ class Connection:
             case ("broken", error):
                 self._break(from_data(error))
             case ("waiting", snapshot):
-                self._waiting_line.show(Snapshot.from_data(snapshot))
+                self._waiting_line.show(PoolStatus.from_data(snapshot))
             case ("notice", text, warning):
                 self._waiting_line.say(text, warning=warning)
             case ("bye", left, lessons):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Any, ParamSpec, TypeVar
 
+from jobpool.batch import registry
 from jobpool.config.call_options import CallKind
 from jobpool.config.resolve import Settings
 from jobpool.executor import map as mapping
@@ -32,7 +33,7 @@ T = TypeVar("T")
 def destination(settings: Settings) -> Destination:
     """Return which processes unpickle the arguments of the calls of a pool with these settings."""
     several = settings.max_workers > 1 or settings.max_tasks_per_child is not None
-    return Destination(local=settings.system == "local", several=several)
+    return Destination(local=registry.capabilities(settings.system).shares_machine, several=several)
 
 
 class SubmitMethods(Executor, abc.ABC):

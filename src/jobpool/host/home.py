@@ -11,6 +11,7 @@
         submissions             0600   the name of every submission, written before the submit command runs
         record.json             0600   the record of the run, for the report, even if the server was killed
         server.log logs/ local/        logs of the server and the jobs; jobs of the local batch system
+      exits/                  0700   exit files of the jobs, where the batch system forgets ended jobs at once
 
 Every file is created with its final mode, and no symbolic link is followed: other users may have access to the
 directory that contains this one.

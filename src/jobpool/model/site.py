@@ -4,66 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from jobpool.model.partition import NodeShape, Partition
+from jobpool.model.rules import Rules
 from jobpool.model.units import Duration, Memory
 
 __all__ = ["Account", "Accounting", "Amounts", "Limits", "NodeShape", "Partition", "Quota", "Reservation", "User"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
-    """A partition (SLURM), or queue (others), with the limits it puts on a job. None: no limit, or not known."""
-
-    name: str
-    default: bool = False
-    up: bool = True
-    tier: int = 1
-    """Jobs of a partition with a higher tier start before those of others, and may preempt them."""
-    max_time: Duration | None = None
-    default_time: Duration | None = None
-    min_nodes: int | None = None
-    max_nodes: int | None = None
-    max_cpus_per_node: int | None = None
-    max_memory_per_cpu: Memory | None = None
-    default_memory_per_cpu: Memory | None = None
-    max_memory_per_node: Memory | None = None
-    default_memory_per_node: Memory | None = None
-    allow_groups: tuple[str, ...] = ()
-    allow_accounts: tuple[str, ...] = ()
-    deny_accounts: tuple[str, ...] = ()
-    allow_qos: tuple[str, ...] = ()
-    deny_qos: tuple[str, ...] = ()
-    qos: str | None = None
-    """The QoS whose limits hold for every job in it."""
-    needs_reservation: bool = False
-    root_only: bool = False
-    node_names: str = ""
-    """In the batch system's short form (``n[1-40]``)."""
-    nodes: tuple[NodeShape, ...] = ()
-    idle_cpus: int | None = None
-    usable_cpus: int | None = None
-    """CPUs of the nodes that are neither down nor drained."""
-    whole_nodes: str = ""
-    """By which setting each job gets a node for itself (``OverSubscribe=EXCLUSIVE``). Empty: none, or not known."""
-    waiting: int | None = None
-    """Jobs that wait in it now, of all users whose jobs may be seen; an array counts as one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeShape:
-    """Nodes that are alike, and how many there are."""
-
-    count: int
-    """How many nodes there are."""
-    cores: int
-    """Physical cores of one node."""
-    threads_per_core: int
-    """Hardware threads of one core."""
-    memory: Memory
-    """Bytes of one node."""
-    gpus: int = 0
-    """GPUs of one node."""
-    features: tuple[str, ...] = ()
-    """Words that a constraint can ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +99,8 @@ class Reservation:
 class Limits:
     """What the batch system allows, as far as it says."""
 
+    rules: Rules = field(default_factory=Rules)
+    """How the batch system reads a request, and what it allocates for it."""
     partitions: tuple[Partition, ...] = ()
     max_array_size: int | None = None
     """Jobs in one submit command at most. (SLURM's MaxArraySize caps the index, so this is the same number.)"""
@@ -167,8 +114,13 @@ class Limits:
     user: User | None = None
     confined: bool | None = None
     """Whether jobs are kept to their cores, and cannot run on others. None: not known."""
-    mapped_files_count: bool = False
-    """The batch system itself looks at what a job's processes hold, pages of mapped files too, and kills the job."""
+    unconfined_words: str = ""
+    """What would keep them and does not, in the batch system's words; empty: it has none."""
+    mapped_files_counted_by: str = ""
+    """The setting by which the batch system itself looks at what a job's processes hold, pages of mapped files too, and
+    kills the job. Empty: it does not, or is not known to."""
+    kill_wait: Duration | None = None
+    """Time from the signal that tells a job to end to the one that kills it. None: not known."""
     accounting: Accounting | None = None
     """None: there is none, or it could not be read."""
     unknown: tuple[str, ...] = ()

@@ -66,7 +66,7 @@ class Memory(int):
         if unit.lower() in ("k", "m", "g", "t"):
             letter = unit.upper()
             raise ValueError(
-                f"{value!r} is ambiguous: write '{number} {letter}iB' (binary, as SLURM counts) "
+                f"{value!r} is ambiguous: write '{number} {letter}iB' (binary, as batch systems count) "
                 f"or '{number} {letter}B' (decimal)"
             )
         if unit.lower() not in _BYTES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 
+from jobpool.batch import registry
 from jobpool.show.node_picture import as_svg, as_text_lines
 from jobpool.show.view import plain_table
 from jobpool.site.explain import Explanation, OnNode
@@ -20,7 +21,7 @@ def as_text(explanation: Explanation) -> str:
     if explanation.directives:
         lines += [_heading("Directives"), plain_table(("directive", "because"), explanation.directives)]
     for node in explanation.nodes:
-        lines += [_heading(_where(node)), job_line(node), "", *as_text_lines(node), f"({KEY})", ""]
+        lines += [_heading(_where(node)), job_line(node, explanation.system), "", *as_text_lines(node), f"({KEY})", ""]
         lines += ["What a call sees there:", plain_table(("", "", ""), call_rows(node)).lstrip("\n")]
     lines += [f"Problem: {text}" for text in explanation.problems]
     lines += [f"Note: {text}" for text in explanation.notes]
@@ -39,10 +40,11 @@ def _where(node: OnNode) -> str:
     return f"On a node of partition {node.partition!r}: {shape.cores} cores{threads}, {shape.memory}{gpus}"
 
 
-def job_line(node: OnNode) -> str:
-    """Say what one job has."""
+def job_line(node: OnNode, system: str) -> str:
+    """Say what one job has of a node, under the batch system with this name."""
     job = node.job
-    cpus = f" ({job.cpus} CPUs, as SLURM counts hardware threads)" if job.cpus != job.cores else ""
+    counts = f" ({job.cpus} CPUs, as {registry.title(system)} counts hardware threads)"
+    cpus = counts if job.cpus != job.cores else ""
     memory = "memory as the site gives it" if job.memory is None else f"{job.memory} memory"
     return f"One job has {job.cores} core(s){cpus} and {memory}, for {node.workers} worker(s)."
 
@@ -72,7 +74,8 @@ def as_html(explanation: Explanation) -> str:
 def _html_parts(explanation: Explanation) -> Iterator[str]:
     yield _html_table(explanation.directives, code=0)
     for node in explanation.nodes:
-        yield f"<h4>{html.escape(_where(node))}</h4><p>{html.escape(job_line(node))}</p>{as_svg(node)}"
+        told = html.escape(job_line(node, explanation.system))
+        yield f"<h4>{html.escape(_where(node))}</h4><p>{told}</p>{as_svg(node)}"
         yield "<p>Bright: what calls use; pale: the worker's second threads, idle; grey: the job's, no worker's.</p>"
         yield _html_table(call_rows(node), code=2)
     for title, texts in (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jobpool.site.explain_script import OnScriptNode, ScriptExplanation
+from jobpool.batch.user_script import OnScriptNode
+from jobpool.site.explain_script import ScriptExplanation
 
 __all__ = ["as_text"]
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobpool.batch import registry
+from jobpool.batch.explainer import Explainer
 from jobpool.core.jobs.job_table import stem
 from jobpool.host.home import read_file
 from jobpool.host.private_directory import open_directory
@@ -57,12 +59,13 @@ class LogFile:
         return {**told, "changed": self.changed, "path": str(self.path)}
 
 
-def find_logs(*directories: Path, server_log: Path | None = None, local: bool = False) -> list[LogFile]:
+def find_logs(*directories: Path, system: str, server_log: Path | None = None) -> list[LogFile]:
     """Return the logs in a pool's log directories, those that were written last at the end.
 
-    ``local``: its jobs are processes of this machine, whose ids are the submission's with the element's number.
+    ``system`` is the pool's batch system: the names of its jobs' logs tell their ids.
     """
-    found = [_job_log(path, local=local) for directory in directories for path in directory.glob("jp-*.log")]
+    explainer = registry.explainer(system)
+    found = [_job_log(path, explainer) for directory in directories for path in directory.glob("jp-*.log")]
     jobs = {(log.submission, log.element): log.job for log in found if log is not None}
     found += [_worker_log(path, jobs) for directory in directories for path in directory.glob("jp-*/*.log")]
     if server_log is not None:
@@ -79,7 +82,7 @@ def logs_of(pool: Path, place: Path, job: str | None) -> list[LogFile]:
     ours = re.compile(rf"jp-{re.escape(stem(pool.name))}-[0-9a-f]{{8}}-\d+")
     # Those of the jobs themselves are in the pool's own directory where others may write in the one that was chosen.
     places = dict.fromkeys((place, pool / "logs"))
-    found = find_logs(*places, server_log=pool / "server.log", local=_text(pool / "system").strip() == "local")
+    found = find_logs(*places, system=_text(pool / "system").strip(), server_log=pool / "server.log")
     found = [log for log in found if log.kind == "server" or ours.fullmatch(log.submission)]
     if job is None:
         return found
@@ -132,14 +135,12 @@ def heading(log: LogFile) -> str:
     return f"==> {' '.join(filter(None, (log.kind, log.job)))}: {log.path} <=="
 
 
-def _job_log(path: Path, *, local: bool) -> LogFile | None:
-    match = re.fullmatch(r"(jp-.+-\d+)-(\d+(?:_(\d+))?)", path.stem)
-    if match is None:
+def _job_log(path: Path, explainer: Explainer) -> LogFile | None:
+    found = explainer.job_of_log(path.stem)
+    if found is None:
         return None
-    submission, id, element = match.groups()
-    if local:
-        return _log(path, "job", f"{submission}.{id}", submission, int(id))
-    return _log(path, "job", id, submission, int(element or 0))
+    submission, id, element = found
+    return _log(path, "job", id, submission, element)
 
 
 def _worker_log(path: Path, jobs: dict[tuple[str, int], str]) -> LogFile | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from jobpool.batch import registry
 from jobpool.core.record.advice import advise
 from jobpool.model.run_record import RunCall, RunRecord
 from jobpool.model.units import Duration, Memory
@@ -72,7 +73,8 @@ def _sentences(title: str, sentences: Sequence[str], otherwise: str) -> str:
 
 def _asked(record: RunRecord) -> str:
     rows = []
-    memory, walltime = ("none", "none") if record.system == "local" else ("the site's", "the partition's")
+    able = registry.capabilities(record.system)
+    memory, walltime = ("none", "none") if able.shares_machine else ("the site's", "the partition's")
     for key, request in record.requests.items():
         functions = [entry for entry in record.functions if entry.request == key]
         wall = sum(entry.wall.total for entry in functions)

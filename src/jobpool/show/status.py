@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TextIO
 
-from jobpool.batch.slurm.reasons import explain_reason
 from jobpool.model.errors import from_data
 from jobpool.model.status import FunctionStatus, JobStatus, PoolStatus, RequestStatus
 from jobpool.model.units import Duration, Memory
+from jobpool.show.reason import explained
 from jobpool.show.view import cpus_text, show_table
 
 __all__ = [
@@ -129,7 +129,7 @@ def _show_jobs(status: PoolStatus, starts: bool, file: TextIO) -> None:
     ended = sorted((job for job in status.jobs if job.state == "ended"), key=lambda job: job.age)
     shown = [*reversed(ended[:ENDED_SHOWN]), *(job for job in status.jobs if job.state != "ended")]
     headers = ["job", "state", "node", "workers", "for", "reason"]
-    rows = [job_row(job) for job in shown]
+    rows = [job_row(job, status.system) for job in shown]
     if starts:
         headers.insert(5, "may start")
         for row, job in zip(rows, shown, strict=True):
@@ -140,11 +140,11 @@ def _show_jobs(status: PoolStatus, starts: bool, file: TextIO) -> None:
         print(f"{len(ended) - ENDED_SHOWN} more jobs ended before; --json lists up to 100 of them", file=file)
 
 
-def job_row(job: JobStatus) -> list[str]:
+def job_row(job: JobStatus, system: str) -> list[str]:
     """Return the cells of one job: id, state, node, workers, how long, and the reason in words."""
     reason = job.reason
     if job.state == "pending" and reason:
-        reason = f"{reason}: {explain_reason(reason)}"
+        reason = explained(reason, system)
     workers = f"{job.busy} of {job.workers} busy" if job.workers else ""
     return [job.id or "", job.state, job.node or "", workers, str(Duration(int(job.age))), reason]
 

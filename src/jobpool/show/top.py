@@ -139,7 +139,7 @@ class Top(App[None]):
         table, chosen = self._jobs, self._chosen_key()
         table.clear()
         for job in status.jobs:
-            row = [as_text(cell) for cell in job_row(job)]
+            row = [as_text(cell) for cell in job_row(job, status.system)]
             if (self._ended or job.state != "ended") and any(self._wanted in cell.lower() for cell in row):
                 table.add_row(*map(Text, row), key=_key(job))
         if chosen is not None and chosen in table.rows:
@@ -158,7 +158,7 @@ class Top(App[None]):
         job = self._chosen()
         said = "" if job is None or job.log is None else last_lines(job.log, LINES)
         # Whole: in the table a long reason is cut where the terminal ends.
-        reason = "" if job is None else job_row(job)[-1]
+        reason = "" if job is None or self._status is None else job_row(job, self._status.system)[-1]
         pane = self._main.query_one("#log-pane", Vertical)
         at_end = pane.scroll_offset.y >= pane.max_scroll_y - 1
         told = Text(f"{as_text(reason)}\n" if reason else "", style="bold")

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
-from jobpool.batch.slurm.reasons import explain_reason
-from jobpool.model.status import JobStatus, Snapshot
+from jobpool.model.status import JobStatus, PoolStatus
 from jobpool.model.units import Duration
+from jobpool.show.reason import explained
 
 __all__ = ["WaitingLine", "ending_text", "waiting_text"]
 
@@ -23,23 +23,23 @@ REPEAT = 60.0
 """Seconds between two lines in a file or a notebook, where a line cannot be written over."""
 
 
-def waiting_text(snapshot: Snapshot) -> str:
+def waiting_text(status: PoolStatus) -> str:
     """Say in one line what the calls wait for: how many jobs are where, and why."""
-    if snapshot.held == 0:
+    if status.held == 0:
         return "jobpool: scale(0) holds the calls back; scale(None) lets them run"
-    jobs = [job for job in snapshot.jobs if job.state not in ("ended", "closing")]
+    jobs = [job for job in status.jobs if job.state not in ("ended", "closing")]
     if not jobs:
         # Without the seconds that are left: the line would be another one each time.
-        why = next((request.pause_reason for request in snapshot.requests if request.pause), "")
+        why = next((request.pause_reason for request in status.requests if request.pause), "")
         pause = f"; none is asked for in a pause: {why}" if why else ""
-        return f"jobpool: no job in the queue {_last_end(snapshot.jobs)}{pause}"
+        return f"jobpool: no job in the queue {_last_end(status.jobs)}{pause}"
     parts = [f"{count} {state}" for state, count in Counter(job.state for job in jobs).items()]
     worker = "a worker" if any(job.state == "suspended" for job in jobs) else "the first worker"
     text = f"jobpool: waiting for {worker}; jobs: {', '.join(parts)}"
     reasons = Counter(job.reason for job in jobs if job.state == "pending" and job.reason)
     if reasons:
         reason, _ = reasons.most_common(1)[0]
-        text += f"; {reason}: {explain_reason(reason)}"
+        text += f"; {explained(reason, status.system)}"
     if any(job.state == "suspended" for job in jobs):
         text += "; the batch system has suspended jobs: they go on when it resumes them"
     return text
@@ -69,13 +69,13 @@ class WaitingLine:
         self._kind, self._last_time = "", 0.0
         self._shown = False
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, status: PoolStatus) -> None:
         """Show what is waited for, or nothing while the wait is young."""
         now = time.monotonic()
         self._since = self._since or now
         if now - self._since < QUIET:
             return
-        kind = waiting_text(snapshot)
+        kind = waiting_text(status)
         waited = f" ({Duration(round(now - self._since))})"
         if self._is_terminal():
             self._write(f"\r\x1b[2K{self._cut(kind, len(waited))}{waited}")

@@ -1,19 +1,20 @@
 """Compare a request with what the site allows, before anything is queued.
 
-SLURM takes a job that asks for more time than its partition gives, and lets it wait for ever. So what the limits say is
-told here, in sentences with the nearest value that fits. What the limits do not say is not guessed.
+A batch system may take a job that asks for more time than its partition gives, and let it wait for ever. So what the
+limits say is told here, in sentences with the nearest value that fits. What the limits do not say is not guessed.
 
-Whether one node can hold a job is in ``limits_nodes``; who may use what, and how much of it, in ``limits_rights``.
+Whether one node can hold a job is in ``nodes``; who may use what, and how much of it, in ``rights``. How the batch
+system reads a request, and what it gives for it, say ``Limits.rules``.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jobpool.model.request import Request
+from jobpool.model.rules import Rules
 from jobpool.model.site import Limits, Partition
 from jobpool.model.units import Duration
 from jobpool.site.nodes import check_nodes, cpus_taken, features_unknown, memory_notes, whole_node_notes
@@ -134,7 +135,7 @@ def check(request: Request, limits: Limits) -> list[Problem]:
     """Return all problems of this request; none when the limits are not known."""
     if request.partition == AUTO:
         return _nowhere(request, limits)
-    request = as_written(request)
+    request = limits.rules.as_written(request)
     site = check_site(request, limits)
     if not limits.partitions:
         return site
@@ -149,7 +150,7 @@ def judge(request: Request, limits: Limits, *, max_workers: int = 1) -> Verdict:
     """Compare the request with the limits: problems, where else it would fit, and what is worth knowing."""
     problems = check(request, limits)
     fits = fitting(request, limits)
-    request = as_written(request)
+    request = limits.rules.as_written(request)
     if request.partition == AUTO:
         places = [partition for partition in limits.partitions if fits and partition.name == fits[0].partition]
     else:
@@ -160,17 +161,20 @@ def judge(request: Request, limits: Limits, *, max_workers: int = 1) -> Verdict:
         problems=tuple(problems),
         fits=tuple(fits),
         notes=() if chosen is None or problems else tuple(_notes(request, chosen, limits, max_workers)),
-        unknown=(*limits.unknown, *(() if chosen is None else features_unknown(request, chosen))),
+        unknown=(*limits.unknown, *(() if chosen is None else features_unknown(request, chosen, limits.rules))),
     )
 
 
 def fitting(request: Request, limits: Limits) -> list[Fit]:
     """Return the partitions where the request as it is would fit, fastest start first."""
-    request = as_written(request)
+    request = limits.rules.as_written(request)
     if check_site(request, limits):
         return []
     places = [place for place in limits.partitions if not _check_partition(request, place, limits)]
-    return [_fit(request, place) for place in sorted(places, key=lambda place: _slowness(request, place))]
+    return [
+        _fit(request, place, limits.rules)
+        for place in sorted(places, key=lambda place: _slowness(request, place, limits.rules))
+    ]
 
 
 def choose_partition(request: Request, limits: Limits) -> Request:
@@ -185,42 +189,8 @@ def partitions_of(request: Request, limits: Limits) -> list[Partition]:
     """Return the partitions where a job for this request may run, as far as they are known."""
     if request.partition is None:
         return [partition for partition in limits.partitions if partition.default]
-    names = _names(request)  # SLURM takes the first that can
+    names = _names(request)  # of several, the job runs in one
     return [partition for partition in limits.partitions if partition.name in names]
-
-
-def as_written(request: Request) -> Request:
-    """Return the request as its directives say it: some are left out, and one's own ones win."""
-    skipped = {
-        field: None
-        for field, option in _OPTIONS.items()
-        if any(option.startswith(beginning) for beginning in request.job_skip)
-    }
-    stated = dict(option for line in request.job_extra for option in _stated(line))
-    own = {field: stated[option] for field, option in _OPTIONS.items() if field in _TEXTS and option in stated}
-    # Amounts of one's own in whatever form: SLURM reads them, and nothing is compared.
-    other = {field: None for field, option in _OPTIONS.items() if field not in _TEXTS and option in stated}
-    changes: dict[str, Any] = {**skipped, **other, **own}
-    return replace(request, **changes) if changes else request
-
-
-def _stated(line: str) -> Iterator[tuple[str, str]]:
-    """Yield each ``--time=5``, ``--time 5``, ``-t 5`` or ``-t5`` in the line as the long name and the value."""
-    try:
-        words = shlex.split(line.strip().removeprefix("#SBATCH"), comments=True)
-    except ValueError:  # a quote that is not closed
-        words = line.split()
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word.startswith("-"):
-            name, equals, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
-            yield _SHORT.get(name, name), value if equals else following
-
-
-_SHORT = {"-p": "--partition", "-A": "--account", "-q": "--qos", "-t": "--time", "-C": "--constraint"}
-_TEXTS = ("partition", "account", "qos", "reservation")
-_OPTIONS = {"memory": "--mem", "walltime": "--time", "constraint": "--constraint"}
-_OPTIONS |= {name: f"--{name}" for name in _TEXTS}
-"""Settings that may be left open, and their directives."""
 
 
 def _names(request: Request) -> list[str]:
@@ -238,8 +208,9 @@ def _nowhere(request: Request, limits: Limits) -> list[Problem]:
         return [Problem("partition", f"partition='auto': the partitions could not be read ({why})")] if why else []
     if fitting(request, limits):
         return []
-    site = check_site(as_written(request), limits)
-    found = {place.name: _check_partition(as_written(request), place, limits) for place in limits.partitions}
+    request = limits.rules.as_written(request)
+    site = check_site(request, limits)
+    found = {place.name: _check_partition(request, place, limits) for place in limits.partitions}
     nearest = min(found, key=lambda name: len(found[name]))
     return site or [
         Problem(each.setting, f"it fits no partition; in the nearest: {each.text}", each.nearest)
@@ -257,40 +228,44 @@ def _check_partition(request: Request, partition: Partition, limits: Limits) -> 
             f"at most {partition.max_time}"
         )
         problems.append(Problem("walltime", text, partition.max_time))
-    return [*problems, *check_nodes(request, partition, _features(limits)), *check_rights(request, partition, limits)]
+    return [
+        *problems,
+        *check_nodes(request, partition, limits.rules, _features(limits)),
+        *check_rights(request, partition, limits),
+    ]
 
 
 def _features(limits: Limits) -> set[str]:
     return {name for partition in limits.partitions for shape in partition.nodes for name in shape.features}
 
 
-def _fit(request: Request, partition: Partition) -> Fit:
+def _fit(request: Request, partition: Partition, rules: Rules) -> Fit:
     return Fit(
         partition=partition.name,
-        room=_has_room(request, partition),
+        room=_has_room(request, partition, rules),
         idle_cpus=partition.idle_cpus,
         waiting=partition.waiting,
     )
 
 
-def _has_room(request: Request, partition: Partition) -> bool:
-    return partition.idle_cpus is not None and partition.idle_cpus >= cpus_taken(request, partition)
+def _has_room(request: Request, partition: Partition, rules: Rules) -> bool:
+    return partition.idle_cpus is not None and partition.idle_cpus >= cpus_taken(request, partition, rules)
 
 
-def _slowness(request: Request, partition: Partition) -> tuple[bool, bool, int, float, int]:
+def _slowness(request: Request, partition: Partition, rules: Rules) -> tuple[bool, bool, int, float, int]:
     """Order partitions: room now, no GPUs or cores left unused, a high tier, few waiting for their size, idle CPUs.
 
     The tier comes early, since jobs of a lower one may be preempted by those of a higher.
     """
     wasteful = not request.gpus and any(shape.gpus for shape in partition.nodes)
-    wasteful |= any(whole_node_notes(request, partition, max_workers=1))
+    wasteful |= any(whole_node_notes(request, partition, rules, max_workers=1))
     per_cpu = (partition.waiting or 0) / max(1, partition.usable_cpus or 1)
-    return not _has_room(request, partition), wasteful, -partition.tier, per_cpu, -(partition.idle_cpus or 0)
+    return not _has_room(request, partition, rules), wasteful, -partition.tier, per_cpu, -(partition.idle_cpus or 0)
 
 
 def _notes(request: Request, partition: Partition, limits: Limits, max_workers: int) -> Iterable[str]:
-    yield from memory_notes(request, partition)
-    yield from whole_node_notes(request, partition, max_workers=max_workers)
+    yield from memory_notes(request, partition, limits.rules)
+    yield from whole_node_notes(request, partition, limits.rules, max_workers=max_workers)
     yield from job_times(request, partition, limits)
     yield from reservation_notes(request, limits)
     jobs = -(-max_workers // request.workers_per_job)

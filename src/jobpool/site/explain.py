@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobpool.model.request import Request
+from jobpool.model.rules import Grant
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.site.allocation import Grant, fits_features, grant, wish_of
-from jobpool.site.check import as_written, judge, partitions_of
+from jobpool.site.allocation import fits_features
+from jobpool.site.check import judge, partitions_of
 
 __all__ = ["CallSees", "Explanation", "OnNode", "explain"]
 
@@ -89,7 +90,7 @@ def explain(
     return Explanation(
         system=system,
         directives=tuple(directives),
-        nodes=tuple(_nodes(as_written(request), limits)),
+        nodes=tuple(_nodes(limits.rules.as_written(request), limits)),
         problems=tuple(map(str, verdict.problems)),
         notes=(*_notes(request, limits), *verdict.notes),
         unknown=verdict.unknown,
@@ -97,12 +98,14 @@ def explain(
 
 
 def _nodes(request: Request, limits: Limits) -> Iterator[OnNode]:
+    rules = limits.rules
     for partition in partitions_of(request, limits):
         seen = set()
         for shape in partition.nodes:
             key = shape.cores, shape.threads_per_core, shape.memory, shape.gpus
-            given = grant(wish_of(request), partition, shape)
-            if given is None or key in seen or request.job_gpus > shape.gpus or not fits_features(request, shape):
+            given = rules.grant(rules.wish_of(request), partition, shape)
+            fits = request.job_gpus <= shape.gpus and fits_features(request, shape, rules)
+            if given is None or key in seen or not fits:
                 continue
             seen.add(key)
             yield OnNode(
@@ -145,14 +148,15 @@ def _call(request: Request, limits: Limits, partition: Partition, shape: NodeSha
 def _notes(request: Request, limits: Limits) -> Iterator[str]:
     if request.memory is None and limits.partitions:
         yield "memory is not given: a job gets the partition's default, and no call is stopped before the whole job is"
-    if limits.mapped_files_count:
+    if setting := limits.mapped_files_counted_by:
         yield (
-            "this site kills a job whose processes hold more than its memory (OverMemoryKill), and counts mapped files "
+            f"this site kills a job whose processes hold more than its memory ({setting}), and counts mapped files "
             "(numpy.memmap), in each process that maps them; memory= does not count them: ask for room for both"
         )
     if limits.confined is False:
+        why = f" ({limits.unconfined_words})" if limits.unconfined_words else ""
         yield (
-            "this site does not keep jobs to their cores (neither task/affinity nor cgroups), so a call may run on "
+            f"this site does not keep jobs to their cores{why}, so a call may run on "
             "any CPU of its node; the numbers of threads hold all the same"
         )
     elif limits.confined is None and limits.partitions:

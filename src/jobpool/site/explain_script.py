@@ -6,45 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from jobpool.batch.explainer import Explainer
+from jobpool.batch.user_script import OnScriptNode, ScriptWish
 from jobpool.model.request import Request
-from jobpool.model.site import Limits, NodeShape, Partition
-from jobpool.site.allocation import Grant, Wish, fits_features, grant
+from jobpool.model.rules import Rules
+from jobpool.model.site import Limits, Partition
+from jobpool.site.allocation import fits_features
 from jobpool.site.check import judge, partitions_of
 
-__all__ = ["OnScriptNode", "ScriptExplanation", "ScriptWish", "explain_script"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptWish:
-    """What the directives of a script say."""
-
-    wish: Wish
-    """On one node."""
-    nodes: int = 1
-    tasks_stated: bool = False
-    hint: str = ""
-    request: Request
-    """Where it may run, for how long, with which licences; cores and memory are in ``wish``."""
-    gpus: int = 0
-    steps: bool = False
-    """Whether a command starts tasks: srun, mpirun, mpiexec."""
-    sets_threads: bool = False
-    """Whether it sets OMP_NUM_THREADS."""
-    options: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    signal: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnScriptNode:
-    """What the script gets on nodes that are alike."""
-
-    partition: str
-    """Where the nodes are."""
-    shape: NodeShape
-    """What one of the nodes has."""
-    job: Grant
-    """What the script gets on it."""
+__all__ = ["ScriptExplanation", "explain_script"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +39,11 @@ class ScriptExplanation:
         return asdict(self)
 
 
-def explain_script(asked: ScriptWish, limits: Limits) -> ScriptExplanation:
+def explain_script(asked: ScriptWish, limits: Limits, explainer: Explainer) -> ScriptExplanation:
     """Say what the directives give, on each kind of node where the job may run."""
+    limits = replace(limits, rules=explainer.rules)
     places = partitions_of(asked.request, limits)
-    nodes = tuple(_nodes(asked, places))
+    nodes = tuple(_nodes(asked, places, limits.rules))
     # Cores and memory are judged by what nodes give, below: a script's need not be those of a request.
     verdict = judge(replace(asked.request, cores=1, memory=None), limits)
     problems = [str(problem) for problem in verdict.problems]
@@ -81,8 +52,8 @@ def explain_script(asked: ScriptWish, limits: Limits) -> ScriptExplanation:
         problems.append(f"no node of partition {names} can hold what is asked for on one node")
     return ScriptExplanation(
         nodes=nodes,
-        problems=tuple(problems),
-        pitfalls=tuple(_pitfalls(asked, nodes, places)),
+        problems=(*asked.problems, *problems),
+        pitfalls=(*asked.unread, *explainer.pitfalls(asked, nodes, places), *_pitfalls(asked, nodes, places)),
         # Pitfalls, here: the default walltime, and whole nodes of which the script's own cores are a part.
         notes=tuple(note for note in verdict.notes if not (note.startswith("walltime") or "whole node (" in note)),
         unknown=verdict.unknown,
@@ -90,64 +61,20 @@ def explain_script(asked: ScriptWish, limits: Limits) -> ScriptExplanation:
     )
 
 
-def _nodes(asked: ScriptWish, places: list[Partition]) -> Iterator[OnScriptNode]:
+def _nodes(asked: ScriptWish, places: list[Partition], rules: Rules) -> Iterator[OnScriptNode]:
     for partition in places:
         seen = set()
         for shape in partition.nodes:
             key = shape.cores, shape.threads_per_core, shape.memory, shape.gpus
-            given = grant(asked.wish, partition, shape)
-            fits = asked.gpus <= shape.gpus and fits_features(asked.request, shape)
+            given = rules.grant(asked.wish, partition, shape)
+            fits = asked.gpus <= shape.gpus and fits_features(asked.request, shape, rules)
             if given is not None and key not in seen and fits:
                 seen.add(key)
                 yield OnScriptNode(partition=partition.name, shape=shape, job=given)
 
 
 def _pitfalls(asked: ScriptWish, nodes: tuple[OnScriptNode, ...], places: list[Partition]) -> Iterator[str]:
-    for line in asked.ignored:
-        yield f"'{line}' stands behind the first command, where sbatch does not read it: move it to the head"
-    for node in nodes:
-        yield from _about_cpus(asked, node)
-    yield from _about_whole_nodes(asked, nodes, places)
-    yield from _about_tasks(asked)
-    yield from _about_memory(asked, nodes, places)
-    if "time" not in asked.options:
-        times = sorted({str(place.default_time or place.max_time or "no limit") for place in places})
-        given = " or ".join(times) or "what the partition sets"
-        yield f"no --time: the job gets {given}, and is killed then; say how long it may run"
-    if asked.signal and not asked.signal.startswith("B:"):
-        yield f"--signal={asked.signal} never reaches the batch script, only steps; write --signal=B:{asked.signal}"
-    if not asked.sets_threads and not asked.steps and any(node.job.cpus > 1 for node in nodes):
-        yield (
-            "OMP_NUM_THREADS is not set: OpenMP and BLAS start one thread for each CPU that the job may run on, and "
-            "other libraries one for each CPU of the node; export OMP_NUM_THREADS, and the like, as many as cores"
-        )
-    if asked.steps and asked.wish.cpus_per_task > 1:
-        yield (
-            "--cpus-per-task is not handed on to srun since SLURM 22.05: "
-            "write srun --cpus-per-task=$SLURM_CPUS_PER_TASK, or export SRUN_CPUS_PER_TASK"
-        )
-
-
-def _about_cpus(asked: ScriptWish, node: OnScriptNode) -> Iterator[str]:
-    threads, wish, job = node.shape.threads_per_core, asked.wish, node.job
-    where = f"on nodes of partition {node.partition!r} with {threads} hardware threads per core"
-    if threads == 1 or wish.exclusive:
-        return
-    per_core = wish.threads or threads
-    expected = -(-wish.cpus // per_core)
-    if job.cores > expected:
-        yield f"{where}, memory per CPU raises {wish.cpus} CPU(s) to {job.cpus}, silently: they are charged"
-    elif per_core > 1:
-        rounded = "" if job.cpus == wish.cpus else f", rounded up to {job.cpus}"
-        yield (
-            f"{where}, {wish.cpus} CPU(s){rounded} are {job.cores} core(s), not {wish.cpus}; "
-            "--threads-per-core=1 makes SLURM count cores"
-        )
-    if asked.hint == "nomultithread":
-        yield f"{where}, --hint=nomultithread keeps steps (srun) to one thread of a core, not the batch script itself"
-
-
-def _about_whole_nodes(asked: ScriptWish, nodes: tuple[OnScriptNode, ...], places: list[Partition]) -> Iterator[str]:
+    """Name those that are the same on every batch system."""
     by_site = {place.name: place.whole_nodes for place in places if place.whole_nodes}
     for node in nodes:
         used = -(-asked.wish.cpus // (asked.wish.threads or node.shape.threads_per_core))
@@ -156,30 +83,10 @@ def _about_whole_nodes(asked: ScriptWish, nodes: tuple[OnScriptNode, ...], place
                 f"partition {node.partition!r} gives out whole nodes ({why}): {node.job.cores} cores are taken and "
                 f"charged, and {used} are asked for"
             )
-
-
-def _about_tasks(asked: ScriptWish) -> Iterator[str]:
-    if asked.wish.tasks * asked.nodes > 1 and asked.tasks_stated and not asked.steps:
+    if not asked.sets_threads and not asked.steps and any(node.job.cpus > 1 for node in nodes):
         yield (
-            f"--ntasks={asked.wish.tasks * asked.nodes} without srun or mpirun: the script runs once, on the first "
-            "node; for threads or processes of one program write --ntasks=1 --cpus-per-task=N"
-        )
-    if asked.nodes > 1 and not asked.steps:
-        yield f"--nodes={asked.nodes} without srun or mpirun: the script uses the first node alone"
-    elif asked.tasks_stated and asked.wish.tasks > 1 and "nodes" not in asked.options:
-        yield "--ntasks without --nodes: SLURM may spread the tasks over nodes; write --nodes=1 to keep them together"
-
-
-def _about_memory(asked: ScriptWish, nodes: tuple[OnScriptNode, ...], places: list[Partition]) -> Iterator[str]:
-    wish = asked.wish
-    if not any(option.startswith("mem") for option in asked.options):
-        got = sorted({str(node.job.memory) for node in nodes if node.job.memory is not None})
-        yield f"no --mem: the job gets {' or '.join(got) or 'what the site sets'}, by the partition's default"
-    if wish.memory_per_cpu is not None and wish.threads is None and any(n.shape.threads_per_core > 1 for n in nodes):
-        got = sorted({str(node.job.memory) for node in nodes})
-        yield (
-            f"--mem-per-cpu counts for each allocated CPU, so for both threads of a core: {' or '.join(got)} in all; "
-            "write --mem"
+            "OMP_NUM_THREADS is not set: OpenMP and BLAS start one thread for each CPU that the job may run on, and "
+            "other libraries one for each CPU of the node; export OMP_NUM_THREADS, and the like, as many as cores"
         )
 
 

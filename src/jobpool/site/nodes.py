@@ -1,14 +1,14 @@
-"""Whether a node of a partition can hold a job, and what SLURM makes of the job's CPUs there (measured on 22.05)."""
+"""Whether a node of a partition can hold a job, and how many of its CPUs a job takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
 from jobpool.model.request import AGENT_MEMORY, Request
+from jobpool.model.rules import Rules
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Memory
-from jobpool.site.allocation import fits_features, grant, raised, whole_nodes, wish_of
-from jobpool.site.constraint import read_constraint
+from jobpool.site.allocation import fits_features, whole_nodes
 from jobpool.site.problem import Problem
 
 __all__ = [
@@ -27,27 +27,26 @@ def cpus_asked(request: Request) -> int:
     return request.job_cores * request.threads_per_core
 
 
-def cores_given(request: Request, partition: Partition) -> int:
-    """Physical cores that SLURM gives one job: more than asked for where memory is limited per CPU."""
-    given = raised(cpus_asked(request), request.job_memory, partition.max_memory_per_cpu)
-    return -(-given // request.threads_per_core)
+def cores_given(request: Request, partition: Partition, rules: Rules) -> int:
+    """Physical cores that one job gets: more than asked for where memory costs CPUs."""
+    return -(-rules.cpus_given(request, partition) // request.threads_per_core)
 
 
-def cpus_taken(request: Request, partition: Partition) -> int:
+def cpus_taken(request: Request, partition: Partition, rules: Rules) -> int:
     """CPUs that one job takes away from others, and that accounting counts: all threads of its cores."""
-    if whole_nodes(request, partition) and (shapes := _fitting(request, partition)):
+    if whole_nodes(request, partition, rules) and (shapes := _fitting(request, partition, rules)):
         return min(shape.cores * shape.threads_per_core for shape in shapes)
     threads = max((shape.threads_per_core for shape in partition.nodes), default=1)
-    return cores_given(request, partition) * threads
+    return cores_given(request, partition, rules) * threads
 
 
-def check_nodes(request: Request, partition: Partition, features: Iterable[str] = ()) -> list[Problem]:
+def check_nodes(request: Request, partition: Partition, rules: Rules, features: Iterable[str] = ()) -> list[Problem]:
     """Return what no node of the partition could give. ``features``: those of all nodes of the cluster."""
     problems = list(_check_counts(request, partition))
     if not partition.nodes:
         return problems
-    allowed = [shape for shape in partition.nodes if fits_features(request, shape)]
-    if wrong := list(_check_features(request, partition, allowed, frozenset(features))):
+    allowed = [shape for shape in partition.nodes if fits_features(request, shape, rules)]
+    if wrong := list(_check_features(request, partition, rules, allowed, frozenset(features))):
         return [*problems, *wrong]
     nodes = [shape for shape in allowed if shape.threads_per_core >= request.threads_per_core]
     if not nodes:
@@ -60,25 +59,25 @@ def check_nodes(request: Request, partition: Partition, features: Iterable[str] 
     return problems + (_check_each(request, partition, nodes) or _check_together(request, partition, nodes))
 
 
-def memory_notes(request: Request, partition: Partition) -> Iterator[str]:
-    """Say when memory makes SLURM give more cores."""
-    given = cores_given(request, partition)
-    if given > request.job_cores and not whole_nodes(request, partition):
+def memory_notes(request: Request, partition: Partition, rules: Rules) -> Iterator[str]:
+    """Say when memory makes the batch system give more cores."""
+    given = cores_given(request, partition, rules)
+    if given > request.job_cores and not whole_nodes(request, partition, rules):
         yield (
             f"partition {partition.name!r} gives at most {partition.max_memory_per_cpu} for each CPU, so a job of "
             f"{request.job_memory} gets, and is charged for, {given} cores instead of {request.job_cores}"
         )
 
 
-def whole_node_notes(request: Request, partition: Partition, *, max_workers: int) -> Iterator[str]:
+def whole_node_notes(request: Request, partition: Partition, rules: Rules, *, max_workers: int) -> Iterator[str]:
     """Say when a job gets, and is charged for, a node of which it uses a part."""
-    why, shapes = whole_nodes(request, partition), _fitting(request, partition)
+    why, shapes = whole_nodes(request, partition, rules), _fitting(request, partition, rules)
     if not why or not shapes:
         return
     sizes = sorted({shape.cores for shape in shapes})
     if request.job_cores >= sizes[0]:
         return
-    whose = "each job" if why == "--exclusive" else f"each job in partition {partition.name!r}"
+    whose = "each job" if why == rules.whole_node_option(request) else f"each job in partition {partition.name!r}"
     size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     text = f"{whose} has a whole node ({why}): {size} cores are taken and charged, {request.job_cores} of them used"
     room = min(_workers_on(shape, request, partition) for shape in shapes)
@@ -87,20 +86,20 @@ def whole_node_notes(request: Request, partition: Partition, *, max_workers: int
     yield text
 
 
-def features_unknown(request: Request, partition: Partition) -> Iterator[str]:
+def features_unknown(request: Request, partition: Partition, rules: Rules) -> Iterator[str]:
     """Say when the constraint was not compared with the nodes' features."""
-    if request.constraint and partition.nodes and read_constraint(request.constraint) is None:
+    if request.constraint and partition.nodes and rules.read_constraint(request.constraint) is None:
         yield f"constraint={request.constraint!r}: it cannot be read here, so it was not compared with nodes' features"
 
 
-def _fitting(request: Request, partition: Partition) -> list[NodeShape]:
+def _fitting(request: Request, partition: Partition, rules: Rules) -> list[NodeShape]:
     """Return the nodes of the partition that can hold a job of this request."""
     return [
         shape
         for shape in partition.nodes
-        if fits_features(request, shape)
+        if fits_features(request, shape, rules)
         and shape.gpus >= request.job_gpus
-        and grant(wish_of(request), partition, shape) is not None
+        and rules.grant(rules.wish_of(request), partition, shape) is not None
     ]
 
 
@@ -120,13 +119,13 @@ def _named(request: Request, partition: Partition) -> str:
 
 
 def _check_features(
-    request: Request, partition: Partition, allowed: list[NodeShape], features: frozenset[str]
+    request: Request, partition: Partition, rules: Rules, allowed: list[NodeShape], features: frozenset[str]
 ) -> Iterator[Problem]:
-    if not request.constraint or (wanted := read_constraint(request.constraint)) is None:
+    if not request.constraint or (wanted := rules.read_constraint(request.constraint)) is None:
         return
     here = sorted({feature for shape in partition.nodes for feature in shape.features})
     known = features | set(here)
-    # sbatch refuses a name that no node of the cluster has, also where another one would do.
+    # A name that no node of the cluster has is refused, also where another one would do.
     if unknown := [name for name in wanted.names if name not in known]:
         named = " or ".join(map(repr, unknown))
         text = (
@@ -146,8 +145,8 @@ def _check_counts(request: Request, partition: Partition) -> Iterator[Problem]:
             "partition",
             f"partition {name!r} is for jobs of at least {partition.min_nodes} nodes; a job here is one node",
         )
-    if partition.max_nodes == 0:
-        yield Problem("partition", f"partition {name!r} gives no nodes to a job (MaxNodes=0)")
+    if partition.no_nodes:
+        yield Problem("partition", f"partition {name!r} gives no nodes to a job ({partition.no_nodes})")
     most = partition.max_cpus_per_node
     if most is not None and cpus_asked(request) > most:
         text = (

@@ -1,7 +1,7 @@
 """Who may use what of a site, and how much: groups, accounts, QoS, licences, reservations.
 
-Of several limits on the same thing the first of these holds: the partition's QoS, the job's QoS, the account (SLURM's
-order; a QoS with the flag OverPartQOS comes before the partition's).
+Of several limits on the same thing the first of these holds: the partition's QoS, the job's QoS, the account; a
+QoS may be said to come before the partition's (``Quota.over_partition``).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from jobpool.model.request import AGENT_MEMORY, Request
+from jobpool.model.rules import Rules
 from jobpool.model.site import Account, Accounting, Amounts, Limits, Partition, Quota, Reservation, User
 from jobpool.model.units import Duration, Memory
 from jobpool.site.allocation import whole_nodes
-from jobpool.site.hostlist import expand
 from jobpool.site.nodes import cpus_taken
 from jobpool.site.problem import Problem
 
@@ -45,7 +45,7 @@ def check_rights(request: Request, partition: Partition, limits: Limits) -> list
         yours = ", ".join(account.qos)
         return [*problems, Problem("qos", f"the QoS {qos!r} is not one of account {account.name!r}; they are: {yours}")]
     if accounting.enforces_limits:
-        problems += _check_quotas(request, partition, _quotas(request, partition, accounting))
+        problems += _check_quotas(request, partition, limits.rules, _quotas(request, partition, accounting))
     return problems
 
 
@@ -61,7 +61,7 @@ def jobs_at_once(request: Request, partition: Partition, limits: Limits) -> tupl
         if most is not None:
             found.append((int(most), f"{name} allows {most} job(s) at once"))
     for about, of in _BOUNDS_TOGETHER:
-        for what, get, need in _needs(request, partition):
+        for what, get, need in _needs(request, partition, limits.rules):
             most, name = _strongest([get(of(quota)) for quota in quotas], quotas)
             if most is not None and need:
                 found.append((int(most // need), f"{name} allows {_written(most, what)} {about}"))
@@ -153,15 +153,15 @@ def _check_names(request: Request, partition: Partition, limits: Limits) -> Iter
     """Ask whether a node is left: of the partition, of the reservation, without those that are excluded."""
     if not partition.node_names or not (request.exclude or request.reservation):
         return
-    nodes = expand(partition.node_names)
+    nodes = limits.rules.node_names(partition.node_names)
     for found in limits.reservations or ():
         if found.name == request.reservation and found.node_names:
-            nodes &= expand(found.node_names)
+            nodes &= limits.rules.node_names(found.node_names)
             if not nodes:
                 text = f"reservation {found.name!r} has no node of partition {partition.name!r}: {found.node_names}"
                 yield Problem("reservation", text)
                 return
-    if request.exclude and not nodes - expand(",".join(request.exclude)):
+    if request.exclude and not nodes - limits.rules.node_names(",".join(request.exclude)):
         yield Problem("exclude", f"all nodes of partition {partition.name!r} that could be used are excluded")
 
 
@@ -212,9 +212,9 @@ def _quotas(request: Request, partition: Partition, accounting: Accounting) -> l
     return [*filter(None, both), *([] if account is None else [account.quota])]
 
 
-def _check_quotas(request: Request, partition: Partition, quotas: list[Quota]) -> Iterator[Problem]:
+def _check_quotas(request: Request, partition: Partition, rules: Rules, quotas: list[Quota]) -> Iterator[Problem]:
     longest, name = _strongest([quota.max_time for quota in quotas], quotas)
-    # Where the partition has no default either, SLURM takes the quota's limit.
+    # Where the partition has no default either, a job gets the quota's limit.
     asked = request.walltime or partition.default_time
     if longest is not None and asked is not None and asked > longest:
         whose = "walltime" if request.walltime else "walltime is not given, and the partition's default of"
@@ -224,8 +224,8 @@ def _check_quotas(request: Request, partition: Partition, quotas: list[Quota]) -
         most, name = _strongest(counts, quotas)
         if most == 0:
             yield Problem("account" if name.startswith("account") else "qos", f"{name} allows no jobs")
-    for what, get, need in _needs(request, partition):
-        whole = whole_nodes(request, partition) if what == "CPUs" else ""
+    for what, get, need in _needs(request, partition, rules):
+        whole = whole_nodes(request, partition, rules) if what == "CPUs" else ""
         takes = f"a job takes {_written(need, what)}" + (f" (a whole node: {whole})" if whole else "")
         for about, of in (*_BOUNDS_ALONE, *_BOUNDS_TOGETHER):
             most, name = _strongest([get(of(quota)) for quota in quotas], quotas)
@@ -249,10 +249,12 @@ _BOUNDS_TOGETHER: tuple[tuple[str, Callable[[Quota], Amounts]], ...] = (
 _SETTINGS = {"CPUs": "cores", "memory": "memory", "GPUs": "gpus"}
 
 
-def _needs(request: Request, partition: Partition) -> Iterable[tuple[str, Callable[[Amounts], int | None], int]]:
+def _needs(
+    request: Request, partition: Partition, rules: Rules
+) -> Iterable[tuple[str, Callable[[Amounts], int | None], int]]:
     """Return, for each thing that quotas count: its name, its place in them, and how much of it a job takes."""
     return (
-        ("CPUs", lambda amounts: amounts.cpus, cpus_taken(request, partition)),
+        ("CPUs", lambda amounts: amounts.cpus, cpus_taken(request, partition, rules)),
         ("memory", lambda amounts: amounts.memory, request.job_memory or 0),
         ("GPUs", lambda amounts: amounts.gpus, request.job_gpus),
     )

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobpool.testing.fake import FakeCluster
-    from jobpool.testing.lab import SlurmLab, export_line, lab_down, lab_up
+    from jobpool.testing.lab import SlurmLab, export_line, lab_down, lab_up, unset_line
     from jobpool.testing.lab_daemon import LabFailed, wait_until
     from jobpool.testing.lab_machine import lab_missing
 
-__all__ = ["FakeCluster", "LabFailed", "SlurmLab", "export_line", "lab_down", "lab_missing", "lab_up", "wait_until"]
+__all__ = [
+    "FakeCluster",
+    "LabFailed",
+    "SlurmLab",
+    "export_line",
+    "lab_down",
+    "lab_missing",
+    "lab_up",
+    "unset_line",
+    "wait_until",
+]
 
 # Loaded at first use: who needs one thing of these does not pay for the others.
 _HOME = {
@@ -22,6 +32,7 @@ _HOME = {
     "lab_down": "lab",
     "lab_missing": "lab_machine",
     "lab_up": "lab",
+    "unset_line": "lab",
     "wait_until": "lab_daemon",
 }
 

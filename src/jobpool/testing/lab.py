@@ -390,3 +390,9 @@ def lab_down(directory: str | Path) -> None:
 def export_line(lab: SlurmLab) -> str:
     """Write the line for a shell that leads its commands to the lab."""
     return f"export SLURM_CONF={shlex.quote(str(lab.conf))}"
+
+
+def unset_line(directory: Path, environment: Mapping[str, str]) -> str:
+    """Write the line for a shell whose commands are led to the lab in this directory. Empty: they are not."""
+    inside = Path(environment.get("SLURM_CONF", "")).is_relative_to(directory)
+    return "unset SLURM_CONF" if inside else ""

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from jobpool.batch import registry
-from jobpool.batch.base import JobScript, Unanswered
+from jobpool.batch.base import BatchSystem, JobScript, Unanswered
 from jobpool.commands import shell
 from jobpool.config import resolve
 from jobpool.core.scaling.auto_size import generous
 from jobpool.host.home import home
 from jobpool.host.user import user_name
-from jobpool.model.command import Command, Completed
+from jobpool.model.command import Completed
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
 from jobpool.model.units import Duration
-from jobpool.server.scripts import as_file
 from jobpool.site.check import Verdict, choose_partition, judge
 
 __all__ = ["check", "check_settings", "read_limits_now", "start_of", "tried"]
@@ -50,12 +49,12 @@ def check(*, start: bool = False, **keywords: Any) -> Verdict:
 
 def check_settings(settings: resolve.Settings, *, start: bool = False) -> Verdict:
     """Do the same for settings that are found already."""
-    if settings.system == "local":
+    if not registry.capabilities(settings.system).refuses:
         here = f"the jobs are processes of this machine (scheduler={settings.scheduler!r}): nothing is refused"
         return Verdict(partition=None, notes=(here,), starts_in=Duration(0) if start else None)
     limits = read_limits_now(settings.system)
     request = tried(settings, limits)
-    registry.get(settings.system, home()).directives(request)  # raises for what no script can say
+    registry.get(settings.system, home()).directives(request, limits)  # raises for what no script can say
     verdict = judge(request, limits, max_workers=settings.max_workers)
     if not start or not verdict.ok:
         return verdict
@@ -76,27 +75,35 @@ def start_of(request: Request, system: str, *, by_file: bool = False) -> Duratio
     ``by_file``: the submit command takes no script on stdin.
     """
     found = registry.get(system, home())
-    nowhere = Path("/nonexistent")  # nothing runs, and nothing is written
+    nowhere = Path("/nonexistent")  # nothing runs, and no log is written
     job = JobScript(
         name="estimate",
         request=request,
+        directory=nowhere,
         log_directory=nowhere,
         working_directory=Path("/"),
         argv=("true",),
         environment={},
+        by_file=by_file,
     )
-    command = found.estimate(found.script(job), environment=os.environ)
-    if command is None:
+    made = found.estimate(job, environment=os.environ)
+    if made is None:
         return f"{system} gives no estimates"
-    answer = found.parse_estimate(_run_by_file(command) if by_file else shell.run_now(command))
+    done = _run_with_files(found, job) if made.files else shell.run_now(made.command)
+    answer = found.parse_estimate(done)
     return answer.words if isinstance(answer, Unanswered) else Duration(max(0.0, answer - time.time()))
 
 
-def _run_by_file(command: Command) -> Completed:
-    with tempfile.NamedTemporaryFile("w", prefix="jobpool-", suffix=".sh") as file:
-        file.write(command.stdin or "")
-        file.flush()
-        return shell.run_now(as_file(command, Path(file.name)))
+def _run_with_files(system: BatchSystem, job: JobScript) -> Completed:
+    """Ask for the estimate with its files in a directory that only the user can read."""
+    with tempfile.TemporaryDirectory(prefix="jobpool-") as directory:
+        made = system.estimate(replace(job, directory=Path(directory)), environment=os.environ)
+        assert made is not None  # it was there before
+        for name, text in made.files.items():
+            file = Path(directory, name)
+            file.touch(mode=0o600)
+            file.write_text(text)
+        return shell.run_now(made.command)
 
 
 def read_limits_now(system: str) -> Limits:

@@ -20,28 +20,29 @@ import psutil
 
 from jobpool.agent.binding import thread_siblings
 from jobpool.agent.cgroup import memory_limit
+from jobpool.batch.explainer import Surroundings
 from jobpool.diagnose.facts import Folder, Side
 from jobpool.model.units import Memory
 
 __all__ = ["collect"]
 
-_SCRATCH = re.compile(r"\w*SCRATCH(?:_?DIR)?|WORK|SLURM_TMPDIR")
+_SCRATCH = re.compile(r"\w*SCRATCH(?:_?DIR)?|WORK")
 """Variables by which sites name a folder for large files."""
 
 FILES, READ_FOR = 100, 2.0
 """Files of packages to read, and seconds to read them for, at most."""
 
 _TOLD = re.compile(
-    r"(?i:https?_proxy|no_proxy|ftp_proxy|all_proxy)|SLURM_.*|SBATCH_.*|PMI_.*|PMIX_.*|OMPI_.*|OMP_NUM_THREADS"
+    r"(?i:https?_proxy|no_proxy|ftp_proxy|all_proxy)|PMI_.*|PMIX_.*|OMPI_.*|OMP_NUM_THREADS"
     r"|LD_PRELOAD|PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|TMPDIR"
 )
 
 
-def collect(home: str, project: str, marks: Mapping[str, str]) -> Side:
+def collect(home: str, project: str, marks: Mapping[str, str], around: Surroundings) -> Side:
     """Return what is known here.
 
     ``home`` and ``project`` are the user's, so that both sides look at the same; ``marks`` are names of files that were
-    put into these folders.
+    put into these folders; ``around`` names the batch systems' variables.
     """
     allowed, siblings = os.sched_getaffinity(0), thread_siblings()
     temp, installed = tempfile.gettempdir(), sysconfig.get_path("purelib")
@@ -58,11 +59,11 @@ def collect(home: str, project: str, marks: Mapping[str, str]) -> Side:
         memory=Memory(psutil.virtual_memory().total),
         memory_limit=None if (limit := memory_limit()) is None else Memory(limit),
         limits={name: _limit(name) for name in ("AS", "CPU", "NOFILE", "NPROC", "STACK", "MEMLOCK")},
-        environment=dict(_variables()),
+        environment=dict(_variables(around.variables)),
         home=_folder(home, marks.get(home)),
         project=_folder(project, marks.get(project)),
         temp=_folder(temp),
-        scratch={name: _folder(path) for name, path in os.environ.items() if _is_scratch(name, path)},
+        scratch={name: _folder(path) for name, path in os.environ.items() if _is_scratch(name, path, around.scratch)},
         installed=_folder(installed),
         read=_seconds_to_read(Path(installed)),
         main=getattr(sys.modules["__main__"], "__file__", None) or "",
@@ -71,14 +72,14 @@ def collect(home: str, project: str, marks: Mapping[str, str]) -> Side:
     )
 
 
-def _variables() -> Iterator[tuple[str, str]]:
+def _variables(beginnings: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for name, value in os.environ.items():
-        if _TOLD.fullmatch(name):
+        if _TOLD.fullmatch(name) or name.startswith(beginnings):
             yield name, "set" if name.lower().endswith("_proxy") else value
 
 
-def _is_scratch(name: str, path: str) -> bool:
-    return _SCRATCH.fullmatch(name) is not None and path.startswith("/")
+def _is_scratch(name: str, path: str, known: tuple[str, ...]) -> bool:
+    return (name in known or _SCRATCH.fullmatch(name) is not None) and path.startswith("/")
 
 
 def _limit(name: str) -> int | None:

@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobpool.batch.slurm import site as slurm_site
-from jobpool.batch.slurm import usage
-from jobpool.batch.slurm.reasons import explain_reason
+from jobpool.batch import registry
+from jobpool.batch.explainer import Explainer, Remark, Surroundings, Used
 from jobpool.commands.shell import run_now
 from jobpool.config.resolve import Settings
 from jobpool.diagnose.checks import Finding, Level, examine, examine_here, examine_site
@@ -60,19 +59,22 @@ def doctor(
     Raises ``OSError`` when the script cannot be read.
     """
     home, project = os.path.expanduser("~"), os.getcwd()  # noqa: PTH109, PTH111 - as text: they travel
-    here, site = _with_quotas(collect(home, project, {})), _site(settings)
+    known = registry.explainers().values()
+    around = sum((explainer.surroundings for explainer in known), Surroundings())
+    here = _with_quotas(collect(home, project, {}, around))
+    remarks = tuple(remark for explainer in known for remark in explainer.remarks(here.environment))
+    site = _site(settings, around, remarks)
     # The job is short, and might fit where the user's own ones do not: it goes where those would.
     settings = replace(settings, request=site.request)
-    findings = [*examine_site(site), *examine_here(here)]
+    findings = [*examine_site(site), *examine_here(here, site)]
     if script is not None:
         text = script.read_text(errors="replace")
         findings += examine_script(text, script.name, start_method=here.start_method)
     nowhere = site.chosen and site.request.partition is None
     if with_job and not nowhere:
         with _marked(home, project) as marks:
-            findings += _job(
-                make_pool, settings, here, site, functools.partial(collect, home, project, marks), patience
-            )
+            look = functools.partial(collect, home, project, marks, around)
+            findings += _job(make_pool, settings, here, site, look, patience)
     return sorted(findings, key=lambda finding: -finding.level)
 
 
@@ -101,33 +103,35 @@ def _with_quotas(here: Side) -> Side:
     return replace(here, quotas=tuple(quotas))
 
 
-def _site(settings: Settings) -> Site:
-    if settings.system != "slurm":
-        return Site(system=settings.system, request=settings.request)
-    config, accounting, own_jobs = slurm_site.parse([run_now(command) for command in slurm_site.commands()])
+def _site(settings: Settings, around: Surroundings, remarks: tuple[Remark, ...]) -> Site:
+    """Ask the batch system for its limits, and for facts of the site."""
+    able = registry.capabilities(settings.system)
+    site = Site(capabilities=able, request=settings.request, surroundings=around, remarks=remarks)
+    if able.shares_machine:
+        return site
+    explainer = registry.explainer(settings.system)
+    facts = explainer.parse_site([run_now(command) for command in explainer.site_commands()])
     limits = read_limits_now(settings.system)
     request = choose_partition(settings.request, limits)
-    return Site(
-        system=settings.system,
+    return replace(
+        site,
         limits=limits,
         request=request,
         chosen=settings.request.partition == AUTO,
         auto=settings.auto,
-        config=config,
-        accounting=accounting,
-        own_jobs=own_jobs,
-        left=_left(request, limits),
+        facts=facts,
+        left=_left(request, limits, explainer),
     )
 
 
-def _left(request: Request, limits: Limits) -> tuple[usage.Used, ...] | None:
+def _left(request: Request, limits: Limits, explainer: Explainer) -> tuple[Used, ...] | None:
     """Ask what the account and the QoS that hold for such jobs leave."""
     user, places = user_name(), partitions_of(request, limits)
     account, qos = request.account, list[Quota]()
     if limits.accounting is not None and places:
         account, qos = charged_to(request, places[0], limits.accounting)
-    done = run_now(usage.command(user))
-    return usage.parse(done, user=user, uid=os.getuid(), account=account, qos=qos)
+    done = [run_now(command) for command in explainer.left_commands(user)]
+    return explainer.parse_left(done, user=user, uid=os.getuid(), account=account, qos=qos)
 
 
 def _job(
@@ -144,7 +148,7 @@ def _job(
             try:
                 there = future.result(patience)
             except TimeoutError:
-                waits = _waits(pool.status().jobs, patience)
+                waits = _waits(pool.status().jobs, patience, settings.system)
                 pool.terminate_workers()
                 return [waits]
             answered = time.time()
@@ -167,11 +171,11 @@ def _failed(error: JobPoolError) -> Finding:
     return Finding("network" if error.exit_code == UNREACHABLE else "job", Level.PROBLEM, str(error), cure)
 
 
-def _waits(jobs: Sequence[JobStatus], patience: float) -> Finding:
+def _waits(jobs: Sequence[JobStatus], patience: float, system: str) -> Finding:
     reason = next((job.reason for job in jobs if job.reason), "")
     text = f"the job did not start within {Duration(patience)}"
     if reason:
-        text += f": {reason}. {explain_reason(reason)}"
+        text += f": {reason}. {registry.explainer(system).explain_reason(reason)}".rstrip()
     return Finding("job", Level.WARNING, text, "try again with --wait, or another partition")
 
 

@@ -55,11 +55,12 @@ def explain(**keywords: Any) -> Explained:
 
 def explain_settings(settings: resolve.Settings) -> Explained:
     """Do the same for settings that are found already."""
-    limits = this_machine() if settings.system == "local" else read_limits_now(settings.system)
+    able = registry.capabilities(settings.system)
+    limits = this_machine() if able.shares_machine else read_limits_now(settings.system)
     request = choose_partition(tried(settings, limits), limits)
-    if settings.system == "local":
+    if able.shares_machine:
         request = replace(request, partition=None)
-    directives = registry.get(settings.system, home()).directives(request)
+    directives = registry.get(settings.system, home()).directives(request, limits)
     made = core_explain.explain(
         request,
         limits,
@@ -74,7 +75,7 @@ def explain_settings(settings: resolve.Settings) -> Explained:
             *made.notes,
             f"auto ({names}): this is what the first calls run with; they say what comes then",
         )
-    if settings.system == "local":
+    if not able.refuses:
         values |= {"problems": (), "notes": ("the jobs are processes of this machine: nothing is refused",)}
     return Explained(**values)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from jobpool.batch import registry
 from jobpool.config.resolve import Settings, local_cores
 from jobpool.core.scaling.auto_size import GENEROUS
 from jobpool.model.errors import ConfigError, PoolBroken, RequestRefused
@@ -108,7 +109,7 @@ def _first_allowed(make: MakePool, settings: Settings, wishes: dict[str, Any]) -
 
 def _attempts(settings: Settings, wishes: dict[str, Any]) -> Iterator[dict[str, Any]]:
     now = settings.request
-    if settings.system == "local":  # there memory need not be asked for
+    if registry.capabilities(settings.system).shares_machine:  # there memory need not be asked for
         yield {"cores": max(now.cores, min(GENEROUS[0][0], local_cores())), "memory": None, **wishes}
         return
     for cores, memory in GENEROUS:

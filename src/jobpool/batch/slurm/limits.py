@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from jobpool.batch.slurm import accounts
+from jobpool.batch.slurm.environment import command
 from jobpool.batch.slurm.fields import Fields, count, fields_of, mebibytes, names, pairs_of_lines, time, word
+from jobpool.batch.slurm.rules import SlurmRules
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import Limits, NodeShape, Partition
-from jobpool.model.units import Memory
+from jobpool.model.units import Duration, Memory
 
 __all__ = ["commands", "parse"]
 
@@ -30,11 +32,11 @@ _SUBJECTS = (
 def commands(user: str) -> tuple[Command, ...]:
     """Make the commands. Their answers are small on any site: sinfo counts nodes that are exactly alike in one line."""
     return (
-        Command(("scontrol", "show", "config")),
-        Command(("scontrol", "--all", "--oneliner", "show", "partition")),
-        Command(("sinfo", "--all", "--noheader", "--exact", f"--format={_NODE_FORMAT}")),
-        Command(("scontrol", "--oneliner", "show", "licenses")),
-        Command(("squeue", "--all", "--noheader", "--states=PENDING", "--Format=Partition: "), timeout=20.0),
+        command("scontrol", "show", "config"),
+        command("scontrol", "--all", "--oneliner", "show", "partition"),
+        command("sinfo", "--all", "--noheader", "--exact", f"--format={_NODE_FORMAT}"),
+        command("scontrol", "--oneliner", "show", "licenses"),
+        command("squeue", "--all", "--noheader", "--states=PENDING", "--Format=Partition: ", timeout=20.0),
         *accounts.commands(user),
     )
 
@@ -57,6 +59,7 @@ def parse(done: Sequence[Completed]) -> Limits:
     for name in hidden:
         del shapes[name]
     return Limits(
+        rules=SlurmRules(),
         partitions=tuple(
             _partition(fields, config, shapes, usable, waiting) for fields in partitions if fields.get("PartitionName")
         ),
@@ -67,7 +70,9 @@ def parse(done: Sequence[Completed]) -> Limits:
             accounts.parse_reservations(texts["reservations"], config_text) if "reservations" in texts else None
         ),
         confined=_confined(config),
-        mapped_files_count=_mapped_files_count(config),
+        unconfined_words="neither task/affinity nor cgroups",
+        mapped_files_counted_by="OverMemoryKill" if _mapped_files_count(config) else "",
+        kill_wait=None if (seconds := count(config.get("KillWait", "").split(" ")[0])) is None else Duration(seconds),
         user=accounts.parse_user(texts.get("groups", ""), config),
         accounting=(
             accounts.parse_accounting(texts["limits of QoS"], texts["accounts"], config)
@@ -146,7 +151,8 @@ def _partition(
         max_time=time(fields.get("MaxTime", "")),
         default_time=time(fields.get("DefaultTime", "")),
         min_nodes=count(fields.get("MinNodes", "")),
-        max_nodes=count(fields.get("MaxNodes", "")),
+        max_nodes=(max_nodes := count(fields.get("MaxNodes", ""))),
+        no_nodes="MaxNodes=0" if max_nodes == 0 else "",
         max_cpus_per_node=count(fields.get("MaxCPUsPerNode", "")),
         max_memory_per_cpu=per_cpu("MaxMem"),
         default_memory_per_cpu=per_cpu("DefMem"),

@@ -22,6 +22,7 @@ __all__ = [
     "SRUN_ONLY_SHORT",
     "named",
     "options_of",
+    "options_of_line",
     "problems_of_extra",
     "refusal_of_srun",
     "words_of",
@@ -166,6 +167,11 @@ def options_of(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name, value
         elif word.startswith("-"):
             yield from _short(word[1:], rest)
+
+
+def options_of_line(line: str) -> Iterator[tuple[str, str]]:
+    """Yield the options of a directive, with or without ``#SBATCH`` before it."""
+    return options_of(words_of(line.strip().removeprefix("#SBATCH")))
 
 
 def _short(letters: str, rest: list[str]) -> Iterator[tuple[str, str]]:

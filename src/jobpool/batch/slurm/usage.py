@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from jobpool.batch.explainer import Used
+from jobpool.batch.slurm import environment
 from jobpool.batch.slurm.fields import Fields, fields_of
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import Quota
 
-__all__ = ["Used", "command", "parse"]
-
-Used = tuple[str, float, float]
-"""What is limited and for whom (``CPU minutes (account 'bio')``), the limit, and how much is used."""
+__all__ = ["command", "parse"]
 
 _PATIENCE = 10.0
 """Seconds. The controller may have thousands of accounts to print."""
@@ -37,7 +36,7 @@ _AMOUNTS = {
 def command(user: str) -> Command:
     """Make the command. It asks the controller and not the database: what is used counts there."""
     argv = ("scontrol", "--oneliner", "show", "assoc_mgr", "flags=assoc,qos", f"users={user}")
-    return Command(argv, timeout=_PATIENCE)
+    return environment.command(*argv, timeout=_PATIENCE)
 
 
 def parse(

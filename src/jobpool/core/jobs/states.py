@@ -133,7 +133,7 @@ class Missed(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """The accounting, or the agent before it ever served, says how it ended."""
+    """The accounting, the job's exit file, or the agent before it ever served, says how the job ended."""
 
     time: float
     ending: Ending

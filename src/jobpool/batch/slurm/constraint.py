@@ -11,24 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-__all__ = ["Constraint", "read_constraint"]
+from jobpool.model.rules import Constraint
+
+__all__ = ["read_constraint"]
 
 Holds = Callable[[frozenset[str]], bool]
 
 _MOST = 500
 """Names and signs that are read: groups in groups without end would exhaust the stack."""
-
-
-@dataclass(frozen=True, slots=True)
-class Constraint:
-    """A constraint that was read."""
-
-    names: tuple[str, ...]
-    """The features in it, each once."""
-    holds: Holds
-    """Whether a node with these features may run the job."""
 
 
 def read_constraint(text: str) -> Constraint | None:
