@@ -24,7 +24,7 @@ _STUB = """\
 #!{python} -ISE
 import _socket, marshal, posix, sys
 name = sys.argv[0].rpartition("/")[2]
-reads = name == "sbatch" and all(word.startswith("-") for word in sys.argv[1:])
+reads = name in ("sbatch", "fake-submit") and all(word.startswith("-") for word in sys.argv[1:])
 text = sys.stdin.buffer.read() if reads else b""
 message = marshal.dumps((name, sys.argv[1:], text, posix.environ, posix.getcwd(), posix.umask(0)))
 door = _socket.socket(_socket.AF_UNIX)
