@@ -1,22 +1,30 @@
-"""What a batch system is to jobpool: pairs of pure functions, a command and the parser of its answer.
+"""What a batch system is to jobpool: pairs of pure functions, commands and the parser of their answers.
 
-Nothing here runs anything. ``server.shell`` runs a :class:`~jobpool.model.request.Command` and hands the
-:class:`~jobpool.model.request.Completed` to the parser that stands beside the command::
+Nothing here runs anything. ``commands.shell`` runs a :class:`~jobpool.model.command.Command` and hands the
+:class:`~jobpool.model.command.Completed` to the parser that stands beside the command::
 
-    command = system.submit(script, count=20)
-    match system.parse_submit(shell.run(command), count=20):
+    submission = system.prepare(job, count=20, environment=os.environ)
+    ...                                   # the server writes submission.files into job.directory
+    match system.parse_submit(shell.run(submission.command), count=20):
         case Submitted(ids): ...
-        case Refused(words): ...      # the batch system said no: nothing is in the queue
-        case Doubtful(words): ...     # it may have said yes: look the name up before trying again
+        case Refused(words): ...          # the batch system said no: nothing is in the queue
+        case Doubtful(words): ...         # it may have said yes: look the name up before trying again
 
-A *submission* is one submit command. It has a unique name (the job name), makes ``count`` jobs, and is how jobs are
-found again: by name, in one command for all submissions of a pool, also when the submit command's answer was lost.
+One submit command makes the ``count`` jobs of a *submission* under its name, which is unique: the jobs are found again
+by name, also when the submit command's answer was lost. Ids are opaque texts; which job has which id, the answer to the
+submit command tells, or a poll (:attr:`~jobpool.model.job.Seen.index`).
+
+Each command may be *doubtful*, not the submit command alone: what was killed at its time-out may have been done. A poll
+or an account that has no answer says nothing about any job; a cancel is repeated while a poll shows the job.
+
+A new batch system is a folder beside ``slurm``, with a class that has these methods, and a line in ``registry``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -28,15 +36,99 @@ from jobpool.model.site import Limits
 __all__ = [
     "Answer",
     "BatchSystem",
+    "Capabilities",
     "Directive",
     "Doubtful",
     "JobScript",
+    "Machine",
     "NoAccounting",
+    "Notice",
+    "Notices",
     "Refused",
+    "Submission",
     "SubmitAnswer",
     "Submitted",
+    "Tracked",
     "Unanswered",
 ]
+
+# ------------------------------------------------------------------------------------------- what a system is like
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What jobs of a batch system can rely on, and what the server must do for them."""
+
+    confines_cores: bool = True
+    """A job gets cores of its own, so that its workers may be bound to them."""
+    refuses: bool = True
+    """There are limits, by which a request may be refused. False: every request is taken."""
+    queues: bool = True
+    """A job may wait before it starts. False: it starts at once, so that nothing need be tried or estimated first."""
+    loopback: bool = False
+    """All jobs run on the host of the server, which then listens on the loopback address alone."""
+    shares_machine: bool = False
+    """Jobs run beside the user's other programs on this machine: what there is of cores and memory is what it has."""
+    exit_files: bool = False
+    """Job scripts write exit files (:mod:`.exit_file`): the server reads one when a job is absent from the queue and
+    the accounting does not know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a job is told before it is killed. None in its place: it is killed at once."""
+
+    signal: str
+    """Its name as ``kill`` takes it (``TERM``, ``USR2``)."""
+    seconds: float
+    """From the signal to the kill. ``math.inf``: it depends on what nobody tells, and may be long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notices:
+    """What a job is told by the batch system, by the cause."""
+
+    walltime: Notice | None
+    """At the end of its walltime (its own agent takes its leave before)."""
+    delete: Notice | None
+    """When it is cancelled."""
+    preemption: Notice | None = None
+    suspension: str | None = None
+    """The signal that announces a suspension (``TSTP``). None: there is none."""
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of all signals after which the job is killed."""
+        told = (self.walltime, self.delete, self.preemption)
+        return tuple(dict.fromkeys(notice.signal for notice in told if notice is not None))
+
+    @property
+    def longest(self) -> float:
+        """Seconds between a signal and the kill at most; 0 where a job is always killed at once."""
+        told = (self.walltime, self.delete, self.preemption)
+        return max((notice.seconds for notice in told if notice is not None), default=0.0)
+
+    @property
+    def after_delete(self) -> float:
+        """Seconds from a cancel until the job is killed, as far as that is known."""
+        seconds = 0.0 if self.delete is None else self.delete.seconds
+        return 0.0 if math.isinf(seconds) else seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a batch system may look at to know whether it can be used here."""
+
+    which: Callable[[str], str | None]
+    """Finds a program, as :func:`shutil.which`."""
+    run: Callable[[Command], Completed] | None = None
+    """Runs a command. None: no command can be run, and what only one could tell is taken for well."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_there: Callable[[str], bool] = bool
+    """Says whether there is such a file."""
+
+
+# --------------------------------------------------------------------------------------------------------- submitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +143,35 @@ class Directive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobScript:
-    """All that a job script is made from."""
+    """All that a submission is made from."""
 
     name: str
     """Name of the submission: letters, digits, ``-``; unique; at most 60 characters; begins with a letter."""
     request: Request
+    site: Limits = field(default_factory=Limits)
+    """What the site has and allows, as far as it is known: what it calls things, and in which units it counts."""
+    directory: Path = Path()
+    """The pool's. The server writes :attr:`Submission.files` into it; exit files are in a directory of it."""
     log_directory: Path
     """Exists already. One log file per job goes there, stdout and stderr together: :meth:`BatchSystem.log_path`."""
     working_directory: Path
     argv: tuple[str, ...]
-    """The agent's command line. The script appends ``--index N`` (the job's place in its submission, from 0)
-    and ``--job-id ID`` (the batch system's id), both from the batch system's variables."""
+    """The agent's command line. The script appends what only the job's own environment tells: the job's place in its
+    submission, its id, and more (:mod:`.job_side`)."""
     environment: Mapping[str, str]
     """Variables to set in the job, beside what the batch system passes on."""
+    by_file: bool = False
+    """The submit command is a site's own program that is given the script as a file, since it reads no stdin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A submission that is ready to be made."""
+
+    files: Mapping[str, str]
+    """Texts by name, to be written into :attr:`JobScript.directory` before the command runs. They stay there, for
+    whoever asks what was submitted."""
+    command: Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +191,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Doubtful:
-    """The command failed in a way that does not tell whether the jobs exist (a time-out, a lost connection)."""
+    """Nobody knows whether the command was carried out (a time-out, a lost connection)."""
 
     words: str
     unclear: bool = False
@@ -92,6 +200,20 @@ class Doubtful:
 
 
 SubmitAnswer = Submitted | Refused | Doubtful
+
+# ------------------------------------------------------------------------------------------------------------- asking
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A submission as it is asked about."""
+
+    name: str
+    ids: Mapping[int, JobId] = field(default_factory=dict)
+    """The ids of its jobs by index, as far as they are known. None is known of a submission whose answer was lost, or
+    that another process made."""
+    since: float | None = None
+    """Seconds since the epoch: it was not made before. None: not known. It bounds the work of an accounting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +234,11 @@ Answer = tuple[Seen, ...]
 
 
 class BatchSystem(Protocol):
-    """One batch system. Implementations are stateless and import nothing that acts."""
+    """One batch system. Implementations are stateless and import nothing that acts.
+
+    A class in a folder of its own that is made as ``System(directory)``, with the directory of the pool; ``registry``
+    names the module and the class.
+    """
 
     @property
     def name(self) -> str:
@@ -120,8 +246,8 @@ class BatchSystem(Protocol):
         ...
 
     @property
-    def commands(self) -> tuple[str, ...]:
-        """Programs that must be on the PATH for it to be used; looked for by ``registry.detect``."""
+    def capabilities(self) -> Capabilities:
+        """What its jobs can rely on."""
         ...
 
     @property
@@ -129,81 +255,118 @@ class BatchSystem(Protocol):
         """Seconds that demand should be steady before jobs are asked for: one submit command for a loop of submits."""
         ...
 
-    def directives(self, request: Request) -> tuple[Directive, ...]:
-        """Say what the request becomes, in the order of the script, without name, log and working directory."""
+    @property
+    def settings(self) -> frozenset[str] | None:
+        """The fields of a request, of those in ``settings.OPTIONAL``, for which it has a word. None: it takes all.
+
+        :meth:`directives` raises ``ConfigError`` for a value of another one (``settings.refuse_others``).
+        """
         ...
 
-    def script(self, job: JobScript) -> str:
-        """Write the whole job script. Every value is quoted; raises ``ConfigError`` for one that cannot be."""
+    def presence(self, machine: Machine) -> Completed | None:
+        """Say whether its commands, which are on the PATH, have a cluster behind them. None: they have, or may have.
+
+        Returns what a command said by which it is known that this machine belongs to no cluster. Raises
+        ``BatchSystemUnavailable`` where there is one that cannot be reached since the way to it is lost.
+        """
+        ...
+
+    def notices(self, site: Limits) -> Notices:
+        """Say what a job is told before it is killed or stopped."""
+        ...
+
+    # ------------------------------------------------------------------------------------------------- submitting
+
+    def directives(self, request: Request, site: Limits) -> tuple[Directive, ...]:
+        """Say what the request becomes, in the order of the script, without name, log and working directory.
+
+        Raises ``ConfigError`` for a value that cannot stand in a directive, and for a setting that it does not have.
+        """
+        ...
+
+    def prepare(self, job: JobScript, *, count: int, environment: Mapping[str, str]) -> Submission:
+        """Make all that submits ``count`` jobs: the script, other files, and one command.
+
+        ``environment`` is the caller's; what would mislead the jobs or the command is left out of the command's. Every
+        value is quoted; raises ``ConfigError`` for one that cannot be.
+        """
+        ...
+
+    def parse_submit(self, done: Completed, *, count: int) -> SubmitAnswer:
+        """Read the answer. Never guesses: what is neither a yes nor a no is :class:`Doubtful`."""
         ...
 
     def log_path(self, job: JobScript, id: JobId, index: int) -> Path:
         """Say where the log of this job will be."""
         ...
 
-    def submit(self, script: str, *, name: str, count: int, environment: Mapping[str, str]) -> Command:
-        """Make one command that submits ``count`` jobs (an array when there is more than one).
-
-        ``environment`` is the caller's; what would mislead the job or the command is left out of the command's.
-        """
-        ...
-
-    def parse_submit(self, done: Completed, *, count: int) -> SubmitAnswer:
-        """Read its answer. Never guesses: what is neither a yes nor a no is :class:`Doubtful`."""
-        ...
-
-    def poll(self, names: Sequence[str]) -> Command:
-        """Make one command that shows all jobs of these submissions, ended ones too where the queue still knows them.
-
-        It also serves to look up a doubtful submission.
-        """
-        ...
-
-    def parse_poll(self, done: Completed) -> Answer | Unanswered:
-        """Read its answer. A job that is absent from it is just that: absent."""
-        ...
-
-    def account(self, names: Sequence[str], ids: Sequence[JobId] = ()) -> Command | None:
-        """Make one command that tells how jobs of these submissions ended. None: there is no such command.
-
-        ``ids`` are those of their jobs, as far as they are known: the accounting may tell more of them.
-        """
-        ...
-
-    def parse_account(self, done: Completed) -> Mapping[JobId, Ending | JobState] | Unanswered | NoAccounting:
-        """Read its answer: how jobs ended, or the state of those that live."""
-        ...
-
     def read_log(self, ending: Ending, text: str) -> Ending:
         """Return the ending with what the end of the job's log adds to it."""
-
-    def starts(self, names: Sequence[str]) -> Command | None:
-        """Make one command that tells when the pending jobs of these submissions may start. None: there is none."""
         ...
 
-    def parse_starts(self, done: Completed) -> Mapping[JobId, float] | Unanswered:
-        """Read its answer: seconds since the epoch, of the jobs for which there is an estimate."""
+    # ----------------------------------------------------------------------------------------------------- asking
+
+    def poll(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
+        """Make the commands that show all jobs of these submissions, ended ones too where the queue still knows them.
+
+        They may show more, everything of this user. They run at the same time.
+        """
         ...
 
-    def estimate(self, script: str, *, environment: Mapping[str, str]) -> Command | None:
-        """Make one command that tells when such a job would start, and submits nothing. None: there is none."""
+    def find(self, name: str) -> tuple[Command, ...]:
+        """Make the commands that look up a submission of which no id is known. Empty: :meth:`poll` finds it by name.
+
+        It is asked more than once: a submit command that was killed may be carried out late. They run with those of
+        :meth:`poll`, whose parser reads their answers behind the others.
+        """
+        ...
+
+    def parse_poll(self, done: Sequence[Completed], submissions: Sequence[Tracked]) -> Answer | Unanswered:
+        """Read the answers, in the order of the commands. A job that is absent from them is just that: absent.
+
+        :class:`Unanswered` unless all have answered: of what one would have shown nothing is known.
+        """
+        ...
+
+    def account(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
+        """Make the commands that tell how jobs of these submissions ended. Empty: there is no accounting."""
+        ...
+
+    def parse_account(
+        self, done: Sequence[Completed], submissions: Sequence[Tracked]
+    ) -> Mapping[JobId, Ending | JobState] | Unanswered | NoAccounting:
+        """Read the answers: how jobs ended, or the state of those that live."""
+        ...
+
+    def starts(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
+        """Make the commands that tell when the pending jobs of these submissions may start. Empty: nothing tells."""
+        ...
+
+    def parse_starts(self, done: Sequence[Completed]) -> Mapping[JobId, float] | Unanswered:
+        """Read the answers: seconds since the epoch, of the jobs for which there is an estimate."""
+        ...
+
+    def estimate(self, job: JobScript, *, environment: Mapping[str, str]) -> Submission | None:
+        """Make what tells when such a job would start, and submits nothing. None: nothing tells."""
         ...
 
     def parse_estimate(self, done: Completed) -> float | Unanswered:
-        """Read its answer: seconds since the epoch."""
+        """Read the answer: seconds since the epoch."""
         ...
 
-    def cancel(self, names: Sequence[str], ids: Sequence[JobId]) -> tuple[Command, ...]:
+    def cancel(self, submissions: Sequence[Tracked], ids: Sequence[JobId]) -> tuple[Command, ...]:
         """Make the commands that cancel all jobs of these submissions and, besides, these single jobs.
 
-        All ids go into one command; a name may cost one of its own (SLURM's scancel takes a single ``--name``), so
-        prefer ids where they are known.
+        Each is safe by itself: where several ids in one command do harm, each id has its own. Where jobs cannot be
+        cancelled by name, only what is known by its id is cancelled, and the caller cancels what a poll shows.
         """
         ...
 
-    def parse_cancel(self, done: Completed) -> Unanswered | None:
+    def parse_cancel(self, done: Completed) -> Doubtful | None:
         """Read the answer of one of them. None: done, or nothing was left to cancel."""
         ...
+
+    # ----------------------------------------------------------------------------------------------- what it says
 
     def limits(self, user: str) -> tuple[Command, ...]:
         """Make the few commands that tell the site's limits, and what this user may have."""
