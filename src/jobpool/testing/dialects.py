@@ -53,6 +53,8 @@ class Dialect:
     """Whether it writes into a job's log why it ends it."""
     holds_failed_starts: bool = False
     """A job whose script cannot be started is held for good, and does not end (PBS, Grid Engine's ``Eqw``)."""
+    described: bool = False
+    """What a job needs stands in a file beside its script, and not in it (HTCondor)."""
     hangs: int | None = None
     """Of so many commands of one kind the last hangs until it is killed, and has done its work (PBS, Grid Engine)."""
     patience: float = 60.0
@@ -135,6 +137,7 @@ DIALECTS: Mapping[str, Dialect] = {
             element="{base}.{number}",
             accounting=True,
             notice=signal.SIGUSR2,
+            described=True,
             hangs=3,
             patience=1.0,
             **_NEUTRAL,

@@ -134,10 +134,12 @@ class FakeCluster:
         """Answer a command at once. With a frozen controller it comes back as one that ran into its time-out."""
         if self._controller == "frozen":
             self._receive(command.argv, command.stdin or "")
-            return Completed(command, returncode=None, stderr=f"{command.argv[0]}: no answer in {command.timeout:g} s")
+            return _no_answer(command)
         program, *arguments = command.argv
         environment = dict(command.environment or ())
         said = self._ask(program, tuple(arguments), command.stdin or "", environment, Path("/tmp"))
+        if said.hangs:
+            return _no_answer(command)
         return Completed(command, said.returncode, said.stdout, said.stderr)
 
     # At the process boundary
@@ -305,21 +307,25 @@ class FakeCluster:
     def hold_job(self, job: str, reason: str) -> None:
         """Hold one job that is pending, for this reason, until it is released with :meth:`release_job`."""
         with self._changed:
+            self._queue.step(self._now())
             self._queue.hold_job(self._find(job), reason)
 
     def release_job(self, job: str) -> None:
         """Let a job start that was held."""
         with self._changed:
+            self._queue.step(self._now())
             self._queue.release_job(self._find(job))
 
     def suspend(self, job: str) -> None:
         """Stop the processes of a job that runs; it is shown as suspended until :meth:`resume`."""
         with self._changed:
+            self._queue.step(self._now())
             self._queue.suspend(self._find(job))
 
     def resume(self, job: str) -> None:
         """Let a job go on that was suspended."""
         with self._changed:
+            self._queue.step(self._now())
             self._queue.resume(self._find(job))
 
     def end(self, job: str, word: EndingWord, *, exit_code: int | None = None, requeue: bool = False) -> None:
@@ -382,12 +388,8 @@ class FakeCluster:
                 now=self._now(),
             )
             said = self._answer(program, asked)
-            hangs = self._hangs(program)
-        if hangs:
-            # As long as nobody kills the command: it is a thread of the door's that waits here.
-            self._closed.wait()
-            return said
-        with self._changed:
+            if self._hangs(program):
+                return replace(said, hangs=True)
             ended = replace(self._received[number], ended=self._now(), returncode=said.returncode)
             self._received[number] = ended
         return said
@@ -437,3 +439,7 @@ class FakeCluster:
         if self.dialect is SLURM:
             return fake_commands.unreachable(program, words)
         return fake_neutral.unreachable(program)
+
+
+def _no_answer(command: Command) -> Completed:
+    return Completed(command, returncode=None, stderr=f"{command.argv[0]}: no answer in {command.timeout:g} s")

@@ -2,11 +2,14 @@
 
 ::
 
-    fake-submit --name=N [--array=1-4] [SCRIPT]   the id of the submission; options stand on "#FAKE" lines, too
+    fake-submit --name=N [--array=1-4] [SCRIPT]   the id of the submission
     fake-list [--name=N ...]                      a line of JSON for each job
-    fake-account ID ...                           a line of JSON for each job that was asked for, how it ended
+    fake-account ID ...                           a line of JSON for each job that was asked for: how it ended
     fake-cancel ID ... | --name=N                 nothing
     fake-limits                                   the partitions, as JSON
+
+Other options of a submit stand in its script, on lines ``#FAKE --walltime=60``, or in a file beside it, which
+``--description=FILE`` names.
 """
 
 from __future__ import annotations
@@ -64,14 +67,18 @@ def unreachable(program: str) -> Answer:
 # -------------------------------------------------------------------------------------------------------------- submit
 
 _OPTIONS = frozenset(
-    {"array", "cores", "directory", "gpus", "hold", "memory", "name", "output", "partition", "threads", "walltime"}
+    {
+        *("array", "cores", "description", "directory", "gpus", "hold", "memory", "name", "output", "partition"),
+        *("threads", "walltime"),
+    }
 )
 
 
 def _submit(dialect: Dialect, site: Site, queue: JobQueue, asked: Asked) -> str:
     options, operands = take_options(asked.arguments, _OPTIONS, "fake-submit")
     script = read_script(operands, asked)
-    lines = re.findall(r"^#FAKE (.*)$", script, re.MULTILINE)
+    text = (asked.directory / options["description"]).read_text() if dialect.described else script
+    lines = re.findall(r"^--.*$" if dialect.described else r"(?<=^#FAKE )--.*$", text, re.MULTILINE)
     given, _ = take_options(lines, _OPTIONS, "fake-submit")
     order = _order(dialect, site, queue, asked, script, {**given, **options})
     queue.add(order, asked.now)

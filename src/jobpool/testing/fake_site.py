@@ -18,6 +18,8 @@ class Answer:
     stdout: str = ""
     stderr: str = ""
     returncode: int = 0
+    hangs: bool = False
+    """It does not come: the command waits until it is killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
