@@ -191,6 +191,16 @@ class FakeCluster:
         return tuple(received for received in self.commands if received.argv[0] == program)
 
     @property
+    def submits(self) -> tuple[Received, ...]:
+        """All submit commands received."""
+        return self.commands_of(self.dialect.programs[0])
+
+    @property
+    def polls(self) -> tuple[Received, ...]:
+        """All commands received that list the queue."""
+        return self.commands_of(self.dialect.programs[1])
+
+    @property
     def jobs(self) -> dict[str, str]:
         """All jobs that the queue knows, ended ones too: id and state in SLURM's word."""
         with self._changed:
