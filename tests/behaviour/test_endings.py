@@ -251,7 +251,6 @@ def test_a_job_that_pends_when_it_is_cancelled_by_hand_is_replaced(fake_site: Fa
         assert future.result(PATIENCE) == 25
 
 
-@pytest.mark.every_dialect
 def test_a_job_whose_processes_vanish_is_noticed(fake_site: FakeSite, gate: Gate) -> None:
     with fake_site.pool(1) as pool:
         held = pool.submit(gate.hold(), "held")
@@ -359,7 +358,6 @@ def test_a_submit_that_is_lost_is_looked_up_and_not_repeated(fake_site: FakeSite
         assert len(fake_site.cluster.submits) == 1
 
 
-@pytest.mark.every_dialect
 @pytest.mark.slow
 def test_a_submit_that_came_to_nothing_is_made_again(fake_site: FakeSite) -> None:
     fake_site.cluster.lose_answers(1, jobs_exist=False)

@@ -139,7 +139,7 @@ DIALECTS: Mapping[str, Dialect] = {
             notice=signal.SIGUSR2,
             described=True,
             hangs=3,
-            patience=1.0,
+            patience=2.0,
             **_NEUTRAL,
         ),
     )

@@ -252,11 +252,14 @@ class Simulation(Workplace):
         return faults.answers.popleft() if faults.answers else None
 
     def _enqueue(self, key: JobKey, request: Request) -> JobId:
-        job = self.jobs[key] = SimulatedJob(key, JobId(f"{key.submission.rsplit('-')[-1]}_{key.element}"), request)
+        job = self.jobs[key] = SimulatedJob(key, self._new_id(key), request)
         if self.faults.held:
             self.hold(job, self.faults.held, hopeless=self.faults.hopeless)
         self._plan_start(job)
         return job.id
+
+    def _new_id(self, key: JobKey) -> JobId:
+        return JobId(f"{key.submission.rsplit('-')[-1]}_{key.element}")
 
     def _poll(self, names: tuple[str, ...]) -> None:
         if self._polling:
