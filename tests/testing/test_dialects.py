@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jobpool.batch import exit_file
 from jobpool.batch.base import Doubtful, JobScript, Refused, SubmitAnswer, Submitted, Tracked, Unanswered
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
@@ -30,6 +31,7 @@ class Asking:
     def __init__(self, cluster: FakeCluster, directory: Path) -> None:
         self.cluster, self.directory = cluster, directory
         self.system = Fake(directory, dialect=cluster.dialect)
+        exit_file.directory_of(directory).mkdir(exist_ok=True)
 
     def run(self, command: Command) -> Completed:
         if self.cluster.directory is None:
@@ -169,9 +171,8 @@ def test_a_script_runs_and_knows_which_it_is(lasting: Asking) -> None:
     ids = lasting.ids("vars-1", 2, argv=("sh", "-c", 'echo "$*"', "sh"))
     logs = [lasting.directory / f"vars-1-{id}.log" for id in ids]
     assert wait_until(lambda: all(log.exists() and log.read_text() for log in logs), 10)
-    assert [log.read_text().split() for log in logs] == [
-        ["--index", str(index), "--job-id", id] for index, id in enumerate(ids)
-    ]
+    for index, (id, log) in enumerate(zip(ids, logs, strict=True)):
+        assert log.read_text().startswith(f"--index {index} --job-id {id} --node fake-n")
 
 
 def test_a_suspended_job_stands_still_and_goes_on(lasting: Asking) -> None:

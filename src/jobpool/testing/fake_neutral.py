@@ -68,8 +68,8 @@ def unreachable(program: str) -> Answer:
 
 _OPTIONS = frozenset(
     {
-        *("array", "cores", "description", "directory", "gpus", "hold", "memory", "name", "output", "partition"),
-        *("threads", "walltime"),
+        *("array", "cores", "description", "directory", "exclude", "gpus", "hold", "memory", "name", "output"),
+        *("partition", "threads", "walltime"),
     }
 )
 

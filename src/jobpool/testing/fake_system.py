@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobpool.batch import exit_file
 from jobpool.batch.base import (
     Answer,
     Capabilities,
@@ -32,7 +33,9 @@ from jobpool.batch.base import (
     Tracked,
     Unanswered,
 )
-from jobpool.batch.quoting import check_name, exports, shell_command, shell_lines, single_line
+from jobpool.batch.job_side import JobSide, agent_line
+from jobpool.batch.quoting import check_name, exports, shell_lines, single_line
+from jobpool.batch.settings import refuse_others
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable
 from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
@@ -42,7 +45,7 @@ from jobpool.model.units import Duration, Memory
 from jobpool.testing.dialects import DIALECTS, VARIABLE, Dialect
 from jobpool.testing.fake_jobs import FAILED_STARTS
 
-__all__ = ["Fake"]
+__all__ = ["Fake", "make"]
 
 _STATES = {
     "Q": JobState.PENDING,
@@ -63,6 +66,11 @@ def _dialect() -> Dialect:
     return DIALECTS[name]
 
 
+def make(directory: Path) -> Fake:
+    """Return the fake cluster that the environment leads to. Raises ``BatchSystemUnavailable`` where there is none."""
+    return Fake(directory)
+
+
 @dataclass(frozen=True, slots=True)
 class Fake:
     """A fake cluster as a :class:`~jobpool.batch.base.BatchSystem`."""
@@ -71,7 +79,7 @@ class Fake:
     dialect: Dialect = field(default_factory=_dialect)
     name: str = "fake"
     settle: float = 0.1
-    settings: frozenset[str] | None = frozenset({"gpus", "memory", "partition", "walltime"})
+    settings: frozenset[str] = frozenset({"exclude", "gpus", "job_extra", "job_skip", "partition"})
 
     @property
     def capabilities(self) -> Capabilities:
@@ -94,6 +102,7 @@ class Fake:
 
     def directives(self, request: Request, site: Limits) -> tuple[Directive, ...]:
         """Say what the request becomes."""
+        refuse_others(request, self.settings, title="the fake cluster")
         lines: dict[str, tuple[object, str]] = {
             "cores": (request.job_cores, f"cores={request.cores}, workers_per_job={request.workers_per_job}."),
             "threads": (request.threads_per_core, f"threads_per_core={request.threads_per_core}."),
@@ -109,7 +118,11 @@ class Fake:
             lines["gpus"] = (request.job_gpus, f"gpus={request.gpus} for each worker.")
         if request.partition is not None:
             lines["partition"] = (single_line(request.partition, "partition"), f"partition={request.partition}.")
-        return tuple(Directive(f"--{option}={value}", why) for option, (value, why) in lines.items())
+        if request.exclude:
+            lines["exclude"] = (",".join(request.exclude), f"exclude={list(request.exclude)}.")
+        written = [Directive(f"--{option}={value}", why) for option, (value, why) in lines.items()]
+        kept = [directive for directive in written if not directive.text.startswith(request.job_skip or ("\0",))]
+        return (*kept, *(Directive(single_line(line, "job_extra"), "job_extra.") for line in request.job_extra))
 
     def prepare(self, job: JobScript, *, count: int, environment: Mapping[str, str]) -> Submission:
         """Make one command that submits all jobs, its script on stdin."""
@@ -133,12 +146,19 @@ class Fake:
         return Submission(files, self._command(*argv, stdin=stdin, environment=environment))
 
     def _body(self, job: JobScript) -> Iterator[str]:
-        first = self.dialect.first
+        first, notices = self.dialect.first, self.notices(job.site)
+        index = f"$((${{FAKE_NUMBER:-{first}}} - {first}))"
+        side = JobSide(index=f'"{index}"', id='"$FAKE_JOB"', node='"$FAKE_NODE"', ends='"${FAKE_END:-}"')
+        line = agent_line(job.argv, side, notices)
         yield "umask 077"
         yield from exports(job.environment)
         yield from shell_lines(job.request.setup)
-        index = f"$((${{FAKE_NUMBER:-{first}}} - {first}))"
-        yield f'exec {shell_command(job.argv)} --index "{index}" --job-id "$FAKE_JOB"'
+        if self.capabilities.exit_files:
+            yield from exit_file.script_lines(
+                line, pool=job.directory, submission=job.name, index=index, signals=notices.signals
+            )
+        else:
+            yield f"exec {line}"
 
     def parse_submit(self, done: Completed, *, count: int) -> SubmitAnswer:
         """Read the answer: the id of a job or of an array, or those of all elements."""
@@ -199,7 +219,7 @@ class Fake:
     def account(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
         """Make one command for all jobs whose ids are known, where there is an accounting."""
         ids = [id for each in submissions for id in each.ids.values()]
-        return (self._command("fake-account", *ids),) if ids and self.dialect.accounting else ()
+        return (self._command("fake-account", *ids),) if self.dialect.accounting else ()
 
     def parse_account(
         self, done: Sequence[Completed], submissions: Sequence[Tracked]
