@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jobpool.batch.base import BatchSystem, JobScript, Submitted
+from jobpool.batch.base import BatchSystem, JobScript, Submission, Submitted, Tracked
 from jobpool.commands import shell
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import JobId, JobState, Seen
@@ -17,6 +17,22 @@ from jobpool.model.request import Request
 
 def run(command: Command) -> Completed:
     return asyncio.run(shell.run(command))
+
+
+def run_all(commands: Sequence[Command]) -> list[Completed]:
+    return asyncio.run(shell.run_all(commands))
+
+
+def prepare(
+    system: BatchSystem, job: JobScript, count: int = 1, environment: Mapping[str, str] | None = None
+) -> Submission:
+    return system.prepare(job, count=count, environment=os.environ if environment is None else environment)
+
+
+def tracked(*names: str, ids: Sequence[JobId] = ()) -> list[Tracked]:
+    """Submissions to ask about; the ids are those of the first."""
+    known = dict(enumerate(ids))
+    return [Tracked(name, {} if number else known) for number, name in enumerate(names)]
 
 
 def job_script(
@@ -30,6 +46,7 @@ def job_script(
     return JobScript(
         name=name,
         request=request or Request(),
+        directory=directory,
         log_directory=directory,
         working_directory=directory,
         argv=tuple(argv),
@@ -38,10 +55,7 @@ def job_script(
 
 
 def submit(system: BatchSystem, job: JobScript, count: int = 1) -> tuple[JobId, ...]:
-    text = system.script(job)
-    answer = system.parse_submit(
-        run(system.submit(text, name=job.name, count=count, environment=os.environ)), count=count
-    )
+    answer = system.parse_submit(run(prepare(system, job, count).command), count=count)
     assert isinstance(answer, Submitted), answer
     assert len(answer.ids) == count
     return answer.ids
@@ -49,7 +63,8 @@ def submit(system: BatchSystem, job: JobScript, count: int = 1) -> tuple[JobId, 
 
 def look(system: BatchSystem, *names: str) -> dict[int, Seen]:
     """Poll once; the jobs by their index (of the last name)."""
-    answer = system.parse_poll(run(system.poll(names)))
+    submissions = tracked(*names)
+    answer = system.parse_poll(run_all(system.poll(submissions)), submissions)
     assert isinstance(answer, tuple), answer
     return {seen.index: seen for seen in answer}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from batch_steps import ended, job_script, look, run, submit, until, wait_for
+from batch_steps import ended, job_script, look, prepare, run, run_all, submit, tracked, until, wait_for
 
 from jobpool.batch.base import Doubtful, Refused, Submitted, Unanswered
 from jobpool.batch.local.system import Local
@@ -58,7 +58,7 @@ def test_jobs_run_with_index_and_id_and_write_their_logs(local: Local, tmp_path:
     assert {job.ending.kind for job in seen.values() if job.ending} == {EndingKind.COMPLETED}
     for index, id in enumerate(ids):
         log = local.log_path(job, id, index)
-        assert log.read_text() == f"--index {index} --job-id {id} it's blue\n{tmp_path}\noops\n"
+        assert log.read_text() == f"--index {index} --job-id {id} --notice TERM it's blue\n{tmp_path}\noops\n"
         assert log.stat().st_mode & 0o777 == 0o600
 
 
@@ -118,17 +118,17 @@ def test_a_job_that_ignores_sigterm_is_killed(local: Local, tmp_path: Path) -> N
 def test_cancel_takes_names_and_single_jobs_in_one_command(local: Local, tmp_path: Path) -> None:
     for name in ("one", "two"):
         submit(local, job_script(tmp_path, bash("exec sleep 300"), name=name), 3)
-    commands = local.cancel(["one"], ["two.1"])  # type: ignore[list-item]
+    commands = local.cancel(tracked("one"), ["two.1"])  # type: ignore[list-item]
     assert len(commands) == 1
     assert local.parse_cancel(run(commands[0])) is None
     wait_for(local, "one", ended(3))
     seen = wait_for(local, "two", ended(1))
     assert [seen[index].state for index in range(3)] == [JobState.RUNNING, JobState.ENDED, JobState.RUNNING]
     assert {job.name for job in look(local, "one", "two", "unknown").values()} == {"two"}
-    run(*local.cancel(["two"], ()))
+    run(*local.cancel(tracked("two"), ()))
     wait_for(local, "two", ended(3))
     # Nothing left to cancel, and unknown names, are no failure.
-    assert local.parse_cancel(run(*local.cancel(["one", "unknown"], ["two.7"]))) is None  # type: ignore[list-item]
+    assert local.parse_cancel(run(*local.cancel(tracked("one", "unknown"), ["two.7"]))) is None  # type: ignore[list-item]
 
 
 def test_nothing_that_a_job_started_outlives_it(local: Local, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_daemons_of_a_living_job_stay_when_another_ends(local: Local, tmp_path: 
     (tmp_path / "go").touch()
     wait_for(local, "test", ended(1))
     assert len(carrying(word)) == 1
-    run(*local.cancel(["test"], ()))
+    run(*local.cancel(tracked("test"), ()))
     wait_for(local, "test", ended(2))
     assert carrying(word) == []
 
@@ -188,7 +188,7 @@ def test_a_stranger_with_the_supervisors_number_is_left_alone(local: Local, tmp_
         record_file = local.directory / "test" / "record.json"
         # As if the supervisor had died and its number were taken by another process.
         record_file.write_text(record_file.read_text().replace(f'"pid": {process.pid}', f'"pid": {stranger.pid}'))
-        run(*local.cancel(["test"], ()))
+        run(*local.cancel(tracked("test"), ()))
         wait_for(local, "test", ended(1))
         assert stranger.is_running()
         assert stranger.status() != psutil.STATUS_ZOMBIE
@@ -201,9 +201,7 @@ def test_a_stranger_with_the_supervisors_number_is_left_alone(local: Local, tmp_
 def test_a_name_in_use_is_refused(local: Local, tmp_path: Path) -> None:
     job = job_script(tmp_path, bash("true"))
     submit(local, job)
-    answer = local.parse_submit(
-        run(local.submit(local.script(job), name="test", count=1, environment=os.environ)), count=1
-    )
+    answer = local.parse_submit(run(prepare(local, job).command), count=1)
     assert isinstance(answer, Refused)
     assert "exists already" in answer.words
     wait_for(local, "test", ended(1))
@@ -213,7 +211,7 @@ def test_an_unwritable_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     local = Local(tmp_path / "file" / "local")
     job = job_script(tmp_path, bash("true"))
-    command = local.submit(local.script(job), name="test", count=1, environment=os.environ)
+    command = prepare(local, job).command
     assert isinstance(local.parse_submit(run(command), count=1), Refused)
 
 
@@ -226,7 +224,7 @@ def test_many_old_submissions_are_cheap_to_poll(local: Local, tmp_path: Path) ->
         (local.directory / name).mkdir()
         (local.directory / name / "record.json").write_text(record.replace('"test"', f'"{name}"'))
     begun = time.process_time(), time.monotonic()
-    answer = local.parse_poll(run(local.poll(names)))
+    answer = local.parse_poll(run_all(local.poll(tracked(*names))), ())
     assert isinstance(answer, tuple)
     assert len(answer) == 300
     assert time.monotonic() - begun[1] < 2
@@ -239,16 +237,15 @@ def test_nothing_is_limited(local: Local) -> None:
 
 def test_a_python_that_is_not_there_is_doubtful_and_unanswered(tmp_path: Path) -> None:
     local = Local(tmp_path, python=str(tmp_path / "python"))
-    assert isinstance(
-        local.parse_submit(run(local.submit("", name="test", count=1, environment={})), count=1), Doubtful
-    )
-    assert isinstance(local.parse_poll(run(local.poll(["test"]))), Unanswered)
+    made = prepare(local, job_script(tmp_path, ["true"]))
+    assert isinstance(local.parse_submit(run(made.command), count=1), Doubtful)
+    assert isinstance(local.parse_poll(run_all(local.poll(tracked("test"))), ()), Unanswered)
 
 
 def test_answers_that_are_not_ours_are_not_believed(local: Local) -> None:
     command = Command(("x",))
     for text in ("", "null", "[]", '{"jobs": 3}', '{"jobs": [1]}', "[" * 100_000):
         assert isinstance(local.parse_submit(Completed(command, 0, text), count=1), Doubtful)
-        assert not isinstance(local.parse_poll(Completed(command, 1, text)), tuple)
+        assert not isinstance(local.parse_poll([Completed(command, 1, text)], ()), tuple)
     assert local.parse_submit(Completed(command, 0, '{"jobs": ["a.0"]}'), count=1) == Submitted(("a.0",))  # type: ignore[arg-type]
     assert local.python == sys.executable

@@ -9,8 +9,7 @@ import pytest
 
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local.system import Local
-from jobpool.batch.registry import BUILT, PLANNED, Machine, detect, get, require
-from jobpool.batch.slurm.system import Slurm
+from jobpool.batch.registry import BUILT, PLANNED, SYSTEMS, Machine, detect, get, require
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 
@@ -84,7 +83,7 @@ def test_slurms_packages_alone_are_no_cluster(returncode: int | None, stderr: st
         asked.append(command)
         return Completed(command, returncode, stderr=stderr)
 
-    assert detect(Machine(lambda command: command if command in Slurm().commands else None, run)) == system
+    assert detect(Machine(lambda command: command if command in SYSTEMS["slurm"].commands else None, run)) == system
     assert [command.argv for command in asked] == [("scontrol", "ping")]
 
 

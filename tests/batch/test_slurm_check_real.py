@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 import uuid
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_steps import job_script, look, run
+from batch_steps import job_script, look, prepare, run
 
 from jobpool.batch.base import Refused, Submitted
 from jobpool.batch.slurm.system import Slurm
@@ -147,8 +146,8 @@ def request(case: Case) -> Request:
 def submit(directory: Path, case: Case) -> tuple[str, str]:
     """Submit a job; return its name, and what sbatch said when it refused."""
     name = f"test-{uuid.uuid4().hex[:12]}"
-    script = slurm.script(job_script(directory, ["true"], name=name, request=request(case)))
-    answer = slurm.parse_submit(run(slurm.submit(script, name=name, count=1, environment=os.environ)), count=1)
+    made = prepare(slurm, job_script(directory, ["true"], name=name, request=request(case)))
+    answer = slurm.parse_submit(run(made.command), count=1)
     assert isinstance(answer, Submitted | Refused), answer
     return name, answer.words if isinstance(answer, Refused) else ""
 

@@ -10,7 +10,7 @@ from jobpool.model.job import JobState, Seen
 
 
 def read(row: str) -> Seen:
-    answer = Slurm().parse_poll(Completed(Command(("squeue",)), 0, f"{row}\n"))
+    answer = Slurm().parse_poll([Completed(Command(("squeue",)), 0, f"{row}\n")], ())
     assert isinstance(answer, tuple)
     (seen,) = answer
     return seen

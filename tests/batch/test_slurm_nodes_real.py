@@ -59,7 +59,7 @@ SIZES = [(1, 1), (4, 100), (8, 100)]
 
 
 def submit(lab: SlurmLab, asked: Request) -> subprocess.CompletedProcess[str]:
-    lines = [f"#SBATCH {directive.text}" for directive in slurm.directives(asked)]
+    lines = [f"#SBATCH {directive.text}" for directive in slurm.directives(asked, Limits())]
     return lab.run("sbatch", "--output=/dev/null", input="\n".join(["#!/bin/sh", *lines, "true", ""]), check=False)
 
 
@@ -86,7 +86,10 @@ def test_nodes_that_sinfo_hides_are_not_taken_for_absent(tmp_path: Path, monkeyp
         limits = limits_now()
         asked = Request(memory=Memory(100 * 2**30), partition="mixed", constraint="old")
         lab.run(
-            "sbatch", "--output=/dev/null", "--wrap=true", *(directive.text for directive in slurm.directives(asked))
+            "sbatch",
+            "--output=/dev/null",
+            "--wrap=true",
+            *(directive.text for directive in slurm.directives(asked, Limits())),
         )
         assert check(asked, limits) == []
         assert "nodes of partition 'mixed': sinfo shows 1 of 2, so none of them is compared" in limits.unknown

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_steps import ended, job_script, look, run, submit, until, wait_for
+from batch_steps import ended, job_script, look, prepare, run, run_all, submit, tracked, until, wait_for
 
 from jobpool.batch.base import Doubtful, NoAccounting, Refused
 from jobpool.batch.slurm.system import Slurm
@@ -68,7 +68,7 @@ def test_an_array_runs_with_indices_ids_and_logs(lab: SlurmLab, tmp_path: Path, 
     directory.mkdir()
     nasty = 'it\'s "$HOME" `x`\n\\ ü'
     job = job_script(
-        directory, bash('printf "%s|" "$@" "$NASTY"; pwd; echo oops >&2'), environment={"NASTY": nasty}, name=name
+        directory, bash('printf "%s|" "${@:1:4}" "$NASTY"; pwd; echo oops >&2'), environment={"NASTY": nasty}, name=name
     )
     ids = submit(slurm, job, 4)
     seen = wait_for(slurm, name, ended(4))
@@ -83,11 +83,12 @@ def test_an_array_runs_with_indices_ids_and_logs(lab: SlurmLab, tmp_path: Path, 
 
 
 def test_a_single_job_has_a_plain_id(lab: SlurmLab, tmp_path: Path, name: str) -> None:
-    job = job_script(tmp_path, bash('echo "$@"; umask'), name=name)
+    job = job_script(tmp_path, bash('echo "${@:1:6}"; umask'), name=name)
     [id] = submit(slurm, job)
     assert id.isdecimal()
-    assert wait_for(slurm, name, ended(1))[0].id == id
-    assert slurm.log_path(job, id, 0).read_text() == f"--index 0 --job-id {id}\n0077\n"
+    seen = wait_for(slurm, name, ended(1))[0]
+    assert seen.id == id
+    assert slurm.log_path(job, id, 0).read_text() == f"--index 0 --job-id {id} --node {seen.node}\n0077\n"
 
 
 # What is asked, and what SLURM allocates: whole cores, whatever the node
@@ -176,7 +177,7 @@ def test_a_submit_from_inside_another_allocation(
     monkeypatch.setenv("SBATCH_EXPORT", "NONE")
     monkeypatch.setenv("SBATCH_TIMELIMIT", "1")
     monkeypatch.setenv("MINE", "kept")
-    job = job_script(tmp_path, bash('echo "$@" $MINE "$SLURM_CPU_BIND" $SLURM_CPUS_PER_TASK'), name=name)
+    job = job_script(tmp_path, bash('echo "${@:1:4}" $MINE "$SLURM_CPU_BIND" $SLURM_CPUS_PER_TASK'), name=name)
     [id] = submit(slurm, job)
     monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
     wait_for(slurm, name, ended(1))
@@ -197,7 +198,7 @@ def test_setup_lines_come_before_the_agent(lab: SlurmLab, tmp_path: Path, name: 
 
 def refused(directory: Path, asked: Request, count: int = 1) -> Refused:
     job = job_script(directory, bash("true"), request=asked)
-    done = run(slurm.submit(slurm.script(job), name=job.name, count=count, environment=os.environ))
+    done = run(prepare(slurm, job, count).command)
     answer = slurm.parse_submit(done, count=count)
     assert isinstance(answer, Refused), answer
     return answer
@@ -235,12 +236,10 @@ def test_an_array_beyond_the_sites_limit_is_refused(lab: SlurmLab, tmp_path: Pat
 
 def test_a_controller_that_is_away(lab: SlurmLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     job = job_script(tmp_path, bash("true"), name=name)
-    script = slurm.script(job)
     conf = tmp_path / "slurm.conf"
     conf.write_text(re.sub(r"(?m)^SlurmctldPort=.*", "SlurmctldPort=1", lab.conf.read_text()))
     monkeypatch.setenv("SLURM_CONF", str(conf))
-    done = run(slurm.submit(script, name=name, count=1, environment=os.environ))
-    answer = slurm.parse_submit(done, count=1)
+    answer = slurm.parse_submit(run(prepare(slurm, job).command), count=1)
     assert isinstance(answer, Doubtful)
     assert "Unable to contact slurm controller" in answer.words
 
@@ -296,7 +295,7 @@ def test_cancel_reaches_the_process_that_the_script_became(lab: SlurmLab, tmp_pa
     assert seen[2].state is JobState.RUNNING
     assert seen[0].ending is not None
     assert seen[0].ending.kind is EndingKind.CANCELLED
-    for command in slurm.cancel([name], ids):
+    for command in slurm.cancel(tracked(name), ids):
         assert slurm.parse_cancel(run(command)) is None
     wait_for(slurm, name, ended(3))
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
@@ -313,7 +312,7 @@ def test_pending_elements_are_cancelled_too_and_no_row_is_taken_for_a_job(
     [command] = slurm.cancel((), ids[:299])
     assert slurm.parse_cancel(run(command)) is None
     assert set(look(slurm, name)) == {299}
-    run(slurm.cancel([name], ())[0])
+    run(slurm.cancel(tracked(name), ())[0])
     assert {job.state for job in look(slurm, name).values()} <= {JobState.ENDED}
 
 
@@ -347,7 +346,7 @@ def test_polls_for_other_names_see_nothing(lab: SlurmLab) -> None:
 
 
 def test_no_accounting(lab: SlurmLab, name: str) -> None:
-    assert isinstance(slurm.parse_account(run(slurm.account([name]))), NoAccounting)
+    assert isinstance(slurm.parse_account(run_all(slurm.account(tracked(name))), ()), NoAccounting)
 
 
 def test_accounting(
@@ -359,7 +358,7 @@ def test_accounting(
     found: dict[JobId, Any] = {}
 
     def accounted() -> bool:
-        answer = slurm.parse_account(run(slurm.account([name, "other"])))
+        answer = slurm.parse_account(run_all(slurm.account(tracked(name, "other"))), ())
         assert isinstance(answer, dict), answer
         found.update(answer)
         return set(found) == set(ids) and all(isinstance(known, Ending) for known in found.values())
@@ -382,8 +381,8 @@ def test_the_accounting_knows_jobs_that_live(
     waiting += submit(slurm, job_script(tmp_path, bash("exit"), name=f"{name}-b", request=held))
     [runs] = submit(slurm, job_script(tmp_path, bash("sleep 600"), name=f"{name}-c", request=request()))
     expected = {**dict.fromkeys(waiting, JobState.PENDING), runs: JobState.RUNNING}
-    command = slurm.account([f"{name}-{letter}" for letter in "abc"], [*waiting, runs])
-    until(lambda: slurm.parse_account(run(command)) == expected)
+    asked = tracked(*(f"{name}-{letter}" for letter in "abc"), ids=[*waiting, runs])
+    until(lambda: slurm.parse_account(run_all(slurm.account(asked)), asked) == expected)
 
 
 def test_a_limit_on_submits_is_a_temporary_refusal(

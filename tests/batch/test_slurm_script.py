@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_steps import tracked
 
 from jobpool.batch.base import JobScript
+from jobpool.batch.slurm.job_side import JOB_SIDE
 from jobpool.batch.slurm.script import slurm_time
 from jobpool.batch.slurm.system import Slurm
 from jobpool.model.errors import ConfigError
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 
 slurm = Slurm()
 
 
 def texts(**request: Any) -> list[str]:
-    return [directive.text for directive in slurm.directives(Request(**request))]
+    return [directive.text for directive in slurm.directives(Request(**request), Limits())]
+
+
+def text(asked: JobScript, count: int = 1) -> str:
+    (text,) = slurm.prepare(asked, count=count, environment={}).files.values()
+    return text
 
 
 def job(**request: Any) -> JobScript:
     return JobScript(
         name="pool-1",
         request=Request(**request),
+        directory=Path("/pools/one"),
         log_directory=Path("/data/my logs/100%"),
         working_directory=Path("/home/me/it's #1"),
         argv=("/usr/bin/python3", "-m", "agent", "a b"),
@@ -77,7 +87,7 @@ def test_each_directive_has_a_reason() -> None:
     request = Request(
         memory=Memory(2**30), walltime=Duration(60), gpus=1, partition="x", licenses=("a",), exclude=("b",)
     )
-    for directive in slurm.directives(request):
+    for directive in slurm.directives(request, Limits()):
         assert directive.why.endswith(".")
         assert len(directive.why) > 10
 
@@ -122,11 +132,11 @@ def test_walltime_has_whole_minutes_and_is_never_zero(seconds: float, text: str)
 )
 def test_what_cannot_be_written_down_is_refused(request_: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        slurm.directives(Request(**request_))
+        slurm.directives(Request(**request_), Limits())
 
 
 def test_the_script() -> None:
-    assert slurm.script(job(setup=("module load ffmpeg", "ulimit -c 0"))) == "\n".join(
+    assert text(job(setup=("module load ffmpeg", "ulimit -c 0")), count=2) == "\n".join(
         [
             "#!/bin/bash",
             '#SBATCH --output="/data/my logs/100%%/pool-1-%A_%a.log"',
@@ -145,7 +155,10 @@ def test_the_script() -> None:
             "module load ffmpeg",
             "ulimit -c 0",
             "exec /usr/bin/python3 -m agent 'a b' --index \"${SLURM_ARRAY_TASK_ID:-0}\""
-            ' --job-id "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"',
+            ' --job-id "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"'
+            ' --node "${SLURMD_NODENAME:-}" --began "${SLURM_JOB_START_TIME:-}" --ends "${SLURM_JOB_END_TIME:-}"'
+            ' --cpus "${SLURM_CPUS_ON_NODE:-}" --cluster "${SLURM_CLUSTER_NAME:-}"'
+            f" --step-variables '{JOB_SIDE.step_variables}' --notice TERM --suspension TSTP",
             "",
         ]
     )
@@ -225,26 +238,23 @@ def test_what_is_left_out_may_be_said_anew() -> None:
 
 def test_a_backslash_in_the_log_directory_is_refused() -> None:
     with pytest.raises(ConfigError, match="backslash"):
-        slurm.script(
-            JobScript(
-                name="a",
-                request=Request(),
-                log_directory=Path("/a\\b"),
-                working_directory=Path("/"),
-                argv=("x",),
-                environment={},
-            )
-        )
+        text(replace(job(), log_directory=Path("/a\\b")))
 
 
 def test_submit_is_one_command_with_the_script_on_stdin() -> None:
-    script = slurm.script(job())
-    many = slurm.submit(script, name="pool-1", count=20, environment={})
-    assert many.argv == ("sbatch", "--parsable", "--job-name=pool-1", "--array=0-19")
-    assert many.stdin == script
-    one = slurm.submit(script, name="pool-1", count=1, environment={})
-    assert one.argv == ("sbatch", "--parsable", "--job-name=pool-1")
-    assert one.stdin == script.replace("-%A_%a.log", "-%A.log")
+    many = slurm.prepare(job(), count=20, environment={})
+    assert many.command.argv == ("sbatch", "--parsable", "--job-name=pool-1", "--array=0-19")
+    assert many.files == {"pool-1.sh": many.command.stdin}
+    one = slurm.prepare(job(), count=1, environment={})
+    assert one.command.argv == ("sbatch", "--parsable", "--job-name=pool-1")
+    assert one.command.stdin == text(job(), count=20).replace("-%A_%a.log", "-%A.log")
+
+
+def test_a_program_around_sbatch_that_reads_no_stdin_is_given_the_file() -> None:
+    made = slurm.prepare(replace(job(), by_file=True), count=1, environment={})
+    assert made.command.argv == ("sbatch", "--parsable", "--job-name=pool-1", "/pools/one/pool-1.sh")
+    assert made.command.stdin is None
+    assert made.files == {"pool-1.sh": text(job())}
 
 
 def test_log_paths() -> None:
@@ -252,13 +262,13 @@ def test_log_paths() -> None:
     assert slurm.log_path(job(), JobId("1343"), 0) == Path("/data/my logs/100%/pool-1-1343.log")
 
 
-def environment(script: str, **variables: str) -> dict[str, str]:
-    return dict(slurm.submit(script, name="a", count=1, environment=variables).environment or ())
+def environment(asked: JobScript, **variables: str) -> dict[str, str]:
+    return dict(slurm.prepare(asked, count=1, environment=variables).command.environment or ())
 
 
 def test_another_allocation_does_not_leak_into_the_job() -> None:
     left = environment(
-        "",
+        job(),
         PATH="/bin",
         SLURM_CONF="/etc/slurm.conf",
         SLURM_JOB_ID="1",
@@ -279,25 +289,25 @@ def test_another_allocation_does_not_leak_into_the_job() -> None:
 
 
 def test_outside_an_allocation_the_users_devices_stay() -> None:
-    assert environment("", CUDA_VISIBLE_DEVICES="") == {"CUDA_VISIBLE_DEVICES": ""}
+    assert environment(job(), CUDA_VISIBLE_DEVICES="") == {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def test_site_defaults_stay_where_the_script_says_nothing() -> None:
     defaults = {"SBATCH_ACCOUNT": "lab", "SBATCH_PARTITION": "long"}
-    assert environment(slurm.script(job()), **defaults) == defaults
-    assert environment(slurm.script(job(partition="short")), **defaults) == {"SBATCH_ACCOUNT": "lab"}
-    assert environment(slurm.script(job(job_extra=("-A other", "-p x"))), **defaults) == {}
-    assert environment(slurm.script(job(job_extra=("--exclusive --acco=other -px",))), **defaults) == {}
+    assert environment(job(), **defaults) == defaults
+    assert environment(job(partition="short"), **defaults) == {"SBATCH_ACCOUNT": "lab"}
+    assert environment(job(job_extra=("-A other", "-p x")), **defaults) == {}
+    assert environment(job(job_extra=("--exclusive --acco=other -px",)), **defaults) == {}
 
 
 def test_the_environment_is_not_printed_with_the_command() -> None:
-    command = slurm.submit("", name="a", count=1, environment={"TOKEN": "secret"})
+    command = slurm.prepare(job(), count=1, environment={"TOKEN": "secret"}).command
     assert "secret" not in repr(command)
 
 
 def test_cancel_packs_ids_and_takes_names_one_by_one() -> None:
     ids = [JobId(id) for id in ("7_1", "7_0", "7_2", "7_5", "9", "7_5", "8_3", "-x", "9;rm")]
-    assert [command.argv for command in slurm.cancel(["a", "b"], ids)] == [
+    assert [command.argv for command in slurm.cancel(tracked("a", "b"), ids)] == [
         ("scancel", "9", "7_[0-2,5]", "8_[3]"),
         ("scancel", "--name=a"),
         ("scancel", "--name=b"),
@@ -306,11 +316,13 @@ def test_cancel_packs_ids_and_takes_names_one_by_one() -> None:
 
 
 def test_poll_and_account_are_one_command_each_for_all_names() -> None:
-    assert slurm.poll(["a", "b"]).argv[:7] == (
+    (poll,), (by_name,) = slurm.poll(tracked("a", "b")), slurm.account(tracked("a", "b"))
+    assert poll.argv[:7] == (
         "squeue", "--me", "--all", "--array", "--states=all", "--noheader", "--name=a,b",
     )  # fmt: skip
-    assert "--name=a,b" in slurm.account(["a", "b"]).argv
+    assert "--name=a,b" in by_name.argv
     ids = [JobId(id) for id in ("7_0", "7_1", "9", "-x")]
-    assert {"--name=a,b", "--jobs=7,9"} <= set(slurm.account(["a", "b"], ids).argv)
+    (by_id,) = slurm.account(tracked("a", "b", ids=ids))
+    assert {"--name=a,b", "--jobs=7,9"} <= set(by_id.argv)
     with pytest.raises(ConfigError):
-        slurm.poll(["a,b"])
+        slurm.poll(tracked("a,b"))

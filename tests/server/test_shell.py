@@ -7,12 +7,17 @@ import errno
 import os
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
+from jobpool.batch.base import Tracked
+from jobpool.batch.slurm import site, usage
+from jobpool.batch.slurm.system import Slurm
 from jobpool.commands import shell
 from jobpool.host import descriptors
 from jobpool.model.command import Command, Completed
+from jobpool.model.job import JobId
 
 
 def run(*argv: str, **kwargs: object) -> Completed:
@@ -62,9 +67,21 @@ def test_no_variable_of_a_users_profile_changes_what_a_command_of_the_batch_syst
     profile |= {"SCONTROL_LOCAL": "1", "SBATCH_QOS": "x", "SLURM_TIME_FORMAT": "%s", "SLURM_CONF": "/conf"}
     for name, value in profile.items():
         monkeypatch.setenv(name, value)
-    command = Command((sys.executable, "-c", f"import os; print(*sorted({set(profile)} & set(os.environ)))"))
-    assert asyncio.run(shell.run(command)).stdout == "SLURM_CONF\n"
-    assert shell.run_now(command).stdout == "SLURM_CONF\n"
+    probe = (sys.executable, "-c", f"import os; print(*sorted({set(profile)} & set(os.environ)))")
+    system, asked = Slurm(), [Tracked("jp-x-1")]
+    commands = [*system.poll(asked), *system.account(asked), *system.starts(asked)]
+    commands += [*system.cancel(asked, [JobId("7")]), *system.limits("you"), *site.commands(), usage.command("you")]
+    for command in {replace(command, argv=probe) for command in commands}:
+        assert asyncio.run(shell.run(command)).stdout == "SLURM_CONF\n"
+        assert shell.run_now(command).stdout == "SLURM_CONF\n"
+    assert "SCANCEL_STATE" in shell.run_now(Command(probe)).stdout  # of another system's command: none of its business
+
+
+def test_many_commands_run_beside_each_other_and_answer_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "AT_ONCE", 2)
+    pause = "import sys, time; time.sleep(float(sys.argv[1])); print(sys.argv[1])"
+    commands = [Command((sys.executable, "-c", pause, seconds)) for seconds in ("0.3", "0.0", "0.1")]
+    assert [done.stdout for done in asyncio.run(shell.run_all(commands))] == ["0.3\n", "0.0\n", "0.1\n"]
 
 
 def test_without_an_event_loop_it_is_the_same() -> None:

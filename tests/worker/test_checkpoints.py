@@ -302,26 +302,26 @@ async def test_the_signal_is_the_calls_no_more_when_it_is_over(tmp_path: Path) -
 # How much time a job has
 
 
-def test_time_left_is_what_slurm_says() -> None:
-    said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
-    assert seconds_left(None, said, clocks=[1010.0], age=5.0) == 3590
+def test_time_left_is_what_the_batch_system_says() -> None:
+    said = {"began": 1000.0, "ends": 4600.0}
+    assert seconds_left(None, **said, clocks=[1010.0], age=5.0) == 3590
 
 
 def test_a_clock_that_is_slow_does_not_make_it_longer() -> None:
-    said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
-    assert seconds_left(3600, said, clocks=[500.0], age=10.0) == 3590
+    said = {"began": 1000.0, "ends": 4600.0}
+    assert seconds_left(3600, **said, clocks=[500.0], age=10.0) == 3590
 
 
 def test_a_clock_after_the_end_is_not_believed() -> None:
-    said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
-    assert seconds_left(None, said, clocks=[9000.0], age=10.0) == 3590
-    assert seconds_left(None, {"SLURM_JOB_END_TIME": "4600"}, clocks=[9000.0], age=10.0) is None
+    said = {"began": 1000.0, "ends": 4600.0}
+    assert seconds_left(None, **said, clocks=[9000.0], age=10.0) == 3590
+    assert seconds_left(None, began=None, ends=4600.0, clocks=[9000.0], age=10.0) is None
 
 
 def test_a_clock_that_is_fast_costs_half_of_the_walltime_at_most() -> None:
-    said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "1240"}
-    assert seconds_left(240, said, clocks=[1100.0], age=5.0) == 140
-    assert seconds_left(240, said, clocks=[1200.0], age=5.0) == 235
+    said = {"began": 1000.0, "ends": 1240.0}
+    assert seconds_left(240, **said, clocks=[1100.0], age=5.0) == 140
+    assert seconds_left(240, **said, clocks=[1200.0], age=5.0) == 235
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,8 @@ def test_a_clock_that_is_fast_costs_half_of_the_walltime_at_most() -> None:
     ],
 )
 def test_of_two_clocks_the_one_that_is_right_is_believed(clocks: list[float]) -> None:
-    said = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
-    assert seconds_left(None, said, clocks=clocks, age=5.0) == 3588
+    said = {"began": 1000.0, "ends": 4600.0}
+    assert seconds_left(None, **said, clocks=clocks, age=5.0) == 3588
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(600.0, "10 min ahead of"), (-131.0, "2 min behind"), (-20.0, "")])
@@ -346,7 +346,7 @@ def test_a_clock_that_is_off_is_told_in_whole_minutes(ahead: float, words: str) 
 
 
 def test_elsewhere_the_walltime_and_the_age_tell() -> None:
-    assert seconds_left(60.0, {}, clocks=[0.0], age=2.0) == 58
-    assert seconds_left(1.0, {}, clocks=[0.0], age=2.0) == 0
-    assert seconds_left(None, {}, clocks=[0.0], age=2.0) is None
+    assert seconds_left(60.0, began=None, ends=None, clocks=[0.0], age=2.0) == 58
+    assert seconds_left(1.0, began=None, ends=None, clocks=[0.0], age=2.0) == 0
+    assert seconds_left(None, began=None, ends=None, clocks=[0.0], age=2.0) is None
     assert 0 < process_age() < 24 * 3600

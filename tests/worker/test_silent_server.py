@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 
 import pytest
 
 from jobpool.agent import agent as agent_module
 from jobpool.agent.agent import LOST_SERVER, SILENT, Agent
+from jobpool.agent.job_facts import parse_arguments
 
 
 def agent() -> Agent:
-    return Agent(argparse.Namespace(submission="jp-x-1", index=0))
+    return Agent(
+        parse_arguments(["--pool=x", "--submission=jp-x-1", "--index=0", "--job-id=1", "--address=x", "--port=1"])
+    )
 
 
 def test_an_agent_waits_ten_minutes_for_a_word_and_not_longer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import signal
@@ -17,6 +16,7 @@ from crewkit import crew, reached_soon, value
 from test_crew import hold, in_loop
 
 from jobpool.agent.agent import Agent
+from jobpool.agent.job_facts import parse_arguments
 from jobpool.model.call import CallOptions
 from jobpool.model.units import Duration
 
@@ -82,7 +82,9 @@ class Recorder:
 @pytest.mark.parametrize("by_the_batch_system", [True, False])
 @in_loop
 async def test_a_suspension_extends_the_walltime_and_a_stop_by_hand_does_not(by_the_batch_system: bool) -> None:
-    agent = Agent(argparse.Namespace(submission="jp-x-1", index=0))
+    agent = Agent(
+        parse_arguments(["--pool=x", "--submission=jp-x-1", "--index=0", "--job-id=1", "--address=x", "--port=1"])
+    )
     link: Any = Recorder()
     agent._link = link
     loop = asyncio.get_running_loop()

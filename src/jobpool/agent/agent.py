@@ -14,7 +14,6 @@ until its walltime.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import importlib
@@ -33,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 from jobpool.agent import binding
 from jobpool.agent.cgroup import memory_limit
 from jobpool.agent.checkpoints import Checkpointed, NoCheckpoint
+from jobpool.agent.job_facts import JobFacts, parse_arguments
 from jobpool.agent.reports import (
     CannotStart,
     Cut,
@@ -89,29 +89,20 @@ BROKEN, UNWANTED, LOST_SERVER, CANNOT_START = 70, 76, 77, 78
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a job's agent to its end."""
-    parser = argparse.ArgumentParser(prog="python -m jobpool.agent")
-    parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--submission", required=True)
-    parser.add_argument("--index", type=int, required=True)
-    parser.add_argument("--job-id", required=True)
-    parser.add_argument("--address", action="append", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    arguments = parser.parse_args(argv)
+    facts = parse_arguments(argv)
     os.umask(0o077)
     reuse_memory()
     # Threads of Dask tasks may run on for ever; nothing of value is left in this process then.
-    agent = Agent(arguments)
+    agent = Agent(facts)
     run_process(agent.run, agent.delete_scratch)
 
 
 class Agent:
     """The agent of one job."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._arguments = arguments
-        self._job = JobKey(arguments.submission, arguments.index)
-        # The batch system's own name: what its commands take, and what it says of the job.
-        self._node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
+    def __init__(self, facts: JobFacts) -> None:
+        self._facts = facts
+        self._job = JobKey(facts.submission, facts.index)
         self._scratch: Path | None = None
         self._settings: dict[str, Any] = {}
         self._host = ""
@@ -138,9 +129,9 @@ class Agent:
 
     async def run(self) -> int:
         """Serve until the end, and return the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in {signal.SIGTERM, signal.SIGINT, *self._facts.notice}:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
-        log.info("job=%s id=%s node=%s pid=%d begins", self._job, self._arguments.job_id, self._node, os.getpid())
+        log.info("job=%s id=%s node=%s pid=%d begins", self._job, self._facts.id, self._facts.node, os.getpid())
         try:
             # A signal ends the waiting for a server, too.
             introduced, ended = asyncio.create_task(self._introduce()), asyncio.create_task(self._end.wait())
@@ -157,19 +148,19 @@ class Agent:
 
     async def _introduce(self) -> bool:
         """Find the server and hear what to do; keep trying for a while. False: this job is not wanted."""
-        arguments = self._arguments
-        facts = {"job": tuple(self._job), "id": arguments.job_id, "node": self._node, "pid": os.getpid()}
+        told = self._facts
+        facts = {"job": tuple(self._job), "id": told.id, "node": told.node, "pid": os.getpid()}
         self._host, self._link, self._settings = await introduce(
-            arguments.address,
-            arguments.port,
-            tls.client_context(arguments.pool),
+            told.addresses,
+            told.port,
+            tls.client_context(told.pool),
             lambda: Link(self._hear, self._lost, kept=KEPT),
             ("agent", {**facts, "versions": versions()}),
             patience=CONNECT_FOR,
             # A pool that has ended in good order has taken its connection file away.
-            wanted=(arguments.pool / "connection.json").exists,
+            wanted=(told.pool / "connection.json").exists,
         )
-        log.info("server=%s port=%d answers", self._host, arguments.port)
+        log.info("server=%s port=%d answers", self._host, told.port)
         if stop := self._settings.get("stop"):
             log.error("job=%s is not wanted: %s", self._job, stop)
             self._stop(UNWANTED)
@@ -189,7 +180,9 @@ class Agent:
             self._stop(CANNOT_START)
             return
         clocks = (now := time.time()), now - self._ahead
-        left = seconds_left(self._settings["walltime"], os.environ, clocks=clocks, age=process_age())
+        age = process_age() + self._facts.script_age
+        walltime, began, ends = self._settings["walltime"], self._facts.began, self._facts.ends
+        left = seconds_left(walltime, began=began, ends=ends, clocks=clocks, age=age)
         self._say("hello", {"workers": settings.size, "left": left})
         if left is not None:
             log.info("job=%s has %s left", self._job, Duration(round(left)))
@@ -203,9 +196,9 @@ class Agent:
             self._join_dask(self._settings["dask_port"])
         self._heard = time.monotonic()
         self._expect_words()
-        # SLURM says so two seconds before it stops all processes of a job.
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+        if self._facts.suspension is not None:
+            loop.add_signal_handler(self._facts.suspension, self._suspend)
         loop.add_signal_handler(signal.SIGCONT, lambda: loop.call_later(2 * BEAT, self._go_on_soon))
         Standstill(loop, self._go_on)
 
@@ -249,7 +242,11 @@ class Agent:
         """Return what the workers are like, and a message with a sentence for each thing that could not be had."""
         asked, size = self._settings, self._settings["workers"]
         shares = binding.share_out(
-            size=size, cores=asked["cores"], threads_per_core=asked["threads_per_core"], bind=asked["bind"]
+            size=size,
+            cores=asked["cores"],
+            threads_per_core=asked["threads_per_core"],
+            bind=asked["bind"],
+            counted=self._facts.cpus,
         )
         place = open_directory(asked["log_directory"])
         logs = make_directory(f"{self._job.submission}-{self._job.element}", within=place)
@@ -270,9 +267,10 @@ class Agent:
             max_memory_growth=asked["max_memory_growth"],
             log_level=asked["log_level"],
             umask=asked["umask"],
+            step_variables=self._facts.step_variables,
         )
         memory = None if asked["memory"] is None else asked["memory"] * size
-        site = f"workers are not bound to cores on {os.environ.get('SLURM_CLUSTER_NAME', '')}"
+        site = f"workers are not bound to cores on {self._facts.cluster}"
         unbound = ("daily", site, shares.note) if shares.of_site else ("warning", shares.note)
         notes = [unbound, ("warning", binding.too_little_memory(memory, memory_limit()))]
         return settings, [note for note in notes if note[-1]]
@@ -298,7 +296,7 @@ class Agent:
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
         log.warning("job=%s got %s", self._job, name)
-        if self._farewell is None:  # SLURM says it twice, before and after the grace time of a preemption
+        if self._farewell is None:  # it may come twice, before and after the grace time of a preemption
             self._farewell = asyncio.create_task(self._say_farewell(name, 128 + number))
 
     async def _say_farewell(self, name: str, code: int) -> None:
@@ -358,9 +356,9 @@ class Agent:
         while not self._end.is_set():
             self._worker = await dask_side.start_worker(
                 f"tls://{self._host}:{port}",
-                pool=self._arguments.pool,
-                job=self._arguments.job_id,
-                node=self._node,
+                pool=self._facts.pool,
+                job=self._facts.id,
+                node=self._facts.node,
                 workers=self._settings["workers"],
                 scratch=self._scratch,
                 crew=self._crew,
@@ -440,10 +438,10 @@ class Agent:
             case NoCheckpoint(words):
                 self._say("warning", f"a call was asked for its checkpoint and left none: {words}")
             case CannotStart(text):
-                self._say("trouble", f"no worker can be started on {self._node}: {text}", None)
+                self._say("trouble", f"no worker can be started on {self._facts.node}: {text}", None)
             case InitializerError(text):
                 error = InitializerFailed(
-                    "the initializer failed in a worker", job=self._arguments.job_id, node=self._node, tail=text
+                    "the initializer failed in a worker", job=self._facts.id, node=self._facts.node, tail=text
                 )
                 self._say("trouble", "the initializer failed", error.as_data())
             case _:

@@ -38,8 +38,11 @@ class Shares:
     """The note is true of the site, whatever was asked for."""
 
 
-def share_out(*, size: int, cores: int, threads_per_core: int, bind: Bind | None) -> Shares:
-    """Share the CPUs that this process may use among ``size`` workers of ``cores`` cores each."""
+def share_out(*, size: int, cores: int, threads_per_core: int, bind: Bind | None, counted: int = 0) -> Shares:
+    """Share the CPUs that this process may use among ``size`` workers of ``cores`` cores each.
+
+    ``counted``: how many of them the batch system counts as the job's.
+    """
     if bind is None:
         return Shares(None)
     return partition(
@@ -49,7 +52,7 @@ def share_out(*, size: int, cores: int, threads_per_core: int, bind: Bind | None
         cores=cores,
         threads_per_core=threads_per_core,
         bind=bind,
-        counted=int(counted) if (counted := os.environ.get("SLURM_CPUS_ON_NODE", "")).isdecimal() else 0,
+        counted=counted,
     )
 
 
@@ -150,19 +153,12 @@ def thread_environment(threads: int, given: Mapping[str, str] | None = None) -> 
     return {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **own}
 
 
-_STEP_VARIABLES = re.compile(
-    # How the script's own step was laid out: srun's defaults (srun(1), INPUT ENVIRONMENT VARIABLES) ...
-    r"SLURM_(CPU_BIND.*|CPUS_PER_TASK|CPUS_PER_GPU|NTASKS.*|NPROCS|TASKS_PER_NODE|MEM_(PER_|BIND).*|DISTRIBUTION"
-    r"|TRES_(PER_TASK|BIND|FREQ)|THREADS_PER_CORE|HINT|EXACT|EXCLUSIVE|OVERCOMMIT|OVERLAP|GPUS_PER_.*|GPU_BIND|STEP_.*|STEPID"
-    # ... and these tell an MPI library that it is a rank of a running MPI program, which a call is not.
-    r"|PROCID|LOCALID|NODEID|GTIDS|SRUN_COMM_.*|LAUNCH_NODE_IPADDR|MPI_TYPE|TASK_PID|UMASK)"
-    r"|SBATCH_(CPU_BIND|MEM_BIND|HINT|EXCLUSIVE|DISTRIBUTION|THREADS_PER_CORE).*"
-    r"|PMI_.*|PMIX_.*|OMPI_COMM_WORLD_.*|OMPI_UNIVERSE_SIZE|HYDI_.*|MPI_LOCAL.*|PALS_.*"
-)
+_RANK_VARIABLES = r"PMI_.*|PMIX_.*|OMPI_COMM_WORLD_.*|OMPI_UNIVERSE_SIZE|HYDI_.*|MPI_LOCAL.*|PALS_.*"
+"""Of launchers of MPI programs: they tell an MPI library that it is a rank of one, which a call is not."""
 
 
 _DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-"""NVIDIA's and AMD's. SLURM sets them to the devices of the whole job."""
+"""NVIDIA's and AMD's. Batch systems set them to the devices of the whole job."""
 
 
 def share_devices(environment: Mapping[str, str], *, size: int, gpus: int) -> tuple[dict[str, str], ...] | None:
@@ -179,9 +175,10 @@ def share_devices(environment: Mapping[str, str], *, size: int, gpus: int) -> tu
     return tuple(shares) if size > 1 and shares[0] else None
 
 
-def scrub(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without what describes the agent's own step: a nested srun or mpirun starts afresh.
+def scrub(environment: Mapping[str, str], step_variables: str = "") -> dict[str, str]:
+    """Return the environment without what describes the agent's own place: a nested launch or mpirun starts afresh.
 
-    What describes the job stays: SLURM_JOB_ID, SLURM_JOB_NODELIST, SLURM_ARRAY_TASK_ID, SLURM_CPUS_ON_NODE, ...
+    ``step_variables``: a regular expression for the batch system's own. What describes the job stays.
     """
-    return {name: value for name, value in environment.items() if not _STEP_VARIABLES.fullmatch(name)}
+    misleading = re.compile("|".join(filter(None, (step_variables, _RANK_VARIABLES))))
+    return {name: value for name, value in environment.items() if not misleading.fullmatch(name)}

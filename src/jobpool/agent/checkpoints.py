@@ -17,8 +17,8 @@ LOOK_EVERY = 0.25
 """Seconds between two looks for calls that can be asked: one may just unpickle its arguments at the first."""
 
 SLOW = 2.0
-"""Seconds after a signal of the batch system in which a checkpoint should be there. A ``KillWait`` may be as short as
-3 s, and after it nobody could tell the user any more."""
+"""Seconds after a signal of the batch system in which a checkpoint should be there. Some sites kill a job
+3 s later, and then nobody could tell the user any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ class Lifecycle:
         settings = self._settings
         nursery = ForkClient(self)
         nursery.start(
-            environment={**scrub(os.environ), **settings.environment},
+            environment={**scrub(os.environ, settings.step_variables), **settings.environment},
             working_directory=settings.working_directory,
             sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
             initializer=settings.initializer,

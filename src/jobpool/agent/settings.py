@@ -33,5 +33,7 @@ class WorkerSettings:
     """Bytes that a worker may hold more than after its first call. None: any."""
     log_level: int = 30
     """What the client's root logger had when the pool was made: 30 is ``logging.WARNING``."""
+    step_variables: str = ""
+    """A regular expression for variables of the agent's own place in the job, which workers do not get."""
     umask: int = 0o077
     """The client's: files that a call writes have the modes that they would have in the user's own process."""

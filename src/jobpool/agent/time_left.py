@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from jobpool.host.home import process_started
 from jobpool.model.units import Duration
@@ -23,24 +23,23 @@ def process_age() -> float:
 
 
 def seconds_left(
-    walltime: float | None, environment: Mapping[str, str], *, clocks: Sequence[float], age: float
+    walltime: float | None, *, began: float | None, ends: float | None, clocks: Sequence[float], age: float
 ) -> float | None:
     """Return the seconds until the batch system ends the job; None: nobody says.
 
-    Newer versions of SLURM say when that is (22.05.8 does not), by the controller's clock, and count what was done
-    before the script began. How long that took, each of ``clocks`` tells: this node's, and that of the server's host.
+    Some batch systems say when that is (``began``, ``ends``), by their master's clock, and count what was done before
+    the script began. How long that took, each of ``clocks`` tells: this node's, and that of the server's host.
     One that is off tells less than nothing, or too much; so the least is believed, unless it takes half of the time or
     more. Elsewhere, and for local jobs, the script's age alone tells.
     """
-    end, start = environment.get("SLURM_JOB_END_TIME"), environment.get("SLURM_JOB_START_TIME")
-    if end is not None and start is not None:
-        walltime = float(end) - float(start)
+    if ends is not None and began is not None:
+        walltime = ends - began
     if walltime is None:
-        by_clock = [float(end) - now for now in clocks] if end is not None else []
+        by_clock = [ends - now for now in clocks] if ends is not None else []
         return max((left for left in by_clock if left > 0), default=None)
     left = walltime - age
-    if end is not None:
-        before = [now - age - (float(end) - walltime) for now in clocks]
+    if ends is not None:
+        before = [now - age - (ends - walltime) for now in clocks]
         likely = min((seconds for seconds in before if seconds >= 0), default=0.0)
         left -= likely if likely < left / 2 else 0.0
     return max(0.0, left)

@@ -23,6 +23,7 @@ A new batch system is a folder beside ``slurm``, with a class that has these met
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ __all__ = [
     "JobScript",
     "Machine",
     "NoAccounting",
+    "NoCluster",
     "Notice",
     "Notices",
     "Refused",
@@ -117,15 +119,26 @@ class Notices:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a batch system may look at to know whether it can be used here."""
+    """What may be known of the machine that this runs on. The defaults know no more than which programs there are."""
 
-    which: Callable[[str], str | None]
-    """Finds a program, as :func:`shutil.which`."""
+    which: Callable[[str], str | None] = shutil.which
+    """Finds a program."""
     run: Callable[[Command], Completed] | None = None
-    """Runs a command. None: no command can be run, and what only one could tell is taken for well."""
+    """Runs a command. Without it, a batch system's programs count as a cluster."""
     environment: Mapping[str, str] = field(default_factory=dict)
     is_there: Callable[[str], bool] = bool
     """Says whether there is such a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoCluster:
+    """The batch system's programs are on a machine that belongs to no cluster of it."""
+
+    why: str
+    """The end of a sentence (``its commands find no configuration``)."""
+    words: str
+    """What a command said."""
+    advice: str
 
 
 # --------------------------------------------------------------------------------------------------------- submitting
@@ -150,7 +163,7 @@ class JobScript:
     request: Request
     site: Limits = field(default_factory=Limits)
     """What the site has and allows, as far as it is known: what it calls things, and in which units it counts."""
-    directory: Path = Path()
+    directory: Path
     """The pool's. The server writes :attr:`Submission.files` into it; exit files are in a directory of it."""
     log_directory: Path
     """Exists already. One log file per job goes there, stdout and stderr together: :meth:`BatchSystem.log_path`."""
@@ -236,8 +249,8 @@ Answer = tuple[Seen, ...]
 class BatchSystem(Protocol):
     """One batch system. Implementations are stateless and import nothing that acts.
 
-    A class in a folder of its own that is made as ``System(directory)``, with the directory of the pool; ``registry``
-    names the module and the class.
+    The module that ``registry`` names for it has a function ``make(directory)``, which returns one; ``directory`` is
+    that of the pool.
     """
 
     @property
@@ -263,11 +276,10 @@ class BatchSystem(Protocol):
         """
         ...
 
-    def presence(self, machine: Machine) -> Completed | None:
+    def presence(self, machine: Machine) -> NoCluster | None:
         """Say whether its commands, which are on the PATH, have a cluster behind them. None: they have, or may have.
 
-        Returns what a command said by which it is known that this machine belongs to no cluster. Raises
-        ``BatchSystemUnavailable`` where there is one that cannot be reached since the way to it is lost.
+        Raises ``BatchSystemUnavailable`` where there is one that cannot be reached since the way to it is lost.
         """
         ...
 

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import difflib
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from jobpool.batch.base import BatchSystem
-from jobpool.batch.local.system import Local
-from jobpool.batch.slurm import environment as slurm_environment
-from jobpool.batch.slurm.submit import is_without_cluster, lost_configuration
-from jobpool.batch.slurm.system import Slurm
-from jobpool.model.command import Command, Completed
+from jobpool.batch.base import BatchSystem, Machine
 from jobpool.model.errors import BatchSystemUnavailable
 
-__all__ = ["BUILT", "PLANNED", "Machine", "detect", "for_commands", "get", "require"]
+__all__ = ["BUILT", "PLANNED", "SYSTEMS", "Entry", "Machine", "detect", "get", "require"]
 
-BUILT = ("local", "slurm")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One batch system, as far as it is known before it is used: its module is imported by :func:`get` alone."""
+
+    title: str
+    """As a sentence calls it."""
+    commands: tuple[str, ...] = ()
+    """Programs that are all there where it is, and tell it from others (qsub is PBS's and Grid Engine's)."""
+    module: str | None = None
+    """Has ``make(directory)``, which returns the :class:`~.base.BatchSystem`. None: planned, and not built yet."""
+    listed: bool = True
+    """Whether users are told of it."""
+
+
+SYSTEMS = {
+    "local": Entry(title="this machine", module="jobpool.batch.local.system"),
+    "slurm": Entry(
+        title="SLURM",
+        commands=("sbatch", "squeue", "scancel", "scontrol", "sinfo"),
+        module="jobpool.batch.slurm.system",
+    ),
+    "pbs": Entry(title="PBS", commands=("qsub", "pbsnodes")),
+    "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
+    "lsf": Entry(title="LSF", commands=("bsub", "bjobs")),
+    "htcondor": Entry(title="HTCondor", commands=("condor_submit", "condor_q")),
+    "oar": Entry(title="OAR", commands=("oarsub", "oarstat")),
+}
+"""All of them by the word in ``scheduler=``, in the order in which they are looked for."""
+
+BUILT = tuple(name for name, entry in SYSTEMS.items() if entry.module is not None)
 """Systems that work."""
 
-PLANNED = {
-    "pbs": ("qsub", "pbsnodes"),
-    "sge": ("qsub", "qconf"),
-    "lsf": ("bsub", "bjobs"),
-    "htcondor": ("condor_submit", "condor_q"),
-    "oar": ("oarsub", "oarstat"),
-}
-"""Systems that have their place but are not built yet, with commands that tell them apart (qsub is PBS's and Grid
-Engine's)."""
-
-_TITLES = {"slurm": "SLURM", "pbs": "PBS", "sge": "Grid Engine", "lsf": "LSF", "htcondor": "HTCondor", "oar": "OAR"}
+PLANNED = {name: entry.commands for name, entry in SYSTEMS.items() if entry.module is None}
+"""Systems that have their place but are not built yet, with the commands that tell them apart."""
 
 _ADVICE = (
     "scheduler='local' runs the work on this machine alone; on a login node, mind the site's rules for long processes"
@@ -44,87 +60,58 @@ def get(name: str, directory: Path) -> BatchSystem:
     ``directory`` is the pool's, where ``local`` keeps its records. Raises ``BatchSystemUnavailable`` for a name that is
     unknown, or of a system that is not built yet.
     """
-    match name:
-        case "slurm":
-            return Slurm()
-        case "local":
-            return Local(directory / "local")
-        case _ if name in PLANNED:
-            raise _not_built(f"{_TITLES[name]} (scheduler={name!r}) is not supported yet")
-        case _:
-            close = difflib.get_close_matches(name.lower(), (*BUILT, *PLANNED), n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise BatchSystemUnavailable(
-                f"there is no batch system named {name!r}.{hint} Known are: {', '.join(map(repr, BUILT))}; "
-                f"planned: {', '.join(map(repr, PLANNED))}; 'auto' takes the one that is here"
-            )
-
-
-def for_commands(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the variables that would change what a batch system's commands do or print."""
-    return slurm_environment.for_commands(environment)
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What may be known of the machine that this runs on. The defaults know no more than which programs there are."""
-
-    which: Callable[[str], str | None] = shutil.which
-    """Finds a program, as :func:`shutil.which`."""
-    run: Callable[[Command], Completed] | None = None
-    """Runs a command; without it, SLURM's packages count as a cluster."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    is_there: Callable[[str], bool] = bool
-    """Says whether there is such a file."""
+    if (entry := SYSTEMS.get(name)) is None:
+        raise _unknown(name)
+    if entry.module is None:
+        raise _not_built(f"{entry.title} (scheduler={name!r}) is not supported yet")
+    return cast(BatchSystem, importlib.import_module(entry.module).make(directory))
 
 
 def require(name: str, machine: Machine | None = None) -> None:
     """Raise ``BatchSystemUnavailable`` when this system is not built yet, or cannot be used on this machine."""
     machine = machine or Machine()
-    system = get(name, Path())
-    asked = f"{_TITLES.get(name, name)} was asked for (scheduler={name!r}), but"
-    if missing := [command for command in system.commands if machine.which(command) is None]:
+    system, entry = get(name, Path()), SYSTEMS[name]
+    asked = f"{entry.title} was asked for (scheduler={name!r}), but"
+    if missing := [command for command in entry.commands if machine.which(command) is None]:
         raise BatchSystemUnavailable(
             f"{asked} {', '.join(missing)} cannot be found",
             advice="run this where the batch system's commands are on the PATH, or with scheduler='local'",
         )
-    if name == "slurm" and (done := _without_cluster(machine)):
-        raise BatchSystemUnavailable(
-            f"{asked} its commands find no configuration: this machine belongs to no cluster",
-            words=done.words,
-            advice="run this on a login node, set SLURM_CONF to the cluster's slurm.conf, or use scheduler='local'",
-        )
+    if (absent := system.presence(machine)) is not None:
+        raise BatchSystemUnavailable(f"{asked} {absent.why}", words=absent.words, advice=absent.advice)
 
 
 def detect(machine: Machine | None = None) -> str:
-    """Name the batch system whose commands are here: ``slurm``, or ``local`` where there is none.
+    """Name the batch system whose commands are here, and ``local`` where there is none.
 
-    SLURM's packages may be installed on a machine that belongs to no cluster: that is ``local``.
+    Its packages may be installed on a machine that belongs to no cluster: that is ``local``.
 
-    Raises ``BatchSystemUnavailable`` where the commands are those of a system that is not built yet, or of a SLURM
-    whose configuration is lost: running everything on its login node is not what anybody meant.
+    Raises ``BatchSystemUnavailable`` where the commands are those of a system that is not built yet, or of one whose
+    configuration is lost: running everything on its login node is not what anybody meant.
     """
     machine = machine or Machine()
-    if all(machine.which(command) for command in Slurm().commands):
-        return "local" if _without_cluster(machine) else "slurm"
-    for name, commands in PLANNED.items():
-        if all(machine.which(command) for command in commands):
+    for name, entry in SYSTEMS.items():
+        if not entry.listed or not entry.commands or not all(map(machine.which, entry.commands)):
+            continue
+        if entry.module is None:
             raise _not_built(
-                f"the batch system here is {_TITLES[name]} ({commands[0]} was found), which is not supported yet"
+                f"the batch system here is {entry.title} ({entry.commands[0]} was found), which is not supported yet"
             )
+        # Those of others are not looked for then: SLURM's packages bring a qsub and a pbsnodes of their own.
+        return name if get(name, Path()).presence(machine) is None else "local"
     return "local"
 
 
-def _without_cluster(machine: Machine) -> Completed | None:
-    """Return what SLURM says where its packages are but no cluster. Raises when its configuration is lost."""
-    # Not left to SLURM: each of its commands would wait a minute for the file to come.
-    if lost := lost_configuration(machine.environment, machine.is_there):
-        raise BatchSystemUnavailable(
-            f"SLURM_CONF is {lost!r}, and there is no such file: SLURM's commands cannot find their cluster",
-            advice="unset SLURM_CONF, which a lab that was brought down leaves in its shell, or set it anew",
-        )
-    done = None if machine.run is None else machine.run(Command(("scontrol", "ping"), timeout=10.0))
-    return done if done is not None and is_without_cluster(done) else None
+def _unknown(name: str) -> BatchSystemUnavailable:
+    listed = {word: entry for word, entry in SYSTEMS.items() if entry.listed}
+    close = difflib.get_close_matches(name.lower(), listed, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    known = ", ".join(repr(word) for word, entry in listed.items() if entry.module is not None)
+    planned = ", ".join(repr(word) for word, entry in listed.items() if entry.module is None)
+    return BatchSystemUnavailable(
+        f"there is no batch system named {name!r}.{hint} Known are: {known}; planned: {planned}; 'auto' takes the one "
+        "that is here"
+    )
 
 
 def _not_built(message: str) -> BatchSystemUnavailable:

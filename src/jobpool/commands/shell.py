@@ -9,19 +9,22 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 
-from jobpool.batch.registry import for_commands
 from jobpool.host import descriptors
 from jobpool.host.lifetime import SHORTAGE, is_shortage
 from jobpool.model.command import Command, Completed
 
-__all__ = ["end_all", "run", "run_now"]
+__all__ = ["AT_ONCE", "end_all", "run", "run_all", "run_now"]
 
 log = logging.getLogger("jobpool.shell")
 
 
 SHORT_FOR = 10.0
 """Seconds to try to start a command when the system is short of processes or descriptors: mostly it is for a moment."""
+
+AT_ONCE = 12
+"""Commands of one question that run at the same time: each is a process here, and a connection at the master."""
 
 _under_way: set[int] = set()
 """The processes of commands that have not ended."""
@@ -56,6 +59,17 @@ async def run(command: Command) -> Completed:
         _under_way.discard(process.pid)
     log.debug("ran=%s rc=%s seconds=%.3f", command.argv[0], process.returncode, time.monotonic() - started)
     return Completed(command, process.returncode, _text(stdout), _text(stderr))
+
+
+async def run_all(commands: Sequence[Command]) -> list[Completed]:
+    """Run commands at the same time, but not too many; return what came of them in their order."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(command: Command) -> Completed:
+        async with places:
+            return await run(command)
+
+    return list(await asyncio.gather(*map(one, commands)))
 
 
 async def _start(command: Command) -> asyncio.subprocess.Process:
@@ -104,7 +118,7 @@ def run_now(command: Command) -> Completed:
 
 def _environment(command: Command) -> dict[str, str]:
     """Return the variables for a command: here, in the one place where all pass, those go that would change it."""
-    return for_commands(os.environ) if command.environment is None else dict(command.environment)
+    return command.unset.cleaned(os.environ) if command.environment is None else dict(command.environment)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

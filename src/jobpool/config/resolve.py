@@ -41,6 +41,7 @@ from jobpool.config.sources import (
 )
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 from jobpool.model.request import Request
+from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def _with_origin(problem: str, origin: Origin) -> str:
 
 def _refused(system: BatchSystem, request: Request) -> list[str]:
     try:
-        system.directives(request)
+        system.directives(request, Limits())  # what is wrong with it is so at every site
     except ConfigError as error:
         return error.problems or [str(error)]
     return []

@@ -1,4 +1,4 @@
-"""What sbatch, squeue and scancel are to SLURM, for jobs on this machine. Run by the commands of ``batch.local``::
+"""Submit, poll and cancel jobs on this machine. Run by the commands of ``batch.local``::
 
     python -m jobpool.local_jobs.commands submit DIRECTORY NAME COUNT < script
     python -m jobpool.local_jobs.commands poll   DIRECTORY NAME ...
@@ -105,6 +105,7 @@ def _plan(directory: Path, name: str, count: int, script: str) -> Plan:
         Path(options.get("--log-directory", directory)).absolute(),
         Path(options.get("--working-directory", "/")),
         None if walltime is None else float(walltime),
+        float(options.get("--notice", 0)),
     )
 
 

@@ -29,9 +29,6 @@ from jobpool.local_jobs.records import JobRecord, Record, save
 
 __all__ = ["Plan", "Supervisor"]
 
-GRACE = 10.0
-"""Seconds from SIGTERM to SIGKILL, at the walltime and in a cancel: an agent ends in one or two."""
-
 _LAUNCH_FAILED = 127
 
 
@@ -47,6 +44,8 @@ class Plan:
     working_directory: Path
     walltime: float | None = None
     """Seconds."""
+    notice: float = 0.0
+    """Seconds from SIGTERM to SIGKILL, at the walltime and in a cancel."""
 
     def log(self, index: int) -> Path:
         """Say where a job's output goes."""
@@ -190,13 +189,13 @@ class Supervisor:
     def _end(self, job: _Job, kind: str, words: str) -> None:
         if job.asked:
             return
-        job.asked, job.kill_at, job.record.state = kind, time.monotonic() + GRACE, "completing"
+        job.asked, job.kill_at, job.record.state = kind, time.monotonic() + self._plan.notice, "completing"
         self._tell(job, words)
         self._signal(job, signal.SIGCONT)
         self._signal(job, signal.SIGTERM)
 
     def _tell(self, job: _Job, words: str) -> None:
-        """Say in the job's own log why it is ended, as SLURM does."""
+        """Say in the job's own log why it is ended."""
         with suppress(OSError), self._plan.log(job.record.index).open("a") as file:
             file.write(f"jobpool: *** JOB {self._plan.name}.{job.record.index} {words} ***\n")
 

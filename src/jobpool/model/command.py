@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["UNREACHABLE", "Command", "Completed"]
+__all__ = ["UNREACHABLE", "Command", "Completed", "Unset"]
 
 UNREACHABLE = 75
 """Exit code of a job whose agent found no way to the server (sysexits.h's EX_TEMPFAIL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unset:
+    """Variables of a batch system by which a user's profile, or a job, would change what its commands do or print."""
+
+    prefixes: tuple[str, ...] = ()
+    kept: frozenset[str] = frozenset()
+    """Names that begin so and stay: the way to the batch system."""
+
+    def cleaned(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment without these variables."""
+        return {
+            name: value
+            for name, value in environment.items()
+            if name in self.kept or not name.startswith(self.prefixes)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +37,10 @@ class Command:
     timeout: float = 60.0
     """Seconds. Above the 10-18 s that SLURM's commands take to give up on a frozen controller."""
     environment: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
-    """All variables that it runs with. None: those of the process that runs it, without those by which a user changes
-    what SLURM's commands do (``SCANCEL_STATE``). Not printed: they may hold secrets."""
+    """All variables that it runs with. None: those of the process that runs it, but for ``unset``. Not printed: they
+    may hold secrets."""
+    unset: Unset = field(default=Unset(), repr=False)
+    """What it does not see of the variables of the process that runs it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,8 @@ class Limits:
     user: User | None = None
     confined: bool | None = None
     """Whether jobs are kept to their cores, and cannot run on others. None: not known."""
+    kill_wait: Duration | None = None
+    """Time from the signal that tells a job to end to the one that kills it. None: not known."""
     mapped_files_count: bool = False
     """The batch system itself looks at what a job's processes hold, pages of mapped files too, and kills the job."""
     accounting: Accounting | None = None

@@ -24,8 +24,10 @@ from jobpool.host import descriptors
 from jobpool.host.home import PoolDirectory
 from jobpool.host.lifetime import end_within, run_process
 from jobpool.model.errors import JobPoolError, PoolBroken
+from jobpool.model.site import Limits
 from jobpool.server import client_links
 from jobpool.server.batch_client import read_limits
+from jobpool.server.cleanup import cancel_once
 from jobpool.server.event_loop import EventLoop
 from jobpool.server.preflight import refuse_what_cannot_run
 from jobpool.server.spec import Spec
@@ -72,7 +74,7 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
         # the end: a file of the user's must not stand in for a module of ours.
         sys.path += [path for path in spec.sys_path if path not in sys.path]
         system = registry.get(spec.system, directory.path)
-        system.directives(spec.settings.request)  # raises for what no script can say
+        system.directives(spec.settings.request, Limits())  # raises for what no script can say
         limits, _ = await asyncio.gather(read_limits(system), asyncio.to_thread(tls.make_keys, directory))
         refuse_what_cannot_run(spec.settings.request, limits)
         control = EventLoop(directory, spec, system, limits)
@@ -102,7 +104,7 @@ async def _clear_up(control: EventLoop, directory: PoolDirectory, system: BatchS
         log.warning("another pool's directory is in the place of this one's, and left alone")
     elif control.crash is not None:
         names = await _in_time(asyncio.to_thread(directory.lines, "submissions")) or []
-        await _in_time(asyncio.gather(*map(shell.run, system.cancel(names, ()))))
+        await _in_time(cancel_once(system, names))
     elif not control.left:
         await _in_time(asyncio.to_thread((directory.path / "submissions").unlink, missing_ok=True))
     await _in_time(control.diary.close())

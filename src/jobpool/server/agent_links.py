@@ -26,16 +26,16 @@ from jobpool.serialize.checkpoint_resume import PICKLED, RESUME
 from jobpool.server.spec import Spec
 from jobpool.transport.link import Link, in_parts
 
-__all__ = ["AgentLinks"]
+__all__ = ["GRACE_SHARE", "AgentLinks"]
 
 log = logging.getLogger("jobpool.agents")
 
 GRACE = 20.0
-"""Seconds that an agent may wait for checkpoints after SIGTERM. SLURM's KillWait is 30 s by default; where it is less,
-the agent is killed while it waits, which costs nothing that has come by then."""
+"""Seconds that an agent may wait for checkpoints after the batch system's signal. Where it is killed sooner, and nobody
+could tell, it is killed while it waits: that costs nothing that has come by then."""
 
-LOCAL_GRACE = 8.0
-"""The same in a job of this machine, which gets 10 s."""
+GRACE_SHARE = 0.8
+"""Part of the time between the signal and the kill that it may wait: the rest is for its last words."""
 
 PING = 30.0
 """Seconds between two questions to an agent whether it lives. All it costs is a message of some bytes."""
@@ -58,9 +58,13 @@ class AgentLinks:
         tell: Callable[[e.Event], None],
         warn: Callable[[str], None],
         suspended: Callable[[e.JobKey], bool] = lambda job: False,
+        *,
+        grace: float = GRACE,
+        confines_cores: bool = True,
     ) -> None:
         self._spec, self._log_directory, self._tell, self._warn = spec, log_directory, tell, warn
         self._suspended = suspended
+        self._grace, self._confines_cores = min(GRACE, grace), confines_cores
         self._jobs: dict[Link, tuple[e.JobKey, Mapping[str, Any]]] = {}
         self._links: dict[e.JobKey, Link] = {}
         self._functions: dict[str, bytes] = {RESUME: PICKLED}
@@ -112,12 +116,12 @@ class AgentLinks:
                 "cores": request.cores,
                 "gpus": request.gpus,
                 "walltime": None if request.walltime is None else float(request.walltime),
-                "grace": LOCAL_GRACE if self._spec.system == "local" else GRACE,
+                "grace": self._grace,
                 "log_level": self._spec.log_level,
                 "umask": self._spec.umask,
                 "threads_per_core": request.threads_per_core,
-                # A job of the local system owns nothing: other pools and programs run on these CPUs too.
-                "bind": None if self._spec.system == "local" else request.bind,
+                # Where jobs own no cores, other pools and programs run on them too.
+                "bind": request.bind if self._confines_cores else None,
                 "sys_path": list(self._spec.sys_path),
                 "working_directory": self._spec.working_directory,
                 "initializer": self._spec.initializer,

@@ -10,26 +10,36 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Sequence
 
 from jobpool.batch import registry
-from jobpool.batch.base import BatchSystem, Unanswered
+from jobpool.batch.base import BatchSystem, Tracked, Unanswered
 from jobpool.commands import shell
 from jobpool.host.home import PoolDirectory
-from jobpool.model.job import JobId, JobState
+from jobpool.model.job import JobId, JobState, Seen
+from jobpool.model.site import Limits
+from jobpool.server.cancel import Cancels
 
-__all__ = ["end_server", "reap"]
+__all__ = ["cancel_once", "end_server", "look", "reap"]
 
 log = logging.getLogger("jobpool.reap")
 
 PATIENCE = 45.0
-"""Seconds to wait for cancelled jobs to be gone: SLURM's KillWait is 30 s by default."""
+"""Seconds to wait for cancelled jobs to be gone; what a batch system gives them between its signals comes on top where
+it is more than ``NOTICE``."""
+
+NOTICE = 30.0
+"""Seconds that most batch systems give a job to end, at most."""
 
 AGAIN = 10.0
 """Seconds after which a cancel is repeated: one that met a job between two states may have been lost."""
 
 
-async def reap(directory: PoolDirectory, *, patience: float = PATIENCE) -> tuple[JobId, ...]:
-    """Cancel what is left of a dead pool and forget its keys; return the jobs that could not be removed."""
+async def reap(directory: PoolDirectory, *, patience: float | None = None) -> tuple[JobId, ...]:
+    """Cancel what is left of a dead pool and forget its keys; return the jobs that could not be removed.
+
+    ``patience``: seconds to wait for them. None: as long as the batch system may need.
+    """
     names = [] if directory.replaced else directory.lines("submissions")  # not those of another pool's jobs
     if not names:
         directory.retire(keep_logs=True)
@@ -37,6 +47,8 @@ async def reap(directory: PoolDirectory, *, patience: float = PATIENCE) -> tuple
     # Not from connection.json: a server that ended with jobs left has taken it away.
     named = directory.lines("system") or [str((directory.connection() or {}).get("system", "slurm"))]
     system = registry.get(named[0], directory.path)
+    if patience is None:
+        patience = PATIENCE + max(0.0, min(NOTICE, system.notices(Limits()).after_delete - NOTICE))
     left = await _cancel_until_gone(system, names, patience)
     if not left:
         (directory.path / "submissions").unlink(missing_ok=True)
@@ -46,12 +58,12 @@ async def reap(directory: PoolDirectory, *, patience: float = PATIENCE) -> tuple
 
 async def _cancel_until_gone(system: BatchSystem, names: list[str], patience: float) -> tuple[JobId, ...]:
     loop = asyncio.get_running_loop()
-    begun, cancelled, pause = loop.time(), -AGAIN, 0.1
+    cancels, submissions = Cancels(system), [Tracked(name) for name in names]
+    begun, pause = loop.time(), 0.1
+    by_name, cancelled = await cancels.cancel(submissions, ()), loop.time()
+    told: set[JobId] = set()
     while True:
-        if loop.time() - cancelled >= AGAIN:
-            cancelled = loop.time()
-            await asyncio.gather(*map(shell.run, system.cancel(names, ())))
-        answer = system.parse_poll(await shell.run(system.poll(names)))
+        answer = await look(system, submissions)
         if isinstance(answer, Unanswered):
             log.warning("poll unanswered said=%r", answer.words[:200])
             living: tuple[JobId, ...] = tuple(JobId(f"all jobs named {name}") for name in names)
@@ -61,8 +73,31 @@ async def _cancel_until_gone(system: BatchSystem, names: list[str], patience: fl
                 return ()
         if loop.time() - begun > patience:
             return living
+        again = loop.time() - cancelled >= AGAIN
+        new = not (by_name or isinstance(answer, Unanswered)) and not told.issuperset(living)
+        if again or new:
+            ids = () if isinstance(answer, Unanswered) else living
+            await cancels.cancel(submissions, ids)
+            cancelled, told = loop.time(), told | set(ids)
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 3.0)
+
+
+async def cancel_once(system: BatchSystem, names: Sequence[str]) -> None:
+    """Cancel all jobs of these submissions, and wait for nothing but the commands."""
+    cancels, submissions = Cancels(system), [Tracked(name) for name in names]
+    if submissions and not await cancels.cancel(submissions, ()):
+        answer = await look(system, submissions)
+        if not isinstance(answer, Unanswered):
+            await cancels.cancel((), [seen.id for seen in answer if seen.state is not JobState.ENDED])
+
+
+async def look(system: BatchSystem, submissions: Sequence[Tracked]) -> tuple[Seen, ...] | Unanswered:
+    """Show the jobs of these submissions, and no others."""
+    found = (command for submission in submissions if not submission.ids for command in system.find(submission.name))
+    answer = system.parse_poll(await shell.run_all((*system.poll(submissions), *found)), submissions)
+    names = {submission.name for submission in submissions}
+    return answer if isinstance(answer, Unanswered) else tuple(seen for seen in answer if seen.name in names)
 
 
 def end_server(directory: PoolDirectory) -> None:

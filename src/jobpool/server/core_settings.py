@@ -16,6 +16,12 @@ from jobpool.site import check as core_limits
 
 __all__ = ["core_settings", "with_partition"]
 
+SHUTDOWN = 30.0
+"""Seconds that a shutdown waits for cancelled jobs to go, where the batch system kills them sooner."""
+
+LONGEST_SHUTDOWN = 60.0
+"""Seconds that it waits where they have more time to end. ``event_loop.STOPPING`` and the clients count on it."""
+
 
 def with_partition(spec: Spec, limits: Limits) -> Spec:
     """Put the best partition in the place of ``"auto"``; for sizes that are to be found, one for what is tried."""
@@ -44,5 +50,6 @@ def core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, lim
         min_workers=settings.min_workers,
         idle_timeout=math.inf if settings.idle_timeout is None else float(settings.idle_timeout),
         settle=system.settle,
+        shutdown_patience=min(LONGEST_SHUTDOWN, max(SHUTDOWN, system.notices(limits).after_delete)),
         retry=retry,
     )

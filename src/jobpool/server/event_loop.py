@@ -36,7 +36,7 @@ from jobpool.model.job import JobId
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
 from jobpool.server import client_links
-from jobpool.server.agent_links import AgentLinks
+from jobpool.server.agent_links import GRACE_SHARE, AgentLinks
 from jobpool.server.batch_client import BatchClient
 from jobpool.server.core_settings import core_settings, with_partition
 from jobpool.server.door import Door
@@ -82,8 +82,16 @@ class EventLoop:
         """The keys of requests. Kinds that differ in their terms alone share jobs."""
         settings = core_settings(directory, spec, system, limits)
         self._core = Core(settings=settings, now=self._loop.time())
-        self._asking = BatchClient(directory, spec, system, self.tell, self._warn)
-        self._agents = AgentLinks(spec, self._asking.log_directory, self.tell, self._warn, self._core.suspended)
+        self._asking = BatchClient(directory, spec, system, self.tell, self._warn, limits)
+        self._agents = AgentLinks(
+            spec,
+            self._asking.log_directory,
+            self.tell,
+            self._warn,
+            self._core.suspended,
+            grace=GRACE_SHARE * system.notices(limits).longest,
+            confines_cores=system.capabilities.confines_cores,
+        )
         self._clients = client_links.ClientLinks(self._agents.hold)
         self._host: str | None = None
         self._door: Door | None = None
@@ -134,7 +142,7 @@ class EventLoop:
         await self._clients.say_bye([str(id) for id in self.left], lessons[:3])
 
     def _addresses(self) -> list[str]:
-        if self._system.name == "local":
+        if self._system.capabilities.loopback:
             return ["127.0.0.1"]
         return list(self._spec.settings.addresses) or client_links.addresses_of_this_host()
 

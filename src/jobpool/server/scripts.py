@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from jobpool.batch import registry
@@ -12,10 +11,10 @@ from jobpool.batch.base import JobScript
 from jobpool.config.resolve import Settings
 from jobpool.host.home import home
 from jobpool.host.versions import python_path
-from jobpool.model.command import Command
 from jobpool.model.request import Request
+from jobpool.model.site import Limits
 
-__all__ = ["Door", "as_file", "job_script", "try_script"]
+__all__ = ["Door", "job_script", "try_script"]
 
 Door = tuple[Sequence[str], int]
 """The server's addresses, and its port."""
@@ -31,8 +30,9 @@ def job_script(
     working_directory: str,
     door: Door,
     environment: Mapping[str, str] | None = None,
+    site: Limits | None = None,
 ) -> JobScript:
-    """Return all that the script of a submission is made from. ``pool`` is the pool's directory.
+    """Return all that a submission is made from. ``pool`` is the pool's directory, ``site`` what is known of the site.
 
     ``environment`` holds variables that the user's own win over.
     """
@@ -40,6 +40,8 @@ def job_script(
     return JobScript(
         name=name,
         request=request,
+        site=site or Limits(),
+        directory=pool,
         log_directory=log_directory,
         working_directory=Path(working_directory),
         # -P: a file of the user's that is named like a module must not stand in for it.
@@ -57,12 +59,8 @@ def job_script(
             *(part for address in addresses for part in ("--address", address)),
         ),
         environment={**python_path(), **(environment or {}), **settings.environment},
+        by_file=settings.submit_by == "file",
     )
-
-
-def as_file(command: Command, file: Path) -> Command:
-    """Return a submit command that is given the script as a file, for a site's own program that reads no stdin."""
-    return replace(command, argv=(*command.argv, str(file)), stdin=None)
 
 
 def try_script(settings: Settings, working_directory: str) -> None:
@@ -80,4 +78,4 @@ def try_script(settings: Settings, working_directory: str) -> None:
         working_directory=working_directory,
         door=(settings.addresses, 65535),
     )
-    registry.get(settings.system, pool).script(job)
+    registry.get(settings.system, pool).prepare(job, count=1, environment={})

@@ -17,11 +17,9 @@ from jobpool.config import resolve
 from jobpool.core.scaling.auto_size import generous
 from jobpool.host.home import home
 from jobpool.host.user import user_name
-from jobpool.model.command import Command, Completed
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
 from jobpool.model.units import Duration
-from jobpool.server.scripts import as_file
 from jobpool.site.check import Verdict, choose_partition, judge
 
 __all__ = ["check", "check_settings", "read_limits_now", "start_of", "tried"]
@@ -55,7 +53,7 @@ def check_settings(settings: resolve.Settings, *, start: bool = False) -> Verdic
         return Verdict(partition=None, notes=(here,), starts_in=Duration(0) if start else None)
     limits = read_limits_now(settings.system)
     request = tried(settings, limits)
-    registry.get(settings.system, home()).directives(request)  # raises for what no script can say
+    registry.get(settings.system, home()).directives(request, limits)  # raises for what no script can say
     verdict = judge(request, limits, max_workers=settings.max_workers)
     if not start or not verdict.ok:
         return verdict
@@ -76,27 +74,25 @@ def start_of(request: Request, system: str, *, by_file: bool = False) -> Duratio
     ``by_file``: the submit command takes no script on stdin.
     """
     found = registry.get(system, home())
-    nowhere = Path("/nonexistent")  # nothing runs, and nothing is written
-    job = JobScript(
-        name="estimate",
-        request=request,
-        log_directory=nowhere,
-        working_directory=Path("/"),
-        argv=("true",),
-        environment={},
-    )
-    command = found.estimate(found.script(job), environment=os.environ)
-    if command is None:
-        return f"{system} gives no estimates"
-    answer = found.parse_estimate(_run_by_file(command) if by_file else shell.run_now(command))
+    nowhere = Path("/nonexistent")  # nothing runs, and no log is written
+    with tempfile.TemporaryDirectory(prefix="jobpool-") as directory:
+        job = JobScript(
+            name="estimate",
+            request=request,
+            directory=Path(directory),
+            log_directory=nowhere,
+            working_directory=Path("/"),
+            argv=("true",),
+            environment={},
+            by_file=by_file,
+        )
+        made = found.estimate(job, environment=os.environ)
+        if made is None:
+            return f"{system} gives no estimates"
+        for name, text in made.files.items():
+            (job.directory / name).write_text(text)
+        answer = found.parse_estimate(shell.run_now(made.command))
     return answer.words if isinstance(answer, Unanswered) else Duration(max(0.0, answer - time.time()))
-
-
-def _run_by_file(command: Command) -> Completed:
-    with tempfile.NamedTemporaryFile("w", prefix="jobpool-", suffix=".sh") as file:
-        file.write(command.stdin or "")
-        file.flush()
-        return shell.run_now(as_file(command, Path(file.name)))
 
 
 def read_limits_now(system: str) -> Limits:

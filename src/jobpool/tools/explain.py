@@ -59,7 +59,7 @@ def explain_settings(settings: resolve.Settings) -> Explained:
     request = choose_partition(tried(settings, limits), limits)
     if settings.system == "local":
         request = replace(request, partition=None)
-    directives = registry.get(settings.system, home()).directives(request)
+    directives = registry.get(settings.system, home()).directives(request, limits)
     made = core_explain.explain(
         request,
         limits,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
+from jobpool.batch.slurm.environment import command
 from jobpool.batch.slurm.fields import Fields, count, fields_of, names, time, word
 from jobpool.model.command import Command
 from jobpool.model.site import Account, Accounting, Amounts, Quota, Reservation, User
@@ -29,13 +30,18 @@ _PATIENCE = 10.0
 def commands(user: str) -> tuple[Command, ...]:
     """Make the commands: groups, reservations, QoS, and the accounts of this user."""
     return (
-        Command(("id", user), timeout=_PATIENCE),
-        Command(("scontrol", "--oneliner", "show", "reservation")),
-        Command(
-            ("sacctmgr", "--noheader", "--parsable2", "show", "qos", f"format={','.join(_QOS)}"), timeout=_PATIENCE
-        ),
-        Command(
-            ("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "withassoc", f"format={','.join(_USER)}"),
+        command("id", user, timeout=_PATIENCE),
+        command("scontrol", "--oneliner", "show", "reservation"),
+        command("sacctmgr", "--noheader", "--parsable2", "show", "qos", f"format={','.join(_QOS)}", timeout=_PATIENCE),
+        command(
+            "sacctmgr",
+            "--noheader",
+            "--parsable2",
+            "show",
+            "user",
+            user,
+            "withassoc",
+            f"format={','.join(_USER)}",
             timeout=_PATIENCE,
         ),
     )

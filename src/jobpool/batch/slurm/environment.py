@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["for_commands", "for_jobs"]
+from jobpool.model.command import Command, Unset
+
+__all__ = ["command", "for_commands", "for_jobs"]
 
 _OWN = (
     "SLURM_",
@@ -44,9 +46,17 @@ _DEVICES = frozenset({"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVIC
 """Inside an allocation: its GPUs, which are not those of the new job."""
 
 
+_UNSET = Unset(_OWN, _ACCESS)
+
+
+def command(*argv: str, stdin: str | None = None, timeout: float = 60.0) -> Command:
+    """Make a command that runs without the variables that would change what it does or prints."""
+    return Command(argv, stdin=stdin, timeout=timeout, unset=_UNSET)
+
+
 def for_commands(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a command that asks SLURM or cancels its jobs."""
-    return {name: value for name, value in environment.items() if name in _ACCESS or not name.startswith(_OWN)}
+    return _UNSET.cleaned(environment)
 
 
 def for_jobs(environment: Mapping[str, str], stated: frozenset[str]) -> dict[str, str]:

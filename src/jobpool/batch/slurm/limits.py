@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from jobpool.batch.slurm import accounts
+from jobpool.batch.slurm.environment import command
 from jobpool.batch.slurm.fields import Fields, count, fields_of, mebibytes, names, pairs_of_lines, time, word
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import Limits, NodeShape, Partition
-from jobpool.model.units import Memory
+from jobpool.model.units import Duration, Memory
 
 __all__ = ["commands", "parse"]
 
@@ -30,11 +31,11 @@ _SUBJECTS = (
 def commands(user: str) -> tuple[Command, ...]:
     """Make the commands. Their answers are small on any site: sinfo counts nodes that are exactly alike in one line."""
     return (
-        Command(("scontrol", "show", "config")),
-        Command(("scontrol", "--all", "--oneliner", "show", "partition")),
-        Command(("sinfo", "--all", "--noheader", "--exact", f"--format={_NODE_FORMAT}")),
-        Command(("scontrol", "--oneliner", "show", "licenses")),
-        Command(("squeue", "--all", "--noheader", "--states=PENDING", "--Format=Partition: "), timeout=20.0),
+        command("scontrol", "show", "config"),
+        command("scontrol", "--all", "--oneliner", "show", "partition"),
+        command("sinfo", "--all", "--noheader", "--exact", f"--format={_NODE_FORMAT}"),
+        command("scontrol", "--oneliner", "show", "licenses"),
+        command("squeue", "--all", "--noheader", "--states=PENDING", "--Format=Partition: ", timeout=20.0),
         *accounts.commands(user),
     )
 
@@ -67,6 +68,7 @@ def parse(done: Sequence[Completed]) -> Limits:
             accounts.parse_reservations(texts["reservations"], config_text) if "reservations" in texts else None
         ),
         confined=_confined(config),
+        kill_wait=None if (seconds := count(config.get("KillWait", "").split(" ")[0])) is None else Duration(seconds),
         mapped_files_count=_mapped_files_count(config),
         user=accounts.parse_user(texts.get("groups", ""), config),
         accounting=(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from jobpool.batch.base import Directive, JobScript
-from jobpool.batch.quoting import check_name, exports, shell_command, shell_lines, single_line
+from jobpool.batch.base import Directive, JobScript, Notices
+from jobpool.batch.job_side import agent_line
+from jobpool.batch.quoting import check_name, exports, shell_lines, single_line
+from jobpool.batch.slurm.job_side import JOB_SIDE
 from jobpool.batch.slurm.options import options_of, problems_of_extra, words_of
-from jobpool.batch.slurm.read_script import read_script
 from jobpool.model.errors import ConfigError
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
 from jobpool.model.units import Duration
 
-__all__ = ["as_plain_job", "directives", "log_path", "script", "slurm_time", "stated_options"]
+__all__ = ["directives", "head", "log_path", "script", "slurm_time", "stated_options"]
 
 # SLURM expands these in --output: the id of the array, and the element's index.
 _ARRAY_LOG, _PLAIN_LOG = "-%A_%a.log", "-%A.log"
@@ -25,10 +26,6 @@ _LONGEST = 4000
 
 _LARGEST = 4 * 2**20
 """Bytes of a whole script that the controller takes, unless the site has set ``max_script_size``."""
-
-# SLURM_ARRAY_* are there in an element of an array only; the id has the form that squeue and sacct print.
-_INDEX = '"${SLURM_ARRAY_TASK_ID:-0}"'
-_ID = '"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"'
 
 # `module` is a function of login shells; a job started from a notebook may have none.
 _FIND_MODULE = (
@@ -45,15 +42,19 @@ def directives(request: Request) -> tuple[Directive, ...]:
     return (*kept, *_extra(request, dict(options_of([word for line in kept for word in words_of(line.text)]))))
 
 
-def script(job: JobScript) -> str:
-    """Write the job script. Raises ``ConfigError`` for what cannot be written down safely."""
-    head = [
-        _option("--output", _log_pattern(job)),
+def head(job: JobScript, *, count: int) -> tuple[str, ...]:
+    """Write the directives of a script for so many jobs. Raises ``ConfigError`` for what cannot be written safely."""
+    return (
+        _option("--output", _log_pattern(job, _ARRAY_LOG if count > 1 else _PLAIN_LOG)),
         # A requeued job writes to the same file: without this it would wipe out why its first run ended.
         "--open-mode=append",
         _option("--chdir", single_line(str(job.working_directory), "the working directory")),
         *(directive.text for directive in directives(job.request)),
-    ]
+    )
+
+
+def script(job: JobScript, head: Iterable[str], notices: Notices) -> str:
+    """Write the job script with this head. Raises ``ConfigError`` for what cannot be written down safely."""
     setup = shell_lines(job.request.setup)
     wants_module = any(re.match(r"\s*(module|ml)\s", line) for line in setup)
     body = [
@@ -62,7 +63,7 @@ def script(job: JobScript) -> str:
         *([_FIND_MODULE] if wants_module else []),
         *setup,
         # exec: the agent is the process that SLURM signals, and whose exit code it reports.
-        f"exec {shell_command(job.argv)} --index {_INDEX} --job-id {_ID}",
+        f"exec {agent_line(job.argv, JOB_SIDE, notices)}",
     ]
     text = "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in head), "", *body, ""])
     if len(text.encode()) >= _LARGEST:
@@ -70,19 +71,14 @@ def script(job: JobScript) -> str:
     return text
 
 
-def as_plain_job(text: str) -> str:
-    """Turn the script of an array into that of a single job, which has no ``%a`` for its log's name."""
-    return text.replace(_ARRAY_LOG, _PLAIN_LOG, 1)
-
-
 def log_path(job: JobScript, id: JobId) -> Path:
     """Say where SLURM writes the log of this job."""
     return job.log_directory / f"{job.name}-{id}.log"
 
 
-def stated_options(text: str) -> frozenset[str]:
-    """Return the long names of all options in the script's directives (``--mem``)."""
-    return frozenset(f"--{name}" for name in read_script(text).options)
+def stated_options(head: Iterable[str]) -> frozenset[str]:
+    """Return the long names of all options in these directives (``--mem``)."""
+    return frozenset(f"--{name}" for line in head for name, _ in options_of(words_of(line)))
 
 
 def slurm_time(walltime: Duration) -> str:
@@ -160,12 +156,12 @@ def _joined(values: tuple[str, ...], what: str) -> str:
     return ",".join(single_line(value, what) for value in values)
 
 
-def _log_pattern(job: JobScript) -> str:
+def _log_pattern(job: JobScript, ending: str) -> str:
     directory = single_line(str(job.log_directory), "the log directory")
     if "\\" in directory:
         # SLURM would take the backslash as "expand nothing", and all jobs would write to one file.
         raise ConfigError(f"the log directory must not contain a backslash, which SLURM gives a meaning: {directory}")
-    return f"{directory.replace('%', '%%')}/{check_name(job.name)}{_ARRAY_LOG}"
+    return f"{directory.replace('%', '%%')}/{check_name(job.name)}{ending}"
 
 
 def _option(name: str, value: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from jobpool.batch.slurm.environment import command
 from jobpool.model.command import Command, Completed
 
 __all__ = ["commands", "parse"]
@@ -15,9 +16,9 @@ _TOLD = ("TaskPlugin", "ConstrainCores", "ConstrainRAMSpace", "MinJobAge", "SLUR
 def commands() -> tuple[Command, ...]:
     """Make the commands."""
     return (
-        Command(("scontrol", "show", "config")),
-        Command(("sacct", "--noheader", "--allocations", "--starttime=now")),
-        Command(("squeue", "--me", "--noheader", "--array", "--format=%T")),
+        command("scontrol", "show", "config"),
+        command("sacct", "--noheader", "--allocations", "--starttime=now"),
+        command("squeue", "--me", "--noheader", "--array", "--format=%T"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -75,8 +75,11 @@ _LAST_SIGNAL = 64
 """Linux has no signal above; SLURM uses 125 for "killed for memory"."""
 
 
-def parse_poll(done: Completed) -> Answer | Unanswered:
-    """Read the answer of squeue. Names that it does not know are no failure: their jobs are absent."""
+def parse_poll(done: Completed, ids: Mapping[str, Mapping[int, JobId]]) -> Answer | Unanswered:
+    """Read the answer of squeue. Names that it does not know are no failure: their jobs are absent.
+
+    ``ids`` are those that are known, by name and index.
+    """
     if not done.ok:
         unknown = done.returncode == 1 and "invalid job id" in done.stderr.lower()
         return () if unknown else Unanswered(done.words or f"squeue ended with {done.returncode} and said nothing")
@@ -88,7 +91,7 @@ def parse_poll(done: Completed) -> Answer | Unanswered:
     # When its pending elements were cancelled one by one, SLURM keeps one row without an index for them: it is no job.
     # Where nothing else is left of the array, the row cannot be told from a single job's: then it is read as index 0,
     # cancelled, which is true of that index too.
-    return tuple(_seen(row) for row in rows if row[1].isdecimal() or row[0] not in arrays)
+    return tuple(_seen(row, ids) for row in rows if row[1].isdecimal() or row[0] not in arrays)
 
 
 def parse_starts(done: Completed) -> dict[JobId, float] | Unanswered:
@@ -129,10 +132,12 @@ def _cells(line: str, count: int) -> list[str] | None:
     return cells if len(cells) == count and re.match(r"\d+(_|$)", cells[0]) else None
 
 
-def _seen(row: list[str]) -> Seen:
+def _seen(row: list[str], ids: Mapping[str, Mapping[int, JobId]]) -> Seen:
     id, index, name, state, exit_code, node, walltime, memory, reason = row
     ending = _ending(state, reason, exit_code, node=node, walltime=walltime, memory=memory, source="queue")
     reason = "" if reason in _NOTHING else reason
+    if not index.isdecimal() and (element := ids.get(name, {}).get(0)) == f"{id}_0":
+        id = element
     known = JobState.ENDED if ending else _STATES.get(state, JobState.UNKNOWN)
     return Seen(
         id=JobId(id),

@@ -1,9 +1,8 @@
-"""The way of a script to SLURM: whether there is one here, and what the answer of sbatch means."""
+"""What the answer of sbatch means."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -11,7 +10,7 @@ from jobpool.batch.base import Doubtful, Refused, SubmitAnswer, Submitted, Unans
 from jobpool.model.command import Completed
 from jobpool.model.job import JobId
 
-__all__ = ["is_without_cluster", "lost_configuration", "parse_estimate", "parse_submit"]
+__all__ = ["parse_estimate", "parse_submit"]
 
 _DOUBTFUL = (
     "timed out",
@@ -40,23 +39,6 @@ _TEMPORARY = re.compile(
     re.IGNORECASE,
 )
 """Limits on jobs in the queue at once, and a controller that is full: asking again later may succeed."""
-
-
-def is_without_cluster(done: Completed) -> bool:
-    """Say whether a command of SLURM's found no configuration: its packages are here, but there is no cluster.
-
-    A controller that is down is another matter: the cluster is there.
-    """
-    said = done.stderr.lower()
-    return done.returncode not in (0, None) and (
-        "could not establish a configuration source" in said or "unable to process configuration file" in said
-    )
-
-
-def lost_configuration(environment: Mapping[str, str], is_there: Callable[[str], bool]) -> str | None:
-    """Return the configuration file that SLURM's commands are led to and that is not there; None when all is well."""
-    place = environment.get("SLURM_CONF")
-    return place if place and not is_there(place) else None
 
 
 def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from jobpool.batch.slurm import environment
 from jobpool.batch.slurm.fields import Fields, fields_of
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import Quota
@@ -37,7 +38,7 @@ _AMOUNTS = {
 def command(user: str) -> Command:
     """Make the command. It asks the controller and not the database: what is used counts there."""
     argv = ("scontrol", "--oneliner", "show", "assoc_mgr", "flags=assoc,qos", f"users={user}")
-    return Command(argv, timeout=_PATIENCE)
+    return environment.command(*argv, timeout=_PATIENCE)
 
 
 def parse(

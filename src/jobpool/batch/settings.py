@@ -1,0 +1,43 @@
+"""Settings of a request that not every batch system has a word for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jobpool.model.errors import ConfigError
+from jobpool.model.request import Request
+
+__all__ = ["OPTIONAL", "refuse_others"]
+
+OPTIONAL = {
+    "partition": ("constraint", "qos", "job_extra"),
+    "account": ("qos", "job_extra"),
+    "qos": ("partition", "account", "job_extra"),
+    "reservation": ("partition", "constraint", "job_extra"),
+    "licenses": ("constraint", "job_extra"),
+    "constraint": ("partition", "job_extra"),
+    "exclude": ("constraint", "job_extra"),
+    "gpus": ("constraint", "job_extra"),
+    "job_extra": (),
+    "job_skip": (),
+}
+"""By its name in a request: the settings by which most of the same can be said, the nearest first."""
+
+
+def refuse_others(request: Request, settings: Iterable[str], *, title: str) -> None:
+    """Raise ``ConfigError`` for each setting with a value that a batch system does not have.
+
+    ``settings`` are those that it has, of the ones in ``OPTIONAL``.
+    """
+    known = frozenset(settings)
+    problems = []
+    for name, near in OPTIONAL.items():
+        value = getattr(request, name)
+        if name in known or not value:
+            continue
+        nearest = next((other for other in near if other in known), None)
+        instead = f"the nearest that it has is {nearest}=" if nearest else "leave it out"
+        shown = list(value) if isinstance(value, tuple) else value
+        problems.append(f"{name}={shown!r} cannot be used: {title} has no such setting; {instead}")
+    if problems:
+        raise ConfigError.from_problems(problems)
