@@ -9,13 +9,15 @@ import pytest
 
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local.system import Local
-from jobpool.batch.registry import BUILT, PLANNED, SYSTEMS, Machine, detect, get, require
+from jobpool.batch.registry import BUILT, NAMES, PLANNED, SYSTEMS, Machine, detect, get, require
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
+from jobpool.testing.dialects import FULL_SUITE, VARIABLE
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_known_systems(name: str, tmp_path: Path) -> None:
+def test_known_systems(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, FULL_SUITE)  # there are several of the fake cluster
     system: BatchSystem = get(name, tmp_path)
     assert system.name == name
 
@@ -39,6 +41,12 @@ def test_unknown_systems(tmp_path: Path) -> None:
         get("Slrum", tmp_path)
     with pytest.raises(BatchSystemUnavailable, match=r"no batch system named 'zzz'\. Known"):
         get("zzz", tmp_path)
+
+
+def test_the_fake_cluster_is_neither_told_nor_detected() -> None:
+    assert "fake" in BUILT
+    assert "fake" not in NAMES
+    assert detect(Machine(lambda command: command if command.startswith("fake-") else None)) == "local"
 
 
 def test_detect() -> None:

@@ -11,7 +11,7 @@ from typing import cast
 from jobpool.batch.base import BatchSystem, Machine
 from jobpool.model.errors import BatchSystemUnavailable
 
-__all__ = ["BUILT", "PLANNED", "SYSTEMS", "Entry", "Machine", "detect", "get", "require"]
+__all__ = ["BUILT", "NAMES", "PLANNED", "SYSTEMS", "Entry", "Machine", "detect", "get", "require"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,12 @@ SYSTEMS = {
         commands=("sbatch", "squeue", "scancel", "scontrol", "sinfo"),
         module="jobpool.batch.slurm.system",
     ),
+    "fake": Entry(
+        title="the fake cluster",
+        commands=("fake-submit", "fake-list", "fake-cancel"),
+        module="jobpool.testing.fake_system",
+        listed=False,
+    ),
     "pbs": Entry(title="PBS", commands=("qsub", "pbsnodes")),
     "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
     "lsf": Entry(title="LSF", commands=("bsub", "bjobs")),
@@ -42,6 +48,9 @@ SYSTEMS = {
     "oar": Entry(title="OAR", commands=("oarsub", "oarstat")),
 }
 """All of them by the word in ``scheduler=``, in the order in which they are looked for."""
+
+NAMES = (*(name for name, entry in SYSTEMS.items() if entry.listed and name != "local"), "local")
+"""The words in ``scheduler=`` that users are told of, in the order in which a sentence lists them."""
 
 BUILT = tuple(name for name, entry in SYSTEMS.items() if entry.module is not None)
 """Systems that work."""

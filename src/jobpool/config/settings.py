@@ -7,11 +7,12 @@ import numbers
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobpool.batch import registry
 from jobpool.model.units import Duration, Memory
 
 __all__ = ["AUTO", "SETTINGS", "SYSTEMS", "Setting", "did_you_mean"]
@@ -22,7 +23,7 @@ IDLE_TIMEOUT = Duration(600)
 AUTO = "auto"
 """The word for sizes that the first calls shall tell."""
 
-SYSTEMS = ("slurm", "pbs", "sge", "lsf", "htcondor", "oar", "local")
+SYSTEMS = registry.NAMES
 """The words for batch systems, also the names of the sections of a config file."""
 
 Read = Callable[[Any, Path], Any]
@@ -106,15 +107,19 @@ def _duration(value: Any, _base: Path) -> Duration:
     return Duration.parse(value)
 
 
-def _choice(*words: str) -> Read:
+def _choice(*words: str, unlisted: Container[str] = ()) -> Read:
     accepted = ", ".join(words[:-1]) + f" or {words[-1]}"
 
     def read(value: Any, _base: Path) -> str:
-        if value not in words:
+        if value not in words and value not in unlisted:
             raise ValueError(f"it must be {accepted}{did_you_mean(value, words) if isinstance(value, str) else ''}")
         return str(value)
 
     return read
+
+
+def _system(value: Any, base: Path) -> str:
+    return str(_choice("auto", *SYSTEMS, unlisted=registry.SYSTEMS)(value, base))
 
 
 def _bind(value: Any, base: Path) -> str | None:
@@ -232,7 +237,7 @@ def _list(name: str, about: str, read: Read = _words, split: Callable[[str], Any
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
-        _text("scheduler", "the batch system, or auto: the one that is here", _choice("auto", *SYSTEMS), "auto"),
+        _text("scheduler", "the batch system, or auto: the one that is here", _system, "auto"),
         Setting(
             name="max_workers",
             about="calls that run at once, at most",
