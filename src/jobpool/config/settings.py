@@ -119,7 +119,7 @@ def _choice(*words: str, unlisted: Container[str] = ()) -> Read:
 
 
 def _system(value: Any, base: Path) -> str:
-    return str(_choice("auto", *SYSTEMS, unlisted=registry.SYSTEMS)(value, base))
+    return str(_choice("auto", *SYSTEMS, unlisted=tuple(registry.SYSTEMS))(value, base))
 
 
 def _bind(value: Any, base: Path) -> str | None:
