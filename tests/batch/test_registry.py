@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+from batch_steps import job_script
 
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local.system import Local
-from jobpool.batch.registry import BUILT, NAMES, PLANNED, SYSTEMS, Machine, detect, get, require
+from jobpool.batch.registry import BUILT, NAMES, PLANNED, SYSTEMS, Entry, Machine, detect, get, require
+from jobpool.batch.settings import OPTIONAL
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
+from jobpool.model.site import Limits
 from jobpool.testing.dialects import FULL_SUITE, VARIABLE
 
 
@@ -34,6 +39,41 @@ def test_systems_that_are_not_built_yet(name: str, tmp_path: Path) -> None:
         get(name, tmp_path)
     assert "scheduler='local'" in str(caught.value)
     assert isinstance(caught.value, ConfigError)
+
+
+def test_a_pool_loads_its_own_system_alone() -> None:
+    for name, others in (("local", "jobpool.batch.slurm"), ("slurm", "jobpool.batch.local")):
+        code = (
+            "import sys; from pathlib import Path; from jobpool.batch import registry\n"
+            f"registry.get({name!r}, Path()); print(any(module.startswith({others!r}) for module in sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n", name
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_what_every_system_says_of_itself(name: str, tmp_path: Path) -> None:
+    system = get(name, tmp_path)
+    notices = system.notices(Limits())
+    assert set(notices.signals) <= {"TERM", "INT", "USR1", "USR2"}
+    assert notices.longest >= notices.after_delete >= 0
+    assert system.cancel((), ()) == ()
+    made = system.prepare(job_script(tmp_path, ["true"]), count=3, environment={})
+    assert set(made.files) == {"test.sh"}
+    assert made.files["test.sh"].startswith("#!/bin/bash\n")
+    assert (system.settings or set()) <= set(OPTIONAL)
+
+
+def test_a_system_that_users_are_not_told_of_is_there_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry = Entry(title="a practice cluster", commands=("sh",), module="jobpool.batch.local.system", listed=False)
+    monkeypatch.setitem(SYSTEMS, "practice", entry)
+    assert get("practice", tmp_path).name == "local"
+    assert detect(Machine(str)) == "slurm"
+    with pytest.raises(BatchSystemUnavailable) as caught:
+        get("practise", tmp_path)
+    assert "'practice'" not in str(caught.value)
 
 
 def test_unknown_systems(tmp_path: Path) -> None:

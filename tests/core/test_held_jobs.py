@@ -112,5 +112,21 @@ def test_jobs_that_are_held_since_they_cannot_be_started_come_to_nothing() -> No
     assert "launch failed requeued held" in str(sim.errors[id])
     assert len(sim.submits) == 3
     assert any("no jobs are asked for in the next 15 s" in text for text in sim.notices)
+    told = [text for text in sim.notices if "could not start job" in text and "launch failed requeued held" in text]
+    assert len(told) == len(set(told)) == 3
     sim.run(10)
     assert not sim.queue
+
+
+def test_of_jobs_that_are_held_for_good_the_others_do_the_work() -> None:
+    sim = pool(max_workers=3)
+    ids = sim.submit(12, seconds=20.0)
+    (first, second, _) = sim.queue
+    for job in (first, second):
+        sim.hold(job, "launch failed requeued held", hopeless=True)
+    assert sim.settle(600)
+    assert sim.results.keys() == set(ids)
+    (told,) = [text for text in sim.notices if "could not start" in text]
+    assert f"job {first.id} and 1 more" in told
+    assert {first.id, second.id} <= {id for cancel in actions(sim, ev.CancelJobs) for id in cancel.ids}
+    finish(sim)

@@ -183,7 +183,10 @@ class PollFailed:
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
-    """The accounting's answer: how the jobs ended, or how they live, as far as it knows. ``None``: there is none."""
+    """How the jobs ended, or how they live, as far as the accounting, or their own exit files, tell by now.
+
+    ``None``: there is neither.
+    """
 
     time: float
     names: tuple[str, ...]
@@ -383,14 +386,18 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class AskAccounting:
-    """Ask the accounting how jobs of these submissions ended."""
+    """Ask the accounting, and look into exit files, how jobs of these submissions ended."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CancelJobs:
-    """Cancel all jobs of the submissions ``names`` and the single jobs ``ids``."""
+    """Cancel all jobs of the submissions ``names`` and the single jobs ``ids``.
+
+    It has no answer: a command that failed may have been carried out, and one that did not fail may have met a job
+    between two states. The next poll tells. Not every batch system cancels by name.
+    """
 
     names: tuple[str, ...] = ()
     ids: tuple[JobId, ...] = ()

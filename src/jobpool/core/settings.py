@@ -65,7 +65,7 @@ class CoreSettings:
     cancel_again: float = 10.0
     """A cancelled job that is still there after this is cancelled again: the first command may have been lost."""
     shutdown_patience: float = 30.0
-    """How long a shutdown waits for cancelled jobs to go. SLURM's KillWait is 30 s by default."""
+    """How long a shutdown waits for cancelled jobs to go: at least as long as the batch system gives them to end."""
 
     lookup_gap: float = 5.0
     """Between two look-ups of a doubtful submission: a thawing controller may take a waiting submit late."""

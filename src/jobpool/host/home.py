@@ -11,6 +11,7 @@
         submissions             0600   every name under which jobs were asked for, written before they are
         record.json             0600   what happened: for the report, also when the server is killed
         server.log logs/ local/        what the server and the jobs said; jobs of the local batch system
+        exits/                  0700   jobs' own words on their ends, where the batch system forgets them at once
 
 Everything is made with its final mode, never widened, never followed through a symbolic link: the directory may lie in
 a place where other users look.

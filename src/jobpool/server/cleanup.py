@@ -45,7 +45,7 @@ async def reap(directory: PoolDirectory, *, patience: float | None = None) -> tu
         directory.retire(keep_logs=True)
         return ()
     # Not from connection.json: a server that ended with jobs left has taken it away.
-    named = directory.lines("system") or [str((directory.connection() or {}).get("system", "slurm"))]
+    named = directory.lines("system") or [str((directory.connection() or {}).get("system") or registry.detect())]
     system = registry.get(named[0], directory.path)
     if patience is None:
         patience = PATIENCE + max(0.0, min(NOTICE, system.notices(Limits()).after_delete - NOTICE))

@@ -211,7 +211,7 @@ class JobTable:
         for seen in polled.seen:
             key = JobKey(seen.name, seen.index)
             job = self.jobs.get(key)
-            if key not in shown or (job is not None and job.id is not None and _is(job.id, seen.id)):
+            if key not in shown or (job is not None and job.id == seen.id):
                 shown[key] = seen
         return shown
 
@@ -265,11 +265,6 @@ def stem(pool: str) -> str:
     if plain == pool and len(pool) <= _STEM:
         return pool
     return f"{plain[: _STEM - 9]}-{hashlib.sha256(pool.encode()).hexdigest()[:8]}"
-
-
-def _is(known: JobId, shown: JobId) -> bool:
-    """Say whether a job is shown. One row may stand for all elements of an array that never ran, with its id alone."""
-    return known == shown or known.startswith(f"{shown}_")
 
 
 def _since(job: Job) -> float:

@@ -9,8 +9,8 @@
                                       Closing (cancelled) ─► Ended(ending)
 
 A job that is absent from a poll, or in a state nobody knows, is an observation and not an ending. An ending takes an
-ended state in the queue, the accounting's word, or a number of polls in a row without the job. While its agent is
-connected a job is alive whatever a poll says: the agent is the better witness.
+ended state in the queue, the word of the accounting or of the job's own exit file, or a number of polls in a row
+without the job. While its agent is connected a job is alive whatever a poll says: the agent is the better witness.
 
 A job that the batch system has suspended stays in its state, and keeps its calls however long its agent says nothing.
 """

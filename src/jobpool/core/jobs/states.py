@@ -145,7 +145,7 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The accounting, or the agent before it ever served, says how it ended."""
+    """The accounting, its exit file, or the agent before it ever served, says how it ended."""
 
     time: float
     ending: Ending

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.jobs.job_table import Doubt, Submission
-from jobpool.core.jobs.machine import Accepted, Job, Pending, Vouched
+from jobpool.core.jobs.machine import Accepted, Closing, Job, Pending, Vouched
 from jobpool.core.scaling.policy import Backoff
 from jobpool.core.scaling.request_state import request_refused
 from jobpool.core.steps.auto_size import fall_back
 from jobpool.core.steps.state import PoolState
 from jobpool.model.errors import JobPoolError
+from jobpool.model.job import EndingKind
 
 __all__ = ["accounted", "jobs_submitted", "poll", "poll_failed", "polled", "submit_doubtful", "submit_refused"]
 
@@ -122,9 +123,11 @@ def polled(pool: PoolState, event: ev.Polled) -> None:
     """Read what the batch system says of the jobs."""
     asked = pool.inquiry.answered()
     held_before = {job.key for job in pool.fleet.jobs.values() if job.hold is not None}
+    kept_before = {job.key for job in pool.fleet.jobs.values() if not job.over}
     for key, observation in list(pool.fleet.read_poll(event, asked)):
         pool.observe_key(key, observation)
     _tell_holds(pool, [job for job in pool.fleet.jobs.values() if job.hold is not None and job.key not in held_before])
+    _tell_hopeless(pool, [job for job in pool.fleet.jobs.values() if job.key in kept_before and _is_hopeless(job)])
     for submission, doubt in list(pool.fleet.look_up(event, asked)):
         if doubt is None:
             _found(pool, submission)
@@ -148,6 +151,22 @@ def _tell_holds(pool: PoolState, held: Sequence[Job]) -> None:
         assert first.hold is not None
         which = f"job {first.id} and {len(others)} more are" if others else f"job {first.id} is"
         pool.notice(f"{which} held ({reason}) and will not start: {first.hold.advice}", warning=True)
+
+
+def _is_hopeless(job: Job) -> bool:
+    """Say whether a job is cancelled since the batch system holds it for good."""
+    return isinstance(job.state, Closing) and job.state.ending.kind is EndingKind.LAUNCH_FAILED
+
+
+def _tell_hopeless(pool: PoolState, jobs: Sequence[Job]) -> None:
+    """Tell of jobs that the batch system could not start and holds: they are cancelled."""
+    by_words: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_words.setdefault(job.words, []).append(job)
+    for words, (first, *others) in by_words.items():
+        which, it = (f"job {first.id} and {len(others)} more", "them") if others else (f"job {first.id}", "it")
+        text = f"the batch system could not start {which} and holds {it} for good ({words}); the pool cancels {it}"
+        pool.notice(text, warning=True)
 
 
 def _to_account_for(pool: PoolState) -> tuple[str, ...]:
