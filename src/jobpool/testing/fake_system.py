@@ -150,15 +150,20 @@ class Fake:
         index = f"$((${{FAKE_NUMBER:-{first}}} - {first}))"
         side = JobSide(index=f'"{index}"', id='"$FAKE_JOB"', node='"$FAKE_NODE"', ends='"${FAKE_END:-}"')
         line = agent_line(job.argv, side, notices)
+        setup = shell_lines(job.request.setup)
         yield "umask 077"
         yield from exports(job.environment)
-        yield from shell_lines(job.request.setup)
         if self.capabilities.exit_files:
             yield from exit_file.script_lines(
-                line, pool=job.directory, submission=job.name, index=index, signals=notices.signals
+                line,
+                pool=job.directory,
+                submission=job.name,
+                index=index,
+                signals=notices.signals,
+                before=setup,
             )
         else:
-            yield f"exec {line}"
+            yield from (*setup, f"exec {line}")
 
     def parse_submit(self, done: Completed, *, count: int) -> SubmitAnswer:
         """Read the answer: the id of a job or of an array, or those of all elements."""
