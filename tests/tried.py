@@ -3,8 +3,8 @@
     .venv/bin/python tests/tried.py
 
 It counts what pytest collects here, and what is done in the rounds of the chaos test on a simulated cluster, which are
-played for it. An input that is tried at three places (local workers, a fake cluster, a real SLURM) is one input and three
-runs. ``--rounds 0`` leaves the rounds out.
+played for it. An input that is tried at three places (local workers, a fake cluster, a real SLURM) is one input and
+three runs. ``--rounds 0`` leaves the rounds out.
 """
 
 from __future__ import annotations

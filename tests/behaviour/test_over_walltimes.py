@@ -138,7 +138,6 @@ def test_a_preempted_call_goes_on_from_its_checkpoint(
     assert len(steps(tmp_path)) <= 61  # it did not begin anew
 
 
-@pytest.mark.every_dialect
 def test_a_call_whose_job_is_cancelled_by_hand_goes_on(batch_site: Site, tmp_path: Path) -> None:
     with batch_site.pool(1) as pool:
         future = begun(tmp_path, pool, Steps(tmp_path, 60))
