@@ -20,9 +20,14 @@ from jobpool.model.site import Limits
 from jobpool.testing.dialects import FULL_SUITE, VARIABLE
 
 
+@pytest.fixture(autouse=True)
+def one_fake_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lead to one of the fake clusters, of which there are several."""
+    monkeypatch.setenv(VARIABLE, FULL_SUITE)
+
+
 @pytest.mark.parametrize("name", BUILT)
-def test_known_systems(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, FULL_SUITE)  # there are several of the fake cluster
+def test_known_systems(name: str, tmp_path: Path) -> None:
     system: BatchSystem = get(name, tmp_path)
     assert system.name == name
 
