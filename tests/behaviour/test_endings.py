@@ -240,7 +240,6 @@ def test_one_lost_job_of_two_costs_the_calls_in_it_alone(batch_site: Site, gate:
         assert (gate.arrived(0), gate.arrived(1)) == (2, 1)
 
 
-@pytest.mark.every_dialect
 def test_a_job_that_pends_when_it_is_cancelled_by_hand_is_replaced(fake_site: FakeSite) -> None:
     fake_site.cluster.hold("Priority")
     with fake_site.pool(1) as pool:

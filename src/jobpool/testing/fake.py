@@ -61,6 +61,9 @@ PARTITIONS = (
 )
 """The partitions of the practice SLURM (:class:`jobpool.testing.SlurmLab`), with the same limits."""
 
+THAW = 3.0
+"""A command that hangs comes back after so many times as long as jobpool waits for it: one that nobody has killed."""
+
 Controller = Literal["up", "down", "frozen"]
 
 
@@ -235,7 +238,7 @@ class FakeCluster:
             self._answers.extend([_LostAnswer(jobs_exist)] * times)
 
     def hang(self, program: str, times: int = 1) -> None:
-        """Let the next commands of this program do their work and not come back, until they are killed."""
+        """Let the next commands of this program do their work and not come back before jobpool gives up on them."""
         with self._changed:
             self._hanging[program] += times
 
@@ -399,13 +402,15 @@ class FakeCluster:
             )
             said = self._answer(program, asked)
             if self._hangs(program):
-                return replace(said, hangs=True)
+                return replace(said, hangs=THAW * self.dialect.patience)
             ended = replace(self._received[number], ended=self._now(), returncode=said.returncode)
             self._received[number] = ended
         return said
 
     def _hangs(self, program: str) -> bool:
         self._asked[program] += 1
+        if program == "fake-limits":
+            return False  # without the limits nothing is refused before it is submitted
         if self._hanging[program]:
             self._hanging[program] -= 1
             return True

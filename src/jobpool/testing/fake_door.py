@@ -77,12 +77,12 @@ class Door:
         if self._short:
             shutil.rmtree(self._short, ignore_errors=True)
 
-    def _answer(self, message: bytes) -> bytes | None:
+    def _answer(self, message: bytes) -> tuple[bytes, float]:
         # marshal is no format for strangers; nobody else can reach a socket in a directory with mode 0700.
         program, arguments, text, environment, directory, umask = marshal.loads(message)
         variables = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
         said = self._ask(program, tuple(arguments), text.decode(), variables, Path(directory), umask)
-        return None if said.hangs else marshal.dumps((said.returncode, said.stdout, said.stderr))
+        return marshal.dumps((said.returncode, said.stdout, said.stderr)), said.hangs
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -90,7 +90,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     block_on_close = False
     request_queue_size = 100
 
-    def __init__(self, path: str, answer: Callable[[bytes], bytes | None]) -> None:
+    def __init__(self, path: str, answer: Callable[[bytes], tuple[bytes, float]]) -> None:
         self.answer = answer
         super().__init__(path, _Connection)
 
@@ -101,15 +101,13 @@ class _Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         # The asking program may have been killed meanwhile, for example by its time-out.
         with suppress(BrokenPipeError, ConnectionResetError):
-            answer = self.server.answer(self.rfile.read())
-            if answer is None:
-                _wait_until_gone(self.connection)
-            else:
+            answer, hangs = self.server.answer(self.rfile.read())
+            if not (hangs and _is_gone_after(hangs, self.connection)):
                 self.wfile.write(answer)
 
 
-def _wait_until_gone(connection: socket.socket) -> None:
-    """Wait until a program that gets no answer has been killed."""
+def _is_gone_after(seconds: float, connection: socket.socket) -> bool:
+    """Wait for the end of a program that gets no answer, so long at most, and say whether it came."""
     gone = select.poll()
     gone.register(connection, 0)  # the end of its connection is told unasked
-    gone.poll()
+    return bool(gone.poll(seconds * 1000))
