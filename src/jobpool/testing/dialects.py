@@ -56,8 +56,8 @@ class Dialect:
     described: bool = False
     """What a job needs stands in a file beside its script, and not in it (HTCondor)."""
     hangs: int | None = None
-    """Of so many commands of one kind the last does its work and hangs (PBS, Grid Engine). That for the limits never does:
-    without it nothing is refused before it is submitted."""
+    """Of so many commands of one kind the last does its work and hangs (PBS, Grid Engine). That which tells the limits
+    never does: without them nothing is refused before it is submitted."""
     patience: float = 60.0
     """Seconds after which jobpool gives up on a command."""
     programs: tuple[str, ...] = ("sbatch", "squeue", "scancel", "sacct", "scontrol", "sinfo", "sacctmgr")
