@@ -134,6 +134,31 @@ def test_a_submission_without_ids_is_found_by_its_name(play: Callable[..., None]
     play(scenario)
 
 
+def test_where_the_id_of_one_job_is_known_the_others_are_found_all_the_same(play: Callable[..., None]) -> None:
+    async def scenario(client: BatchClient, system: Other, told: list[ev.Event]) -> None:
+        ids = await submitted(client, told, "jp-a-1", 2)
+        client._ids.clear()
+        client.joined(ev.JobKey("jp-a-1", 1), ids[1])  # its agent was faster than the answer of the submit command
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Other, "poll", lambda self, submissions: ())  # as where it is asked by id alone
+            assert await living(client, told, "jp-a-1") == set(ids)
+
+    play(scenario)
+
+
+def test_a_job_that_two_commands_show_is_one(play: Callable[..., None]) -> None:
+    async def scenario(client: BatchClient, system: Other, told: list[ev.Event]) -> None:
+        ids = await submitted(client, told, "jp-a-1", 2)
+        client._ids.clear()
+        client.joined(ev.JobKey("jp-a-1", 1), ids[1])  # so that it is asked by id and by name
+        await client.poll(["jp-a-1"])
+        event = told.pop()
+        assert isinstance(event, ev.Polled)
+        assert sorted(seen.id for seen in event.seen) == sorted(ids)
+
+    play(scenario)
+
+
 def test_one_poll_without_an_answer_says_nothing_of_any_job(play: Callable[..., None]) -> None:
     async def scenario(client: BatchClient, system: Other, told: list[ev.Event]) -> None:
         await submitted(client, told, "jp-a-1", 1)

@@ -224,9 +224,16 @@ class Tracked:
     name: str
     ids: Mapping[int, JobId] = field(default_factory=dict)
     """The ids of its jobs by index, as far as they are known. None is known of a submission whose answer was lost, or
-    that another process made."""
+    that another process made, until its jobs are seen."""
+    count: int | None = None
+    """How many jobs it has. None: not known."""
     since: float | None = None
     """Seconds since the epoch: it was not made before. None: not known. It bounds the work of an accounting."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the ids of all its jobs are known."""
+        return len(self.ids) >= (self.count or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +333,9 @@ class BatchSystem(Protocol):
         ...
 
     def find(self, name: str) -> tuple[Command, ...]:
-        """Make the commands that look up a submission of which no id is known. Empty: :meth:`poll` finds it by name.
+        """Make the commands that look up a submission of which not all ids are known.
+
+        Empty: :meth:`poll` finds it by name.
 
         It is asked more than once: a submit command that was killed may be carried out late. They run with those of
         :meth:`poll`, whose parser reads their answers behind the others.

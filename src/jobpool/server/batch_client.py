@@ -69,8 +69,8 @@ class BatchClient:
         self._directory, self._spec, self._system, self._tell, self._warn = directory, spec, system, tell, warn
         self._limits = limits or Limits()
         self._scripts: dict[str, JobScript] = {}
-        self._asked: dict[str, float] = {}
-        """When each submission was made, in seconds since the epoch."""
+        self._asked: dict[str, tuple[int, float]] = {}
+        """How many jobs each submission has, and when it was made, in seconds since the epoch."""
         self._ids: dict[str, dict[int, JobId]] = {}
         """Of each submission, by index."""
         self._cancels = Cancels(system)
@@ -94,7 +94,7 @@ class BatchClient:
             words = f"no job script can be written: {error}"
             self._tell(e.SubmitRefused(self._now(), name, words, temporary=False))
             return
-        self._scripts[name], self._asked[name] = job, time.time()
+        self._scripts[name], self._asked[name] = job, (count, time.time())
         try:
             await self._in_the_directory(lambda: self._write_down(name, submission))
         except PoolBroken as error:
@@ -109,6 +109,7 @@ class BatchClient:
         log.info("submission=%s jobs=%d rc=%s said=%r", name, count, done.returncode, done.words[:200])
         match self._system.parse_submit(done, count=count):
             case Submitted(ids):
+                self._asked[name] = len(ids), self._asked[name][1]
                 for index, id in enumerate(ids):
                     self._note(name, index, id)
                 self._tell(e.JobsSubmitted(self._now(), name, ids))
@@ -170,7 +171,8 @@ class BatchClient:
         )
 
     def _tracked(self, names: Sequence[str]) -> list[Tracked]:
-        return [Tracked(name, dict(self._ids.get(name, {})), self._asked.get(name)) for name in names]
+        unknown = None, None
+        return [Tracked(name, dict(self._ids.get(name, {})), *self._asked.get(name, unknown)) for name in names]
 
     def _note(self, name: str, index: int, id: JobId) -> None:
         """Keep a job's id, unless the submit command or the agent said it, who are surer."""

@@ -93,11 +93,15 @@ async def cancel_once(system: BatchSystem, names: Sequence[str]) -> None:
 
 
 async def look(system: BatchSystem, submissions: Sequence[Tracked]) -> tuple[Seen, ...] | Unanswered:
-    """Show the jobs of these submissions, and no others."""
-    found = (command for submission in submissions if not submission.ids for command in system.find(submission.name))
-    answer = system.parse_poll(await shell.run_all((*system.poll(submissions), *found)), submissions)
+    """Show the jobs of these submissions, each once, and no others."""
+    incomplete = (submission.name for submission in submissions if not submission.complete)
+    commands = (*system.poll(submissions), *(command for name in incomplete for command in system.find(name)))
+    answer = system.parse_poll(await shell.run_all(commands), submissions)
+    if isinstance(answer, Unanswered):
+        return answer
     names = {submission.name for submission in submissions}
-    return answer if isinstance(answer, Unanswered) else tuple(seen for seen in answer if seen.name in names)
+    # Two commands may show the same job; a second one of its name would be taken for a stray.
+    return tuple({seen.id: seen for seen in answer if seen.name in names}.values())
 
 
 def end_server(directory: PoolDirectory) -> None:

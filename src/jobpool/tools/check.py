@@ -90,6 +90,7 @@ def start_of(request: Request, system: str, *, by_file: bool = False) -> Duratio
         if made is None:
             return f"{system} gives no estimates"
         for name, text in made.files.items():
+            (job.directory / name).touch(mode=0o600)
             (job.directory / name).write_text(text)
         answer = found.parse_estimate(shell.run_now(made.command))
     return answer.words if isinstance(answer, Unanswered) else Duration(max(0.0, answer - time.time()))
