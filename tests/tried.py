@@ -3,8 +3,8 @@
     .venv/bin/python tests/tried.py
 
 It counts what pytest collects here, and what is done in the rounds of the chaos test on a simulated cluster, which are
-played for it. An input that is tried at three places (local workers, the fake SLURM, a real one) is one input and three
-runs. ``--rounds 0`` leaves the rounds out.
+played for it. An input that is tried at three places (local workers, a fake cluster, a real SLURM) is one input and
+three runs. ``--rounds 0`` leaves the rounds out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from jobpool.testing.dialects import DIALECTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,6 +69,7 @@ TRIED: dict[str, tuple[str, ...]] = {
     ),
     "jobs that are refused, killed, lost, held, suspended or come too late": (
         "tests/behaviour/test_endings.py",
+        "tests/behaviour/test_held_and_suspended.py",
         "tests/behaviour/test_over_walltimes.py",
         "tests/behaviour/test_same_name_again.py",
         "tests/core/test_engine_losses.py",
@@ -173,7 +176,8 @@ FAULTS = {
 }
 """What is done in the rounds besides ordinary work, in words."""
 
-_PLACES = re.compile(r"\b(local|fake|slurm)\b-?|-(local|fake|slurm)\b")
+_PLACE = rf"(?:local|slurm|fake(?:-(?:{'|'.join(DIALECTS)}))?)\b"
+_PLACES = re.compile(rf"\b{_PLACE}-?|-{_PLACE}")
 
 
 def collected(files: Iterable[str]) -> list[str]:

@@ -22,10 +22,14 @@ USR2 = Notices(walltime=Notice("USR2", 5.0), delete=Notice("TERM", 5.0))
 NONE = Notices(walltime=None, delete=None)
 
 
-def start(pool: Path, command: str, signals: tuple[str, ...] = ("TERM",)) -> subprocess.Popen[bytes]:
+def start(
+    pool: Path, command: str, signals: tuple[str, ...] = ("TERM",), before: tuple[str, ...] = ()
+) -> subprocess.Popen[bytes]:
     """Start a job's script; the command line gets further words, as an agent's does."""
     make_directory(pool)
-    lines = script_lines(command, pool=pool, submission="jp-x-1", index="$((INDEX - 1))", signals=signals)
+    lines = script_lines(
+        command, pool=pool, submission="jp-x-1", index="$((INDEX - 1))", signals=signals, before=before
+    )
     script = pool / "script"
     script.write_text("\n".join(["set -u", *lines, ""]))
     return subprocess.Popen(["bash", str(script)], env={**os.environ, "INDEX": "4"})
@@ -67,6 +71,26 @@ def test_a_script_tells_how_its_agent_ended(pool: Path, command: str, code: int,
     ending = ending_of(exited, walltime=None, notices=USR2)
     assert (ending.kind, ending.source) == (kind, "exit file")
     assert (ending.exit_code, ending.signal) == ((None, code - 128) if code > 128 else (code, None))
+
+
+@pytest.mark.parametrize("line", ["exit 3", "trap : EXIT; exit 3", "set -e; (exit 3)"])
+def test_a_line_before_it_may_end_the_script(pool: Path, line: str) -> None:
+    assert start(pool, "true", before=(line,)).wait(20) == 3
+    exited = written(pool)
+    assert (exited is None) if "EXIT" in line else (exited is not None and exited.code == 3)
+
+
+@pytest.mark.parametrize("name", ["TERM", "USR2"])
+def test_a_signal_while_a_line_before_it_runs_ends_the_script(pool: Path, tmp_path: Path, name: str) -> None:
+    up = tmp_path / "up"
+    process = start(pool, "true", ("TERM", "USR2"), (f"touch {up}; while :; do sleep 0.05; done",))
+    until(up.exists)
+    number = signal.Signals[f"SIG{name}"]
+    process.send_signal(number)
+    assert process.wait(20) == 128 + number
+    exited = written(pool)
+    assert exited is not None
+    assert exited.code == 128 + number
 
 
 @pytest.mark.parametrize("name", ["TERM", "USR2"])

@@ -31,6 +31,13 @@ from jobpool.batch.settings import OPTIONAL
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 from jobpool.model.site import Limits
+from jobpool.testing.dialects import FULL_SUITE, VARIABLE
+
+
+@pytest.fixture(autouse=True)
+def one_fake_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lead to one of the fake clusters, of which there are several."""
+    monkeypatch.setenv(VARIABLE, FULL_SUITE)
 
 
 @pytest.mark.parametrize("name", BUILT)
@@ -93,6 +100,12 @@ def test_unknown_systems(tmp_path: Path) -> None:
         get("Slrum", tmp_path)
     with pytest.raises(BatchSystemUnavailable, match=r"no batch system named 'zzz'\. Known"):
         get("zzz", tmp_path)
+
+
+def test_the_fake_cluster_is_neither_told_nor_detected() -> None:
+    assert "fake" in BUILT
+    assert "fake" not in NAMES
+    assert detect(Machine(lambda command: command if command.startswith("fake-") else None)) == "local"
 
 
 def test_detect() -> None:

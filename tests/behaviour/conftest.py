@@ -1,4 +1,7 @@
-"""Fixtures of the behaviour suite: each test runs on this machine, on the fake SLURM and on a real one."""
+"""Fixtures of the behaviour suite: each test runs on this machine, on a fake cluster and on a real SLURM.
+
+Tests with the mark ``every_dialect`` run on all fake clusters.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,39 @@ from pathlib import Path
 
 import pytest
 from gates import gate  # noqa: F401 - a fixture
-from sites import FakeSite, LocalSite, Site, SlurmSite
+from sites import FAKES, WHOLE, FakeSite, LocalSite, Site, SlurmSite
 
 from jobpool import JobPoolExecutor
 from jobpool.testing import FakeCluster
+from jobpool.testing.dialects import SLURM
 
-SITES = ("local", "fake", "slurm")
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test at the sites that it is for."""
+    everywhere = any(mark.name == "every_dialect" for mark in metafunc.definition.iter_markers())
+    if "_site" in metafunc.fixturenames:
+        names = ["fake", "slurm"] if "slurm_site" in metafunc.fixturenames else [*WHOLE]
+        if everywhere:
+            names += [name for name in FAKES if name not in names]
+        if "batch_site" in metafunc.fixturenames:
+            names.remove("local")
+        metafunc.parametrize("_site", names, indirect=True, scope="session")
+    elif everywhere:
+        metafunc.parametrize("fake_site", FAKES, indirect=True)
 
 
-@pytest.fixture(scope="session", params=SITES)
+@pytest.fixture(scope="session")
 def _site(request: pytest.FixtureRequest) -> Iterator[Site]:
     match request.param:
         case "local":
             yield LocalSite()
-        case "fake":
+        case "slurm":
+            yield SlurmSite(request.getfixturevalue("slurm_lab"))
+        case name:
             directory = Path(tempfile.mkdtemp(prefix="fake-", dir="/tmp"))
-            with FakeCluster(directory) as cluster:
+            with FakeCluster(directory, dialect=FAKES[name]) as cluster:
                 yield FakeSite(cluster)
             shutil.rmtree(directory, ignore_errors=True)
-        case _:
-            yield SlurmSite(request.getfixturevalue("slurm_lab"))
 
 
 @pytest.fixture
@@ -42,15 +58,20 @@ def site(_site: Site, home: Path) -> Iterator[Site]:
 @pytest.fixture
 def batch_site(site: Site) -> Site:
     """A site with a batch system: for what only jobs in a queue do."""
-    if not site.is_batch:
-        pytest.skip("has no queue")
     return site
 
 
 @pytest.fixture
-def fake_site(home: Path, tmp_path: Path) -> Iterator[FakeSite]:
-    """A fake SLURM of the test's own, whose faults harm no other test."""
-    with FakeCluster(tmp_path / "fake") as cluster:
+def slurm_site(site: Site) -> Site:
+    """A site with a SLURM, a fake or a real one: for what is said in its words."""
+    return site
+
+
+@pytest.fixture
+def fake_site(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Iterator[FakeSite]:
+    """A fake cluster of the test's own, whose faults harm no other test: a SLURM, unless it runs on every dialect."""
+    dialect = FAKES[request.param] if hasattr(request, "param") else SLURM
+    with FakeCluster(tmp_path / "fake", dialect=dialect) as cluster:
         own = FakeSite(cluster)
         with own.entered():
             yield own

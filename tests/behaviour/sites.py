@@ -1,4 +1,4 @@
-"""The places where the behaviour suite runs: this machine, the fake SLURM, a real one. One face for the tests."""
+"""The places where the behaviour suite runs: this machine, fake clusters, a real SLURM. One face for the tests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ import psutil
 
 from jobpool import JobPoolExecutor
 from jobpool.testing import FakeCluster, SlurmLab, wait_until
+from jobpool.testing.dialects import DIALECTS, FULL_SUITE, SLURM, Dialect
 from jobpool.testing.lab_machine import processes_of
 
 Ending = Literal["cancelled", "timeout", "preempted", "node failed", "killed"]
 
 MARK = "JOBPOOL_SITE"
 """A variable that the processes of a pool inherit, those in jobs too, so that a test finds all of them."""
+
+FAKES: Mapping[str, Dialect] = {"fake": SLURM, **{f"fake-{name}": dialect for name, dialect in DIALECTS.items()}}
+"""The dialects of the fake cluster, by the name of the site."""
+
+WHOLE = ("local", f"fake-{FULL_SUITE}", "slurm")
+"""The sites where the whole suite runs. Tests with the mark ``every_dialect`` run on the other fakes, too."""
 
 PATIENCE = 60.0
 """Seconds for a thing that must come about: far more than it takes, since other work may fill this machine."""
@@ -124,13 +131,17 @@ class LocalSite(Site):
 
 
 class FakeSite(Site):
-    """The fake SLURM, whose commands are programs and whose jobs are processes."""
+    """A fake cluster, whose commands are programs and whose jobs are processes."""
 
-    name = "fake"
     endings = ("cancelled", "timeout", "preempted", "node failed", "killed")
 
     def __init__(self, cluster: FakeCluster) -> None:
         self.cluster = cluster
+        self.name = next(name for name, dialect in FAKES.items() if dialect == cluster.dialect)
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        return {**super().keywords, "scheduler": "slurm" if self.cluster.dialect is SLURM else "fake"}
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -140,8 +151,8 @@ class FakeSite(Site):
         return [job for job in self.cluster.queue if self.cluster.name_of(job).startswith(f"jp-{pool}-")]
 
     def submits(self, pool: str) -> int:
-        asked = [received.argv for received in self.cluster.commands_of("sbatch") if received.returncode == 0]
-        return sum(any(word.startswith(f"--job-name=jp-{pool}-") for word in argv) for argv in asked)
+        names = {self.cluster.name_of(job) for job in self.cluster.jobs}
+        return sum(name.startswith(f"jp-{pool}-") for name in names)
 
     def end_job(self, job: str, how: Ending) -> None:
         match how:

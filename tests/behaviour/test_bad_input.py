@@ -102,7 +102,7 @@ def odd_directory(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 @pytest.mark.parametrize("setting", ["working directory", "log_directory", "JOBPOOL_HOME"])
 def test_a_path_that_no_job_script_can_say(
-    batch_site: Site, odd_directory: Callable[..., Path], setting: str, home: Path, monkeypatch: pytest.MonkeyPatch
+    slurm_site: Site, odd_directory: Callable[..., Path], setting: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keywords: dict[str, object] = {}
     match setting:
@@ -113,17 +113,17 @@ def test_a_path_that_no_job_script_can_say(
         case _:
             monkeypatch.setenv("JOBPOOL_HOME", str(home / "back\\slash"))
     with pytest.raises(ConfigError, match=r"single line|backslash"):
-        batch_site.make(1, **keywords)
+        slurm_site.make(1, **keywords)
     assert [path.name for path in home.iterdir()] == []
 
 
 @pytest.mark.parametrize("parts", [17, 40])
 def test_a_working_directory_that_is_too_long(
-    batch_site: Site, odd_directory: Callable[..., Path], parts: int, home: Path
+    slurm_site: Site, odd_directory: Callable[..., Path], parts: int, home: Path
 ) -> None:
     odd_directory("x" * 240, parts)
     with pytest.raises(ConfigError, match="longer than 4000 bytes"):
-        batch_site.make(1)
+        slurm_site.make(1)
     assert not (home / ".jobpool").exists()
 
 
@@ -144,15 +144,15 @@ def test_a_working_directory_with_odd_characters(site: Site, odd_directory: Call
     ],
 )
 def test_a_job_script_that_cannot_be_written(
-    batch_site: Site, keywords: dict[str, object], words: str, home: Path
+    slurm_site: Site, keywords: dict[str, object], words: str, home: Path
 ) -> None:
     with pytest.raises(ConfigError, match=words):
-        batch_site.make(1, **keywords)
+        slurm_site.make(1, **keywords)
     assert not (home / ".jobpool").exists()
 
 
-def test_a_view_with_an_option_that_is_the_pools_own(batch_site: Site) -> None:
-    with batch_site.pool(1) as pool, pytest.raises(ConfigError, match="use max_workers="):
+def test_a_view_with_an_option_that_is_the_pools_own(slurm_site: Site) -> None:
+    with slurm_site.pool(1) as pool, pytest.raises(ConfigError, match="use max_workers="):
         pool.with_request(job_extra=["--array=0-3"])
 
 

@@ -47,6 +47,7 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
+@pytest.mark.every_dialect
 def test_a_call_that_crashes_costs_itself_alone(pool: JobPoolExecutor) -> None:
     before = [pool.submit(square, number) for number in range(20)]
     crashing = pool.submit(segfault)
@@ -85,6 +86,7 @@ def test_a_call_that_crashes_once_runs_again(pool: JobPoolExecutor, tmp_path: Pa
 # A job that ends under a call
 
 
+@pytest.mark.every_dialect
 def test_calls_of_a_job_that_ends_run_again(site: Site, gate: Gate, how: str) -> None:
     with site.pool(1) as pool:
         # Of a job's walltime the call had a part only: one that had all of it would not run again.
@@ -109,6 +111,7 @@ def begin(directory: str, number: int) -> None:
     time.sleep(600)
 
 
+@pytest.mark.every_dialect
 def test_a_call_that_may_run_once_and_has_begun_does_not_run_again(site: Site, tmp_path: Path) -> None:
     """Its agent hears of the end before it comes, and says a last word; that gives nothing back that has begun."""
     with site.pool(8, workers_per_job=1, retry=Retry(lost=0)) as pool:
@@ -135,6 +138,7 @@ def kill_agent() -> None:
     os.kill(int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
 
 
+@pytest.mark.every_dialect
 def test_a_call_that_kills_its_agent_at_once_costs_itself_alone(site: Site) -> None:
     with site.pool(1, retry=Retry(lost=1)) as pool:
         error = pool.submit(kill_agent).exception(PATIENCE)
@@ -201,7 +205,7 @@ def test_a_call_that_had_a_whole_walltime_gets_a_longer_one(fake_site: FakeSite,
         gate.open()
         assert held.result(PATIENCE) == "held"
         assert any("walltime=2 h (before: 1 h)" in text for text, _ in pool.status().notices)
-    asked = [word for command in fake_site.cluster.commands_of("sbatch") for word in command.stdin.splitlines()]
+    asked = [word for command in fake_site.cluster.submits for word in command.stdin.splitlines()]
     assert [line for line in asked if "--time" in line] == ["#SBATCH --time=0-01:00:00", "#SBATCH --time=0-02:00:00"]
 
 
@@ -218,10 +222,11 @@ def test_a_call_that_its_job_had_too_little_memory_for_gets_more(fake_site: Fake
         assert isinstance(error, CallOutOfMemory)
         assert error.limit == "3 GiB for each worker, 3.25 GiB for the job"
         assert other.result(PATIENCE) == 9  # in a job of the size that was asked for
-    asked = [line for command in fake_site.cluster.commands_of("sbatch") for line in command.stdin.splitlines()]
+    asked = [line for command in fake_site.cluster.submits for line in command.stdin.splitlines()]
     assert {line for line in asked if "--mem" in line} == {f"#SBATCH --mem={mib}M" for mib in (1280, 2304, 3328)}
 
 
+@pytest.mark.every_dialect
 def test_one_lost_job_of_two_costs_the_calls_in_it_alone(batch_site: Site, gate: Gate) -> None:
     with batch_site.pool(2) as pool:
         held = [pool.submit(gate.hold(number), number) for number in range(2)]
@@ -257,6 +262,7 @@ def test_a_job_whose_processes_vanish_is_noticed(fake_site: FakeSite, gate: Gate
         assert held.result(PATIENCE) == "held"
 
 
+@pytest.mark.every_dialect
 def test_a_job_that_is_dropped_without_trace_is_replaced(fake_site: FakeSite, gate: Gate) -> None:
     with fake_site.pool(1) as pool:
         held = pool.submit(gate.hold(), "held")
@@ -288,6 +294,7 @@ def never_serve(site: Site, **keywords: object) -> JobPoolError:
     return errors[0]
 
 
+@pytest.mark.every_dialect
 @pytest.mark.slow
 def test_jobs_that_never_serve_break_the_pool_and_say_why(site: Site) -> None:
     error = never_serve(site, setup=["echo no such module >&2", "exit 3"])
@@ -319,6 +326,7 @@ def test_a_log_directory_that_the_jobs_cannot_write_is_said(fake_site: FakeSite,
 # What the batch system says no to
 
 
+@pytest.mark.every_dialect
 def test_a_request_that_cannot_run_is_refused_at_once(batch_site: Site) -> None:
     with pytest.raises(RequestRefused, match="nosuch"):
         batch_site.make(partition="nosuch")
@@ -328,6 +336,7 @@ def test_a_request_that_cannot_run_is_refused_at_once(batch_site: Site) -> None:
         batch_site.make(walltime="5h", partition="short")
 
 
+@pytest.mark.every_dialect
 def test_a_refused_submit_gives_its_words_to_all_futures(fake_site: FakeSite) -> None:
     words = "Batch job submission failed: Invalid account or account/partition combination specified"
     fake_site.cluster.refuse_submits(100, words)
@@ -337,14 +346,15 @@ def test_a_refused_submit_gives_its_words_to_all_futures(fake_site: FakeSite) ->
             error = future.exception(PATIENCE)
             assert isinstance(error, JobPoolError)
             assert words in str(error.words)
-    assert len(fake_site.cluster.commands_of("sbatch")) <= 5
+    assert len(fake_site.cluster.submits) <= 5
 
 
+@pytest.mark.every_dialect
 def test_a_submit_that_is_lost_is_looked_up_and_not_repeated(fake_site: FakeSite) -> None:
     fake_site.cluster.lose_answers(1, jobs_exist=True)
     with fake_site.pool(2) as pool:
         assert pool.submit(square, 4).result(PATIENCE) == 16
-        assert len(fake_site.cluster.commands_of("sbatch")) == 1
+        assert len(fake_site.cluster.submits) == 1
 
 
 @pytest.mark.slow
@@ -352,9 +362,10 @@ def test_a_submit_that_came_to_nothing_is_made_again(fake_site: FakeSite) -> Non
     fake_site.cluster.lose_answers(1, jobs_exist=False)
     with fake_site.pool(1) as pool:
         assert pool.submit(square, 4).result(PATIENCE) == 16
-    assert len(fake_site.cluster.commands_of("sbatch")) == 2
+    assert len(fake_site.cluster.submits) == 2
 
 
+@pytest.mark.every_dialect
 def test_a_controller_that_is_down_for_a_while_costs_nothing(fake_site: FakeSite, gate: Gate) -> None:
     with fake_site.pool(1) as pool:
         held = pool.submit(gate.hold(), "held")
@@ -372,12 +383,13 @@ def test_the_queue_is_asked_once_at_a_time_for_all_jobs(fake_site: FakeSite) -> 
     fake_site.cluster.start_delay = 3.0
     with fake_site.pool(4) as pool:
         assert list(pool.map(square, range(8))) == [number**2 for number in range(8)]
-    polls = fake_site.cluster.commands_of("squeue")
-    assert len(fake_site.cluster.commands_of("sbatch")) == 1
+    polls = fake_site.cluster.polls
+    assert len(fake_site.cluster.submits) == 1
     ends = [poll.ended for poll in polls]
     assert all(end is not None and end <= poll.began for end, poll in zip(ends, polls[1:], strict=False))
 
 
+@pytest.mark.every_dialect
 def test_a_job_that_waits_says_why(fake_site: FakeSite, tmp_path: Path) -> None:
     fake_site.cluster.hold("QOSMaxJobsPerUserLimit")
     code = """\

@@ -50,6 +50,7 @@ def test_it_is_one(pool: JobPoolExecutor) -> None:
     assert not future.cancelled()
 
 
+@pytest.mark.every_dialect
 def test_equal_calls_run_each_time(pool: JobPoolExecutor, tmp_path: Path) -> None:
     def trace() -> str:
         import uuid
@@ -62,6 +63,7 @@ def test_equal_calls_run_each_time(pool: JobPoolExecutor, tmp_path: Path) -> Non
     assert len(list(tmp_path.iterdir())) == 100
 
 
+@pytest.mark.every_dialect
 def test_an_exception_carries_the_remote_traceback(pool: JobPoolExecutor) -> None:
     future = pool.submit(fail, "that is wrong")
     with pytest.raises(ValueError, match="that is wrong") as caught:
@@ -113,6 +115,7 @@ def test_keywords_of_any_name_are_the_functions_own(pool: JobPoolExecutor) -> No
     assert pool.submit(given, **asked).result(PATIENCE) == asked
 
 
+@pytest.mark.every_dialect
 def test_running_is_true_exactly_while_it_runs(pool: JobPoolExecutor, gate: Gate) -> None:
     held = [pool.submit(gate.hold(n), n) for n in range(2)]
     waiting = pool.submit(gate.hold("third"), 3)
@@ -128,6 +131,7 @@ def test_running_is_true_exactly_while_it_runs(pool: JobPoolExecutor, gate: Gate
     assert not any(future.running() for future in [*held, waiting])
 
 
+@pytest.mark.every_dialect
 def test_a_cancelled_call_never_runs_and_a_running_one_is_not_cancelled(pool: JobPoolExecutor, gate: Gate) -> None:
     held = [pool.submit(gate.hold(), n) for n in range(2)]
     waiting = [pool.submit(gate.hold("never"), n) for n in range(20)]
@@ -212,6 +216,7 @@ def test_a_result_timeout_leaves_the_call_alone(pool: JobPoolExecutor, gate: Gat
     assert future.result(PATIENCE) == "late"
 
 
+@pytest.mark.every_dialect
 def test_large_arguments_and_results_travel(pool: JobPoolExecutor) -> None:
     block = os.urandom(20_000_000)
     assert pool.submit(lambda data: data[::-1], block).result(PATIENCE) == block[::-1]
@@ -258,6 +263,7 @@ def test_a_function_that_cannot_be_imported_there_says_so(pool: JobPoolExecutor)
 # What a future tells
 
 
+@pytest.mark.every_dialect
 def test_a_future_tells_its_job_its_usage_and_its_words(pool: JobPoolExecutor) -> None:
     def speak() -> None:
         print("from python")
@@ -347,6 +353,7 @@ def test_the_calls_of_a_forgotten_pool_run_although_their_worker_is_replaced(
     assert wait_until(lambda: not processes_of([f"HOME={Path.home()}"]), PATIENCE)
 
 
+@pytest.mark.every_dialect
 def test_an_initializer_that_fails_breaks_the_pool_with_its_words(site: Site) -> None:
     def prepare() -> None:
         raise OSError("no licence server")

@@ -32,6 +32,7 @@ def nap(seconds: float) -> float:
     return seconds
 
 
+@pytest.mark.every_dialect
 def test_results_come_in_the_order_of_the_items(pool: JobPoolExecutor) -> None:
     naps = [0.2, 0.0, 0.1, 0.0]
     assert list(pool.map(nap, naps)) == naps
@@ -155,6 +156,7 @@ def test_nothing_holds_a_result_but_who_took_it(pool: JobPoolExecutor, keywords:
         gc.enable()
 
 
+@pytest.mark.every_dialect
 def test_results_that_nobody_takes_are_cancelled(pool: JobPoolExecutor, gate: Gate) -> None:
     hold = gate.hold()
     results = pool.map(lambda number: hold(number) if number else number, range(50))
@@ -204,6 +206,7 @@ def test_calls_share_no_argument_that_one_of_them_changes(pool: JobPoolExecutor)
     assert list(pool.map(append, [[0]] * 20)) == [[0, 1]] * 20
 
 
+@pytest.mark.every_dialect
 def test_cancel_futures_cancels_the_items_that_do_not_run(site: Site, gate: Gate) -> None:
     with site.pool(1) as pool:
         results = pool.map(gate.hold(), range(20))

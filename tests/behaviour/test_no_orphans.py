@@ -63,6 +63,7 @@ def test_an_exception_inside_with(site: Site, tmp_path: Path) -> None:
         assert script.process.wait(PATIENCE) == 1
 
 
+@pytest.mark.every_dialect
 @pytest.mark.parametrize("then", ["[future.result() for future in futures]", "with pool: time.sleep(300)"])
 def test_control_c(site: Site, tmp_path: Path, then: str) -> None:
     with started(site, tmp_path / "script", working(then)) as script:
@@ -73,6 +74,7 @@ def test_control_c(site: Site, tmp_path: Path, then: str) -> None:
         assert "KeyboardInterrupt" in script.stderr
 
 
+@pytest.mark.every_dialect
 def test_the_client_is_killed(site: Site, tmp_path: Path) -> None:
     with started(site, tmp_path / "script", working("time.sleep(300)")) as script:
         works(script)
@@ -81,6 +83,7 @@ def test_the_client_is_killed(site: Site, tmp_path: Path) -> None:
         script.nothing_left()
 
 
+@pytest.mark.every_dialect
 def test_the_server_is_killed(site: Site, tmp_path: Path) -> None:
     then = "print(type(futures[0].exception()).__name__, flush=True); time.sleep(300)"
     with started(site, tmp_path / "script", working(then)) as script:
@@ -110,6 +113,7 @@ def test_client_and_server_are_killed_together(site: Site, tmp_path: Path) -> No
         script.nothing_left()
 
 
+@pytest.mark.every_dialect
 def test_the_client_is_killed_while_its_jobs_wait(fake_site: FakeSite, tmp_path: Path) -> None:
     fake_site.cluster.hold("Priority")
     code = """\

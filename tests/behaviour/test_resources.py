@@ -32,6 +32,7 @@ def jobs_of(futures: list[Any]) -> set[str]:
     return {future.job.id for future in futures}
 
 
+@pytest.mark.every_dialect
 def test_two_workers_in_each_of_two_jobs_in_one_submit(site: Site, gate: Gate) -> None:
     with site.pool(4, workers_per_job=2) as pool:
         futures = [pool.submit(gate.hold(), number) for number in range(4)]
@@ -73,6 +74,7 @@ def workers_of(pool: JobPoolExecutor) -> int:
     return sum(job.workers for job in pool.status().jobs if job.state == "serving")
 
 
+@pytest.mark.every_dialect
 def test_scale_up_and_down(site: Site) -> None:
     with site.pool(4, workers_per_job=2) as pool:
         pool.scale(4)
@@ -87,6 +89,7 @@ def test_scale_up_and_down(site: Site) -> None:
         assert pool.submit(add, 1, 2).result(PATIENCE) == 3
 
 
+@pytest.mark.every_dialect
 def test_idle_jobs_end_and_come_back(site: Site) -> None:
     with site.pool(1, idle_timeout=0.5) as pool:
         assert pool.submit(add, 1, 2).result(PATIENCE) == 3
@@ -94,6 +97,7 @@ def test_idle_jobs_end_and_come_back(site: Site) -> None:
         assert pool.submit(add, 3, 4).result(PATIENCE) == 7
 
 
+@pytest.mark.every_dialect
 def test_the_log_directory_is_the_users(site: Site, tmp_path: Path) -> None:
     logs = tmp_path / "my logs" / "100%"
     with site.pool(1, log_directory=logs) as pool:
@@ -115,6 +119,7 @@ def test_logs_stay_in_the_home_directory(site: Site, home: Path) -> None:
     assert not list((home / ".jobpool" / "my-pool").glob("*.pem"))
 
 
+@pytest.mark.every_dialect
 def test_setup_lines_and_variables_reach_the_workers(site: Site) -> None:
     def look() -> tuple[str | None, str | None]:
         import os

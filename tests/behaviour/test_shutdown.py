@@ -17,6 +17,7 @@ from jobpool import JobPoolExecutor
 from jobpool.testing import wait_until
 
 
+@pytest.mark.every_dialect
 def test_shutdown_finishes_what_was_submitted(site: Site) -> None:
     with site.pool(2) as pool:
         futures = [pool.submit(str, number) for number in range(20)]
@@ -82,6 +83,7 @@ def test_a_pool_that_ran_nothing_ends_at_once(site: Site) -> None:
     assert site.submits(pool.name) == 0
 
 
+@pytest.mark.every_dialect
 def test_an_exception_in_the_with_block_ends_the_running_calls(site: Site, gate: Gate) -> None:
     class Oops(Exception):
         pass

@@ -142,8 +142,8 @@ def test_a_kind_of_calls_has_its_own_number_of_workers(fake_site: FakeSite, gate
         assert [future.result(PATIENCE) for future in held] == list(range(5))
 
 
-def test_a_view_tells_of_its_own_request(batch_site: Site) -> None:
-    with batch_site.pool(1, walltime="10 min", workers_per_job=1) as pool:
+def test_a_view_tells_of_its_own_request(slurm_site: Site) -> None:
+    with slurm_site.pool(1, walltime="10 min", workers_per_job=1) as pool:
         view = pool.with_request(cores=2, walltime="90 min", partition="long", timeout="1 h", max_workers=3)
         assert (pool.check().partition, view.check().partition) == ("short", "long")
         told = view.explain()

@@ -44,7 +44,7 @@ def double(number: int) -> int:
 
 
 @pytest.fixture
-def wrap(tmp_path: Path, batch_site: Site, monkeypatch: pytest.MonkeyPatch) -> Wrap:
+def wrap(tmp_path: Path, slurm_site: Site, monkeypatch: pytest.MonkeyPatch) -> Wrap:
     """Return a function that puts a shell program in front of one of SLURM's, which is ``real`` in it."""
     return lambda program, text: put_in_front(tmp_path / "bin", program, text, monkeypatch)
 
@@ -58,9 +58,9 @@ def put_in_front(folder: Path, program: str, text: str, monkeypatch: pytest.Monk
     script.chmod(0o700)
 
 
-def test_a_refusal_on_stdout(batch_site: Site, wrap: Wrap) -> None:
+def test_a_refusal_on_stdout(slurm_site: Site, wrap: Wrap) -> None:
     wrap("sbatch", "echo 'sbatch: error: project bio has no hours left'; exit 1\n")
-    with batch_site.pool(1) as pool:
+    with slurm_site.pool(1) as pool:
         error = pool.submit(double, 1).exception(PATIENCE)
     assert isinstance(error, RequestRefused)
     assert error.words == "sbatch: error: project bio has no hours left"
@@ -78,10 +78,10 @@ def test_a_refusal_in_words_of_its_own(fake_site: FakeSite, tmp_path: Path, monk
     assert "files only" in str(error.words)
 
 
-def test_a_script_as_a_file(batch_site: Site, wrap: Wrap) -> None:
+def test_a_script_as_a_file(slurm_site: Site, wrap: Wrap) -> None:
     wrap("sbatch", FILES_ONLY)
     for workers in (1, 2):  # a single job, and an array
-        with batch_site.pool(workers, submit_by="file") as pool:
+        with slurm_site.pool(workers, submit_by="file") as pool:
             assert list(pool.map(double, range(workers))) == [2 * number for number in range(workers)]
     verdict = jobpool.check(start=True, scheduler="slurm", submit_by="file")
     assert verdict.ok
@@ -89,24 +89,24 @@ def test_a_script_as_a_file(batch_site: Site, wrap: Wrap) -> None:
 
 
 @pytest.fixture
-def pending(batch_site: Site) -> Iterator[dict[str, object]]:
+def pending(slurm_site: Site) -> Iterator[dict[str, object]]:
     """Let jobs wait longer than three polls; yield the keywords of a pool there."""
     seconds = 10
-    if not isinstance(batch_site, FakeSite):
+    if not isinstance(slurm_site, FakeSite):
         yield {"job_extra": [f"--begin=now+{seconds}"]}
         return
-    batch_site.cluster.start_delay = seconds
+    slurm_site.cluster.start_delay = seconds
     yield {}
-    batch_site.cluster.start_delay = 0.0
+    slurm_site.cluster.start_delay = 0.0
 
 
 def test_jobs_that_an_old_listing_does_not_show_yet(
-    batch_site: Site, wrap: Wrap, tmp_path: Path, pending: dict[str, object]
+    slurm_site: Site, wrap: Wrap, tmp_path: Path, pending: dict[str, object]
 ) -> None:
     (tmp_path / "squeue.py").write_text(CACHED.format(cache=str(tmp_path / "listing"), age=60))
     (tmp_path / "listing").touch()  # made a moment before the jobs
     wrap("squeue", f"PATH=\"${{PATH#*:}}\" exec '{sys.executable}' -I '{tmp_path / 'squeue.py'}' \"$@\"\n")
-    with batch_site.make(2, **pending) as pool:
+    with slurm_site.make(2, **pending) as pool:
         futures = [pool.submit(double, number) for number in range(2)]
         assert [future.result(PATIENCE) for future in futures] == [0, 2]
         assert len(pool.status().jobs) == 2

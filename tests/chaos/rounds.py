@@ -36,6 +36,7 @@ from jobpool.model.job import EndingKind, JobState
 from jobpool.model.request import Request, Retry
 from jobpool.model.site import Limits, Partition
 from jobpool.model.units import Duration, Memory
+from jobpool.testing.dialects import DIALECTS, SLURM
 from jobpool.testing.simulation import Faults, SimulatedAgent, SimulatedJob
 
 __all__ = ["Round", "play"]
@@ -76,6 +77,9 @@ CAUSES: dict[type[JobPoolError], frozenset[str]] = {
 }
 """What must have happened in a round in which calls end like this."""
 
+SPOKEN = (SLURM, *DIALECTS.values(), SLURM, SLURM, SLURM)
+"""What the batch system of a round is like, by the number of the round."""
+
 LATE = 40.0
 """Seconds after which a controller that was frozen may still take a submit."""
 
@@ -96,7 +100,9 @@ class Round:
         self._singles: set[int] = set()
         self._scaled = 0
         self._twice = self._shut = self._doubtful_end = self._unsure = False
-        self.world = World(self._settings(), seed=number)
+        dialect = SPOKEN[number % len(SPOKEN)]
+        self.did.append(f"dialect={dialect.name}")
+        self.world = World(self._settings(), seed=number, dialect=dialect)
 
     # ------------------------------------------------------------------------------------------------- the story
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from jobpool.core import actions as act
@@ -10,12 +11,25 @@ from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
 from jobpool.model.call import Call, CallOptions
-from jobpool.model.job import EndingKind, Seen
+from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
 from jobpool.model.request import Request
+from jobpool.testing.dialects import SLURM, Dialect
 from jobpool.testing.simulation import SimulatedAgent, SimulatedJob, Simulation
 from jobpool.testing.simulation_agents import EventAt
 
 __all__ = ["World"]
+
+_TOLD = {EndingKind.CANCELLED, EndingKind.PREEMPTED, EndingKind.TIMED_OUT}
+"""Endings of which a job is told before, in most dialects."""
+
+_WRITTEN = {
+    EndingKind.COMPLETED: EndingKind.COMPLETED,
+    EndingKind.FAILED: EndingKind.FAILED,
+    EndingKind.CANCELLED: EndingKind.CANCELLED,
+    EndingKind.PREEMPTED: EndingKind.CANCELLED,
+    EndingKind.TIMED_OUT: EndingKind.TIMED_OUT,
+}
+"""What an exit file says of them; of others there is none."""
 
 HOLD = 0.100
 """Seconds that an agent keeps results to tell several at once, as the real one does."""
@@ -27,8 +41,13 @@ SHORT = 0.020
 class World(Simulation):
     """A simulation with more faults, whose agents report as the real ones do; it knows which calls took effect."""
 
-    def __init__(self, settings: CoreSettings, *, seed: int) -> None:
+    def __init__(self, settings: CoreSettings, *, seed: int, dialect: Dialect = SLURM) -> None:
         super().__init__(settings, seed=seed)
+        self.dialect = dialect
+        self._commands: Counter[str] = Counter()
+        """How many commands of each kind were given."""
+        self._told: set[JobId] = set()
+        """Ids that the server knows: one that it does not know, it cannot cancel where that goes by id alone."""
         self.effects: Counter[int] = Counter()
         """How often each call ran to its end."""
         self.unseen = 0.0
@@ -64,6 +83,27 @@ class World(Simulation):
 
     # ---------------------------------------------------------------------------------------- the batch system
 
+    def feed(self, event: ev.Event) -> None:
+        match event:
+            case ev.JobsSubmitted(ids=ids):
+                self._told.update(ids)
+            case ev.Polled(seen=seen):
+                self._told.update(each.id for each in seen)
+            case ev.AgentJoined(hello=hello):
+                self._told.add(hello.id)
+            case _:
+                pass
+        super().feed(event)
+
+    def _new_id(self, key: JobKey) -> JobId:
+        number = None if key.element == 0 and not self.dialect.array_of_one else self.dialect.first + key.element
+        return self.dialect.id_of(int(key.submission.rsplit("-")[-1]), number, 1000 + len(self.jobs))
+
+    def _hangs(self, command: str) -> bool:
+        """Say whether this one of the commands of its kind does its work and never answers."""
+        self._commands[command] += 1
+        return self.dialect.hangs is not None and self._commands[command] % self.dialect.hangs == 0
+
     def _submit_jobs(self, action: act.SubmitJobs) -> None:
         answers = self.faults.answers
         before = tuple(answers)
@@ -76,6 +116,8 @@ class World(Simulation):
 
     def _shown(self, names: tuple[str, ...]) -> tuple[Seen, ...]:
         seen = super()._shown(names)
+        if not self.dialect.shows_ended:
+            seen = tuple(each for each in seen if each.ending is None)
         if self.past:
             return tuple(old for each in seen if (old := self._before.get((each.name, each.index))) is not None)
         self._before.update({(each.name, each.index): each for each in seen})
@@ -83,7 +125,26 @@ class World(Simulation):
 
     def _cancel_jobs(self, action: act.CancelJobs) -> None:
         if self._random.random() >= self.lost_cancels:
+            if not self.dialect.finds_names:
+                named = [job.id for job in self.queue if job.key.submission in action.names and job.id in self._told]
+                action = replace(action, names=(), ids=(*action.ids, *named))
             super()._cancel_jobs(action)
+
+    def _accounted(self, jobs: Iterable[SimulatedJob]) -> dict[JobId, Ending | JobState] | None:
+        if self.dialect.accounting:
+            return super()._accounted(jobs)
+        if not self.faults.accounting:
+            return {}  # the files do not come
+        return {job.id: told for job in jobs if (told := self._exit_file(job)) is not None}
+
+    def _exit_file(self, job: SimulatedJob) -> Ending | None:
+        """Return the ending as the job's own script has written it down, if it had the time."""
+        if job.ending is None or job.node is None or job.ending.kind not in _WRITTEN:
+            return None
+        if job.ending.kind in _TOLD and self.dialect.notice is None:
+            return None
+        kind = _WRITTEN[job.ending.kind]
+        return Ending(kind=kind, message=f"its exit file: {kind.value}", node=job.node, source="exit file")
 
     # ---------------------------------------------------------------------------------------------- the agents
 
@@ -127,9 +188,10 @@ class World(Simulation):
             super()._tell_from(agent, lambda time: ev.CallsDone(time, agent.job.key, outcomes))
 
     def _end_agent(self, job: SimulatedJob, last_word: str) -> None:
-        if job.agent is not None and last_word != "idle" and self._random.random() < 0.5:
+        at_once = last_word == "SIGTERM" and self.dialect.notice is None
+        if job.agent is not None and last_word != "idle" and (self._random.random() < 0.5 or at_once):
             self._held.pop(job.agent, None)  # by SIGKILL: what it held is lost
-        super()._end_agent(job, last_word)
+        super()._end_agent(job, "" if at_once else last_word)
 
     # ----------------------------------------------------------------------------------------------- more faults
 

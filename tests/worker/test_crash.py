@@ -127,6 +127,18 @@ async def test_sigterm_and_sigint_are_the_agents_business(tmp_path: Path) -> Non
         assert await watched.run(_interrupt_a_program) == -signal.SIGINT
 
 
+@in_loop
+async def test_so_is_another_signal_by_which_the_batch_system_gives_notice(tmp_path: Path) -> None:
+    def told() -> int:
+        os.kill(os.getppid(), signal.SIGUSR2)  # all processes of the job get it, the fork-server too
+        os.kill(os.getpid(), signal.SIGUSR2)
+        return os.getpid()
+
+    async with crew(tmp_path, notice=(int(signal.SIGUSR2),)) as watched:
+        assert await watched.run(told) == await watched.run(pid)
+        assert not watched.died
+
+
 def _interrupt_a_program() -> int:
     program = "import signal, sys; print('up', flush=True); signal.pause()"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:

@@ -267,6 +267,7 @@ class Agent:
             max_memory_growth=asked["max_memory_growth"],
             log_level=asked["log_level"],
             umask=asked["umask"],
+            notice=tuple(map(int, self._facts.notice)),
             step_variables=self._facts.step_variables,
         )
         memory = None if asked["memory"] is None else asked["memory"] * size

@@ -73,6 +73,7 @@ class ForkClient:
         initializer: bytes | None,
         log_level: int,
         umask: int,
+        notice: Sequence[int],
         max_memory_growth: int | None,
         log: int,
     ) -> None:
@@ -86,6 +87,7 @@ class ForkClient:
             "initializer": initializer,
             "log_level": log_level,
             "umask": umask,
+            "notice": list(notice),
             "max_memory_growth": max_memory_growth,
             "flags": list(FLAGS),
         }

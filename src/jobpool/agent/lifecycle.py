@@ -203,6 +203,7 @@ class Lifecycle:
             initializer=settings.initializer,
             log_level=settings.log_level,
             umask=settings.umask,
+            notice=settings.notice,
             max_memory_growth=settings.max_memory_growth,
             log=self._log("fork-server.log"),
         )

@@ -33,6 +33,8 @@ class WorkerSettings:
     """Bytes that a worker may hold more than after its first call. None: any."""
     log_level: int = 30
     """What the client's root logger had when the pool was made: 30 is ``logging.WARNING``."""
+    notice: tuple[int, ...] = ()
+    """Signals by which a job is told that it will be killed: for the agent alone, although all processes get them."""
     step_variables: str = ""
     """A regular expression for variables of the agent's own place in the job, which workers do not get."""
     umask: int = 0o077

@@ -52,22 +52,31 @@ def file_name(submission: str, index: int | str) -> str:
     return f"{submission}-{index}"
 
 
-def script_lines(line: str, *, pool: Path, submission: str, index: str, signals: Iterable[str]) -> list[str]:
+def script_lines(
+    line: str, *, pool: Path, submission: str, index: str, signals: Iterable[str], before: Iterable[str] = ()
+) -> list[str]:
     """Write the end of a job script that runs this command line and keeps an exit file.
 
-    ``index`` is a word for the shell. The shell stays as the parent, so it hands on the ``signals`` that a job is told
-    by before it is killed: the batch system may send them to the script alone.
+    ``index`` is a word for the shell. ``before`` are lines that run first, and may end the script themselves. The shell
+    stays as the parent, so it hands on the ``signals`` that a job is told by before it is killed: the batch system may
+    send them to the script alone.
     """
     place = shell_word(str(directory_of(pool) / file_name(submission, "")))
-    hand_on = "; ".join(f"trap 'told=1; kill -{name} $agent 2>/dev/null' {name}" for name in signals)
+    names = list(signals)
+    leave = "; ".join(f"trap 'exit {128 + signal.Signals[f'SIG{name}']}' {name}" for name in names)
+    hand_on = "; ".join(f"trap 'told=1; kill -{name} $agent 2>/dev/null' {name}" for name in names)
     return [
         f"exit_file={place}{index}",
         'echo "began $(date +%s) $(uname -n)" >>"$exit_file"',
+        """trap 'code=$?; echo "ended $(date +%s) $code" >>"$exit_file"' EXIT""",
+        *([leave] if leave else []),
+        *before,
         f"{line} --script-age $SECONDS <&0 &",
         "agent=$!",
         *([hand_on] if hand_on else []),
         # A signal that is handed on ends the waiting early, before the agent has ended.
         'while told=; wait "$agent"; code=$?; [ -n "$told" ]; do :; done',
+        "trap - EXIT",  # those lines may have set one of their own
         'echo "ended $(date +%s) $code" >>"$exit_file"',
         'exit "$code"',
     ]

@@ -63,6 +63,12 @@ SYSTEMS = {
         module="jobpool.batch.slurm.system",
         explainer="jobpool.batch.slurm.explainer",
     ),
+    "fake": Entry(
+        title="the fake cluster",
+        commands=("fake-submit", "fake-list", "fake-cancel"),
+        module="jobpool.testing.fake_system",
+        listed=False,
+    ),
     "pbs": Entry(title="PBS", commands=("qsub", "pbsnodes")),
     "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
     "lsf": Entry(title="LSF", commands=("bsub", "bjobs"), seconds_of_fields={1: (60,), 2: (3600, 60)}),

@@ -7,7 +7,7 @@ import numbers
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,15 +107,19 @@ def _duration(value: Any, _base: Path) -> Duration:
     return Duration.parse(value)
 
 
-def _choice(*words: str) -> Read:
+def _choice(*words: str, unlisted: Container[str] = ()) -> Read:
     accepted = ", ".join(words[:-1]) + f" or {words[-1]}"
 
     def read(value: Any, _base: Path) -> str:
-        if value not in words:
+        if value not in words and value not in unlisted:
             raise ValueError(f"it must be {accepted}{did_you_mean(value, words) if isinstance(value, str) else ''}")
         return str(value)
 
     return read
+
+
+def _system(value: Any, base: Path) -> str:
+    return str(_choice("auto", *SYSTEMS, unlisted=tuple(registry.SYSTEMS))(value, base))
 
 
 def _bind(value: Any, base: Path) -> str | None:
@@ -233,7 +237,7 @@ def _list(name: str, about: str, read: Read = _words, split: Callable[[str], Any
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
-        _text("scheduler", "the batch system, or auto: the one that is here", _choice("auto", *SYSTEMS), "auto"),
+        _text("scheduler", "the batch system, or auto: the one that is here", _system, "auto"),
         Setting(
             name="max_workers",
             about="calls that run at once, at most",

@@ -15,6 +15,10 @@ machine::
 
 Both ways share one state machine (:mod:`jobpool.testing.fake_jobs`) and one set of answers
 (:mod:`jobpool.testing.fake_commands`), which know what jobpool uses of SLURM 22.05 and no more.
+
+It can also be another batch system, of which there is none in the world: with a dialect of
+:mod:`jobpool.testing.dialects` its commands are those of :mod:`jobpool.testing.fake_neutral`, and jobpool speaks to it
+through :class:`jobpool.testing.fake_system.Fake` (``scheduler="fake"``).
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +37,8 @@ import psutil
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.fake_commands import PROGRAMS, answer, unreachable
+from jobpool.testing import fake_commands, fake_neutral
+from jobpool.testing.dialects import SLURM, VARIABLE, Dialect
 from jobpool.testing.fake_door import Door
 from jobpool.testing.fake_jobs import Ended, EndingWord, FakeJob, JobQueue, StateOnly
 from jobpool.testing.fake_processes import Processes
@@ -55,6 +60,9 @@ PARTITIONS = (
     Partition(name="gpu", max_time=Duration(86400), nodes=(_GPU_NODE,)),
 )
 """The partitions of the practice SLURM (:class:`jobpool.testing.SlurmLab`), with the same limits."""
+
+THAW = 3.0
+"""A command that hangs comes back after so many times as long as jobpool waits for it: one that nobody has killed."""
 
 Controller = Literal["up", "down", "frozen"]
 
@@ -87,6 +95,7 @@ class FakeCluster:
         accounting: Whether ``sacct`` knows anything.
         partitions: What ``scontrol`` and ``sinfo`` tell, and ``sbatch`` holds requests to.
         max_array_size: SLURM's MaxArraySize: the largest index is one less.
+        dialect: Its habits.
     """
 
     def __init__(
@@ -98,7 +107,9 @@ class FakeCluster:
         accounting: bool = True,
         partitions: Sequence[Partition] = PARTITIONS,
         max_array_size: int = 1001,
+        dialect: Dialect = SLURM,
     ) -> None:
+        self.dialect = dialect
         self.directory = None if directory is None else Path(directory).absolute()
         self.clock = FakeClock(0.0)
         """For use in memory. At the process boundary time goes on by itself."""
@@ -109,6 +120,8 @@ class FakeCluster:
         self._queue.slots, self._queue.start_delay = slots, start_delay
         self._received: list[Received] = []
         self._answers: deque[str | _LostAnswer] = deque()
+        self._hanging: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
         self._controller: Controller = "up"
         self._listing_age, self._listing, self._listed = 0.0, self._queue, 0.0
         self._hidden: set[str] = set()
@@ -124,10 +137,12 @@ class FakeCluster:
         """Answer a command at once. With a frozen controller it comes back as one that ran into its time-out."""
         if self._controller == "frozen":
             self._receive(command.argv, command.stdin or "")
-            return Completed(command, returncode=None, stderr=f"{command.argv[0]}: no answer in {command.timeout:g} s")
+            return _no_answer(command)
         program, *arguments = command.argv
         environment = dict(command.environment or ())
         said = self._ask(program, tuple(arguments), command.stdin or "", environment, Path("/tmp"))
+        if said.hangs:
+            return _no_answer(command)
         return Completed(command, said.returncode, said.stdout, said.stderr)
 
     # At the process boundary
@@ -137,7 +152,7 @@ class FakeCluster:
             raise ValueError("FakeCluster: give it a directory to use it as a context manager")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._processes.spool.mkdir(mode=0o700)
-        self._door = Door(self.directory, PROGRAMS, self._ask)
+        self._door = Door(self.directory, self.dialect.programs, self._ask)
         self._ticker = threading.Thread(target=self._tick, name="fake-cluster", daemon=True)
         self._ticker.start()
         return self
@@ -163,7 +178,8 @@ class FakeCluster:
     @property
     def environment(self) -> dict[str, str]:
         """The variables that lead a client's commands here; to be added to its environment."""
-        return {"PATH": f"{self.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+        path = {"PATH": f"{self.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+        return path if self.dialect is SLURM else {**path, VARIABLE: self.dialect.name}
 
     # What happened
 
@@ -176,6 +192,16 @@ class FakeCluster:
     def commands_of(self, program: str) -> tuple[Received, ...]:
         """Return the commands of one program (``sbatch``) that were received."""
         return tuple(received for received in self.commands if received.argv[0] == program)
+
+    @property
+    def submits(self) -> tuple[Received, ...]:
+        """All submit commands received."""
+        return self.commands_of(self.dialect.programs[0])
+
+    @property
+    def polls(self) -> tuple[Received, ...]:
+        """All commands received that list the queue."""
+        return self.commands_of(self.dialect.programs[1])
 
     @property
     def jobs(self) -> dict[str, str]:
@@ -202,7 +228,7 @@ class FakeCluster:
     # Faults
 
     def refuse_submits(self, times: int, words: str = "Batch job submission failed: Invalid qos specification") -> None:
-        """Refuse the next submits with these words (after ``sbatch: error: ``)."""
+        """Refuse the next submits with these words (behind ``sbatch: error: ``)."""
         with self._changed:
             self._answers.extend([words] * times)
 
@@ -210,6 +236,11 @@ class FakeCluster:
         """Let the next submits time out, whether their jobs then exist or not."""
         with self._changed:
             self._answers.extend([_LostAnswer(jobs_exist)] * times)
+
+    def hang(self, program: str, times: int = 1) -> None:
+        """Let the next commands of this program do their work and not come back before jobpool gives up on them."""
+        with self._changed:
+            self._hanging[program] += times
 
     @property
     def controller(self) -> Controller:
@@ -286,6 +317,30 @@ class FakeCluster:
         with self._changed:
             self._queue.hold = None
 
+    def hold_job(self, job: str, reason: str) -> None:
+        """Hold one job that is pending, for this reason, until it is released with :meth:`release_job`."""
+        with self._changed:
+            self._queue.step(self._now())
+            self._queue.hold_job(self._find(job), reason)
+
+    def release_job(self, job: str) -> None:
+        """Let a job start that was held."""
+        with self._changed:
+            self._queue.step(self._now())
+            self._queue.release_job(self._find(job))
+
+    def suspend(self, job: str) -> None:
+        """Stop the processes of a job that runs; it is shown as suspended until :meth:`resume`."""
+        with self._changed:
+            self._queue.step(self._now())
+            self._queue.suspend(self._find(job))
+
+    def resume(self, job: str) -> None:
+        """Let a job go on that was suspended."""
+        with self._changed:
+            self._queue.step(self._now())
+            self._queue.resume(self._find(job))
+
     def end(self, job: str, word: EndingWord, *, exit_code: int | None = None, requeue: bool = False) -> None:
         """End a job as SLURM would: its walltime is over (``"TIMEOUT"``), its node dies (``"NODE_FAIL"``), ...
 
@@ -346,9 +401,20 @@ class FakeCluster:
                 now=self._now(),
             )
             said = self._answer(program, asked)
+            if self._hangs(program):
+                return replace(said, hangs=THAW * self.dialect.patience)
             ended = replace(self._received[number], ended=self._now(), returncode=said.returncode)
             self._received[number] = ended
         return said
+
+    def _hangs(self, program: str) -> bool:
+        self._asked[program] += 1
+        if program == "fake-limits":
+            return False  # without the limits nothing is refused before it is submitted
+        if self._hanging[program]:
+            self._hanging[program] -= 1
+            return True
+        return self.dialect.hangs is not None and self._asked[program] % self.dialect.hangs == 0
 
     def _shown(self, now: float) -> JobQueue:
         """Return the queue as squeue shows it."""
@@ -360,17 +426,35 @@ class FakeCluster:
 
     def _answer(self, program: str, asked: Asked) -> Answer:
         self._queue.step(asked.now)
-        # sacct asks the database, not the controller.
-        if self._controller == "down" and program != "sacct":
-            return unreachable(program, "Unable to contact slurm controller (connect failure)")
-        planned = self._answers.popleft() if program == "sbatch" and self._answers else None
+        # The accounting is a database's, not the controller's.
+        if self._controller == "down" and program not in ("sacct", "fake-account"):
+            return self._unreachable(program, "Unable to contact slurm controller (connect failure)")
+        submits = program == self.dialect.programs[0]
+        planned = self._answers.popleft() if submits and self._answers else None
         if isinstance(planned, str):
-            return Answer(stderr=f"sbatch: error: {planned}\n", returncode=1)
+            return Answer(stderr=f"{program}: error: {planned}\n", returncode=1)
+        lost = self._unreachable(program, "Socket timed out on send/recv operation")
         if planned == _LostAnswer(jobs_exist=False):
-            return _TIMED_OUT
-        said = answer(program, self._site, self._shown(asked.now) if program == "squeue" else self._queue, asked)
+            return lost
+        said = self._carry_out(program, asked)
         self._queue.step(asked.now)
-        return _TIMED_OUT if planned is not None else said
+        return lost if planned is not None else said
+
+    def _carry_out(self, program: str, asked: Asked) -> Answer:
+        queue = self._shown(asked.now) if program in ("squeue", "fake-list") else self._queue
+        if self.dialect is SLURM:
+            return fake_commands.answer(program, self._site, queue, asked)
+        try:
+            return fake_neutral.answer(self.dialect, program, self._site, queue, asked)
+        except fake_neutral.BrokenDown:
+            self.controller = "down"
+            return Answer()
+
+    def _unreachable(self, program: str, words: str) -> Answer:
+        if self.dialect is SLURM:
+            return fake_commands.unreachable(program, words)
+        return fake_neutral.unreachable(program)
 
 
-_TIMED_OUT = unreachable("sbatch", "Socket timed out on send/recv operation")
+def _no_answer(command: Command) -> Completed:
+    return Completed(command, returncode=None, stderr=f"{command.argv[0]}: no answer in {command.timeout:g} s")

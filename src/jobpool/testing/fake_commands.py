@@ -15,7 +15,7 @@ from jobpool.testing.fake_jobs import Ended, FakeJob, JobQueue, Pending
 from jobpool.testing.fake_site import Answer, Asked, CommandRefused, Site, expand, take_options
 from jobpool.testing.fake_submit import sbatch
 
-__all__ = ["PROGRAMS", "answer", "unreachable"]
+__all__ = ["answer", "unreachable"]
 
 
 def answer(program: str, site: Site, queue: JobQueue, asked: Asked) -> Answer:
@@ -308,6 +308,3 @@ _COMMANDS: Mapping[str, Callable[[Site, JobQueue, Asked], str | Answer]] = {
     "sacctmgr": _sacctmgr,
     "id": lambda site, queue, asked: f"uid=1001({asked.arguments[-1]}) gid=1001(users) groups=1001(users)\n",
 }
-
-PROGRAMS = tuple(program for program in _COMMANDS if program != "id")
-"""The commands that are there. A machine has its own ``id``."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import marshal
 import os
+import select
 import shutil
+import socket
 import socketserver
 import sys
 import tempfile
@@ -24,7 +26,7 @@ _STUB = """\
 #!{python} -ISE
 import _socket, marshal, posix, sys
 name = sys.argv[0].rpartition("/")[2]
-reads = name == "sbatch" and all(word.startswith("-") for word in sys.argv[1:])
+reads = name in ("sbatch", "fake-submit") and all(word.startswith("-") for word in sys.argv[1:])
 text = sys.stdin.buffer.read() if reads else b""
 message = marshal.dumps((name, sys.argv[1:], text, posix.environ, posix.getcwd(), posix.umask(0)))
 door = _socket.socket(_socket.AF_UNIX)
@@ -75,12 +77,12 @@ class Door:
         if self._short:
             shutil.rmtree(self._short, ignore_errors=True)
 
-    def _answer(self, message: bytes) -> bytes:
+    def _answer(self, message: bytes) -> tuple[bytes, float]:
         # marshal is no format for strangers; nobody else can reach a socket in a directory with mode 0700.
         program, arguments, text, environment, directory, umask = marshal.loads(message)
         variables = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
         said = self._ask(program, tuple(arguments), text.decode(), variables, Path(directory), umask)
-        return marshal.dumps((said.returncode, said.stdout, said.stderr))
+        return marshal.dumps((said.returncode, said.stdout, said.stderr)), said.hangs
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -88,7 +90,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     block_on_close = False
     request_queue_size = 100
 
-    def __init__(self, path: str, answer: Callable[[bytes], bytes]) -> None:
+    def __init__(self, path: str, answer: Callable[[bytes], tuple[bytes, float]]) -> None:
         self.answer = answer
         super().__init__(path, _Connection)
 
@@ -99,4 +101,13 @@ class _Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         # The asking program may have been killed meanwhile, for example by its time-out.
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.wfile.write(self.server.answer(self.rfile.read()))
+            answer, hangs = self.server.answer(self.rfile.read())
+            if not (hangs and _is_gone_after(hangs, self.connection)):
+                self.wfile.write(answer)
+
+
+def _is_gone_after(seconds: float, connection: socket.socket) -> bool:
+    """Wait for the end of a program that gets no answer, so long at most, and say whether it came."""
+    gone = select.poll()
+    gone.register(connection, 0)  # the end of its connection is told unasked
+    return bool(gone.poll(seconds * 1000))

@@ -3,11 +3,12 @@
 ::
 
     Pending ──slot, start delay over──► Running ──exit of the script──────────► Ended
-       ▲  │                                │ scancel, walltime, end()             ▲
-       │  └──scancel───────────────────────┼──────────────────────────────────────┤
+       ▲  │                                │ cancel, walltime, end()              ▲
+       │  └──cancel────────────────────────┼──────────────────────────────────────┤
        └───────────requeue───────────── Completing ──its processes are gone───────┘
 
-What happens at which time is SLURM's (22.05), as seen on a real one.
+A running job may be Suspended meanwhile. What happens at which time is SLURM's (22.05), as seen on a real one, but for
+what the :class:`~jobpool.testing.dialects.Dialect` of an order says otherwise.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from typing import Literal, Protocol, assert_never
 
 from jobpool.model.job import JobId
 from jobpool.model.units import Duration, Memory
+from jobpool.testing.dialects import SLURM, Dialect
 
 __all__ = [
+    "LAUNCH_FAILED",
     "Completing",
     "Ended",
     "EndingWord",
@@ -35,6 +38,7 @@ __all__ = [
     "Running",
     "Runs",
     "StateOnly",
+    "Suspended",
 ]
 
 EndingWord = Literal["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED", "NODE_FAIL"]
@@ -67,8 +71,11 @@ _STATUSES: Mapping[EndingWord, int] = {
 REQUEUE_DELAY = 5.0
 """Seconds that a requeued job waits at least: ``AuthInfo=cred_expire`` of the practice SLURM (default 120)."""
 
-KILL_WAIT = 3.0
-"""Seconds between TERM and KILL: ``KillWait`` of the practice SLURM (default 30)."""
+LAUNCH_FAILED = 4021
+"""What squeue shows as the status of a job whose output file could not be opened; sacct makes 0:53 of it (seen)."""
+
+FAILED_STARTS = "job held, too many failed attempts to run"
+"""What a batch system that holds a job whose script cannot be started says of it (PBS's words)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ class Pending:
     reason: str = "None"
     ended_as: EndingWord | None = None
     """How its last run ended, until it is eligible again: sacct tells that meanwhile (seen)."""
+    held: bool = False
+    """It does not start before it is released. ``reason`` says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,14 @@ class Running:
 
     node: str
     since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """Its processes are stopped. ``ran`` seconds of its walltime are used up."""
+
+    node: str
+    ran: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +126,15 @@ class Completing:
     kill_at: float
 
 
-Phase = Pending | Running | Completing | Ended
+Phase = Pending | Running | Suspended | Completing | Ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What one sbatch asked for: the same for all jobs of it."""
+    """What one submit asked for: the same for all jobs of it."""
 
+    dialect: Dialect = SLURM
+    """Of the batch system that took it."""
     base: int
     name: str
     partition: str
@@ -125,7 +144,7 @@ class Order:
     requeue: bool
     directory: Path
     umask: int
-    """Of the process that ran sbatch: SLURM hands it on to the script and to its log."""
+    """Of the process that ran the submit: SLURM hands it on to the script and to its log."""
     environment: Mapping[str, str] = field(repr=False)
     elements: tuple[int, ...] = ()
     """Indices of the array; empty for a job that is no array."""
@@ -153,7 +172,7 @@ class FakeJob:
     @property
     def id(self) -> JobId:
         """The id by which commands know it."""
-        return JobId(str(self.order.base) if self.index is None else f"{self.order.base}_{self.index}")
+        return self.order.dialect.id_of(self.order.base, self.index, self.raw)
 
     @property
     def name(self) -> str:
@@ -168,6 +187,8 @@ class FakeJob:
                 return "PENDING"
             case Running():
                 return "RUNNING"
+            case Suspended():
+                return "SUSPENDED"
             case Completing():
                 return "COMPLETING"
             case Ended(word):
@@ -241,7 +262,6 @@ class JobQueue:
         self.jobs: list[FakeJob] = []
         self.slots = 100
         self.start_delay = 0.0
-        self.kill_wait = KILL_WAIT
         self.requeue_delay = REQUEUE_DELAY
         self.hold: str | None = None
         self._runs, self._nodes = runs, tuple(nodes)
@@ -258,7 +278,8 @@ class JobQueue:
         indices: tuple[int | None, ...] = order.elements or (None,)
         for place, index in enumerate(indices):
             # SLURM gives an element its own number when it starts; which one, nobody may rely on.
-            self.jobs.append(FakeJob(order, index, self._next + place, Pending(eligible, order.held or "None")))
+            phase = Pending(eligible, order.held or "None", held=bool(order.held))
+            self.jobs.append(FakeJob(order, index, self._next + place, phase))
         self._next += len(indices)
 
     def find(self, id: str) -> FakeJob:
@@ -285,7 +306,7 @@ class JobQueue:
         match job.phase:
             case Pending():
                 job.phase = Ended(word, job.phase.reason, status or 0, None, self._now)
-            case Running(node):
+            case Running(node) | Suspended(node):
                 status = _STATUSES.get(word, 0) if status is None else status
                 reason = _of_status(status)[1] if word == "FAILED" else _REASONS.get(word, "None")
                 again = Pending(self._now + self.requeue_delay, "BeginTime", ended_as=word)
@@ -295,6 +316,28 @@ class JobQueue:
                 return
             case _:
                 assert_never(job.phase)
+
+    def suspend(self, job: FakeJob) -> None:
+        """Stop the processes of a job that runs, without a word to them before (PBS, Grid Engine)."""
+        if isinstance(job.phase, Running):
+            self._runs.signal(job, signal.SIGSTOP)
+            job.phase = Suspended(job.phase.node, self._now - job.phase.since)
+
+    def resume(self, job: FakeJob) -> None:
+        """Let a job go on that was suspended."""
+        if isinstance(job.phase, Suspended):
+            self._runs.signal(job, signal.SIGCONT)
+            job.phase = Running(job.phase.node, self._now - job.phase.ran)
+
+    def hold_job(self, job: FakeJob, reason: str) -> None:
+        """Let a job that is pending not start before it is released."""
+        if isinstance(job.phase, Pending):
+            job.phase = replace(job.phase, reason=reason, held=True)
+
+    def release_job(self, job: FakeJob) -> None:
+        """Let a job start that was held."""
+        if isinstance(job.phase, Pending):
+            job.phase = Pending(self._now)
 
     def silence(self, job: FakeJob) -> None:
         """Kill a job's processes without SLURM noticing."""
@@ -307,14 +350,19 @@ class JobQueue:
         self.jobs.remove(job)
 
     def _begin_ending(self, job: FakeJob, node: str, word: EndingWord, then: Ended | Pending) -> None:
+        dialect = job.order.dialect
+        if dialect.tells_log:
+            self._tell_log(job, node, word)
+        notice = None if word in _NO_MERCY else dialect.notice
+        self._runs.signal(job, signal.SIGKILL if notice is None else notice)
+        job.phase = Completing(node, then, math.inf if notice is None else self._now + dialect.kill_wait)
+
+    def _tell_log(self, job: FakeJob, node: str, word: EndingWord) -> None:
         if word in _SAID:
             at = time.strftime("%Y-%m-%dT%H:%M:%S")
             self._runs.write(job, f"slurmstepd: error: *** JOB {job.raw} ON {node} CANCELLED AT {at}{_SAID[word]} ***")
         if word == "OUT_OF_MEMORY":
             self._runs.write(job, f"slurmstepd: error: Detected 1 oom-kill event(s) in StepId={job.raw}.batch.")
-        merciless = word in _NO_MERCY
-        self._runs.signal(job, signal.SIGKILL if merciless else signal.SIGTERM)
-        job.phase = Completing(node, then, math.inf if merciless else self._now + self.kill_wait)
 
     def _due(self) -> float:
         """Return the time of the next thing that time alone brings about."""
@@ -328,7 +376,7 @@ class JobQueue:
                 yield job.deadline
             case Completing(kill_at=kill_at):
                 yield kill_at
-            case Ended():
+            case Suspended() | Ended():
                 return
             case _:
                 assert_never(job.phase)
@@ -362,7 +410,7 @@ class JobQueue:
         free = self.slots - sum(isinstance(job.phase, Running | Completing) for job in self.jobs)
         first = True
         for job in self.jobs:
-            if not isinstance(job.phase, Pending) or job.order.held:
+            if not isinstance(job.phase, Pending) or job.phase.held:
                 continue
             if self.hold is not None:
                 job.phase = Pending(job.phase.eligible, self.hold)
@@ -385,6 +433,8 @@ class JobQueue:
         status = self._runs.start(job, node)
         if status is None:
             job.phase = Running(node, self._now)
+        elif job.order.dialect.holds_failed_starts:
+            job.phase = Pending(self._now, FAILED_STARTS, held=True)
         else:
             job.phase = Ended("FAILED", _of_status(status)[1], status, node, self._now)
 

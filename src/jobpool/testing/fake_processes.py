@@ -13,13 +13,12 @@ from pathlib import Path
 
 import psutil
 
-from jobpool.testing.fake_jobs import FakeJob
+from jobpool.testing.dialects import SLURM
+from jobpool.testing.fake_jobs import LAUNCH_FAILED, FakeJob
+from jobpool.testing.fake_variables import neutral_variables, slurm_variables
 from jobpool.testing.lab_machine import end_processes, processes_of
 
 __all__ = ["Processes"]
-
-_LAUNCH_FAILED = 4021
-"""What squeue shows as the status of a job whose output file could not be opened; sacct makes 0:53 of it (seen)."""
 
 _MARK, _JOB_MARK = "JOBPOOL_FAKE", "JOBPOOL_FAKE_JOB"
 """Variables by which processes are found: they stay with a process that leaves its session and its parent."""
@@ -42,7 +41,7 @@ class Processes:
         try:
             log = os.open(self._log(job), flags, 0o666 & ~order.umask)
         except OSError:
-            return _LAUNCH_FAILED
+            return LAUNCH_FAILED
         try:
             self._started[job.raw] = subprocess.Popen(
                 [script],
@@ -56,7 +55,7 @@ class Processes:
                 umask=order.umask,
             )
         except OSError:
-            return _LAUNCH_FAILED
+            return LAUNCH_FAILED
         finally:
             os.close(log)
         return None
@@ -107,32 +106,13 @@ class Processes:
         values = {
             "A": str(order.base),
             "a": str(4294967294 if job.index is None else job.index),  # SLURM's own "no value"
+            "i": job.id,
             "j": str(job.raw),
             "x": order.name,
             "%": "%",
         }
-        return order.directory / re.sub("%([Aajx%])", lambda match: values[match[1]], order.output)
+        return order.directory / re.sub("%([Aaijx%])", lambda match: values[match[1]], order.output)
 
     def _variables(self, job: FakeJob, node: str) -> dict[str, str]:
-        order = job.order
-        variables = {
-            "SLURM_JOB_ID": str(job.raw),
-            "SLURM_JOBID": str(job.raw),
-            "SLURM_JOB_NAME": order.name,
-            "SLURM_JOB_NODELIST": node,
-            "SLURM_JOB_PARTITION": order.partition,
-            "SLURM_CLUSTER_NAME": "fake",
-            "SLURMD_NODENAME": node,
-            _MARK: str(self.spool),
-            _JOB_MARK: f"{self.spool}:{job.raw}",
-        }
-        if order.walltime is not None:
-            variables["SLURM_JOB_START_TIME"] = str(int(time.time()))
-            variables["SLURM_JOB_END_TIME"] = str(int(time.time()) + int(order.walltime))
-        if job.restarts:
-            variables["SLURM_RESTART_COUNT"] = str(job.restarts)
-        if job.index is not None:
-            variables["SLURM_ARRAY_JOB_ID"] = str(order.base)
-            variables["SLURM_ARRAY_TASK_ID"] = str(job.index)
-            variables["SLURM_ARRAY_TASK_COUNT"] = str(len(order.elements))
-        return variables
+        own = slurm_variables if job.order.dialect is SLURM else neutral_variables
+        return {**own(job, node, time.time()), _MARK: str(self.spool), _JOB_MARK: f"{self.spool}:{job.raw}"}

@@ -18,6 +18,8 @@ class Answer:
     stdout: str = ""
     stderr: str = ""
     returncode: int = 0
+    hangs: float = 0.0
+    """Seconds until it comes, unless the command is killed before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

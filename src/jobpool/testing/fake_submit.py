@@ -11,7 +11,7 @@ from jobpool.model.units import Duration, Memory
 from jobpool.testing.fake_jobs import JobQueue, Order
 from jobpool.testing.fake_site import Asked, CommandRefused, Site, expand, take_options
 
-__all__ = ["sbatch"]
+__all__ = ["partition_of", "read_script", "reason_to_wait", "sbatch"]
 
 _SBATCH_OPTIONS = frozenset(
     {
@@ -27,7 +27,7 @@ _SBATCH_OPTIONS = frozenset(
 def sbatch(site: Site, queue: JobQueue, asked: Asked) -> str:
     """Carry out sbatch: put the jobs into the queue, or raise :class:`CommandRefused`."""
     options, operands = take_options(asked.arguments, _SBATCH_OPTIONS, "sbatch")
-    script = _read_script(operands, asked)
+    script = read_script(operands, asked)
     for line in re.findall(r"^#SBATCH[ \t]+(.*)$", script, re.MULTILINE):
         given, _ = take_options(_directive_words(line), _SBATCH_OPTIONS, "sbatch")
         options = {**given, **options}  # the command line wins
@@ -39,7 +39,8 @@ def sbatch(site: Site, queue: JobQueue, asked: Asked) -> str:
     return f"{order.base}\n" if "parsable" in options else f"Submitted batch job {order.base}\n"
 
 
-def _read_script(operands: Sequence[str], asked: Asked) -> str:
+def read_script(operands: Sequence[str], asked: Asked) -> str:
+    """Return the script of a submit command: a file that is named, or what stands on stdin."""
     script = (asked.directory / operands[0]).read_text() if operands else asked.stdin
     if not script.startswith("#!"):
         raise CommandRefused(
@@ -78,7 +79,7 @@ def _directive_words(line: str) -> Iterator[str]:
 
 
 def _order(site: Site, queue: JobQueue, asked: Asked, script: str, options: Mapping[str, str]) -> Order:
-    partition = _partition(site, options.get("partition"))
+    partition = partition_of(site, options.get("partition"))
     elements, at_once = _elements(site, options.get("array"))
     memory = _memory(partition, options.get("mem"))
     held = _held(partition, memory, options)
@@ -104,7 +105,8 @@ def _order(site: Site, queue: JobQueue, asked: Asked, script: str, options: Mapp
     )
 
 
-def _partition(site: Site, name: str | None) -> Partition:
+def partition_of(site: Site, name: str | None) -> Partition:
+    """Return the partition that is asked for, or the default. Refuses one that there is not, or that is closed."""
     for partition in site.partitions:
         if partition.name == name or (name is None and partition.default):
             if partition.allow_groups:
@@ -144,10 +146,16 @@ def _memory(partition: Partition, text: str | None) -> Memory:
 
 
 def _held(partition: Partition, memory: Memory, options: Mapping[str, str]) -> str:
-    """Refuse what no node has; return the reason for which a job is taken and never started (EnforcePartLimits=NO)."""
+    """Return the reason for which a job is taken and never started; empty: it may be."""
     cpus = int(options.get("ntasks", "1")) * int(options.get("cpus-per-task", "1"))
     gpus = int(options.get("gres", "gpu:0").rpartition(":")[2])
     one_thread = options.get("threads-per-core") == "1"
+    reason = reason_to_wait(partition, memory=memory, cpus=cpus, gpus=gpus, one_thread=one_thread)
+    return reason or ("JobHeldUser" if "hold" in options else "")
+
+
+def reason_to_wait(partition: Partition, *, memory: Memory, cpus: int, gpus: int, one_thread: bool) -> str:
+    """Refuse what no node has; return the reason for which a job is taken and never started (EnforcePartLimits=NO)."""
 
     def has(node: NodeShape) -> bool:
         return node.cores * (1 if one_thread else node.threads_per_core) >= cpus and node.gpus >= gpus
@@ -160,7 +168,7 @@ def _held(partition: Partition, memory: Memory, options: Mapping[str, str]) -> s
         return "PartitionConfig"  # more than all nodes together: not refused (seen)
     if not any(has(node) and node.memory >= memory for node in partition.nodes):
         raise _failed("Requested node configuration is not available")
-    return "JobHeldUser" if "hold" in options else ""
+    return ""
 
 
 def _walltime(text: str | None) -> Duration | None:

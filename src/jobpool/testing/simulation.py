@@ -241,11 +241,17 @@ class Simulation(Workplace):
         answer = self._answer(count)
         if answer is None or (isinstance(answer, ev.SubmitDoubtful) and self.faults.doubtful_exist):
             ids = tuple(self._enqueue(JobKey(name, element), action.request) for element in range(count))
+        if answer is None and self._hangs("submit"):
+            answer = ev.SubmitDoubtful(0.0, "", "no answer in 60 s")
         if answer is None:
             self._tell(lambda time: ev.JobsSubmitted(time, name, ids), self.command_seconds)
         else:
             given = answer
             self._tell(lambda time: structs.replace(given, time=time, submission=name), self.command_seconds)
+
+    def _hangs(self, command: str) -> bool:
+        """Say whether a command does its work and never answers."""
+        return False
 
     def _answer(self, count: int) -> ev.SubmitRefused | ev.SubmitDoubtful | None:
         faults = self.faults
@@ -256,17 +262,20 @@ class Simulation(Workplace):
         return faults.answers.popleft() if faults.answers else None
 
     def _enqueue(self, key: JobKey, request: Request) -> JobId:
-        job = self.jobs[key] = SimulatedJob(key, JobId(f"{key.submission.rsplit('-')[-1]}_{key.element}"), request)
+        job = self.jobs[key] = SimulatedJob(key, self._new_id(key), request)
         if self.faults.held:
             self.hold(job, self.faults.held, hopeless=self.faults.hopeless)
         self._plan_start(job)
         return job.id
 
+    def _new_id(self, key: JobKey) -> JobId:
+        return JobId(f"{key.submission.rsplit('-')[-1]}_{key.element}")
+
     def _poll(self, names: tuple[str, ...]) -> None:
         if self._polling:
             raise BrokenPromise("a second poll before the answer of the first")
         self._polling = True
-        deaf, seen = self.faults.deaf, self._shown(names)
+        deaf, seen = self._hangs("poll") or self.faults.deaf, self._shown(names)
 
         def answer(time: float) -> Event:
             self._polling = False
@@ -289,18 +298,19 @@ class Simulation(Workplace):
         if self._accounting:
             raise BrokenPromise("the accounting is asked again before it has answered")
         self._accounting = True
-        known: dict[JobId, Ending | JobState] = {
-            job.id: job.state if job.ending is None else replace(job.ending, source="accounting")
-            for job in self.jobs.values()
-            if job.key.submission in names
-        }
-        told = known if self.faults.accounting else None
+        told = self._accounted([job for job in self.jobs.values() if job.key.submission in names])
 
         def answer(time: float) -> Event:
             self._accounting = False
             return ev.Accounted(time, names, told)
 
         self._tell(answer, 20 * self.command_seconds)  # its database is slower than the controller
+
+    def _accounted(self, jobs: Iterable[SimulatedJob]) -> dict[JobId, Ending | JobState] | None:
+        """Return what the accounting tells of these jobs. None: there is none."""
+        if not self.faults.accounting:
+            return None
+        return {job.id: job.state if job.ending is None else replace(job.ending, source="accounting") for job in jobs}
 
     def _cancel_jobs(self, action: act.CancelJobs) -> None:
         for job in self.queue:

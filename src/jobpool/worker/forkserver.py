@@ -28,6 +28,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 from jobpool.host.linux import descendants, set_child_subreaper, thread_count
@@ -85,7 +86,7 @@ class _Server:
 
         os.set_inheritable(self._control.fileno(), False)
         set_child_subreaper()
-        self._wakers = _wake_on_sigchld()
+        self._wakers = _wake_on_sigchld(self._setup["notice"])
         wake = self._wakers[0]
         gc.collect()
         gc.freeze()  # the collector would write to, and so copy, pages that all workers share
@@ -193,16 +194,17 @@ def _preload(initializer: bytes) -> bool:
     return thread_count() == 1
 
 
-def _wake_on_sigchld() -> tuple[int, int]:
+def _wake_on_sigchld(notice: Iterable[int]) -> tuple[int, int]:
     """Make a pipe whose first end is readable after a child died, and return both.
 
-    SIGINT and SIGTERM do nothing here: batch systems send them to all processes of a job, and the agent decides.
+    SIGINT, SIGTERM and those of ``notice`` do nothing here: batch systems send them to all processes of a job, and the
+    agent decides.
     """
     read, write = os.pipe()
     os.set_blocking(read, False)
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+    for number in {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, *notice}:
         signal.signal(number, _do_nothing)
     return read, write
 

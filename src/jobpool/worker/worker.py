@@ -380,14 +380,15 @@ def _obtain(order: dict[str, Any]) -> None:
 
 
 def _shield_signals(birth: WorkerStart) -> None:
-    """Let the agent alone decide what SIGINT and SIGTERM mean, but only for this process.
+    """Let the agent alone decide what SIGINT, SIGTERM and a batch system's own notices mean, for this process only.
 
-    Batch systems send SIGTERM to every process of a job some time before the end; a call that is nearly done should
+    Batch systems send them to every process of a job some time before the end; a call that is nearly done should
     finish. A handler that does nothing is reset by exec, unlike SIG_IGN, so that programs started by a call can be
     interrupted; processes forked by it (``multiprocessing.Process.terminate``) get the usual reaction back, and have no
     business with the channel and the bell.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    shielded = {signal.SIGINT, signal.SIGTERM, *birth.setup["notice"]}
+    for number in shielded:
         signal.signal(number, _do_nothing)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -395,7 +396,7 @@ def _shield_signals(birth: WorkerStart) -> None:
 
     def before_fork() -> None:
         # Blocked until the child has its own handlers: a signal that came earlier would be lost on ours.
-        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)))
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, shielded))
 
     def in_parent() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
@@ -403,7 +404,8 @@ def _shield_signals(birth: WorkerStart) -> None:
     def in_child() -> None:
         birth.channel.close()
         birth.bell.close()
-        for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        for number in shielded:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             # Only the main thread may set handlers; the thread that forked is that now.
             if signal.getsignal(number) is _do_nothing:
                 signal.signal(number, usual)
