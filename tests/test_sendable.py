@@ -10,8 +10,7 @@ import pytest
 
 from jobpool import JobPoolExecutor, NotPicklable
 from jobpool.agent import agent
-from jobpool.core.events import Outcome
-from jobpool.model.call import Usage
+from jobpool.model.call import Outcome, Usage
 from jobpool.model.units import Memory
 from jobpool.serialize import chunks, pickling
 from jobpool.server import client_links

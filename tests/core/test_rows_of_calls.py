@@ -8,10 +8,10 @@ from test_tasks import A, B, C, join, learned, queue
 from jobpool.core import events as ev
 from jobpool.core.calls.bundle_size import STUCK
 from jobpool.core.calls.scheduler import Calls
-from jobpool.core.events import Death, Outcome, SendBundle
+from jobpool.core.events import SendBundle
 from jobpool.core.recovery.decide import NEVER, GiveUp, History, Loss, LossPlace, RunAgain, decide
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import Call, Usage
+from jobpool.model.call import Call, Death, Outcome, Usage
 from jobpool.model.errors import CallCrashed, JobLost
 from jobpool.model.job import Ending, EndingKind, JobId
 from jobpool.model.request import Request, Retry

@@ -9,8 +9,8 @@ import pytest
 from jobpool.core.calls.bundle_size import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BundleSize
 from jobpool.core.calls.id_set import IdSet
 from jobpool.core.calls.scheduler import Calls
-from jobpool.core.events import JobKey, Outcome, SendBundle
-from jobpool.model.call import Call, Usage
+from jobpool.core.events import JobKey, SendBundle
+from jobpool.model.call import Call, Outcome, Usage
 from jobpool.model.units import Memory
 
 A, B, C = JobKey("jp-t-1", 0), JobKey("jp-t-1", 1), JobKey("jp-t-1", 2)

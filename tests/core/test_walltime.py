@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from jobpool.core import events as ev
 from jobpool.core.calls.scheduler import Calls
-from jobpool.core.events import Hello, JobKey, Outcome, SendBundle
+from jobpool.core.events import Hello, JobKey, SendBundle
 from jobpool.core.scaling.walltime import FRESH, LEAD_SHARE, Span, notice
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import Call, CallOptions, Usage
+from jobpool.model.call import Call, CallOptions, Outcome, Usage
 from jobpool.model.errors import CallTimedOut, JobLost, JobsFailed
 from jobpool.model.job import EndingKind, JobId
 from jobpool.model.request import Request

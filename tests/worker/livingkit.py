@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobpool.serialize import pickling
-from jobpool.worker.functions import Functions
+from jobpool.worker.functions import FunctionTable
 from jobpool.worker.initializer_globals import run_initializer
 from jobpool.worker.shared_objects import SharedObjects
 
@@ -21,7 +21,7 @@ class Worker:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.living = SharedObjects(tell=lambda _topic, text: self.told.append(text))
-        self.functions = Functions(self.living)
+        self.functions = FunctionTable(self.living)
 
     def initialize(self, function: Callable[..., Any], *args: Any) -> None:
         run_initializer(pickling.dumps_initializer(function, args), self.living)

@@ -12,10 +12,10 @@ import pytest
 from crewkit import Watched, crew, reached_soon
 from test_crew import in_loop
 
-from jobpool.agent.reports import Cut
 from jobpool.model.call import Call
 from jobpool.serialize import pickling
 from jobpool.serialize.chunks import Raised, batches, loads_results
+from jobpool.transport.messages import Cut, Function
 
 FIRST = 2**38
 
@@ -23,7 +23,7 @@ FIRST = 2**38
 def submit_rows(watched: Watched, function: Any, *args: Any) -> Call:
     """Submit one bundle: a row for each argument."""
     key, pickled = pickling.dumps_function(function)
-    watched.crew.define({key: pickled})
+    watched.crew.define([Function(key, pickled)])
     ((payload, count),) = batches((arg,) for arg in args)
     assert isinstance(payload, bytes)
     call = Call(FIRST, key, payload, "", 0, count)

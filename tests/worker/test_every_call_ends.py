@@ -14,8 +14,9 @@ import pytest
 from crewkit import crew
 from test_crew import in_loop
 
-from jobpool.agent.reports import Died, Done, Report, Returned
-from jobpool.core.events import Outcome
+from jobpool.agent.reports import Report
+from jobpool.model.call import Outcome
+from jobpool.transport.messages import Died, Done, Returned
 
 
 def ends(reports: list[Report]) -> Counter[int]:

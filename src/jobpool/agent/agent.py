@@ -25,42 +25,61 @@ import signal
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn, assert_never
+from typing import TYPE_CHECKING, NoReturn, assert_never
 
 from jobpool.agent import binding
 from jobpool.agent.cgroup import memory_limit
-from jobpool.agent.checkpoints import Checkpointed, NoCheckpoint
-from jobpool.agent.reports import (
-    CannotStart,
-    Cut,
-    Died,
-    Done,
-    Full,
-    InitializerError,
-    Remark,
-    Report,
-    Returned,
-    Started,
-)
+from jobpool.agent.reports import CannotStart, Full, InitializerError, Report
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.time_left import clock_note, process_age, seconds_left
 from jobpool.agent.workers import Workers
-from jobpool.core.events import JobKey, Outcome
+from jobpool.core.events import JobKey
 from jobpool.core.scaling.walltime import notice
 from jobpool.host.lifetime import end_within, run_process
 from jobpool.host.private_directory import make_directory, open_directory
 from jobpool.host.standstill import BEAT, Standstill
 from jobpool.host.versions import versions
-from jobpool.model.call import PLAIN, Call, CallOptions
 from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import InitializerFailed
 from jobpool.model.units import Duration
 from jobpool.transport import tls
 from jobpool.transport.link import KEPT, Link, Unreachable, in_parts, introduce
 from jobpool.transport.malloc import reuse_memory
+from jobpool.transport.messages import (
+    AgentAnswer,
+    AgentBye,
+    AgentHello,
+    AgentSettings,
+    Bundle,
+    Checkpointed,
+    Cut,
+    Died,
+    Done,
+    Functions,
+    JoinDask,
+    Leaving,
+    Message,
+    NoCheckpoint,
+    NodeWarning,
+    NotWanted,
+    Ping,
+    Pong,
+    Ready,
+    Remark,
+    Retract,
+    Returned,
+    ServerToAgent,
+    SlotsTaken,
+    Started,
+    StopAgent,
+    Suspended,
+    TakeBack,
+    Trouble,
+    WentOn,
+)
+from jobpool.transport.packing import Reader
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -68,6 +87,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 log = logging.getLogger("jobpool.agent")
+
+HEARD: Reader[ServerToAgent] = Reader(ServerToAgent | AgentAnswer)
 
 CONNECT_FOR = 45.0
 """Seconds to try the server's addresses: a network that is late after a node's boot, a server under load. Below the
@@ -113,7 +134,7 @@ class Agent:
         # The batch system's own name: what its commands take, and what it says of the job.
         self._node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
         self._scratch: Path | None = None
-        self._settings: dict[str, Any] = {}
+        self._settings: AgentSettings
         self._host = ""
         self._ahead = 0.0
         """Seconds of this node's clock before that of the server's host."""
@@ -158,24 +179,28 @@ class Agent:
     async def _introduce(self) -> bool:
         """Find the server and hear what to do; keep trying for a while. False: this job is not wanted."""
         arguments = self._arguments
-        facts = {"job": tuple(self._job), "id": arguments.job_id, "node": self._node, "pid": os.getpid()}
-        self._host, self._link, self._settings = await introduce(
+        job = self._job.submission, self._job.element
+        self._host, self._link, answer = await introduce(
             arguments.address,
             arguments.port,
             tls.client_context(arguments.pool),
-            lambda: Link(self._hear, self._lost, kept=KEPT),
-            ("agent", {**facts, "versions": versions()}),
+            lambda: Link(HEARD, self._hear, self._lost, kept=KEPT),
+            AgentHello(job, arguments.job_id, self._node, os.getpid(), versions()),
             patience=CONNECT_FOR,
             # A pool that has ended in good order has taken its connection file away.
             wanted=(arguments.pool / "connection.json").exists,
         )
         log.info("server=%s port=%d answers", self._host, arguments.port)
-        if stop := self._settings.get("stop"):
-            log.error("job=%s is not wanted: %s", self._job, stop)
-            self._stop(UNWANTED)
-        else:
-            self._ahead = time.time() - self._settings["time"]
-        return not stop
+        match answer:
+            case NotWanted(why):
+                log.error("job=%s is not wanted: %s", self._job, why)
+                self._stop(UNWANTED)
+                return False
+            case AgentSettings():
+                self._settings, self._ahead = answer, time.time() - answer.time
+                return True
+            case _:
+                assert_never(answer)
 
     async def _serve(self) -> None:
         """Start the workers and tell the server that calls may come."""
@@ -189,18 +214,18 @@ class Agent:
             self._stop(CANNOT_START)
             return
         clocks = (now := time.time()), now - self._ahead
-        left = seconds_left(self._settings["walltime"], os.environ, clocks=clocks, age=process_age())
-        self._say("hello", {"workers": settings.size, "left": left})
+        left = seconds_left(self._settings.walltime, os.environ, clocks=clocks, age=process_age())
+        self._say(Ready(settings.size, left))
         if left is not None:
             log.info("job=%s has %s left", self._job, Duration(round(left)))
             self._notice = notice(left)
             self._closing_time = asyncio.get_running_loop().call_later(left - self._notice, self._take_leave)
         for note in notes:
-            self._say(*note)
+            self._say(note)
         if late := clock_note(self._ahead):
-            self._say("warning", late)
-        if self._settings["dask_port"] is not None:
-            self._join_dask(self._settings["dask_port"])
+            self._say(NodeWarning(late))
+        if self._settings.dask_port is not None:
+            self._join_dask(self._settings.dask_port)
         self._heard = time.monotonic()
         self._expect_words()
         # SLURM says so two seconds before it stops all processes of a job.
@@ -212,7 +237,7 @@ class Agent:
     def _suspend(self) -> None:
         log.warning("job=%s is being suspended", self._job)
         self._suspended = True
-        self._say("suspended")
+        self._say(Suspended())
 
     def _go_on_soon(self) -> None:
         """Say that it goes on after a suspension that was too short to be noticed otherwise."""
@@ -231,7 +256,7 @@ class Agent:
             loop = asyncio.get_running_loop()
             self._closing_time = loop.call_at(closing_time.when() + seconds, self._take_leave)
         self._suspended = False
-        self._say("went on", self._seconds_left())
+        self._say(WentOn(self._seconds_left()))
 
     def _seconds_left(self) -> float | None:
         if self._closing_time is None:
@@ -245,37 +270,37 @@ class Agent:
             self._stop(LOST_SERVER)
         asyncio.get_running_loop().call_later(SILENT / 10, self._expect_words)
 
-    def _worker_settings(self) -> tuple[WorkerSettings, list[tuple[str, ...]]]:
+    def _worker_settings(self) -> tuple[WorkerSettings, list[NodeWarning]]:
         """Return what the workers are like, and a message with a sentence for each thing that could not be had."""
-        asked, size = self._settings, self._settings["workers"]
+        asked, size = self._settings, self._settings.workers
         shares = binding.share_out(
-            size=size, cores=asked["cores"], threads_per_core=asked["threads_per_core"], bind=asked["bind"]
+            size=size, cores=asked.cores, threads_per_core=asked.threads_per_core, bind=asked.bind
         )
-        place = open_directory(asked["log_directory"])
+        place = open_directory(asked.log_directory)
         logs = make_directory(f"{self._job.submission}-{self._job.element}", within=place)
         os.close(place)
-        environment = binding.thread_environment(asked["cores"] * asked["threads_per_core"], asked["environment"])
+        environment = binding.thread_environment(asked.cores * asked.threads_per_core, asked.environment)
         os.environ.update(environment)  # for tasks of pool.client, which run in this process
         settings = WorkerSettings(
             size=size,
             logs=logs,
             environment=environment,
-            working_directory=asked["working_directory"],
-            sys_path=tuple(asked["sys_path"]),
-            initializer=asked["initializer"],
-            max_tasks_per_child=asked["max_tasks_per_child"],
+            working_directory=asked.working_directory,
+            sys_path=tuple(asked.sys_path),
+            initializer=asked.initializer,
+            max_tasks_per_child=asked.max_tasks_per_child,
             cpus=shares.cpus,
-            devices=binding.share_devices(os.environ, size=size, gpus=asked["gpus"]),
-            memory=asked["memory"],
-            max_memory_growth=asked["max_memory_growth"],
-            log_level=asked["log_level"],
-            umask=asked["umask"],
+            devices=binding.share_devices(os.environ, size=size, gpus=asked.gpus),
+            memory=asked.memory,
+            max_memory_growth=asked.max_memory_growth,
+            log_level=asked.log_level,
+            umask=asked.umask,
         )
-        memory = None if asked["memory"] is None else asked["memory"] * size
+        memory = None if asked.memory is None else asked.memory * size
         site = f"workers are not bound to cores on {os.environ.get('SLURM_CLUSTER_NAME', '')}"
-        unbound = ("daily", site, shares.note) if shares.of_site else ("warning", shares.note)
-        notes = [unbound, ("warning", binding.too_little_memory(memory, memory_limit()))]
-        return settings, [note for note in notes if note[-1]]
+        unbound = NodeWarning(shares.note, site if shares.of_site else None)
+        notes = [unbound, NodeWarning(binding.too_little_memory(memory, memory_limit()))]
+        return settings, [note for note in notes if note.sentence]
 
     async def _close(self) -> None:
         if self._dask is not None:
@@ -305,12 +330,12 @@ class Agent:
         """End for a signal; before, calls may leave their checkpoints."""
         try:
             if self._crew is not None and not self._end.is_set():
-                self._say("leaving", name, False)
-                await self._crew.last_checkpoints(self._settings["grace"])
+                self._say(Leaving(name, planned=False))
+                await self._crew.last_checkpoints(self._settings.grace)
         finally:
             if self._crew is not None:
                 self._crew.flush()  # nothing is heard after the last word
-            self._say("bye", name)
+            self._say(AgentBye(name))
             self._stop(code)
 
     def _take_leave(self) -> None:
@@ -324,7 +349,7 @@ class Agent:
         """End after the calls that run."""
         log.info("job=%s takes leave: %s", self._job, why)
         if self._leaving is None:
-            self._say("leaving", short, True)
+            self._say(Leaving(short, planned=True))
             self._leaving = asyncio.create_task(self._leave(why, drain=True))
 
     def _lost(self, link: Link, error: BaseException | None) -> None:
@@ -348,12 +373,12 @@ class Agent:
     def _joined_dask(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job=%s is no Dask Worker", self._job, exc_info=error)
-            self._say("warning", f"pool.client has no Worker in this job: {error!r}")
+            self._say(NodeWarning(f"pool.client has no Worker in this job: {error!r}"))
 
     async def _be_dask_worker(self, port: int) -> None:
         assert self._crew is not None
         # A module that is not found would end the Worker.
-        dask_side = await asyncio.to_thread(_import_dask, self._settings["sys_path"])
+        dask_side = await asyncio.to_thread(_import_dask, self._settings.sys_path)
         self._scratch = Path(tempfile.mkdtemp(prefix="jobpool-"))
         while not self._end.is_set():
             self._worker = await dask_side.start_worker(
@@ -361,49 +386,56 @@ class Agent:
                 pool=self._arguments.pool,
                 job=self._arguments.job_id,
                 node=self._node,
-                workers=self._settings["workers"],
+                workers=self._settings.workers,
                 scratch=self._scratch,
                 crew=self._crew,
-                slots_taken=lambda count: self._say("slots", count),
+                slots_taken=lambda count: self._say(SlotsTaken(count)),
             )
             # client.restart() closes it, but the job is still there: it joins again.
             await self._worker.finished()
 
     # ---------------------------------------------------------------------------------------------------------- words
 
-    def _say(self, *message: Any) -> None:
+    def _say(self, message: Message) -> None:
         if self._link is not None:
-            self._link.send(*message)
+            self._link.send(message)
 
-    def _hear(self, link: Link, message: Any) -> None:
-        crew = self._crew
+    def _hear(self, link: Link, message: ServerToAgent) -> None:
         self._heard = time.monotonic()
         match message:
-            case ("functions", functions) if crew is not None:
-                crew.define(functions)
-            case ("bundle", calls) if crew is not None:
-                crew.submit([_call(*fields) for fields in calls])
-            case ("retract", ids) if crew is not None:
-                crew.retract(ids)
-            case ("ping",):
-                self._say("pong")
-            case ("take back",) if crew is not None:
-                crew.take_back()
-            case ("dask", port) if crew is not None:
-                self._join_dask(port)
-            case ("stop", why, drain):
+            case Ping():
+                self._say(Pong())
+            case StopAgent(why, drain):
                 log.info("job=%s stops why=%r drain=%s", self._job, why, drain)
                 if self._leaving is None or not drain:
                     self._leaving = asyncio.create_task(self._leave(why, drain=drain))
+            case Functions() | Bundle() | Retract() | TakeBack() | JoinDask():
+                if self._crew is not None:
+                    self._order(self._crew, message)
             case _:
-                log.error("job=%s heard something unknown: %r", self._job, message[:1])
+                assert_never(message)
+
+    def _order(self, crew: Workers, message: Functions | Bundle | Retract | TakeBack | JoinDask) -> None:
+        match message:
+            case Functions(functions):
+                crew.define(functions)
+            case Bundle(calls):
+                crew.submit(calls)
+            case Retract(ids):
+                crew.retract(ids)
+            case TakeBack():
+                crew.take_back()
+            case JoinDask(port):
+                self._join_dask(port)
+            case _:
+                assert_never(message)
 
     async def _leave(self, why: str, *, drain: bool) -> None:
         try:
             if drain and self._crew is not None:
                 await self._crew.close(drain=True)
             self._said_bye = True
-            self._say("bye", why)
+            self._say(AgentBye(why))
             if self._link is not None:  # hangs up when it has the last results, which may be large
                 await asyncio.wait([self._link.closed], timeout=FAREWELL)
         finally:
@@ -419,33 +451,23 @@ class Agent:
 
     def _tell(self, report: Report) -> None:
         match report:
-            case Started(ids):
-                self._say("started", list(ids))
             case Done(outcomes):
-                for part in in_parts(outcomes, lambda outcome: len(outcome.payload) + len(outcome.log)):
-                    self._say("done", [_plain(outcome) for outcome in part])
-            case Returned(ids):
-                self._say("returned", list(ids))
-            case Cut(call, at):
-                self._say("cut", call, at)
-            case Died(call, death):
-                self._say("died", call, {**asdict(death), "peak_memory": int(death.peak_memory)})
+                for part in in_parts(outcomes):
+                    self._say(Done(part))
+            case Started() | Returned() | Cut() | Died() | Remark() | Checkpointed():
+                self._say(report)
             case Full(text):
-                self._say("remark", "full of files", f"a job ends early: {text}")
+                self._say(Remark("full of files", f"a job ends early: {text}"))
                 self._leave_after_calls("its memory is full", text)
-            case Remark(topic, text):
-                self._say("remark", topic, text)
-            case Checkpointed(call, payload):
-                self._say("checkpoint", call, payload)
-            case NoCheckpoint(words):
-                self._say("warning", f"a call was asked for its checkpoint and left none: {words}")
+            case NoCheckpoint(_, words):
+                self._say(NodeWarning(f"a call was asked for its checkpoint and left none: {words}"))
             case CannotStart(text):
-                self._say("trouble", f"no worker can be started on {self._node}: {text}", None)
+                self._say(Trouble(f"no worker can be started on {self._node}: {text}", None))
             case InitializerError(text):
                 error = InitializerFailed(
                     "the initializer failed in a worker", job=self._arguments.job_id, node=self._node, tail=text
                 )
-                self._say("trouble", "the initializer failed", error.as_data())
+                self._say(Trouble("the initializer failed", error.as_data()))
             case _:
                 assert_never(report)
 
@@ -456,15 +478,3 @@ def _import_dask(paths: Sequence[str]) -> ModuleType:
     dask_config.extend_path(paths)
     dask_config.quiet_logging()
     return importlib.import_module("jobpool.agent.dask_worker")
-
-
-def _call(id: int, function: str, payload: bytes, skip: int = 0, rows: int = 0, timeout: float | None = None) -> Call:
-    terms = PLAIN if timeout is None else CallOptions(timeout=Duration(timeout))
-    return Call(id, function, payload, "", skip, rows, terms)
-
-
-def _plain(outcome: Outcome) -> tuple[Any, ...]:
-    usage = outcome.usage
-    plain = None if usage is None else (usage.wall, usage.cpu, int(usage.peak_memory), usage.threads)
-    fields = outcome.call, outcome.ok, outcome.payload, plain, outcome.log, outcome.rows
-    return (*fields, outcome.failures, outcome.words) if outcome.failures else fields

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from jobpool.agent.slot import Slot
 from jobpool.worker.checkpoint_signal import OFFERS, SIGNAL
 
-__all__ = ["SLOW", "Checkpointed", "Checkpoints", "NoCheckpoint"]
+__all__ = ["SLOW", "Checkpoints"]
 
 LOOK_EVERY = 0.25
 """Seconds between two looks for calls that can be asked: one may just unpickle its arguments at the first."""
@@ -19,21 +18,6 @@ LOOK_EVERY = 0.25
 SLOW = 2.0
 """Seconds after a signal of the batch system in which a checkpoint should be there. A ``KillWait`` may be as short as
 3 s, and after it nobody could tell the user any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpointed:
-    """This call stopped; with this payload, ``resuming.resume`` goes on."""
-
-    call: int
-    payload: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NoCheckpoint:
-    """A call could not leave the checkpoint that it was asked for, and why."""
-
-    words: str
 
 
 class Checkpoints:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import assert_never
 
 from jobpool.agent.cgroup import files_that_fill, memory_limit
 from jobpool.agent.fork_client import Exit
-from jobpool.agent.reports import Remark
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Slot
-from jobpool.core.events import Death
+from jobpool.model.call import Death
 from jobpool.model.units import Memory
+from jobpool.transport.messages import Grown, Remark, Spoilt
 
 __all__ = ["died", "filled", "left_behind", "lost_a_process", "retired", "stopped"]
 
@@ -72,18 +72,19 @@ def left_behind(place: Slot) -> Remark | None:
     )
 
 
-def retired(message: tuple[Any, ...], settings: WorkerSettings) -> Remark:
+def retired(message: Grown | Spoilt, settings: WorkerSettings) -> Remark:
     """Say why a worker runs no other call: it told of what its calls have left in it."""
     match message:
-        case ("spoilt", function, what):
+        case Spoilt(function, what):
             return Remark(
                 f"left by {function}",
                 f"{function}() left its worker with {what}, which cannot be put back; it was replaced. Set what is "
                 "meant for one call only in a process of its own (subprocess, preexec_fn=)",
             )
-        case (_, function, by, calls):
+        case Grown(function, by, calls):
             return _grown(function, by, calls, settings)
-    raise ValueError(message)
+        case _:
+            assert_never(message)
 
 
 def _grown(function: str, by: int, calls: int, settings: WorkerSettings) -> Remark:

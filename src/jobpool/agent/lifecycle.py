@@ -10,15 +10,16 @@ import signal
 import socket
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol
 
 from jobpool.agent.binding import scrub
 from jobpool.agent.channel import Channel
-from jobpool.agent.fork_client import Exit, ForkClient, describe
+from jobpool.agent.fork_client import FLAGS, Exit, ForkClient, describe
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Slot, State
 from jobpool.host.lifetime import is_shortage
 from jobpool.host.private_directory import open_log
+from jobpool.transport.messages import Fork, ForkServerSetup, WorkerToAgent
 from jobpool.worker.shared_page import BEGUN, NOTHING, SharedPage, make
 
 __all__ = ["EXIT_WITHIN", "Lifecycle", "Parent"]
@@ -43,7 +44,7 @@ KILLED = Exit(signal=int(signal.SIGKILL))
 class Parent(Protocol):
     """Who has the workers. All methods are called in the loop's thread."""
 
-    def hear(self, place: Slot, messages: list[Any]) -> None:
+    def hear(self, place: Slot, messages: list[WorkerToAgent]) -> None:
         """Take what a worker says."""
         ...
 
@@ -196,16 +197,17 @@ class Lifecycle:
     def _start_nursery(self) -> None:
         settings = self._settings
         nursery = ForkClient(self)
-        nursery.start(
-            environment={**scrub(os.environ), **settings.environment},
+        setup = ForkServerSetup(
             working_directory=settings.working_directory,
             sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
             initializer=settings.initializer,
             log_level=settings.log_level,
             umask=settings.umask,
             max_memory_growth=settings.max_memory_growth,
-            log=self._log("fork-server.log"),
+            flags=list(FLAGS),
         )
+        environment = {**scrub(os.environ), **settings.environment}
+        nursery.start(setup, environment=environment, log=self._log("fork-server.log"))
         self._nursery = nursery
 
     def _fork(self, number: int) -> Slot:
@@ -223,7 +225,7 @@ class Lifecycle:
         place.page.words[BEGUN] = NOTHING
         cpus = list(settings.cpus[number]) if settings.cpus else []
         devices = dict(settings.devices[number]) if settings.devices else {}
-        self._nursery.fork(token, theirs, output, page, bell, cpus=cpus, environment=devices)
+        self._nursery.fork(Fork(token, cpus, devices), theirs, output, page, bell)
         # Lost: the worker is dying, or a call closed or garbled the channel; either way it can do no more.
         place.channel = Channel(ours, lambda messages: self._parent.hear(place, messages), lambda: self.kill(place))
         self.places[token] = place

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from jobpool.agent.channel import Channel
 from jobpool.model.call import Call
+from jobpool.transport.link import in_parts
+from jobpool.transport.messages import Forget, Function, Functions
 from jobpool.worker.shared_page import BASE, BEGUN, IDLE, MAIL, SharedPage
 
 __all__ = ["TAIL", "Over", "Sight", "Slot", "State"]
@@ -110,7 +112,7 @@ class Slot:
         self.calls.extend(calls)
         self._next(now)
 
-    def define(self, functions: Mapping[str, bytes], waiting: Iterable[object]) -> None:
+    def define(self, functions: Mapping[str, Function], waiting: Iterable[object]) -> None:
         """Send the functions of its calls, and have it forget earlier ones of their names, when they become large.
 
         Such a one is usually a function as it was before a change, with all the variables that it used then; but it may
@@ -123,12 +125,12 @@ class Slot:
             return
         names = set(map(_name, new))
         earlier = {key for key in self.defined - needed if _name(key) in names}
-        if sum(len(functions[key]) for key in earlier) > EARLIER:
+        if sum(len(functions[key].payload) for key in earlier) > EARLIER:
             earlier -= {call.function for bundle in waiting if isinstance(bundle, deque) for call in bundle}
-            self.channel.send("forget", tuple(earlier))
+            self.channel.send(Forget(list(earlier)))
             self.defined -= earlier
-        for key in new:
-            self.channel.send("define", key, functions[key])
+        for part in in_parts([functions[key] for key in new]):
+            self.channel.send(Functions(part))
         self.defined |= new
 
     def finish(self, id: int, rows: int, now: float, log_end: int) -> None:

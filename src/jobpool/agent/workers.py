@@ -15,28 +15,45 @@ Which one of several rows runs stands on the worker's page. All methods belong t
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import assert_never
+
+from msgspec.structs import replace
 
 from jobpool.agent import deaths
 from jobpool.agent.bundles import Waiting, drop, first_of
-from jobpool.agent.checkpoints import SLOW, Checkpointed, Checkpoints, NoCheckpoint
+from jobpool.agent.checkpoints import SLOW, Checkpoints
 from jobpool.agent.deferred_reads import DeferredReads
 from jobpool.agent.fork_client import Exit
 from jobpool.agent.lifecycle import EXIT_WITHIN, Lifecycle
 from jobpool.agent.long_calls import STARTED_AFTER, LongCalls
 from jobpool.agent.memory_limit import MemoryLimit
 from jobpool.agent.oom_kills import OomKills
-from jobpool.agent.reports import CannotStart, Died, Full, InitializerError, Remark, Report, Reporter
+from jobpool.agent.reports import CannotStart, Full, InitializerError, Report, Reporter
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Over, Slot, State
-from jobpool.core.events import Death, Outcome
-from jobpool.model.call import Call, Usage
+from jobpool.model.call import Call, Death
 from jobpool.model.units import Memory
+from jobpool.transport.messages import (
+    CallDone,
+    Checkpointed,
+    Died,
+    Function,
+    Grown,
+    InitializerRaised,
+    NoCheckpoint,
+    Remark,
+    Run,
+    Skip,
+    Skipped,
+    Spoilt,
+    WorkerReady,
+    WorkerToAgent,
+)
 from jobpool.worker.shared_page import ORDERED
 
 __all__ = ["Workers"]
@@ -48,7 +65,7 @@ class Workers:
     def __init__(self, settings: WorkerSettings, report: Callable[[Report], None]) -> None:
         self._settings = settings
         self._report = report
-        self._functions: dict[str, bytes] = {}
+        self._functions: dict[str, Function] = {}
         self._queue: Waiting = deque()
         self._idle: list[Slot] = []
         self._taken: list[Slot] = []
@@ -84,9 +101,9 @@ class Workers:
         """Bytes that the process tree of each call that runs used when it was last looked at, by the call's id."""
         return {place.calls[0].id: place.memory for place in self._busy() if place.memory}
 
-    def define(self, functions: Mapping[str, bytes]) -> None:
-        """Take pickled functions by key, before calls that use them."""
-        self._functions.update(functions)
+    def define(self, functions: Iterable[Function]) -> None:
+        """Take pickled functions, before calls that use them."""
+        self._functions.update((function.key, function) for function in functions)
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Queue a bundle: one worker will run these calls, in this order.
@@ -139,7 +156,7 @@ class Workers:
             back.insert(0, rest)
         place.skip([call.id for call in back], self._loop.time())
         self._reporter.returned(*(call.id for call in back))
-        place.channel.send("retract", [(call.id, call.id + call.items) for call in back])
+        place.channel.send(Skip([(call.id, call.id + call.items) for call in back]))
         if self._stopping and place.calls and not place.told:
             # Who ends this job has to hear which calls it costs, however young they are.
             place.told = True
@@ -201,7 +218,7 @@ class Workers:
         await self._until(lambda: not self._checkpoints.pending, min(SLOW, seconds))
         if self._checkpoints.pending:
             words = f"checkpoint() has not returned within {SLOW:g} s of the signal that ends the job"
-            self._reporter.other(NoCheckpoint(f"{words}; the batch system may not wait for it any longer"))
+            self._reporter.other(NoCheckpoint(None, f"{words}; the batch system may not wait for it any longer"))
             await self._until(lambda: not self._checkpoints.pending, seconds - SLOW)
 
     async def close(self, *, drain: bool) -> None:
@@ -258,8 +275,7 @@ class Workers:
             self._reporter.started(place.calls[0].id, more=False)
             self._reporter.flush()
         self._rests.begin(place)
-        run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
-        place.channel.send("run", run)
+        place.channel.send(Run(list(place.calls)))
         self._watch_over(place)
         self._guard.soon(place)
 
@@ -313,7 +329,7 @@ class Workers:
         self._rests.end(place)
         place.announce()
         waiting = [call for call in place.calls if call.id in ids - place.killed]
-        place.channel.send("retract", [(call.id, call.id + call.items) for call in waiting])
+        place.channel.send(Skip([(call.id, call.id + call.items) for call in waiting]))
 
     def _runs_long(self, place: Slot) -> None:
         """Report a call as started; kill it if it was retracted too late."""
@@ -325,50 +341,51 @@ class Workers:
 
     # ---------------------------------------------------------------------------------------- what workers say
 
-    def hear(self, place: Slot, messages: list[Any]) -> None:
+    def hear(self, place: Slot, messages: list[WorkerToAgent]) -> None:
         """Take what a worker says."""
         for message in messages:
             match message:
-                case ("done", *fields):
-                    self._done(place, *fields)
-                case ("skipped", ids):
+                case CallDone():
+                    self._done(place, message)
+                case Skipped(ids):
                     here = [call.id for call in place.calls if call.id in ids]  # others were taken back before
                     if place.skip(here, self._loop.time()):
                         self._watch_over(place)
                     self._reporter.returned(*here)
-                case ("checkpoint", id, payload):
-                    self._checkpointed(place, id, payload)
-                case ("no checkpoint", id, words):
-                    self._checkpoints.failed(id)
+                case Checkpointed():
+                    self._checkpointed(place, message)
+                case NoCheckpoint(id):
+                    if id is not None:
+                        self._checkpoints.failed(id)
                     self._changed.set()
-                    self._reporter.other(NoCheckpoint(words))
-                case ("ready",):
+                    self._reporter.other(message)
+                case WorkerReady():
                     self._births.ready()
                     self._free(place)
-                case ("grown" | "spoilt", *_):
+                case Grown() | Spoilt():
                     self._retires(place, deaths.retired(message, self._settings))
-                case ("remark", topic, text):
-                    self._reporter.other(Remark(topic, text))
-                case ("failed", words, exception):
+                case Remark():
+                    self._reporter.other(message)
+                case InitializerRaised(words, exception):
                     self._initializer_failed(place, words, exception)
+                case _:
+                    assert_never(message)
         if place.state is State.BUSY and not place.calls:
             self._free(place)
         self._dispatch()
 
-    def _done(
-        self, place: Slot, id: int, rows: int, ok: bool, payload: bytes,
-        wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int, now: float,
-        failures: int = 0, words: str = "",
-    ) -> None:  # fmt: skip
-        child = not ok and wall >= STARTED_AFTER and self._kills.had_child(place)
-        death = deaths.lost_a_process(place, self._settings) if child else None
-        usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
+    def _done(self, place: Slot, message: CallDone) -> None:
+        outcome = message.outcome
+        long = not outcome.ok and outcome.usage is not None and outcome.usage.wall >= STARTED_AFTER
+        death = deaths.lost_a_process(place, self._settings) if long and self._kills.had_child(place) else None
+        if outcome.usage is not None and place.peak > outcome.usage.peak_memory:
+            outcome.usage = replace(outcome.usage, peak_memory=Memory(place.peak))
         # A call may have left a clock of its own (freezegun, which replaces names in all modules).
-        place.finish(id, rows, min(max(now, place.since), self._loop.time()), log_end)
+        place.finish(outcome.call, outcome.rows, min(max(message.at, place.since), self._loop.time()), message.log_end)
         if death is not None:
-            self._died(id, death)
+            self._died(outcome.call, death)
         else:
-            self._reporter.done(Outcome(id, ok, payload, usage, log, rows, failures, words), more=self._has_more(place))
+            self._reporter.done(outcome, more=self._has_more(place))
         if place.calls:
             self._watch_over(place)
 
@@ -397,15 +414,16 @@ class Workers:
             place.over = Over(id, late=True)
             self._births.kill(place)
 
-    def _checkpointed(self, place: Slot, id: int, payload: bytes) -> None:
+    def _checkpointed(self, place: Slot, message: Checkpointed) -> None:
         """Take note that a call goes on elsewhere. Its process ends by itself; what is behind it is queued again."""
+        id = message.call
         if place.calls and place.calls[0].id == id:
             call = place.calls.popleft()
             if call.rows > 1:
                 self._reporter.cut(id, 1)
                 place.calls.appendleft(call.cut(1)[1])
             place.killed.add(id)
-            self._reporter.other(Checkpointed(id, payload))
+            self._reporter.other(message)
 
     def _initializer_failed(self, place: Slot, words: str, exception: bytes) -> None:
         if not self._stopping:
@@ -456,7 +474,7 @@ class Workers:
         self._died(culprit, death)
 
     def _died(self, call: int | None, death: Death) -> None:
-        self._reporter.other(Died(call, replace(death, kills=self._kills.total)))
+        self._reporter.other(Died(call, dataclasses.replace(death, kills=self._kills.total)))
         if death.files and not self._stopping:
             self._stop_queue()  # each call after it would be killed, too
             self._reporter.other(Full(deaths.filled(death)))

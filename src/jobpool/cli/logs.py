@@ -55,9 +55,10 @@ def _place(directory: PoolDirectory) -> Path:
     from jobpool.model.errors import PoolBroken
     from jobpool.show.logs import place_of
     from jobpool.transport.link import Unreachable
+    from jobpool.transport.messages import AskStatus
 
     try:
-        return Path(ask_now(directory, "status")["logs"])
+        return Path(ask_now(directory, AskStatus()).facts["logs"])
     except (PoolBroken, Unreachable):
         return place_of(directory.path)
 

@@ -22,10 +22,11 @@ def report(name: str, output: Path | None, as_json: bool) -> None:
     from jobpool.show.report import write_report
     from jobpool.show.view import show_json, show_note
     from jobpool.transport.link import Unreachable
+    from jobpool.transport.messages import AskRecord
 
     directory = PoolDirectory.open(name)
     try:
-        record = ask_now(directory, "record")
+        record = ask_now(directory, AskRecord()).facts
     except (PoolBroken, Unreachable):
         record = read_record(directory.path)
     if sentence := died(record):

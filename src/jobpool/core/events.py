@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jobpool.model.call import Call, Usage
+from jobpool.model.call import Call, Death, Outcome
 from jobpool.model.errors import JobPoolError
 from jobpool.model.job import Ending, JobId, JobState, Seen
 from jobpool.model.request import Request
@@ -38,53 +38,6 @@ class Hello:
     pid: int
     deadline: float | None = None
     """Time of the job's walltime on the core's clock, if it has one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a worker sent back for one call: its result or its own exception, pickled, which only the client opens."""
-
-    call: int
-    ok: bool
-    """True for rows, whose payload holds results and exceptions."""
-    payload: bytes = field(repr=False)
-    usage: Usage | None = None
-    log: bytes = field(default=b"", repr=False)
-    """The last 64 KiB of what the call wrote to stdout and stderr."""
-    rows: int = 0
-    """How many rows, from ``call`` on, it is of; the others of that call run on. 0: it is of a single call."""
-    failures: int = 0
-    """How many of the calls raised."""
-    words: str = ""
-    """What the first of them raised, in one line: the server opens no payload."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
-    """How a worker (a child process) died."""
-
-    exit_code: int | None = None
-    signal: int | None = None
-    out_of_memory: bool = False
-    """The kernel's counters say that the job's cgroup killed a process for memory just then; or see ``limit``."""
-    limit: int | None = None
-    """Bytes: the agent killed it itself, since its process tree held more than this limit of each worker."""
-    child: bool = False
-    """Not the worker was killed for memory, but a process that the call had started."""
-    innocent: bool = False
-    """Perhaps not the call's fault: it was below its worker's limit when the kernel killed for others in the job, or
-    would have been below it in a fresh worker, or another job, without what earlier calls had left; or its worker was
-    killed for another call, which had ended just before."""
-    timed_out: bool = False
-    """Its call ran for longer than its own ``timeout``, and the agent killed it."""
-    peak_memory: int = 0
-    """Bytes, as the meter saw it last. 0: not known."""
-    files: int = 0
-    """Bytes of files in memory that fill most of the job's, and that its end did not free. 0: they do not."""
-    kills: int = 0
-    """How often the kernel has killed in the job for memory, until now."""
-    tail: str = ""
-    """The last lines of its stderr."""
 
 
 # -------------------------------------------------------------------------------------------------- events
@@ -300,11 +253,11 @@ class CallsCut:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """A worker died while it ran this call. The agent has a fresh worker in its place already."""
+    """A worker died while it ran this call; None: while it ran none. The agent has a fresh one in its place already."""
 
     time: float
     job: JobKey
-    call: int
+    call: int | None
     death: Death
 
 

@@ -19,7 +19,7 @@ import os
 import threading
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import CancelledError
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from jobpool.executor.ending_exceptions import tell_what_ends_scripts
 from jobpool.executor.future import Job, JobFuture, Jobs
@@ -28,6 +28,7 @@ from jobpool.executor.outbox import Outbox
 from jobpool.executor.start_server import ServerProcess
 from jobpool.host.home import PoolDirectory
 from jobpool.host.lifetime import end_tasks
+from jobpool.model.call import Call, Outcome
 from jobpool.model.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroken, from_data
 from jobpool.serialize.chunks import Raised, loads_results
 from jobpool.serialize.pickling import detached, loads_exception, loads_result
@@ -35,6 +36,25 @@ from jobpool.server.cleanup import reap
 from jobpool.show.waiting import QUIET, WaitingLine, ending_text
 from jobpool.transport import tls
 from jobpool.transport.link import KEPT, Link, LinkClosed, introduce
+from jobpool.transport.messages import (
+    Broken,
+    Bye,
+    CallsDone,
+    CallsFailed,
+    CallsStarted,
+    CallsWaitAgain,
+    ClientHello,
+    ClientMessage,
+    ClientWelcome,
+    Function,
+    Notice,
+    Question,
+    ServerAnswer,
+    ServerToClient,
+    Shutdown,
+    Waiting,
+)
+from jobpool.transport.packing import Reader
 from jobpool.transport.size_limit import refusal
 
 __all__ = ["OPEN", "Connection"]
@@ -64,6 +84,8 @@ BATCH_BITS = 10
 FIRST_ROW = 1 << 38
 """Rows are numbered from here on, single calls below; a client's numbers end at 2 to the 40th (``server.channel``)."""
 
+HEARD: Reader[ServerToClient] = Reader(ServerToClient | ServerAnswer)
+
 OPEN: set[Connection] = set()
 """Connections whose pools have not ended, also those that nobody holds any more: the exit of Python waits for them."""
 
@@ -90,7 +112,8 @@ class Connection:
         self._link: Link | None = None
         self._jobs = Jobs()
         self._waiting_line = WaitingLine()
-        self.facts: dict[str, Any] = {}
+        self.logs = ""
+        """The run's log directory."""
         self.host = ""
         """The address under which the server was reached."""
         self.broken: JobPoolError | None = None
@@ -105,7 +128,7 @@ class Connection:
         OPEN.add(self)
         try:
             self._thread.start()
-            self.facts = self.run(self._connect())
+            self.logs = self.run(self._connect()).logs
         except BaseException:
             if self._thread.is_alive():
                 self._loop.call_soon_threadsafe(self._hang_up)
@@ -157,7 +180,7 @@ class Connection:
                     future.set_exception(error)
                     continue
                 self._futures[id] = future
-                calls.append((id, key, payload))  # type: ignore[arg-type]
+                calls.append(Call(id, key, payload))  # type: ignore[arg-type]
             self._wake()
         return futures
 
@@ -180,7 +203,8 @@ class Connection:
                 batch.fail(refused)
             else:
                 self._batches[batch.id >> BATCH_BITS] = batch
-                self._outbox.calls[kind].append((batch.id, function[0], payload, 0, count))  # type: ignore[arg-type]
+                call = Call(batch.id, function[0], payload, rows=count)  # type: ignore[arg-type]
+                self._outbox.calls[kind].append(call)
                 self._wake()
         return batch
 
@@ -196,7 +220,7 @@ class Connection:
         refused = refusal("the function of the call", pickled)
         if refused is None and key not in self._sent_functions:
             self._sent_functions.add(key)
-            self._outbox.functions[key] = pickled  # type: ignore[assignment]  # no refusal: it is bytes
+            self._outbox.functions.append(Function(key, pickled))  # type: ignore[arg-type]  # no refusal: it is bytes
         return refused
 
     def _wake(self) -> None:
@@ -232,24 +256,24 @@ class Connection:
         with self._lock:
             return [*self._futures.values(), *self._batches.values()]
 
-    def send(self, *message: Any) -> None:
+    def send(self, message: ClientMessage) -> None:
         """Send a message after all calls that were submitted before."""
 
         def flush_and_send() -> None:
             self._flush()
             if self._link is not None:
-                self._link.send(*message)
+                self._link.send(message)
 
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(flush_and_send)
 
-    def ask(self, *message: Any) -> Any:
-        """Ask the server and wait for its answer. Raises ``PoolBroken`` when it is gone."""
+    def ask(self, question: Question[T]) -> T:
+        """Ask the server and wait for its answer. Raises ``PoolBroken`` when it is gone, and what it refuses with."""
 
-        async def asking() -> Any:
+        async def asking() -> T:
             if self._link is None:
                 raise LinkClosed("the connection is closed")
-            return await self._link.ask(*message)
+            return await self._link.ask(question)
 
         if self.foreign:
             raise RuntimeError("this pool belongs to the process that this one was forked from")
@@ -262,7 +286,7 @@ class Connection:
 
     def finish(self) -> None:
         """Let the calls that are there end, and then the pool. Returns at once."""
-        self.send("shutdown", False, False)
+        self.send(Shutdown(cancel_waiting=False, kill=False))
         with contextlib.suppress(RuntimeError):  # it has ended
             self._loop.call_soon_threadsafe(self._expect_the_end, END_PATIENCE)
 
@@ -283,7 +307,7 @@ class Connection:
         try:
             self.cancel_pending()
         finally:  # also when a callback's SystemExit or a second Ctrl-C comes in between
-            self.send("shutdown", True, True)
+            self.send(Shutdown(cancel_waiting=True, kill=True))
         self.wait(ABORT_PATIENCE)
 
     def wait(self, patience: float | None = None) -> None:
@@ -350,22 +374,22 @@ class Connection:
         if self._link is not None:
             self._link.abort()  # the kernel may not be able to end it just now
 
-    async def _connect(self) -> dict[str, Any]:
+    async def _connect(self) -> ClientWelcome:
         found = self._directory.connection()
         if found is None:
             raise PoolBroken("the pool's server is not running", log=str(self._directory.server_log))
         self._directory.remember()
         # On its own host the server is reached without any network.
-        self.host, self._link, facts = await introduce(
+        self.host, self._link, welcome = await introduce(
             ["127.0.0.1", *found["addresses"]],
             found["port"],
             tls.client_context(self._directory.path),
-            lambda: Link(self._hear, self._closed, kept=KEPT),
-            ("client",),
+            lambda: Link(HEARD, self._hear, self._closed, kept=KEPT),
+            ClientHello(),
             patience=CONNECT_FOR,
             wanted=self._directory.alive,
         )
-        return dict(facts)
+        return welcome
 
     def _flush(self) -> None:
         with self._lock:
@@ -375,59 +399,62 @@ class Connection:
             outbox, self._outbox = self._outbox, Outbox()
         if self._link is not None:
             for message in outbox.messages():
-                self._link.send(*message)
+                self._link.send(message)
 
-    def _hear(self, link: Link, message: Any) -> None:
+    def _hear(self, link: Link, message: ServerToClient) -> None:
         match message:
-            case ("started", job, ids):
+            case CallsStarted(facts, ids):
                 self._waiting_line.clear()
+                job = self._jobs.get(facts)
                 for id in ids:
                     if future := self._futures.get(id):
-                        future._starts(self._jobs.get(job))
+                        future._starts(job)
                     elif batch := self._batch(id):
                         batch.starts(id)
-            case ("done", job, items):
+            case CallsDone(facts, outcomes):
                 self._waiting_line.clear()
-                for id, ok, payload, usage, text, rows in items:
-                    if rows:
-                        self._deliver_rows(id, payload)
+                job = self._jobs.get(facts)
+                for outcome in outcomes:
+                    if outcome.rows:
+                        self._deliver_rows(outcome.call, outcome.payload)
                     else:
-                        self._deliver(id, ok, payload, usage, text, self._jobs.get(job))
-            case ("again", _, ids):
+                        self._deliver(outcome, job)
+            case CallsWaitAgain(ids):
                 for id in ids:
                     if future := self._futures.get(id):
                         future._waits_again()
                     elif batch := self._batch(id):
                         batch.waits_again(id)
-            case ("failed", error, ids):
+            case CallsFailed(error, ids):
                 for id in ids:
                     self._end(id, error=from_data(error))
-            case ("broken", error):
+            case Broken(error):
                 self._break(from_data(error))
-            case ("waiting", snapshot):
+            case Waiting(snapshot):
                 self._waiting_line.show(snapshot)
-            case ("notice", text, warning):
+            case Notice(text, warning):
                 self._waiting_line.say(text, warning=warning)
-            case ("bye", left, lessons):
+            case Bye(left, lessons):
                 self.left, self._said_bye = tuple(left), True
                 for sentence in lessons:
                     self._waiting_line.say(sentence, warning=False)
                 link.close()
             case _:
-                log.error("the server said something unknown: %r", message[:1])
+                assert_never(message)
 
-    def _deliver(self, id: int, ok: bool, payload: bytes, usage: Any, text: bytes, job: Job | None) -> None:
+    def _deliver(self, outcome: Outcome, job: Job | None) -> None:
+        id = outcome.call
         future = self._futures.get(id)
         if future is None:
             return
-        future._ran(job, text, usage)
-        if not ok:
-            error = loads_exception(payload)
+        future._ran(job, outcome.log, outcome.usage)
+        if not outcome.ok:
+            error = loads_exception(outcome.payload)
             tell_what_ends_scripts(error)
             self._end(id, error=error)
             return
         try:
-            result = loads_result(payload)
+            result = loads_result(outcome.payload)
         except NotUnpicklable as error:
             self._end(id, error=detached(error))
         else:

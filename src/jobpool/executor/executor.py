@@ -28,13 +28,14 @@ from jobpool.executor.view import PoolView
 from jobpool.host.home import PoolDirectory
 from jobpool.host.lifetime import SHORTAGE
 from jobpool.host.versions import versions
-from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken, from_data
+from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken
 from jobpool.model.request import Bind, Retry
 from jobpool.serialize.pickling import dumps_initializer, register_own_modules
 from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.show.waiting import WaitingLine
 from jobpool.tools.project_file import tell_what_runs
+from jobpool.transport.messages import Scale, StartDask
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -372,7 +373,7 @@ class JobPoolExecutor(SubmitMethods, PoolInfo):
                 f"scale({n}): max_workers is {self._settings.max_workers}",
                 advice="make the pool with more max_workers",
             )
-        self._connection.send("scale", n)
+        self._connection.send(Scale(n))
 
     @property
     def client(self) -> Client:
@@ -383,7 +384,7 @@ class JobPoolExecutor(SubmitMethods, PoolInfo):
 
             from jobpool.transport import dask_config
 
-            port = self._ask_dask(dashboard=False)["port"]
+            port = self._connection.ask(StartDask(dashboard=False)).port
             with dask_config.patience():
                 self._client = Client(
                     f"tls://{self._connection.host}:{port}",
@@ -398,18 +399,12 @@ class JobPoolExecutor(SubmitMethods, PoolInfo):
 
         On a JupyterHub it goes through ``/proxy/PORT``; elsewhere it is on this host's loopback (``ssh -L PORT:...``).
         """
-        dashboard = self._ask_dask(dashboard=True)["dashboard"]
+        dashboard = self._connection.ask(StartDask(dashboard=True)).dashboard
         if dashboard is None:
             return None
         port, path = dashboard
         prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
         return f"{prefix.rstrip('/')}/proxy/{port}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
-
-    def _ask_dask(self, *, dashboard: bool) -> dict[str, Any]:
-        answer: dict[str, Any] = self._connection.ask("dask", dashboard)
-        if "error" in answer:
-            raise from_data(answer["error"])
-        return answer
 
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system

@@ -12,6 +12,7 @@ from jobpool.executor.connection import Connection
 from jobpool.executor.future import Job
 from jobpool.host.home import PoolDirectory
 from jobpool.show.status import asked_status
+from jobpool.transport.messages import AskRecord
 
 if TYPE_CHECKING:
     from jobpool.site.check import Verdict
@@ -64,7 +65,7 @@ class PoolInfo(RequestInfo):
     @property
     def log_directory(self) -> Path:
         """Where the jobs' logs are."""
-        return Path(self._connection.facts["logs"])
+        return Path(self._connection.logs)
 
     def status(self, *, start: bool = False) -> dict[str, Any]:
         """Return what goes on as plain data: jobs with their states and reasons, calls by state and function, notices.
@@ -95,7 +96,9 @@ class PoolInfo(RequestInfo):
         from jobpool.show.report import write_report
 
         ended = self._connection.ended.is_set()
-        return write_report(read_record(self._directory.path) if ended else self._connection.ask("record"), Path(path))
+        return write_report(
+            read_record(self._directory.path) if ended else self._connection.ask(AskRecord()).facts, Path(path)
+        )
 
     def logs(self, job: str | Job | None = None, *, tail: int | None = None) -> str:
         """Return what a job said: its own log, and those of its workers. Also after the pool's end. ::

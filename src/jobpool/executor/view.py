@@ -16,8 +16,9 @@ from jobpool.executor.future import JobFuture
 from jobpool.executor.map import MapChunk
 from jobpool.executor.pool_info import RequestInfo
 from jobpool.executor.submit import SubmitMethods, destination
-from jobpool.model.errors import NotPicklable, from_data
+from jobpool.model.errors import NotPicklable
 from jobpool.model.request import Request
+from jobpool.transport.messages import AddKind
 from jobpool.transport.plain_data import as_plain
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ class PoolView(SubmitMethods, RequestInfo):
         # Weak: the connection holds what has not ended, and whoever wants the results holds the rest.
         self._calls: weakref.WeakSet[JobFuture[Any] | MapChunk] = weakref.WeakSet()
         kind = self._kind
-        if (refused := self._connection.ask("kind", kind.key, as_plain(kind))) is not None:
-            raise from_data(refused)
+        self._connection.ask(AddKind(kind.key, as_plain(kind)))
 
     @property
     def pool(self) -> JobPoolExecutor:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from jobpool.model.request import Retry
 from jobpool.model.units import Duration, Memory
 
-__all__ = ["PLAIN", "Call", "CallOptions", "Usage"]
+__all__ = ["PLAIN", "Call", "CallOptions", "Death", "Outcome", "Usage"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, array_like=True, frozen=True, kw_only=True, gc=False):
     """What one call used."""
 
     wall: float
@@ -39,36 +41,41 @@ class CallOptions:
 PLAIN = CallOptions()
 """Of calls about which nothing was said."""
 
+if TYPE_CHECKING:
+    _Terms = CallOptions | None
+else:
+    _Terms = Any  # for the decoder: the field is empty in every message, and its type is none that it could read
 
-@dataclass(frozen=True, slots=True)
-class Call:
+
+class Call(msgspec.Struct, array_like=True, gc=False):
     """One call on its way: an id, the function's key, and its pickled arguments, which only the worker opens.
 
     Or calls for several items of a map, its rows: they have successive ids from ``id`` on, and share one payload.
     Whoever holds them may cut them in two, and never looks into the payload.
+
+    A call has this one form in every process and in the messages between them. The process that receives it owns it.
     """
 
     id: int
+    """The client's own id between client and server; with the client's number in it from the server on."""
     function: str
     """Content hash of the pickled function; the server knows the pickle."""
-    payload: bytes = field(repr=False)
+    payload: bytes
     request: str = ""
-    """Key of the request it needs a worker of; empty: the pool's own."""
+    """Key of the request it needs a worker of; empty: the pool's own. The server sets it."""
     skip: int = 0
     """Rows at the beginning of the payload that are not in it."""
     rows: int = 0
     """How many rows there are. 0: a single call, with a payload of another form."""
-    terms: CallOptions = PLAIN
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds that it may run."""
-        return self.terms.timeout
+    terms: _Terms = None
+    """What else holds for it, for the server alone: it does not travel. None: nothing was said."""
+    timeout: float | None = None
+    """Seconds that it may run."""
 
     @property
     def expected_time(self) -> float | None:
         """Seconds that it is expected to run, where the user said so."""
-        return self.terms.expected_time
+        return None if self.terms is None else self.terms.expected_time
 
     @property
     def items(self) -> int:
@@ -83,5 +90,54 @@ class Call:
     def cut(self, at: int) -> tuple[Call, Call]:
         """Return the first ``at`` rows, and the rest."""
         skip, rows = self.skip + at, self.rows - at
-        rest = Call(self.id + at, self.function, self.payload, self.request, skip, rows, self.terms)
-        return Call(self.id, self.function, self.payload, self.request, self.skip, at, self.terms), rest
+        rest = Call(self.id + at, self.function, self.payload, self.request, skip, rows, self.terms, self.timeout)
+        return Call(self.id, self.function, self.payload, self.request, self.skip, at, self.terms, self.timeout), rest
+
+
+class Outcome(msgspec.Struct, array_like=True, gc=False):
+    """What a worker sent back for one call: its result or its own exception, pickled, which only the client opens.
+
+    It has this one form in every process and in the messages between them, as :class:`Call`.
+    """
+
+    call: int
+    ok: bool
+    """True for rows, whose payload holds results and exceptions."""
+    payload: bytes
+    usage: Usage | None = None
+    log: bytes = b""
+    """The last 64 KiB of what the call wrote to stdout and stderr."""
+    rows: int = 0
+    """How many rows, from ``call`` on, it is of; the others of that call run on. 0: it is of a single call."""
+    failures: int = 0
+    """How many of the calls raised."""
+    words: str = ""
+    """What the first of them raised, in one line: the server opens no payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """How a worker (a child process) died."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+    """The kernel's counters say that the job's cgroup killed a process for memory just then; or see ``limit``."""
+    limit: int | None = None
+    """Bytes: the agent killed it itself, since its process tree held more than this limit of each worker."""
+    child: bool = False
+    """Not the worker was killed for memory, but a process that the call had started."""
+    innocent: bool = False
+    """Perhaps not the call's fault: it was below its worker's limit when the kernel killed for others in the job, or
+    would have been below it in a fresh worker, or another job, without what earlier calls had left; or its worker was
+    killed for another call, which had ended just before."""
+    timed_out: bool = False
+    """Its call ran for longer than its own ``timeout``, and the agent killed it."""
+    peak_memory: int = 0
+    """Bytes, as the meter saw it last. 0: not known."""
+    files: int = 0
+    """Bytes of files in memory that fill most of the job's, and that its end did not free. 0: they do not."""
+    kills: int = 0
+    """How often the kernel has killed in the job for memory, until now."""
+    tail: str = ""
+    """The last lines of its stderr."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from jobpool.batch.slurm.reasons import explain_reason
-from jobpool.model.errors import from_data
 from jobpool.model.units import Duration, Memory
 from jobpool.show.view import cpus_text, show_table
+from jobpool.transport.messages import AskStarts, AskStatus, Question
 
 __all__ = ["ENDED_SHOWN", "asked_status", "headline", "job_row", "progress_text", "show_status", "used_text"]
 
@@ -18,15 +18,13 @@ ENDED_SHOWN = 5
 """Ended jobs that are listed, the last ones: a long run has hundreds, and each of them says little."""
 
 
-def asked_status(ask: Callable[..., Any], *, start: bool) -> dict[str, Any]:
+def asked_status(ask: Callable[[Question[Any]], Any], *, start: bool) -> dict[str, Any]:
     """Ask the server how the pool is and, with ``start``, when its pending jobs may start."""
-    answer: dict[str, Any] = ask("status")
+    answer: dict[str, Any] = ask(AskStatus()).facts
     if start:
-        told = ask("starts")
-        if "error" in told:
-            raise from_data(told["error"])
+        starts = ask(AskStarts()).starts
         for job in answer["jobs"]:
-            job["starts"] = told["starts"].get(job["id"]) if job["state"] == "pending" else None
+            job["starts"] = starts.get(job["id"]) if job["state"] == "pending" else None
     return answer
 
 

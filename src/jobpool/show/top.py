@@ -18,6 +18,7 @@ from jobpool.model.errors import JobPoolError
 from jobpool.show.logs import last_lines
 from jobpool.show.status import headline, job_row, progress_text, used_text
 from jobpool.show.view import as_text
+from jobpool.transport.messages import AskStatus, CancelJob, Question
 
 __all__ = ["Confirm", "Top"]
 
@@ -68,7 +69,7 @@ class Top(App[None]):
         Binding("c", "cancel", "Cancel job"),
     ]
 
-    def __init__(self, ask: Callable[..., Any], *, name: str) -> None:
+    def __init__(self, ask: Callable[[Question[Any]], Any], *, name: str) -> None:
         super().__init__()
         self._ask, self.title = ask, f"jobpool top {name}"
         self._answer: Mapping[str, Any] | None = None
@@ -113,7 +114,7 @@ class Top(App[None]):
     def _fetch(self) -> None:
         worker = get_current_worker()
         try:
-            answer = self._ask("status")
+            answer = self._ask(AskStatus()).facts
         except (JobPoolError, OSError) as error:
             if not worker.is_cancelled:
                 self.call_from_thread(self._lost, str(error))
@@ -221,7 +222,7 @@ class Top(App[None]):
 
     def _cancel(self, id: str) -> None:
         try:
-            known = self._ask("cancel job", id)
+            known = self._ask(CancelJob(id)).known
             words = f"the job {id} is being cancelled" if known else f"the job {id} is not of this pool any more"
         except (JobPoolError, OSError) as error:
             words = str(error)

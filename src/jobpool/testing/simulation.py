@@ -20,11 +20,11 @@ from dataclasses import replace
 from typing import assert_never
 
 from jobpool.core import events as ev
-from jobpool.core.events import Action, Event, Hello, JobKey, Outcome
+from jobpool.core.events import Action, Event, Hello, JobKey
 from jobpool.core.scaling.walltime import Span
 from jobpool.core.settings import CoreSettings
 from jobpool.core.steps.engine import Core
-from jobpool.model.call import PLAIN, Call, CallOptions
+from jobpool.model.call import PLAIN, Call, CallOptions, Outcome
 from jobpool.model.errors import JobPoolError
 from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
 from jobpool.model.request import Request

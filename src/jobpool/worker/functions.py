@@ -10,10 +10,10 @@ from jobpool.serialize.pickling import loads_function
 from jobpool.worker.checkpoint_signal import offers
 from jobpool.worker.shared_objects import Image, SharedObjects
 
-__all__ = ["Functions"]
+__all__ = ["FunctionTable"]
 
 
-class Functions:
+class FunctionTable:
     """Functions by their keys, with all that their pickles brought in its place."""
 
     def __init__(self, living: SharedObjects) -> None:

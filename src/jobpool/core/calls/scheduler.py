@@ -35,11 +35,11 @@ from jobpool.core.calls.fitting import Fitting
 from jobpool.core.calls.id_set import IdSet
 from jobpool.core.calls.lost_call import LostCall
 from jobpool.core.calls.queues import AgentView, Bundle, Entry, Queue, Stage, holds_back
-from jobpool.core.events import JobKey, Outcome, SendBundle
+from jobpool.core.events import JobKey, SendBundle
 from jobpool.core.histograms import Statistics, Sum
 from jobpool.core.recovery.decide import History
 from jobpool.core.scaling.walltime import Span
-from jobpool.model.call import Call, CallOptions
+from jobpool.model.call import PLAIN, Call, CallOptions, Outcome
 from jobpool.model.errors import JobPoolError
 
 __all__ = ["Calls"]
@@ -208,7 +208,7 @@ class Calls(AgentViews):
                 entry.stage is Stage.RUNNING,
                 (time - entry.started) / served if served > 0 else 1.0,
                 entry.items,
-                entry.call.terms,
+                entry.call.terms or PLAIN,
             )
             for id, entry in sorted(agent.calls.items(), key=itemgetter(0))
         ]
@@ -312,7 +312,7 @@ class Calls(AgentViews):
         """Return what a call went through whose worker died, its rows and terms; None: it is not at this agent."""
         agent = self._agents.get(key)
         entry = None if agent is None else agent.calls.get(id)
-        return None if entry is None else (entry.history, entry.items, entry.call.terms)
+        return None if entry is None else (entry.history, entry.items, entry.call.terms or PLAIN)
 
     # -------------------------------------------------------------------------------------------------- bundles
 

@@ -41,7 +41,7 @@ from jobpool.core.scaling.auto_size import OWN, TRIAL, TRIALS, AutoSize
 from jobpool.core.scaling.policy import Demand
 from jobpool.core.scaling.request_state import RequestState, jobs_failed
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import CallOptions
+from jobpool.model.call import CallOptions, Death
 from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import JobPoolError
 from jobpool.model.job import Ending, EndingKind, JobId
@@ -400,7 +400,7 @@ def _difference(before: Request, after: Request) -> str:
     return ", ".join(f"{name}={new} (before: {old or 'not set'})" for name, old, new in changes if old != new)
 
 
-def _cause(cause: Ending | ev.Death) -> str:
+def _cause(cause: Ending | Death) -> str:
     """Say in a word or two what a call was lost by."""
     if isinstance(cause, Ending):
         return f"its job: {cause.kind.value}"
