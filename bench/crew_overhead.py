@@ -23,7 +23,8 @@ from jobpool.agent.workers import Workers
 from jobpool.host.private_directory import open_directory
 from jobpool.model.call import Call
 from jobpool.serialize import pickling
-from jobpool.transport.messages import Done, Function
+from jobpool.transport.messages.agent import Done
+from jobpool.transport.messages.base import Function
 
 SIZES = (1, 10, 100, 1000)
 

@@ -9,6 +9,8 @@ import pytest
 
 from jobpool import JobPoolError
 from jobpool.show.status import ENDED_SHOWN, asked_status, show_status
+from jobpool.transport.messages.base import Question
+from jobpool.transport.messages.client import AskStatus, Facts, Starts
 
 
 def job(state: str, id: str, **more: Any) -> dict[str, Any]:
@@ -103,17 +105,21 @@ def test_of_many_ended_jobs_the_last_are_listed() -> None:
 def test_the_start_is_asked_for_only_where_it_is_wanted() -> None:
     asked = []
 
-    def ask(*question: str) -> dict[str, Any]:
+    def ask(question: Question[Any]) -> Facts | Starts:
         asked.append(question)
         jobs = [job("pending", "1"), job("pending", "2"), job("serving", "3")]
-        return answer(jobs=jobs) if question == ("status",) else {"starts": {"1": 5.0}}
+        return Facts(answer(jobs=jobs)) if isinstance(question, AskStatus) else Starts({"1": 5.0})
 
     assert "starts" not in asked_status(ask, start=False)["jobs"][0]
-    assert asked == [("status",)]
+    assert asked == [AskStatus()]
     assert [job["starts"] for job in asked_status(ask, start=True)["jobs"]] == [5.0, None, None]
 
 
 def test_a_batch_system_that_does_not_say_when_is_an_error_with_its_words() -> None:
-    error = JobPoolError("the batch system does not say when the jobs may start: Unable to contact slurm controller")
+    def ask(question: Question[Any]) -> Facts:
+        if isinstance(question, AskStatus):
+            return Facts(answer())
+        raise JobPoolError("the batch system does not say when the jobs may start: Unable to contact slurm controller")
+
     with pytest.raises(JobPoolError, match="Unable to contact"):
-        asked_status(lambda what: answer() if what == "status" else {"error": error.as_data()}, start=True)
+        asked_status(ask, start=True)

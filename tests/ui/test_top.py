@@ -18,6 +18,7 @@ from jobpool.cli.ask import ask_now
 from jobpool.host.home import PoolDirectory
 from jobpool.show.top import Confirm, Top
 from jobpool.testing import wait_until
+from jobpool.transport.messages.client import Facts
 
 PATIENCE = 60.0
 
@@ -52,7 +53,7 @@ def test_a_reason_that_is_longer_than_the_terminal_is_wide_is_read_below(tmp_pat
     calls = {"waiting": 3, "running": 0, "done": 0, "failed": 0}
     known = {"name": "mine", "system": "slurm", "phase": "open", "rate": None, "left": None, "notices": []}
     answer = {**known, "calls": calls, "requests": [], "functions": [], "jobs": [job]}
-    app = Top(lambda *question: answer, name="mine")
+    app = Top(lambda question: Facts(answer), name="mine")
 
     async def drive() -> None:
         async with app.run_test(size=(60, 24)) as pilot:

@@ -18,7 +18,8 @@ from jobpool.agent.workers import Workers
 from jobpool.host.private_directory import open_directory
 from jobpool.model.call import PLAIN, Call, CallOptions, Outcome
 from jobpool.serialize import pickling
-from jobpool.transport.messages import Died, Done, Function, Returned, Started
+from jobpool.transport.messages.agent import Died, Done, Returned, Started
+from jobpool.transport.messages.base import Function
 
 DEADLINE = 30.0
 """Seconds; far above what anything here takes, below pytest's own limit."""

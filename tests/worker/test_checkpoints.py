@@ -19,7 +19,9 @@ from jobpool.agent.time_left import clock_note, process_age, seconds_left
 from jobpool.model.call import Call
 from jobpool.serialize import chunks, pickling
 from jobpool.serialize.checkpoint_resume import resume
-from jobpool.transport.messages import Checkpointed, Cut, Function, NoCheckpoint
+from jobpool.transport.messages.agent import Cut
+from jobpool.transport.messages.base import Checkpointed, Function
+from jobpool.transport.messages.worker import NoCheckpoint
 
 
 class Counter:

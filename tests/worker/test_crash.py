@@ -12,7 +12,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import cloudpickle
@@ -22,7 +21,7 @@ from crewkit import crew, reached_soon, value, wait_until
 from test_crew import hold, in_loop, pid, square
 
 from jobpool.agent.reports import CannotStart
-from jobpool.transport import frames
+from jobpool.transport import packing
 
 
 def segfault() -> None:
@@ -214,7 +213,7 @@ async def test_a_fork_server_that_is_killed_is_started_again(tmp_path: Path) -> 
         os.kill(watched.crew._births.server_pid, signal.SIGKILL)
         await watched.until(lambda: len(watched.died) == 2)
         assert sorted(died.call for died in watched.died if died.call is not None) == ids
-        assert frames.pack([asdict(died.death) for died in watched.died])  # what is told must be fit to be sent
+        assert [packing.pack(died) for died in watched.died]  # what is told must be fit to be sent
         assert value(await watched.outcome(waiting)) == 25
         await reached_soon(lambda: not any(map(psutil.pid_exists, pids)))
 

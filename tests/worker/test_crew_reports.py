@@ -12,7 +12,7 @@ from test_crew_rows import results, submit_rows
 
 from jobpool.agent import reports
 from jobpool.agent.reports import HOLD
-from jobpool.transport.messages import Done, Started
+from jobpool.transport.messages.agent import Done, Started
 
 
 @in_loop

@@ -15,7 +15,8 @@ from test_crew import in_loop
 from jobpool.model.call import Call
 from jobpool.serialize import pickling
 from jobpool.serialize.chunks import Raised, batches, loads_results
-from jobpool.transport.messages import Cut, Function
+from jobpool.transport.messages.agent import Cut
+from jobpool.transport.messages.base import Function
 
 FIRST = 2**38
 

@@ -16,7 +16,7 @@ from test_crew import in_loop
 
 from jobpool.agent.reports import Report
 from jobpool.model.call import Outcome
-from jobpool.transport.messages import Died, Done, Returned
+from jobpool.transport.messages.agent import Died, Done, Returned
 
 
 def ends(reports: list[Report]) -> Counter[int]:

@@ -21,7 +21,7 @@ from test_crew import in_loop
 from test_crew_rows import results, submit_rows
 
 from jobpool.serialize import pickling
-from jobpool.transport.messages import Remark
+from jobpool.transport.messages.base import Remark
 from jobpool.worker.worker import BRIEF, SEND_AFTER
 
 

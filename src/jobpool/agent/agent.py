@@ -47,27 +47,22 @@ from jobpool.model.units import Duration
 from jobpool.transport import tls
 from jobpool.transport.link import KEPT, Link, Unreachable, in_parts, introduce
 from jobpool.transport.malloc import reuse_memory
-from jobpool.transport.messages import (
+from jobpool.transport.messages.agent import (
     AgentAnswer,
     AgentBye,
     AgentHello,
     AgentSettings,
     Bundle,
-    Checkpointed,
     Cut,
     Died,
     Done,
-    Functions,
     JoinDask,
     Leaving,
-    Message,
-    NoCheckpoint,
     NodeWarning,
     NotWanted,
     Ping,
     Pong,
     Ready,
-    Remark,
     Retract,
     Returned,
     ServerToAgent,
@@ -79,6 +74,8 @@ from jobpool.transport.messages import (
     Trouble,
     WentOn,
 )
+from jobpool.transport.messages.base import Checkpointed, Functions, Message, Remark
+from jobpool.transport.messages.worker import NoCheckpoint
 from jobpool.transport.packing import Reader
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from jobpool.transport import frames, packing
-from jobpool.transport.messages import AgentToWorker, WorkerToAgent
+from jobpool.transport.messages.worker import AgentToWorker, WorkerToAgent
 
 __all__ = ["Channel"]
 

@@ -10,7 +10,8 @@ from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Slot
 from jobpool.model.call import Death
 from jobpool.model.units import Memory
-from jobpool.transport.messages import Grown, Remark, Spoilt
+from jobpool.transport.messages.base import Remark
+from jobpool.transport.messages.worker import Grown, Spoilt
 
 __all__ = ["died", "filled", "left_behind", "lost_a_process", "retired", "stopped"]
 

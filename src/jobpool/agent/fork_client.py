@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from jobpool.transport import packing
-from jobpool.transport.messages import (
+from jobpool.transport.messages.worker import (
     AgentToForkServer,
     Exited,
     Fork,

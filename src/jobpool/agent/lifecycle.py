@@ -19,7 +19,7 @@ from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Slot, State
 from jobpool.host.lifetime import is_shortage
 from jobpool.host.private_directory import open_log
-from jobpool.transport.messages import Fork, ForkServerSetup, WorkerToAgent
+from jobpool.transport.messages.worker import Fork, ForkServerSetup, WorkerToAgent
 from jobpool.worker.shared_page import BEGUN, NOTHING, SharedPage, make
 
 __all__ = ["EXIT_WITHIN", "Lifecycle", "Parent"]

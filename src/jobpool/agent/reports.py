@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobpool.model.call import Outcome
-from jobpool.transport.messages import Checkpointed, Cut, Died, Done, NoCheckpoint, Remark, Returned, Started
+from jobpool.transport.messages.agent import Cut, Died, Done, Returned, Started
+from jobpool.transport.messages.base import Checkpointed, Remark
+from jobpool.transport.messages.worker import NoCheckpoint
 
 __all__ = ["CannotStart", "Full", "InitializerError", "Report", "Reporter"]
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from jobpool.agent.channel import Channel
 from jobpool.model.call import Call
 from jobpool.transport.link import in_parts
-from jobpool.transport.messages import Forget, Function, Functions
+from jobpool.transport.messages.base import Function, Functions
+from jobpool.transport.messages.worker import Forget
 from jobpool.worker.shared_page import BASE, BEGUN, IDLE, MAIL, SharedPage
 
 __all__ = ["TAIL", "Over", "Sight", "Slot", "State"]

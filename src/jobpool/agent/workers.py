@@ -38,15 +38,13 @@ from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Over, Slot, State
 from jobpool.model.call import Call, Death
 from jobpool.model.units import Memory
-from jobpool.transport.messages import (
+from jobpool.transport.messages.agent import Died
+from jobpool.transport.messages.base import Checkpointed, Function, Remark
+from jobpool.transport.messages.worker import (
     CallDone,
-    Checkpointed,
-    Died,
-    Function,
     Grown,
     InitializerRaised,
     NoCheckpoint,
-    Remark,
     Run,
     Skip,
     Skipped,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from jobpool.host.home import PoolDirectory
-    from jobpool.transport.messages import Question
+    from jobpool.transport.messages.base import Question
 
 __all__ = ["ask", "ask_now"]
 
@@ -30,7 +30,8 @@ async def ask(directory: PoolDirectory, question: Question[A]) -> A:
     from jobpool.transport import tls
     from jobpool.transport.frames import WireError
     from jobpool.transport.link import Link, LinkClosed, dial
-    from jobpool.transport.messages import Message, ServerAnswer
+    from jobpool.transport.messages.base import Message
+    from jobpool.transport.messages.client import ServerAnswer
     from jobpool.transport.packing import Reader
 
     connection = directory.connection()

@@ -55,7 +55,7 @@ def _place(directory: PoolDirectory) -> Path:
     from jobpool.model.errors import PoolBroken
     from jobpool.show.logs import place_of
     from jobpool.transport.link import Unreachable
-    from jobpool.transport.messages import AskStatus
+    from jobpool.transport.messages.client import AskStatus
 
     try:
         return Path(ask_now(directory, AskStatus()).facts["logs"])

@@ -76,7 +76,7 @@ async def _stop(directory: PoolDirectory) -> list[str]:
     from jobpool.cli.ask import ask
     from jobpool.model.errors import JobPoolError
     from jobpool.server.cleanup import end_server, reap
-    from jobpool.transport.messages import Stop
+    from jobpool.transport.messages.client import Stop
 
     loop = asyncio.get_running_loop()
     end = loop.time() + STOP_PATIENCE

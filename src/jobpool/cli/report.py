@@ -22,7 +22,7 @@ def report(name: str, output: Path | None, as_json: bool) -> None:
     from jobpool.show.report import write_report
     from jobpool.show.view import show_json, show_note
     from jobpool.transport.link import Unreachable
-    from jobpool.transport.messages import AskRecord
+    from jobpool.transport.messages.client import AskRecord
 
     directory = PoolDirectory.open(name)
     try:

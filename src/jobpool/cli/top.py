@@ -21,7 +21,7 @@ def top(name: str) -> None:
     from jobpool.host.home import PoolDirectory
     from jobpool.model.errors import JobPoolError
     from jobpool.show.top import Top
-    from jobpool.transport.messages import AskStatus
+    from jobpool.transport.messages.client import AskStatus
 
     ask = partial(ask_now, PoolDirectory.open(name))
     ask(AskStatus())  # a pool that does not run is said so before the screen is taken

@@ -36,7 +36,8 @@ from jobpool.server.cleanup import reap
 from jobpool.show.waiting import QUIET, WaitingLine, ending_text
 from jobpool.transport import tls
 from jobpool.transport.link import KEPT, Link, LinkClosed, introduce
-from jobpool.transport.messages import (
+from jobpool.transport.messages.base import Function, Question
+from jobpool.transport.messages.client import (
     Broken,
     Bye,
     CallsDone,
@@ -46,9 +47,7 @@ from jobpool.transport.messages import (
     ClientHello,
     ClientMessage,
     ClientWelcome,
-    Function,
     Notice,
-    Question,
     ServerAnswer,
     ServerToClient,
     Shutdown,

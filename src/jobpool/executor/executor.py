@@ -35,7 +35,7 @@ from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.show.waiting import WaitingLine
 from jobpool.tools.project_file import tell_what_runs
-from jobpool.transport.messages import Scale, StartDask
+from jobpool.transport.messages.client import Scale, StartDask
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobpool.model.call import Usage
-from jobpool.transport.messages import JobFacts
+from jobpool.transport.messages.client import JobFacts
 
 __all__ = ["Job", "JobFuture", "Jobs"]
 

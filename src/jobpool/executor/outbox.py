@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from jobpool.model.call import Call
 from jobpool.transport.link import in_parts
-from jobpool.transport.messages import Calls, Cancel, CancelRows, ClientMessage, Function, Functions
+from jobpool.transport.messages.base import Function, Functions
+from jobpool.transport.messages.client import Calls, Cancel, CancelRows, ClientMessage
 
 __all__ = ["Outbox"]
 

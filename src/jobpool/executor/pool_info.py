@@ -12,7 +12,7 @@ from jobpool.executor.connection import Connection
 from jobpool.executor.future import Job
 from jobpool.host.home import PoolDirectory
 from jobpool.show.status import asked_status
-from jobpool.transport.messages import AskRecord
+from jobpool.transport.messages.client import AskRecord
 
 if TYPE_CHECKING:
     from jobpool.site.check import Verdict

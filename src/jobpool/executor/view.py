@@ -18,7 +18,7 @@ from jobpool.executor.pool_info import RequestInfo
 from jobpool.executor.submit import SubmitMethods, destination
 from jobpool.model.errors import NotPicklable
 from jobpool.model.request import Request
-from jobpool.transport.messages import AddKind
+from jobpool.transport.messages.client import AddKind
 from jobpool.transport.plain_data import as_plain
 
 if TYPE_CHECKING:

@@ -27,18 +27,15 @@ from jobpool.serialize.checkpoint_resume import PICKLED, RESUME
 from jobpool.server.spec import Spec
 from jobpool.transport.frames import WireError
 from jobpool.transport.link import Link, in_parts
-from jobpool.transport.messages import (
+from jobpool.transport.messages.agent import (
     AgentBye,
     AgentHello,
     AgentSettings,
     AgentToServer,
     Bundle,
-    Checkpointed,
     Cut,
     Died,
     Done,
-    Function,
-    Functions,
     JoinDask,
     Leaving,
     NodeWarning,
@@ -46,7 +43,6 @@ from jobpool.transport.messages import (
     Ping,
     Pong,
     Ready,
-    Remark,
     Returned,
     ServerToAgent,
     SlotsTaken,
@@ -56,6 +52,7 @@ from jobpool.transport.messages import (
     Trouble,
     WentOn,
 )
+from jobpool.transport.messages.base import Checkpointed, Function, Functions, Remark
 
 __all__ = ["AgentLinks"]
 

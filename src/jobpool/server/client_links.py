@@ -18,7 +18,7 @@ from jobpool.server.door import Door
 from jobpool.transport import tls
 from jobpool.transport.frames import WireError
 from jobpool.transport.link import Link, in_parts
-from jobpool.transport.messages import (
+from jobpool.transport.messages.client import (
     Bye,
     CallsDone,
     CallsFailed,

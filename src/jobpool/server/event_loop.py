@@ -41,7 +41,8 @@ from jobpool.server.journal import Journal
 from jobpool.server.peers import HEARD, Peers
 from jobpool.server.spec import Spec
 from jobpool.transport.link import Link
-from jobpool.transport.messages import Broken, Bye, DaskAddress, JobFacts, Notice, Retract, StopAgent, TakeBack, Waiting
+from jobpool.transport.messages.agent import Retract, StopAgent, TakeBack
+from jobpool.transport.messages.client import Broken, Bye, DaskAddress, JobFacts, Notice, Waiting
 
 if TYPE_CHECKING:
     from jobpool.server.dask_scheduler import DaskScheduler

@@ -22,11 +22,11 @@ from jobpool.server.client_links import ClientLinks
 from jobpool.server.facts import PoolFacts
 from jobpool.transport.frames import WireError
 from jobpool.transport.link import Link
-from jobpool.transport.messages import (
+from jobpool.transport.messages.agent import AgentHello, AgentToServer
+from jobpool.transport.messages.base import Functions, Message
+from jobpool.transport.messages.client import (
     Accepted,
     AddKind,
-    AgentHello,
-    AgentToServer,
     AskRecord,
     AskStarts,
     AskStatus,
@@ -41,22 +41,22 @@ from jobpool.transport.messages import (
     CommandToServer,
     DaskAddress,
     Facts,
-    Functions,
     JobCancelled,
-    Message,
     Notice,
     Scale,
     Shutdown,
     StartDask,
     Starts,
     Stop,
-    ToServer,
 )
 from jobpool.transport.packing import Reader
 
-__all__ = ["HEARD", "Peers"]
+__all__ = ["HEARD", "Peers", "ToServer"]
 
 log = logging.getLogger("jobpool.control")
+
+ToServer = ClientToServer | CommandToServer | AgentToServer
+"""What the server may hear from any peer. From each it hears that peer's own messages alone."""
 
 HEARD: Reader[ToServer] = Reader(ToServer)
 

@@ -10,7 +10,8 @@ from typing import Any, TextIO
 from jobpool.batch.slurm.reasons import explain_reason
 from jobpool.model.units import Duration, Memory
 from jobpool.show.view import cpus_text, show_table
-from jobpool.transport.messages import AskStarts, AskStatus, Question
+from jobpool.transport.messages.base import Question
+from jobpool.transport.messages.client import AskStarts, AskStatus
 
 __all__ = ["ENDED_SHOWN", "asked_status", "headline", "job_row", "progress_text", "show_status", "used_text"]
 

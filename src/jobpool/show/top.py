@@ -18,7 +18,8 @@ from jobpool.model.errors import JobPoolError
 from jobpool.show.logs import last_lines
 from jobpool.show.status import headline, job_row, progress_text, used_text
 from jobpool.show.view import as_text
-from jobpool.transport.messages import AskStatus, CancelJob, Question
+from jobpool.transport.messages.base import Question
+from jobpool.transport.messages.client import AskStatus, CancelJob
 
 __all__ = ["Confirm", "Top"]
 

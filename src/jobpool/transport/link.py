@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from jobpool.model.errors import JobPoolError, from_data
 from jobpool.transport import frames, packing
-from jobpool.transport.messages import Answer, Holder, Message, Question, Refused
+from jobpool.transport.messages.base import Answer, Holder, Message, Question, Refused
 from jobpool.transport.peer_silence import LOOK_EVERY, SILENT, PeerSilence
 
 __all__ = ["KEPT", "Link", "LinkClosed", "Unreachable", "dial", "in_parts", "introduce"]

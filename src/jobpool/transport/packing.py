@@ -12,7 +12,7 @@ import msgspec
 
 from jobpool.transport import frames
 from jobpool.transport.frames import WireError
-from jobpool.transport.messages import Message
+from jobpool.transport.messages.base import Message
 
 __all__ = ["Reader", "pack", "pack_plain", "unpack_plain"]
 

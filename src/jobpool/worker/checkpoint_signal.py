@@ -22,7 +22,8 @@ from typing import Any
 from jobpool.model.errors import NotPicklable
 from jobpool.serialize import chunks, pickling
 from jobpool.serialize.checkpoint_resume import resume
-from jobpool.transport.messages import Checkpointed, NoCheckpoint
+from jobpool.transport.messages.base import Checkpointed
+from jobpool.transport.messages.worker import NoCheckpoint
 from jobpool.transport.size_limit import refusal
 
 __all__ = ["OFFERS", "SIGNAL", "CheckpointSignal", "offers"]

@@ -30,7 +30,7 @@ import traceback
 from typing import NamedTuple, assert_never
 
 from jobpool.host.linux import descendants, set_child_subreaper, thread_count
-from jobpool.transport.messages import (
+from jobpool.transport.messages.worker import (
     AgentToForkServer,
     Exited,
     Fork,

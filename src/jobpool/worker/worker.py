@@ -35,15 +35,14 @@ from jobpool.model.units import Memory
 from jobpool.serialize import pickling
 from jobpool.serialize.checkpoint_resume import resume
 from jobpool.serialize.chunks import NUMBERS, SHORT, TEXTS, Results, loads_rows
-from jobpool.transport.messages import (
+from jobpool.transport.messages.base import Functions, Remark
+from jobpool.transport.messages.worker import (
     AgentToWorker,
     CallDone,
     Forget,
     Fork,
-    Functions,
     Grown,
     InitializerRaised,
-    Remark,
     Run,
     Skip,
     Skipped,

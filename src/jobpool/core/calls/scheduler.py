@@ -20,6 +20,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import itemgetter
 
+from msgspec import structs
+
 from jobpool.core.calls.agent_view import AgentViews
 from jobpool.core.calls.bundle_size import (
     BUNDLE_BYTES,
@@ -282,7 +284,7 @@ class Calls(AgentViews):
         entry = None if agent is None else agent.calls.get(id)
         if entry is None or entry.call.rows > 1:  # the latter: rows are cut before one of them leaves a checkpoint
             return False
-        entry.call = replace(entry.call, function=function, payload=payload, skip=0)
+        entry.call = structs.replace(entry.call, function=function, payload=payload, skip=0)
         history = entry.history
         entry.history = replace(history, lost=0, timed_out=0, checkpoints=history.checkpoints + 1)
         self._queue_again(entry, time)
@@ -446,7 +448,7 @@ class Calls(AgentViews):
 
     def _move(self, entry: Entry, request: str) -> None:
         """Let a call need another request from now on."""
-        entry.call = replace(entry.call, request=request)
+        entry.call = structs.replace(entry.call, request=request)
         entry.tally.open -= entry.items
         entry.tally = self.tallies.of(entry.call.function, request)
         entry.tally.open += entry.items
