@@ -135,8 +135,7 @@ def traps(kind: type[Message], trap: bytes) -> Iterator[list[Any]]:
         case "Functions":
             yield ["Functions", [["key", trap]]]
         case "Calls":
-            yield ["Functions", [["key", trap]]]
-            yield ["Calls", "", [[7, "key", trap]]]
+            yield ["Calls", "", [[7, "unknown", trap]]]
         case "Done":
             yield ["Done", [[7, True, trap, None, trap]]]
         case "Checkpointed":

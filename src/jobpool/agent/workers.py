@@ -15,30 +15,29 @@ Which one of several rows runs stands on the worker's page. All methods belong t
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
 from typing import assert_never
 
 from msgspec.structs import replace
 
 from jobpool.agent import deaths
-from jobpool.agent.bundles import Waiting, drop, first_of
+from jobpool.agent.bundles import first_of
 from jobpool.agent.checkpoints import SLOW, Checkpoints
 from jobpool.agent.deferred_reads import DeferredReads
 from jobpool.agent.fork_client import Exit
 from jobpool.agent.lifecycle import EXIT_WITHIN, Lifecycle
 from jobpool.agent.long_calls import STARTED_AFTER, LongCalls
+from jobpool.agent.losses import Losses
 from jobpool.agent.memory_limit import MemoryLimit
 from jobpool.agent.oom_kills import OomKills
-from jobpool.agent.reports import CannotStart, Full, InitializerError, Report, Reporter
+from jobpool.agent.reports import CannotStart, InitializerError, Report, Reporter
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Over, Slot, State
-from jobpool.model.call import Call, Death
+from jobpool.agent.withdrawal import Withdrawal
+from jobpool.agent.work_queue import WorkQueue
+from jobpool.model.call import Call
 from jobpool.model.units import Memory
-from jobpool.transport.messages.agent import Died
 from jobpool.transport.messages.base import Checkpointed, Function, Remark
 from jobpool.transport.messages.worker import (
     CallDone,
@@ -46,13 +45,11 @@ from jobpool.transport.messages.worker import (
     InitializerRaised,
     NoCheckpoint,
     Run,
-    Skip,
     Skipped,
     Spoilt,
     WorkerReady,
     WorkerToAgent,
 )
-from jobpool.worker.shared_page import ORDERED
 
 __all__ = ["Workers"]
 
@@ -64,12 +61,11 @@ class Workers:
         self._settings = settings
         self._report = report
         self._functions: dict[str, Function] = {}
-        self._queue: Waiting = deque()
-        self._idle: list[Slot] = []
-        self._taken: list[Slot] = []
-        self._births = Lifecycle(settings, self, wanted=lambda: not self._stopping)
+        self._queue = WorkQueue()
+        self._births = Lifecycle(settings, self, wanted=lambda: not self.stopping)
         self._places = self._births.places
-        self._stopping = False
+        self.stopping = False
+        """No more calls are begun."""
         self._changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -81,13 +77,22 @@ class Workers:
         self._reporter = Reporter(self._report, self._loop)
         self._handed = False
         """A call was given to a worker."""
-        self._watch = LongCalls(self._loop, self._busy, self._runs_long)
+        self._watch = LongCalls(self._loop, self._busy, lambda place: self._withdrawal.runs_long(place))
         self._rests = DeferredReads(self._loop, self._places, looked=self._looked, ended=self._watch.soon)
         self._kills = OomKills(self._loop, self._busy, self._has_lost_a_process)
         self._guard = MemoryLimit(
             self._loop, self._rests.busy, self._kills, limit=self._settings.memory, over=self._has_too_much_memory
         )
         self._checkpoints = Checkpoints(self._loop, self._rests.busy)
+        self._withdrawal = Withdrawal(self, self._places, self._queue, self._reporter, self._rests, self._births.kill)
+        self._losses = Losses(
+            self._settings,
+            self._queue,
+            self._reporter,
+            self._kills,
+            stopping=lambda: self.stopping,
+            full=self._stop_queue,
+        )
         try:
             await self._births.start(self._rests.bell)
         except OSError:
@@ -110,68 +115,29 @@ class Workers:
         """
         for call in calls:
             self._functions[call.function]
-        if self._stopping:
+        if self.stopping:
             self._reporter.returned(*(call.id for call in calls))
         elif calls:
-            self._queue.append(deque(calls))
+            self._queue.add(deque(calls))
             self._dispatch()
 
     def retract(self, ids: Iterable[int]) -> None:
         """Drop calls. Each is reported as returned, unless it is done first; one that runs is killed."""
-        unwanted = set(ids)
-        self._reporter.returned(*drop(self._queue, unwanted))  # first: a look may find a free worker for what waits
-        self._rests.catch_up()
-        self._reporter.returned(*drop(self._queue, unwanted))  # and a worker that leaves, whose calls wait again
-        for place in self._busy():
-            if theirs := unwanted & {call.id for call in place.calls}:
-                self._retract_from(place, theirs)
+        self._withdrawal.retract(ids)
 
     def take_back(self) -> None:
         """Return the calls that wait here behind long ones: others have free workers for them."""
-        self._rests.catch_up()
-        self._watch.look()
-        self._reporter.returned(*drop(self._queue))
-        for place in self._busy():
-            if place.told and place.calls[-1].ids[-1] != place.calls[0].id:
-                self._take_back_from(place)
-
-    def _take_back_from(self, place: Slot) -> None:
-        self._rests.end(place)
-        place.announce()
-        self._loop.call_later(ORDERED, self._taken_back, place)
-
-    def _taken_back(self, place: Slot) -> None:
-        if place.token not in self._places or place.state is State.LEAVING:
-            return  # it is dead or about to end, and its calls are settled
-        begun = place.begun
-        place.channel.drain()  # what it has done before it read its mail
-        split, back = place.not_begun(begun)
-        if split is not None:
-            call, at = split
-            self._reporter.cut(call.id, at)
-            head, rest = call.cut(at)
-            place.calls[place.calls.index(call)] = head
-            back.insert(0, rest)
-        place.skip([call.id for call in back], self._loop.time())
-        self._reporter.returned(*(call.id for call in back))
-        place.channel.send(Skip([(call.id, call.id + call.items) for call in back]))
-        if self._stopping and place.calls and not place.told:
-            # Who ends this job has to hear which calls it costs, however young they are.
-            place.told = True
-            self._reporter.started(place.calls[0].id, more=False)
-        if place.state is State.BUSY and not place.calls:
-            self._free(place)
-            self._dispatch()
+        self._withdrawal.take_back(self._watch)
 
     async def occupy(self) -> None:
         """Wait for a free worker and take its place; it gets no calls until :meth:`release`.
 
         Raises ``RuntimeError`` when the crew closes or cannot work.
         """
-        if self._stopping:
-            raise RuntimeError("the crew is closing")
+        if self.stopping:
+            raise RuntimeError("the workers are closing")
         turn = self._loop.create_future()
-        self._queue.append(turn)
+        self._queue.wait_for_slot(turn)
         self._dispatch()
         try:
             await turn
@@ -181,12 +147,10 @@ class Workers:
             raise
 
     def release(self) -> None:
-        """Give back the place of a worker that :meth:`occupy` took."""
-        place = self._taken.pop()
-        place.taken = False
+        """Give back the slot of a worker that :meth:`occupy` took."""
+        place = self._queue.release()
         if place.state is State.IDLE:
-            self._free(place)
-            self._dispatch()
+            self.free(place)
 
     def flush(self) -> None:
         """Report now what waits for more to tell, and what the workers have sent until now."""
@@ -196,9 +160,7 @@ class Workers:
     async def stop(self) -> None:
         """Begin no more calls: those that have not begun are reported as returned, all others as started."""
         self._stop_queue()
-        for place in self._busy():
-            self._take_back_from(place)
-        await asyncio.sleep(2 * ORDERED)
+        await self._withdrawal.take_back_all()
 
     def put_off(self, seconds: float) -> None:
         """Give the calls that run so much more time: they stood still."""
@@ -246,16 +208,7 @@ class Workers:
     # ------------------------------------------------------------------------------------------------- queue
 
     def _dispatch(self) -> None:
-        while self._queue and self._idle:
-            item = self._queue.popleft()
-            if isinstance(item, asyncio.Future):
-                if not item.done():
-                    place = self._idle.pop()
-                    place.taken = True
-                    self._taken.append(place)
-                    item.set_result(None)
-            else:
-                self._hand(item, self._idle.pop())
+        self._queue.hand_out(self._hand)
 
     def _hand(self, bundle: deque[Call], place: Slot) -> None:
         """Give a bundle, or as much of it as the worker may still run, to a worker."""
@@ -264,8 +217,8 @@ class Workers:
         calls = list(bundle) if limit is None else first_of(bundle, limit - place.served, self._reporter.cut)
         place.begin(calls, self._loop.time())
         if limit is not None and bundle:
-            self._queue.appendleft(bundle)
-        place.define(self._functions, self._queue)
+            self._queue.add(bundle, first=True)
+        place.define(self._functions, self._queue.waiting)
         if not self._handed:
             # Told before it begins, and again when it runs long: should it take the whole job along at once, it is
             # known which one did.
@@ -277,9 +230,9 @@ class Workers:
         self._watch_over(place)
         self._guard.soon(place)
 
-    def _free(self, place: Slot) -> None:
-        """Let a worker that has nothing to do wait for more, or go, when it has run all it may."""
-        if place.token not in self._places or self._stopping:
+    def free(self, place: Slot) -> None:
+        """Let a worker that has nothing to do have more, or go, when it has run all it may."""
+        if place.token not in self._places or self.stopping:
             self._changed.set()
             return
         place.state = State.IDLE
@@ -287,16 +240,18 @@ class Workers:
         if limit is not None and place.served >= limit:
             self._births.let_go(place)
             self._births.replace(place)
-        elif not place.taken:
-            self._idle.append(place)
+        else:
+            self._queue.free(place)
+        self._dispatch()
+
+    def has_more(self, place: Slot) -> bool:
+        """Whether there is work for this worker behind its call."""
+        # One call behind all others is not enough: who waits for a result to submit the next one shall be in time.
+        return place.has_several or self._queue.has(2 * self._settings.size)
 
     def _stop_queue(self) -> None:
-        self._stopping = True
-        self._reporter.returned(*drop(self._queue))
-        while self._queue:
-            turn = self._queue.popleft()
-            if isinstance(turn, asyncio.Future) and not turn.done():
-                turn.set_exception(RuntimeError("the crew is closing"))
+        self.stopping = True
+        self._reporter.returned(*self._queue.close("the workers are closing"))
 
     def _hear_all(self) -> None:
         for place in self._busy():  # not only of those at rest: they may have just been woken for the end
@@ -315,27 +270,6 @@ class Workers:
                 await asyncio.wait_for(self._changed.wait(), left)
             except TimeoutError:
                 return
-
-    # --------------------------------------------------------------------------------------------- retraction
-
-    def _retract_from(self, place: Slot, ids: set[int]) -> None:
-        # Rows are short: the worker is asked to stop after the one that runs, and killed when that one is long.
-        if place.calls and place.calls[0].id in ids and not place.calls[0].rows:
-            place.killed.add(place.calls[0].id)
-            self._births.kill(place)
-        place.retracted |= ids
-        self._rests.end(place)
-        place.announce()
-        waiting = [call for call in place.calls if call.id in ids - place.killed]
-        place.channel.send(Skip([(call.id, call.id + call.items) for call in waiting]))
-
-    def _runs_long(self, place: Slot) -> None:
-        """Report a call as started; kill it if it was retracted too late."""
-        current = place.calls[0].id
-        self._reporter.started(current, more=self._has_more(place))
-        if current in place.retracted and current not in place.killed:
-            place.killed.add(current)
-            self._births.kill(place)
 
     # ---------------------------------------------------------------------------------------- what workers say
 
@@ -359,7 +293,7 @@ class Workers:
                     self._reporter.other(message)
                 case WorkerReady():
                     self._births.ready()
-                    self._free(place)
+                    self.free(place)
                 case Grown() | Spoilt():
                     self._retires(place, deaths.retired(message, self._settings))
                 case Remark():
@@ -369,7 +303,7 @@ class Workers:
                 case _:
                     assert_never(message)
         if place.state is State.BUSY and not place.calls:
-            self._free(place)
+            self.free(place)
         self._dispatch()
 
     def _done(self, place: Slot, message: CallDone) -> None:
@@ -381,23 +315,15 @@ class Workers:
         # A call may have left a clock of its own (freezegun, which replaces names in all modules).
         place.finish(outcome.call, outcome.rows, min(max(message.at, place.since), self._loop.time()), message.log_end)
         if death is not None:
-            self._died(outcome.call, death)
+            self._losses.died(outcome.call, death)
         else:
-            self._reporter.done(outcome, more=self._has_more(place))
+            self._reporter.done(outcome, more=self.has_more(place))
         if place.calls:
             self._watch_over(place)
 
     def _looked(self) -> None:
         self._watch.look()
         self._reporter.flush()
-
-    def _has_more(self, place: Slot) -> bool:
-        # One call behind all others is not enough: who waits for a result to submit the next one shall be in time.
-        if place.has_several:
-            return True
-        enough = 2 * self._settings.size
-        waiting = (call.items for item in self._queue if isinstance(item, deque) for call in item)
-        return any(total >= enough for total in accumulate(waiting))
 
     def _watch_over(self, place: Slot) -> None:
         """Look after a call that begins."""
@@ -424,7 +350,7 @@ class Workers:
             self._reporter.other(message)
 
     def _initializer_failed(self, place: Slot, words: str, exception: bytes) -> None:
-        if not self._stopping:
+        if not self.stopping:
             self._stop_queue()
             self._reporter.other(InitializerError(place.with_tail(words), exception))
 
@@ -433,59 +359,18 @@ class Workers:
     def bury(self, place: Slot, how: Exit) -> None:
         """Find out what a death cost, report it, and replace the worker."""
         self._changed.set()
-        if place in self._idle:
-            self._idle.remove(place)
-        place.channel.drain()  # results sent before the death count
-        # Killed by us, for one call: should that have ended just before, another may have begun, which pays for it.
-        beside, pays = bool(place.killed) or place.was_stopped_for_another, place.runs_what_is_wanted
-        place.close()
-        if place.state is State.LEAVING:
-            return
-        if pays or not beside:
-            self._blame(place, how, beside=beside)
-        self._settle(place)
-        if not self._stopping:
+        self._queue.remove(place)
+        if self._losses.note(place, how) and not self.stopping:
             self._births.succeed(place, how)
             self._dispatch()
 
-    def _settle(self, place: Slot) -> None:
-        """Report what becomes of the calls of a worker that runs none any more; they are queued again."""
-        returned = [call.id for call in place.calls if call.id in place.unwanted or self._stopping]
-        self._reporter.returned(*returned)
-        if rest := deque(call for call in place.calls if call.id not in returned):
-            self._queue.appendleft(rest)
-        place.calls.clear()
-
-    def _blame(self, place: Slot, how: Exit, *, beside: bool) -> None:
-        if not place.calls and self._stopping:
-            return
-        culprit = place.calls.popleft().id if place.calls else None
-        if beside:
-            death = Death(signal=how.signal, innocent=True)
-        elif place.over is None:
-            killed = how.signal == signal.SIGKILL and self._kills.was_worker()
-            death = deaths.died(place, how, self._settings, killed=killed)
-        else:
-            death = deaths.stopped(place, how, self._settings)
-            if remark := deaths.left_behind(place):
-                self._reporter.other(remark)
-        self._died(culprit, death)
-
-    def _died(self, call: int | None, death: Death) -> None:
-        self._reporter.other(Died(call, dataclasses.replace(death, kills=self._kills.total)))
-        if death.files and not self._stopping:
-            self._stop_queue()  # each call after it would be killed, too
-            self._reporter.other(Full(deaths.filled(death)))
-
     def replaced(self, old: Slot, fresh: Slot) -> None:
         """Let whoever took the place of a worker have that of its successor."""
-        if old.taken:
-            fresh.taken = True
-            self._taken[self._taken.index(old)] = fresh
+        self._queue.replace(old, fresh)
 
     def give_up(self, words: str) -> None:
         """Stop: no worker can be brought up."""
-        if not self._stopping:
+        if not self.stopping:
             self._stop_queue()
             self._reporter.other(CannotStart(words))
 
@@ -507,10 +392,9 @@ class Workers:
     def _retires(self, place: Slot, why: Remark) -> None:
         """Replace a worker that cannot get rid of what its calls have left; it runs no other one."""
         self._reporter.other(why)
-        self._settle(place)
-        if place in self._idle:
-            self._idle.remove(place)
+        self._losses.settle(place)
+        self._queue.remove(place)
         self._births.let_go(place)
         self._changed.set()
-        if not self._stopping:
+        if not self.stopping:
             self._births.replace(place)
