@@ -74,7 +74,7 @@ class Bench:
         ]
         self._done, self._reports, self._wanted = 0, 0, calls
         self._reached.clear()
-        (pid,) = [place.pid for place in self.crew._places.values()]
+        (pid,) = [place.pid for place in self.crew._slots.values()]
         assert pid is not None
         own, worker, wall = cpu(resource.RUSAGE_SELF), tree_cpu(pid), time.perf_counter()
         for one in bundles:

@@ -69,7 +69,7 @@ async def test_every_call_ends_once(tmp_path: Path, seed: int, limit: int | None
                 await watched.crew.occupy()
                 watched.crew.release()
             if chance.random() < 0.05:
-                os.kill(watched.crew._births.server_pid, signal.SIGKILL)
+                os.kill(watched.crew._lifecycle.server_pid, signal.SIGKILL)
             if chance.random() < 0.3:
                 await watched.until(partial(mostly_over, len(ids)))
         await watched.until(lambda: len(ends(watched.reports)) == len(ids))

@@ -61,7 +61,7 @@ async def test_the_time_in_which_it_stood_still_is_no_part_of_a_timeout(tmp_path
         (id,) = watched.submit(hold, (str(held),), terms=CallOptions(timeout=Duration(1.0)))
         await reached_soon(held.exists)
         watched.crew.put_off(600.0)
-        (place,) = watched.crew._places.values()
+        (place,) = watched.crew._slots.values()
         assert place.alarm is not None
         assert place.alarm.when() > asyncio.get_running_loop().time() + 500
         held.unlink()

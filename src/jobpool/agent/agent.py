@@ -1,10 +1,10 @@
-"""The agent: the one process of a job that speaks with the server. It owns the job's crew of workers.
+"""The agent: the one process of a job that speaks with the server. It has the job's workers.
 
 ::
 
-    server ◄── link (TLS) ──► Agent ─► Crew ─► children         bundles, retract, stop; started, done, died
+    server ◄── link (TLS) ──► Agent ─► Workers ─► child processes   ServerToAgent, AgentToServer
                                         ▲
-    Scheduler ◄─ Dask Worker ─► SlotThreads                     tasks of pool.client, each in a worker's place
+    Scheduler ◄─ Dask Worker ─► SlotThreads                         tasks of pool.client, each in a worker's slot
 
 Calls run before Dask is imported, and without it: the Worker joins when the pool's client is first used. The agent ends
 when the server says so, when the link is gone, when its walltime is nearly over, or when the batch system sends
@@ -136,7 +136,7 @@ class Agent:
         self._ahead = 0.0
         """Seconds of this node's clock before that of the server's host."""
         self._link: Link | None = None
-        self._crew: Workers | None = None
+        self._workers: Workers | None = None
         self._dask: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -203,9 +203,9 @@ class Agent:
         """Start the workers and tell the server that calls may come."""
         try:
             settings, notes = self._worker_settings()
-            crew = Workers(settings, self._report)
-            await crew.start()
-            self._crew = crew  # from now on there is something to close
+            workers = Workers(settings, self._report)
+            await workers.start()
+            self._workers = workers  # from now on there is something to close
         except OSError as error:
             self._report(CannotStart(str(error)))
             self._stop(CANNOT_START)
@@ -245,8 +245,8 @@ class Agent:
         """Put off what is due by the time in which this process stood still, and say that it goes on."""
         log.warning("job=%s goes on after %.0f s", self._job, seconds)
         self._heard += seconds
-        if self._crew is not None:
-            self._crew.put_off(seconds)
+        if self._workers is not None:
+            self._workers.put_off(seconds)
         if self._suspended and (closing_time := self._closing_time) is not None:
             # Only a suspension by the batch system extends the walltime; a person's SIGSTOP does not.
             closing_time.cancel()
@@ -302,8 +302,8 @@ class Agent:
     async def _close(self) -> None:
         if self._dask is not None:
             self._dask.cancel()
-        if self._crew is not None:
-            await self._crew.close(drain=False)
+        if self._workers is not None:
+            await self._workers.close(drain=False)
         if self._worker is not None:
             with contextlib.suppress(TimeoutError, OSError):
                 await asyncio.wait_for(self._worker.close(timeout=1), timeout=2)
@@ -326,20 +326,20 @@ class Agent:
     async def _say_farewell(self, name: str, code: int) -> None:
         """End for a signal; before, calls may leave their checkpoints."""
         try:
-            if self._crew is not None and not self._end.is_set():
+            if self._workers is not None and not self._end.is_set():
                 self._say(Leaving(name, planned=False))
-                await self._crew.last_checkpoints(self._settings.grace)
+                await self._workers.last_checkpoints(self._settings.grace)
         finally:
-            if self._crew is not None:
-                self._crew.flush()  # nothing is heard after the last word
+            if self._workers is not None:
+                self._workers.flush()  # nothing is heard after the last word
             self._say(AgentBye(name))
             self._stop(code)
 
     def _take_leave(self) -> None:
         """End, now that the walltime is nearly over, after the calls that run; or after their checkpoints."""
-        if self._crew is None or self._end.is_set():
+        if self._workers is None or self._end.is_set():
             return
-        self._crew.ask_for_checkpoints()
+        self._workers.ask_for_checkpoints()
         self._leave_after_calls("walltime", "its walltime is nearly over")
 
     def _leave_after_calls(self, short: str, why: str) -> None:
@@ -373,7 +373,7 @@ class Agent:
             self._say(NodeWarning(f"pool.client has no Worker in this job: {error!r}"))
 
     async def _be_dask_worker(self, port: int) -> None:
-        assert self._crew is not None
+        assert self._workers is not None
         # A module that is not found would end the Worker.
         dask_side = await asyncio.to_thread(_import_dask, self._settings.sys_path)
         self._scratch = Path(tempfile.mkdtemp(prefix="jobpool-"))
@@ -385,7 +385,7 @@ class Agent:
                 node=self._node,
                 workers=self._settings.workers,
                 scratch=self._scratch,
-                crew=self._crew,
+                job_workers=self._workers,
                 slots_taken=lambda count: self._say(SlotsTaken(count)),
             )
             # client.restart() closes it, but the job is still there: it joins again.
@@ -407,21 +407,21 @@ class Agent:
                 if self._leaving is None or not drain:
                     self._leaving = asyncio.create_task(self._leave(why, drain=drain))
             case Functions() | Bundle() | Retract() | TakeBack() | JoinDask():
-                if self._crew is not None:
-                    self._order(self._crew, message)
+                if self._workers is not None:
+                    self._order(self._workers, message)
             case _:
                 assert_never(message)
 
-    def _order(self, crew: Workers, message: Functions | Bundle | Retract | TakeBack | JoinDask) -> None:
+    def _order(self, workers: Workers, message: Functions | Bundle | Retract | TakeBack | JoinDask) -> None:
         match message:
             case Functions(functions):
-                crew.define(functions)
+                workers.define(functions)
             case Bundle(calls):
-                crew.submit(calls)
+                workers.submit(calls)
             case Retract(ids):
-                crew.retract(ids)
+                workers.retract(ids)
             case TakeBack():
-                crew.take_back()
+                workers.take_back()
             case JoinDask(port):
                 self._join_dask(port)
             case _:
@@ -429,8 +429,8 @@ class Agent:
 
     async def _leave(self, why: str, *, drain: bool) -> None:
         try:
-            if drain and self._crew is not None:
-                await self._crew.close(drain=True)
+            if drain and self._workers is not None:
+                await self._workers.close(drain=True)
             self._said_bye = True
             self._say(AgentBye(why))
             if self._link is not None:  # hangs up when it has the last results, which may be large

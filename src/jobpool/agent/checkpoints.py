@@ -31,12 +31,12 @@ class Checkpoints:
 
     def ask(self) -> None:
         """Ask now, and those that begin later."""
-        for place in self._busy():
-            id = place.calls[0].id
-            if id not in self._asked and place.pid and place.page.words[OFFERS] == id + 1:
+        for slot in self._busy():
+            id = slot.calls[0].id
+            if id not in self._asked and slot.pid and slot.shared_page.words[OFFERS] == id + 1:
                 self._asked.add(id)
                 with contextlib.suppress(ProcessLookupError):  # it has just died
-                    os.kill(place.pid, SIGNAL)
+                    os.kill(slot.pid, SIGNAL)
         self.close()
         self._next = self._loop.call_later(LOOK_EVERY, self.ask)
 
@@ -48,7 +48,7 @@ class Checkpoints:
     def pending(self) -> bool:
         """Whether a call that was asked still runs, and has not said no."""
         waited_for = self._asked - self._failed
-        return any(place.calls[0].id in waited_for for place in self._busy())
+        return any(slot.calls[0].id in waited_for for slot in self._busy())
 
     def close(self) -> None:
         """Ask no more."""

@@ -16,9 +16,9 @@ from jobpool.transport.messages.worker import Grown, Spoilt
 __all__ = ["died", "filled", "left_behind", "lost_a_process", "retired", "stopped"]
 
 
-def died(place: Slot, how: Exit, settings: WorkerSettings, *, killed: bool) -> Death:
+def died(slot: Slot, how: Exit, settings: WorkerSettings, *, killed: bool) -> Death:
     """Describe a death that was not our doing. ``killed``: by the kernel, for memory."""
-    peak = max(how.peak_memory, place.peak)
+    peak = max(how.peak_memory, slot.peak)
     files = files_that_fill() if killed else 0
     return Death(
         exit_code=how.exit_code,
@@ -27,48 +27,48 @@ def died(place: Slot, how: Exit, settings: WorkerSettings, *, killed: bool) -> D
         innocent=killed and (bool(files) or _paid_for_others(peak, settings)),
         peak_memory=max(peak, _reached(settings)) if killed else peak,
         files=files,
-        tail=place.tail(),
+        tail=slot.tail(),
     )
 
 
-def stopped(place: Slot, how: Exit, settings: WorkerSettings) -> Death:
+def stopped(slot: Slot, how: Exit, settings: WorkerSettings) -> Death:
     """Describe the death of a worker that was stopped, for memory or because its call ran for too long."""
-    over = place.over
+    over = slot.over
     if over is not None and over.late:
-        return Death(signal=how.signal, timed_out=True, peak_memory=place.peak, tail=place.tail())
+        return Death(signal=how.signal, timed_out=True, peak_memory=slot.peak, tail=slot.tail())
     if over is None or over.limit is None:
-        return lost_a_process(place, settings)
+        return lost_a_process(slot, settings)
     return Death(
         signal=how.signal,
         out_of_memory=True,
         limit=over.limit,
-        innocent=place.peak - over.left <= over.limit,
-        peak_memory=place.peak,
-        tail=place.tail(),
+        innocent=slot.peak - over.left <= over.limit,
+        peak_memory=slot.peak,
+        tail=slot.tail(),
     )
 
 
-def lost_a_process(place: Slot, settings: WorkerSettings) -> Death:
+def lost_a_process(slot: Slot, settings: WorkerSettings) -> Death:
     """Describe what became of a call of which the kernel has killed a process for memory."""
     files = files_that_fill()
     return Death(
         out_of_memory=True,
         child=True,
-        innocent=bool(files) or _paid_for_others(place.peak, settings),
+        innocent=bool(files) or _paid_for_others(slot.peak, settings),
         peak_memory=_reached(settings),  # it was larger than whatever was seen before
         files=files,
-        tail=place.tail(),
+        tail=slot.tail(),
     )
 
 
-def left_behind(place: Slot) -> Remark | None:
+def left_behind(slot: Slot) -> Remark | None:
     """Say that a worker reached its limit by what earlier calls have left, if it was so."""
-    over = place.over
-    if over is None or over.limit is None or place.peak - over.left > over.limit:
+    over = slot.over
+    if over is None or over.limit is None or slot.peak - over.left > over.limit:
         return None
     return Remark(
         "calls leave memory behind",
-        f"calls leave memory behind: a worker held {Memory(over.left)} of {_calls(place.served)} when the next one "
+        f"calls leave memory behind: a worker held {Memory(over.left)} of {_calls(slot.served)} when the next one "
         f"reached memory={Memory(over.limit)}; max_memory_growth= replaces such workers in time",
     )
 

@@ -28,7 +28,7 @@ from jobpool.transport.messages.worker import (
     NotForked,
 )
 
-__all__ = ["FLAGS", "Exit", "Family", "ForkClient", "describe"]
+__all__ = ["FLAGS", "Exit", "ForkClient", "ForkEvents", "describe"]
 
 _HEARD: packing.Reader[ForkServerToAgent] = packing.Reader(ForkServerToAgent)
 
@@ -49,7 +49,7 @@ class Exit:
     """Bytes; since the last call began."""
 
 
-class Family(Protocol):
+class ForkEvents(Protocol):
     """Who wants workers. All methods are called in the loop's thread."""
 
     def forked(self, token: int, pid: int) -> None:
@@ -72,8 +72,8 @@ class Family(Protocol):
 class ForkClient:
     """One fork-server process."""
 
-    def __init__(self, family: Family) -> None:
-        self._family = family
+    def __init__(self, events: ForkEvents) -> None:
+        self._events = events
         self._unsent: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._closing = False
 
@@ -162,11 +162,11 @@ class ForkClient:
             case ForkServerUp():
                 pass
             case Forked(token, pid):
-                self._family.forked(token, pid)
+                self._events.forked(token, pid)
             case NotForked(token, number, words):
-                self._family.refused(token, number, words)
+                self._events.refused(token, number, words)
             case Exited(token, status, peak):
-                self._family.died(token, _exit(status, peak))
+                self._events.died(token, _exit(status, peak))
             case _:
                 assert_never(message)
 
@@ -174,7 +174,7 @@ class ForkClient:
         self._hang_up()
         if not self._closing:
             code = self._process.wait()  # its end of the socket closes as it exits: this takes no time
-            self._family.lost(f"the fork-server ended with {describe(_exit_of_code(code, 0))}")
+            self._events.lost(f"the fork-server ended with {describe(_exit_of_code(code, 0))}")
 
     def _hang_up(self) -> None:
         if self._control.fileno() >= 0:

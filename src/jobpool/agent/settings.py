@@ -1,4 +1,4 @@
-"""What the workers of a job are like: plain data, from the agent to its crew."""
+"""What the workers of a job are like: plain data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["WorkerSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What a crew's workers are. Plain data."""
+    """What the workers of one job are."""
 
     size: int
     logs: int

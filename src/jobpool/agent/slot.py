@@ -81,7 +81,7 @@ class Slot:
     """A descriptor of what the process writes to, which others have, too."""
     log_start: int
     """Where in the log the output of the current call begins."""
-    page: SharedPage
+    shared_page: SharedPage
     channel: Channel = field(init=False)
     pid: int | None = None
     state: State = State.STARTING
@@ -163,7 +163,7 @@ class Slot:
         self.resting = False
         self._stop_alarm()
         self.channel.close()
-        self.page.close()
+        self.shared_page.close()
 
     @property
     def has_several(self) -> bool:
@@ -172,20 +172,20 @@ class Slot:
 
     def announce(self) -> None:
         """Let the worker begin nothing more before it has read a message, which has to follow."""
-        self.page.words[MAIL] += 1
+        self.shared_page.words[MAIL] += 1
 
     @property
     def begun(self) -> int:
         """The id of the call, or row, that was begun last. Holds from ``ORDERED`` seconds after the announcement on."""
-        return int(self.page.words[BEGUN])
+        return int(self.shared_page.words[BEGUN])
 
     def not_begun(self, begun: int) -> tuple[tuple[Call, int] | None, list[Call]]:
         """Return the rows that have to be cut, and where, if any have to; and the calls that have not begun."""
         calls = list(self.calls)
-        for place, call in enumerate(calls):
+        for slot, call in enumerate(calls):
             if begun in call.ids:
                 at = begun - call.id + 1
-                return (call, at) if at < call.items else None, calls[place + 1 :]
+                return (call, at) if at < call.items else None, calls[slot + 1 :]
         return None, calls
 
     def note_memory(self, tree: Mapping[int, int], memory: int, now: float) -> None:
@@ -213,7 +213,7 @@ class Slot:
 
     def stop_for(self, limit: int | None) -> None:
         """Take note that it is killed for memory, in the call that runs now."""
-        self.over = Over(self.calls[0].id, limit, self.page.words[IDLE] - self.page.words[BASE])
+        self.over = Over(self.calls[0].id, limit, self.shared_page.words[IDLE] - self.shared_page.words[BASE])
 
     def tail(self) -> str:
         """Return the last lines of what the process has written since the current call began."""

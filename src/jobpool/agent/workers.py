@@ -2,14 +2,15 @@
 
 ::
 
-    submit ─► queue ─► worker 0 (Place, Channel) ◄─socket─► child process ─┐ forked by, and
-    occupy ─►       └► worker 1 ...              ◄─socket─► child process ─┤ deaths told by
-    retract, close                                                         │
-    report ◄─ Reporter ◄─ results, deaths ◄─ Births ◄─ Nursery ◄─socket─ fork-server
+    submit ─► WorkQueue ─► worker 0 (Slot, Channel) ◄─socket─► child process ─┐ forked by, and
+    occupy ─►           └► worker 1 ...             ◄─socket─► child process ─┤ deaths told by
+    retract, take_back ─► Withdrawal                                          │
+    report ◄─ Reporter ◄─ results, Losses ◄─ Lifecycle ◄─ ForkClient ◄─socket─ fork-server
 
 A bundle is for one worker, in order. The agent knows which call of it runs without being told: the first one that is
 not done. So a worker's death costs that call alone; the others of the bundle go to the head of the queue again.
-Which one of several rows runs stands on the worker's page. All methods belong to the loop's thread.
+Which one of several rows runs stands on the page of memory that the worker shares. All methods belong to the loop's
+thread.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class Workers:
         self._report = report
         self._functions: dict[str, Function] = {}
         self._queue = WorkQueue()
-        self._births = Lifecycle(settings, self, wanted=lambda: not self.stopping)
-        self._places = self._births.places
+        self._lifecycle = Lifecycle(settings, self, wanted=lambda: not self.stopping)
+        self._slots = self._lifecycle.slots
         self.stopping = False
         """No more calls are begun."""
         self._changed = asyncio.Event()
@@ -77,32 +78,38 @@ class Workers:
         self._reporter = Reporter(self._report, self._loop)
         self._handed = False
         """A call was given to a worker."""
-        self._watch = LongCalls(self._loop, self._busy, lambda place: self._withdrawal.runs_long(place))
-        self._rests = DeferredReads(self._loop, self._places, looked=self._looked, ended=self._watch.soon)
-        self._kills = OomKills(self._loop, self._busy, self._has_lost_a_process)
-        self._guard = MemoryLimit(
-            self._loop, self._rests.busy, self._kills, limit=self._settings.memory, over=self._has_too_much_memory
+        self._long_calls = LongCalls(self._loop, self._busy, lambda slot: self._withdrawal.runs_long(slot))
+        self._deferred_reads = DeferredReads(self._loop, self._slots, looked=self._looked, ended=self._long_calls.soon)
+        self._oom_kills = OomKills(self._loop, self._busy, self._has_lost_a_process)
+        self._memory_limit = MemoryLimit(
+            self._loop,
+            self._deferred_reads.busy,
+            self._oom_kills,
+            limit=self._settings.memory,
+            over=self._has_too_much_memory,
         )
-        self._checkpoints = Checkpoints(self._loop, self._rests.busy)
-        self._withdrawal = Withdrawal(self, self._places, self._queue, self._reporter, self._rests, self._births.kill)
+        self._checkpoints = Checkpoints(self._loop, self._deferred_reads.busy)
+        self._withdrawal = Withdrawal(
+            self, self._slots, self._queue, self._reporter, self._deferred_reads, self._lifecycle.kill
+        )
         self._losses = Losses(
             self._settings,
             self._queue,
             self._reporter,
-            self._kills,
+            self._oom_kills,
             stopping=lambda: self.stopping,
             full=self._stop_queue,
         )
         try:
-            await self._births.start(self._rests.bell)
+            await self._lifecycle.start(self._deferred_reads.wakeup)
         except OSError:
-            self._rests.close()
+            self._deferred_reads.close()
             raise
 
     @property
     def memory(self) -> dict[int, int]:
         """Bytes that the process tree of each call that runs used when it was last looked at, by the call's id."""
-        return {place.calls[0].id: place.memory for place in self._busy() if place.memory}
+        return {slot.calls[0].id: slot.memory for slot in self._busy() if slot.memory}
 
     def define(self, functions: Iterable[Function]) -> None:
         """Take pickled functions, before calls that use them."""
@@ -127,12 +134,12 @@ class Workers:
 
     def take_back(self) -> None:
         """Return the calls that wait here behind long ones: others have free workers for them."""
-        self._withdrawal.take_back(self._watch)
+        self._withdrawal.take_back(self._long_calls)
 
     async def occupy(self) -> None:
         """Wait for a free worker and take its place; it gets no calls until :meth:`release`.
 
-        Raises ``RuntimeError`` when the crew closes or cannot work.
+        Raises ``RuntimeError`` when the workers are closing or cannot work.
         """
         if self.stopping:
             raise RuntimeError("the workers are closing")
@@ -148,9 +155,9 @@ class Workers:
 
     def release(self) -> None:
         """Give back the slot of a worker that :meth:`occupy` took."""
-        place = self._queue.release()
-        if place.state is State.IDLE:
-            self.free(place)
+        slot = self._queue.release()
+        if slot.state is State.IDLE:
+            self.free(slot)
 
     def flush(self) -> None:
         """Report now what waits for more to tell, and what the workers have sent until now."""
@@ -164,8 +171,8 @@ class Workers:
 
     def put_off(self, seconds: float) -> None:
         """Give the calls that run so much more time: they stood still."""
-        for place in self._busy():
-            place.put_off(seconds, self._loop, self._overdue)
+        for slot in self._busy():
+            slot.put_off(seconds, self._loop, self._overdue)
 
     def ask_for_checkpoints(self) -> None:
         """Let the calls that run and can leave a checkpoint do so, from now on."""
@@ -193,16 +200,16 @@ class Workers:
         if drain:
             await self._until(lambda: not self._busy())
         busy = self._busy()
-        for place in list(self._places.values()):
-            if place in busy:
-                place.calls.clear()
-                self._births.kill(place)
-            place.channel.close()
+        for slot in list(self._slots.values()):
+            if slot in busy:
+                slot.calls.clear()
+                self._lifecycle.kill(slot)
+            slot.channel.close()
         if drain:
-            await self._until(lambda: not self._places, EXIT_WITHIN)
-        for watcher in (self._watch, self._guard, self._kills, self._checkpoints, self._rests):
+            await self._until(lambda: not self._slots, EXIT_WITHIN)
+        for watcher in (self._long_calls, self._memory_limit, self._oom_kills, self._checkpoints, self._deferred_reads):
             watcher.close()
-        await self._births.close()
+        await self._lifecycle.close()
         self._reporter.flush()
 
     # ------------------------------------------------------------------------------------------------- queue
@@ -210,55 +217,55 @@ class Workers:
     def _dispatch(self) -> None:
         self._queue.hand_out(self._hand)
 
-    def _hand(self, bundle: deque[Call], place: Slot) -> None:
+    def _hand(self, bundle: deque[Call], slot: Slot) -> None:
         """Give a bundle, or as much of it as the worker may still run, to a worker."""
-        place.state = State.BUSY
+        slot.state = State.BUSY
         limit = self._settings.max_tasks_per_child
-        calls = list(bundle) if limit is None else first_of(bundle, limit - place.served, self._reporter.cut)
-        place.begin(calls, self._loop.time())
+        calls = list(bundle) if limit is None else first_of(bundle, limit - slot.served, self._reporter.cut)
+        slot.begin(calls, self._loop.time())
         if limit is not None and bundle:
             self._queue.add(bundle, first=True)
-        place.define(self._functions, self._queue.waiting)
+        slot.define(self._functions, self._queue.waiting)
         if not self._handed:
             # Told before it begins, and again when it runs long: should it take the whole job along at once, it is
             # known which one did.
             self._handed = True
-            self._reporter.started(place.calls[0].id, more=False)
+            self._reporter.started(slot.calls[0].id, more=False)
             self._reporter.flush()
-        self._rests.begin(place)
-        place.channel.send(Run(list(place.calls)))
-        self._watch_over(place)
-        self._guard.soon(place)
+        self._deferred_reads.begin(slot)
+        slot.channel.send(Run(list(slot.calls)))
+        self._look_after(slot)
+        self._memory_limit.soon(slot)
 
-    def free(self, place: Slot) -> None:
+    def free(self, slot: Slot) -> None:
         """Let a worker that has nothing to do have more, or go, when it has run all it may."""
-        if place.token not in self._places or self.stopping:
+        if slot.token not in self._slots or self.stopping:
             self._changed.set()
             return
-        place.state = State.IDLE
+        slot.state = State.IDLE
         limit = self._settings.max_tasks_per_child
-        if limit is not None and place.served >= limit:
-            self._births.let_go(place)
-            self._births.replace(place)
+        if limit is not None and slot.served >= limit:
+            self._lifecycle.let_go(slot)
+            self._lifecycle.replace(slot)
         else:
-            self._queue.free(place)
+            self._queue.free(slot)
         self._dispatch()
 
-    def has_more(self, place: Slot) -> bool:
+    def has_more(self, slot: Slot) -> bool:
         """Whether there is work for this worker behind its call."""
         # One call behind all others is not enough: who waits for a result to submit the next one shall be in time.
-        return place.has_several or self._queue.has(2 * self._settings.size)
+        return slot.has_several or self._queue.has(2 * self._settings.size)
 
     def _stop_queue(self) -> None:
         self.stopping = True
         self._reporter.returned(*self._queue.close("the workers are closing"))
 
     def _hear_all(self) -> None:
-        for place in self._busy():  # not only of those at rest: they may have just been woken for the end
-            place.channel.drain()
+        for slot in self._busy():  # not only of those at rest: they may have just been woken for the end
+            slot.channel.drain()
 
     def _busy(self) -> list[Slot]:
-        return [place for place in self._places.values() if place.calls]
+        return [slot for slot in self._slots.values() if slot.calls]
 
     async def _until(self, reached: Callable[[], bool], seconds: float | None = None) -> None:
         """Wait until something is so, or the time is over."""
@@ -273,95 +280,95 @@ class Workers:
 
     # ---------------------------------------------------------------------------------------- what workers say
 
-    def hear(self, place: Slot, messages: list[WorkerToAgent]) -> None:
+    def hear(self, slot: Slot, messages: list[WorkerToAgent]) -> None:
         """Take what a worker says."""
         for message in messages:
             match message:
                 case CallDone():
-                    self._done(place, message)
+                    self._done(slot, message)
                 case Skipped(ids):
-                    here = [call.id for call in place.calls if call.id in ids]  # others were taken back before
-                    if place.skip(here, self._loop.time()):
-                        self._watch_over(place)
+                    here = [call.id for call in slot.calls if call.id in ids]  # others were taken back before
+                    if slot.skip(here, self._loop.time()):
+                        self._look_after(slot)
                     self._reporter.returned(*here)
                 case Checkpointed():
-                    self._checkpointed(place, message)
+                    self._checkpointed(slot, message)
                 case NoCheckpoint(id):
                     if id is not None:
                         self._checkpoints.failed(id)
                     self._changed.set()
                     self._reporter.other(message)
                 case WorkerReady():
-                    self._births.ready()
-                    self.free(place)
+                    self._lifecycle.ready()
+                    self.free(slot)
                 case Grown() | Spoilt():
-                    self._retires(place, deaths.retired(message, self._settings))
+                    self._retires(slot, deaths.retired(message, self._settings))
                 case Remark():
                     self._reporter.other(message)
                 case InitializerRaised(words, exception):
-                    self._initializer_failed(place, words, exception)
+                    self._initializer_failed(slot, words, exception)
                 case _:
                     assert_never(message)
-        if place.state is State.BUSY and not place.calls:
-            self.free(place)
+        if slot.state is State.BUSY and not slot.calls:
+            self.free(slot)
         self._dispatch()
 
-    def _done(self, place: Slot, message: CallDone) -> None:
+    def _done(self, slot: Slot, message: CallDone) -> None:
         outcome = message.outcome
         long = not outcome.ok and outcome.usage is not None and outcome.usage.wall >= STARTED_AFTER
-        death = deaths.lost_a_process(place, self._settings) if long and self._kills.had_child(place) else None
-        if outcome.usage is not None and place.peak > outcome.usage.peak_memory:
-            outcome.usage = replace(outcome.usage, peak_memory=Memory(place.peak))
+        death = deaths.lost_a_process(slot, self._settings) if long and self._oom_kills.had_child(slot) else None
+        if outcome.usage is not None and slot.peak > outcome.usage.peak_memory:
+            outcome.usage = replace(outcome.usage, peak_memory=Memory(slot.peak))
         # A call may have left a clock of its own (freezegun, which replaces names in all modules).
-        place.finish(outcome.call, outcome.rows, min(max(message.at, place.since), self._loop.time()), message.log_end)
+        slot.finish(outcome.call, outcome.rows, min(max(message.at, slot.since), self._loop.time()), message.log_end)
         if death is not None:
             self._losses.died(outcome.call, death)
         else:
-            self._reporter.done(outcome, more=self.has_more(place))
-        if place.calls:
-            self._watch_over(place)
+            self._reporter.done(outcome, more=self.has_more(slot))
+        if slot.calls:
+            self._look_after(slot)
 
     def _looked(self) -> None:
-        self._watch.look()
+        self._long_calls.look()
         self._reporter.flush()
 
-    def _watch_over(self, place: Slot) -> None:
+    def _look_after(self, slot: Slot) -> None:
         """Look after a call that begins."""
-        if not place.resting:
-            self._watch.soon()
-        call = place.calls[0]
+        if not slot.resting:
+            self._long_calls.soon()
+        call = slot.calls[0]
         if call.timeout is not None:
-            place.set_alarm(self._loop.time() + call.timeout, self._loop, self._overdue)
+            slot.set_alarm(self._loop.time() + call.timeout, self._loop, self._overdue)
 
-    def _overdue(self, place: Slot, id: int) -> None:
-        if place.token in self._places and place.calls and place.calls[0].id == id:
-            place.over = Over(id, late=True)
-            self._births.kill(place)
+    def _overdue(self, slot: Slot, id: int) -> None:
+        if slot.token in self._slots and slot.calls and slot.calls[0].id == id:
+            slot.over = Over(id, late=True)
+            self._lifecycle.kill(slot)
 
-    def _checkpointed(self, place: Slot, message: Checkpointed) -> None:
+    def _checkpointed(self, slot: Slot, message: Checkpointed) -> None:
         """Take note that a call goes on elsewhere. Its process ends by itself; what is behind it is queued again."""
         id = message.call
-        if place.calls and place.calls[0].id == id:
-            call = place.calls.popleft()
+        if slot.calls and slot.calls[0].id == id:
+            call = slot.calls.popleft()
             if call.rows > 1:
                 self._reporter.cut(id, 1)
-                place.calls.appendleft(call.cut(1)[1])
-            place.killed.add(id)
+                slot.calls.appendleft(call.cut(1)[1])
+            slot.killed.add(id)
             self._reporter.other(message)
 
-    def _initializer_failed(self, place: Slot, words: str, exception: bytes) -> None:
+    def _initializer_failed(self, slot: Slot, words: str, exception: bytes) -> None:
         if not self.stopping:
             self._stop_queue()
-            self._reporter.other(InitializerError(place.with_tail(words), exception))
+            self._reporter.other(InitializerError(slot.with_tail(words), exception))
 
     # ------------------------------------------------------------------------------------------------- deaths
 
-    def bury(self, place: Slot, how: Exit) -> None:
+    def ended(self, slot: Slot, how: Exit) -> None:
         """Find out what a death cost, report it, and replace the worker."""
         self._changed.set()
-        self._queue.remove(place)
-        if self._losses.note(place, how) and not self.stopping:
-            self._births.succeed(place, how)
+        self._queue.remove(slot)
+        if self._losses.note(slot, how) and not self.stopping:
+            self._lifecycle.succeed(slot, how)
             self._dispatch()
 
     def replaced(self, old: Slot, fresh: Slot) -> None:
@@ -376,25 +383,25 @@ class Workers:
 
     # ------------------------------------------------------------------------------------------------- memory
 
-    def _has_too_much_memory(self, place: Slot) -> None:
+    def _has_too_much_memory(self, slot: Slot) -> None:
         """Kill a worker that is above its limit, before the kernel kills for it whom it likes."""
-        place.stop_for(self._settings.memory)
-        self._births.kill(place)
+        slot.stop_for(self._settings.memory)
+        self._lifecycle.kill(slot)
 
-    def _has_lost_a_process(self, place: Slot) -> None:
+    def _has_lost_a_process(self, slot: Slot) -> None:
         """Kill a worker whose call goes on, or waits for ever, without a process that the kernel killed for memory."""
-        call = place.calls[0].id
-        self._rests.catch_up()
-        if place.calls and place.calls[0].id == call:
-            place.stop_for(None)
-            self._births.kill(place)
+        call = slot.calls[0].id
+        self._deferred_reads.catch_up()
+        if slot.calls and slot.calls[0].id == call:
+            slot.stop_for(None)
+            self._lifecycle.kill(slot)
 
-    def _retires(self, place: Slot, why: Remark) -> None:
+    def _retires(self, slot: Slot, why: Remark) -> None:
         """Replace a worker that cannot get rid of what its calls have left; it runs no other one."""
         self._reporter.other(why)
-        self._losses.settle(place)
-        self._queue.remove(place)
-        self._births.let_go(place)
+        self._losses.settle(slot)
+        self._queue.remove(slot)
+        self._lifecycle.let_go(slot)
         self._changed.set()
         if not self.stopping:
-            self._births.replace(place)
+            self._lifecycle.replace(slot)

@@ -66,7 +66,7 @@ class WorkerStart(NamedTuple):
     channel: socket.socket
     log: int
     page: int
-    bell: socket.socket
+    wakeup: socket.socket
     order: Fork
     setup: ForkServerSetup
 
@@ -87,10 +87,10 @@ def main(control: int, *, preload: bool = True) -> None:
         os.set_inheritable(control, True)
         command = f"from {__name__} import main; main({control}, preload=False)"
         os.execv(sys.executable, [sys.executable, *setup.flags, "-c", command])
-    birth = _Server(socket.socket(fileno=control), setup).run()
+    start = _Server(socket.socket(fileno=control), setup).run()
     from jobpool.worker import worker  # imported before the first fork, by _Server; here only its name is bound
 
-    worker.main(birth)
+    worker.main(start)
 
 
 class _Server:
@@ -120,8 +120,8 @@ class _Server:
             if wake in ready:
                 os.read(wake, 4096)
                 self._reap()
-            if self._control.fileno() in ready and (birth := self._obey()) is not None:
-                return birth
+            if self._control.fileno() in ready and (start := self._obey()) is not None:
+                return start
 
     def _obey(self) -> WorkerStart | None:
         """Carry out one order. Returns in the child when it was a fork."""
@@ -154,9 +154,9 @@ class _Server:
             self._control.close()
             for fd in self._wakers:
                 os.close(fd)
-            channel, log, page, bell = fds
+            channel, log, page, wakeup = fds
             return WorkerStart(
-                server, socket.socket(fileno=channel), log, page, socket.socket(fileno=bell), order, self._setup
+                server, socket.socket(fileno=channel), log, page, socket.socket(fileno=wakeup), order, self._setup
             )
         for fd in fds:
             os.close(fd)

@@ -89,21 +89,21 @@ _LOGGER = logging.getLogger("concurrent.futures")
 """Where the standard library's workers say that their initializer failed; by default it writes to the worker's log."""
 
 
-def main(birth: WorkerStart) -> NoReturn:
+def main(start: WorkerStart) -> NoReturn:
     """Become a worker, run calls until there will be no more, and exit."""
-    die_with_parent(birth.server)
+    die_with_parent(start.server)
     os.setsid()
-    _redirect(birth.log)
-    _obtain(birth.order)
-    _shield_signals(birth)
+    _redirect(start.log)
+    _obtain(start.order)
+    _shield_signals(start)
     _reseed()
     send_by_value()
     share_imports()
-    page = SharedPage(birth.page)
-    os.close(birth.page)
-    worker = _Worker(birth, page)
+    page = SharedPage(start.page)
+    os.close(start.page)
+    worker = _Worker(start, page)
     try:
-        worker.run(birth.setup.initializer)
+        worker.run(start.setup.initializer)
     except BaseException:
         if worker.is_copy:  # it came back from a call, and found page and channel closed
             _end_copy(None)
@@ -112,14 +112,14 @@ def main(birth: WorkerStart) -> NoReturn:
 
 
 class _Worker:
-    def __init__(self, birth: WorkerStart, page: SharedPage) -> None:
-        self._channel = birth.channel
-        self._log = birth.log
+    def __init__(self, start: WorkerStart, page: SharedPage) -> None:
+        self._channel = start.channel
+        self._log = start.log
         self._page = page.words
-        self._bell = Wakeup(birth.bell, page.words)
-        self._tidy = MemoryTrimmer(page.words, birth.setup.max_memory_growth)
+        self._wakeup = Wakeup(start.wakeup, page.words)
+        self._trimmer = MemoryTrimmer(page.words, start.setup.max_memory_growth)
         self._peak = self._served = 0
-        self._mail = 0
+        self._announced = 0
         self._living = here()  # with what the fork-server has loaded for the initializer
         self._living.tell = self._remark
         self._functions = FunctionTable(self._living)
@@ -142,7 +142,7 @@ class _Worker:
         if initializer is not None:
             self._initialize(initializer)
         self._meter = CallMeter()
-        self._offers = CheckpointSignal(self._page, self._send, flush)
+        self._checkpoints = CheckpointSignal(self._page, self._send, flush)
         self._state = ProcessState(self._limits)
         self._send(WorkerReady())
         while True:
@@ -150,8 +150,8 @@ class _Worker:
                 key = self._step()
                 if self._spoilt:
                     self._retire(Spoilt(self._name(key), self._spoilt))
-                if self._peak > self._tidy.above:
-                    self._tidy_up(key)
+                if self._peak > self._trimmer.above:
+                    self._trim_memory(key)
             self._receive()
 
     def _step(self) -> str:
@@ -166,9 +166,9 @@ class _Worker:
             self._call(call.id, call.function, call.payload)
         return call.function
 
-    def _tidy_up(self, key: str) -> None:
+    def _trim_memory(self, key: str) -> None:
         """Give back what the last call has freed. When it, and those before, have kept too much, run no other one."""
-        grown = self._tidy.look(self._peak, fresh=self._meter.fresh)
+        grown = self._trimmer.look(self._peak, fresh=self._meter.fresh)
         self._peak = 0
         if grown:
             self._retire(Grown(self._name(key), grown, self._served))
@@ -187,7 +187,7 @@ class _Worker:
     def _may_begin(self, id: int) -> bool:
         """Say that a call begins now. False: there is mail, which has to be read before."""
         self._page[BEGUN] = id
-        if self._page[MAIL] == self._mail:
+        if self._page[MAIL] == self._announced:
             return True
         self._page[BEGUN] = NOTHING
         return False
@@ -211,7 +211,7 @@ class _Worker:
         try:
             function = self._functions.get(key)
             args, kwargs = pickling.loads_arguments(payload, load=self._living.load)
-            answer = True, pickling.dumps_result(self._offers.run(id, function, args, kwargs, row=False))
+            answer = True, pickling.dumps_result(self._checkpoints.run(id, function, args, kwargs, row=False))
             blame = 0, ""
         except BaseException as error:  # noqa: BLE001 - as in ProcessPoolExecutor, SystemExit is a call's exception too
             if self.is_copy:
@@ -242,7 +242,7 @@ class _Worker:
             if function is resume or offers(function):
                 self._run_row(call, function, rows)
                 return
-        page, mail, add_value, clock = self._page, self._mail, results.values.append, time.perf_counter
+        page, mail, add_value, clock = self._page, self._announced, results.values.append, time.perf_counter
         id, first = call.id, call.id - call.skip
         last = sent = clock()
         while id < call.id + call.rows:
@@ -281,7 +281,7 @@ class _Worker:
         """Run a row that may leave a checkpoint, and send its result, so that no other row is lost with it."""
         results = Results()
         try:
-            results.add(self._offers.run(call.id, function, rows[call.skip], {}, row=True))
+            results.add(self._checkpoints.run(call.id, function, rows[call.skip], {}, row=True))
         except BaseException as error:  # noqa: BLE001 - as in _call
             if self.is_copy:
                 _end_copy(error)
@@ -333,7 +333,7 @@ class _Worker:
                 case Forget(keys):
                     self._functions.forget(keys)
                 case Skip(spans):
-                    self._mail += 1
+                    self._announced += 1
                     self._send(Skipped(self._drop(spans)))
                 case _:
                     assert_never(message)
@@ -351,9 +351,9 @@ class _Worker:
         return tuple(dropped)
 
     def _send(self, message: WorkerToAgent) -> None:
-        pieces, waits = pack(message), self._bell.waits
-        if waits and self._bell.is_full(sum(map(len, pieces))):
-            self._bell.ring()
+        pieces, waits = pack(message), self._wakeup.waits
+        if waits and self._wakeup.is_full(sum(map(len, pieces))):
+            self._wakeup.ring()
             waits = False
         try:
             if len(pieces) == 1:
@@ -364,7 +364,7 @@ class _Worker:
         except ConnectionError:
             _exit(1)  # the agent is gone
         if waits and not (self._queue and isinstance(message, CallDone)):
-            self._bell.ring()
+            self._wakeup.ring()
 
 
 def _redirect(log: int) -> None:
@@ -390,13 +390,13 @@ def _obtain(order: Fork) -> None:
         file.write(str(score))
 
 
-def _shield_signals(birth: WorkerStart) -> None:
+def _shield_signals(start: WorkerStart) -> None:
     """Let the agent alone decide what SIGINT and SIGTERM mean, but only for this process.
 
     Batch systems send SIGTERM to every process of a job some time before the end; a call that is nearly done should
     finish. A handler that does nothing is reset by exec, unlike SIG_IGN, so that programs started by a call can be
     interrupted; processes forked by it (``multiprocessing.Process.terminate``) get the usual reaction back, and have no
-    business with the channel and the bell.
+    business with the channel and the wakeup.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _do_nothing)
@@ -412,8 +412,8 @@ def _shield_signals(birth: WorkerStart) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
 
     def in_child() -> None:
-        birth.channel.close()
-        birth.bell.close()
+        start.channel.close()
+        start.wakeup.close()
         for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
             # Only the main thread may set handlers; the thread that forked is that now.
             if signal.getsignal(number) is _do_nothing:
