@@ -10,7 +10,7 @@ import pytest
 
 from jobpool.config import resolve
 from jobpool.config.call_options import CallKind
-from jobpool.model.call import CallOptions
+from jobpool.model.call_options import CallOptions
 from jobpool.model.request import Request, Retry
 from jobpool.model.units import Duration, Memory
 from jobpool.transport.packing import pack_plain, unpack_plain

@@ -20,7 +20,8 @@ from world import World
 
 from jobpool.core import events as ev
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import PLAIN, CallOptions, Death
+from jobpool.model.call import Death
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.errors import (
     CallCrashed,
     CallOutOfMemory,

@@ -8,7 +8,8 @@ from dataclasses import replace
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import Call, CallOptions
+from jobpool.model.call import Call
+from jobpool.model.call_options import CallOptions
 from jobpool.model.job import EndingKind, Seen
 from jobpool.model.request import Request
 from jobpool.testing.simulation import SimulatedAgent, SimulatedJob, Simulation

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from jobpool.core import events as ev
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import PLAIN, CallOptions, Death
+from jobpool.model.call import Death
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.job import EndingKind
 from jobpool.model.request import Request
 from jobpool.model.site import Limits

@@ -14,7 +14,8 @@ from jobpool.core.calls.scheduler import Calls
 from jobpool.core.events import Hello, JobKey, SendBundle
 from jobpool.core.scaling.walltime import FRESH, LEAD_SHARE, Span, notice
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import Call, CallOptions, Outcome, Usage
+from jobpool.model.call import Call, Outcome, Usage
+from jobpool.model.call_options import CallOptions
 from jobpool.model.errors import CallTimedOut, JobLost, JobsFailed
 from jobpool.model.job import EndingKind, JobId
 from jobpool.model.request import Request

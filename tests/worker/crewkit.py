@@ -16,7 +16,8 @@ from jobpool.agent.reports import InitializerError, Report
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.workers import Workers
 from jobpool.host.private_directory import open_directory
-from jobpool.model.call import PLAIN, Call, CallOptions, Outcome
+from jobpool.model.call import Call, Outcome
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.serialize import pickling
 from jobpool.transport.messages.agent import Died, Done, Returned, Started
 from jobpool.transport.messages.base import Function

@@ -149,10 +149,10 @@ async def test_a_worker_that_ends_after_its_call_may_be_asked_for_calls_just_the
         (id,) = watched.submit(hold, (str(tmp_path / "running"),))
         await reached_soon((tmp_path / "running").exists)  # before it has begun it would be taken back
         (place,) = watched.crew._busy()
-        watched.crew._take_back_from(place)
+        watched.crew._withdrawal._take_back_from(place)
         (tmp_path / "running").unlink()
         await watched.outcome(id)
-        watched.crew._taken_back(place)  # as if the millisecond ended now
+        watched.crew._withdrawal._taken_back(place)  # as if the millisecond ended now
         assert await watched.run(len, "abc") == 3
 
 

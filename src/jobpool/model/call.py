@@ -1,4 +1,4 @@
-"""A call: what travels to a worker, under which options, and what it used."""
+"""A call: what travels to a worker, what comes back, and what it used."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jobpool.model.request import Retry
-from jobpool.model.units import Duration, Memory
+from jobpool.model.units import Memory
 
-__all__ = ["PLAIN", "Call", "CallOptions", "Death", "Outcome", "Usage"]
+if TYPE_CHECKING:
+    from jobpool.model.call_options import CallOptions
+
+    _Terms = CallOptions | None
+else:
+    _Terms = Any  # for the decoder: the field is empty in every message, and its type is none that it could read
+
+__all__ = ["Call", "Death", "Outcome", "Usage"]
 
 
 class Usage(msgspec.Struct, array_like=True, frozen=True, kw_only=True, gc=False):
@@ -24,27 +30,6 @@ class Usage(msgspec.Struct, array_like=True, frozen=True, kw_only=True, gc=False
     """Peak resident memory of the worker while the call ran."""
     threads: int
     """Threads of the worker process when the call ended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOptions:
-    """What holds for a call wherever it runs."""
-
-    timeout: Duration | None = None
-    """It may run so long; then its worker is killed."""
-    expected_time: Duration | None = None
-    """It is expected to run so long: it is not started where less time is left."""
-    retry: Retry | None = None
-    """None: the pool's own."""
-
-
-PLAIN = CallOptions()
-"""Of calls about which nothing was said."""
-
-if TYPE_CHECKING:
-    _Terms = CallOptions | None
-else:
-    _Terms = Any  # for the decoder: the field is empty in every message, and its type is none that it could read
 
 
 class Call(msgspec.Struct, array_like=True, gc=False):

@@ -7,7 +7,8 @@ from typing import Any
 
 from jobpool.config.call_options import CallKind
 from jobpool.config.resolve import Settings
-from jobpool.model.call import Call, CallOptions
+from jobpool.model.call import Call
+from jobpool.model.call_options import CallOptions
 from jobpool.model.errors import JobPoolError
 from jobpool.model.request import Request
 from jobpool.model.site import Limits

@@ -24,7 +24,8 @@ from jobpool.core.events import Action, Event, Hello, JobKey
 from jobpool.core.scaling.walltime import Span
 from jobpool.core.settings import CoreSettings
 from jobpool.core.steps.engine import Core
-from jobpool.model.call import PLAIN, Call, CallOptions, Outcome
+from jobpool.model.call import Call, Outcome
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.errors import JobPoolError
 from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
 from jobpool.model.request import Request

@@ -41,7 +41,8 @@ from jobpool.core.events import JobKey, SendBundle
 from jobpool.core.histograms import Statistics, Sum
 from jobpool.core.recovery.decide import History
 from jobpool.core.scaling.walltime import Span
-from jobpool.model.call import PLAIN, Call, CallOptions, Outcome
+from jobpool.model.call import Call, Outcome
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.errors import JobPoolError
 
 __all__ = ["Calls"]

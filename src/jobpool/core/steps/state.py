@@ -41,7 +41,8 @@ from jobpool.core.scaling.auto_size import OWN, TRIAL, TRIALS, AutoSize
 from jobpool.core.scaling.policy import Demand
 from jobpool.core.scaling.request_state import RequestState, jobs_failed
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import CallOptions, Death
+from jobpool.model.call import Death
+from jobpool.model.call_options import CallOptions
 from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import JobPoolError
 from jobpool.model.job import Ending, EndingKind, JobId
