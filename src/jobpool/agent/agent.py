@@ -16,29 +16,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import importlib
 import logging
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, NoReturn, assert_never
+from typing import NoReturn, assert_never
 
-from jobpool.agent import binding
-from jobpool.agent.cgroup import memory_limit
+from jobpool.agent.dask_membership import DaskMembership
 from jobpool.agent.reports import CannotStart, Full, InitializerError, Report
-from jobpool.agent.settings import WorkerSettings
+from jobpool.agent.settings import worker_settings
 from jobpool.agent.time_left import clock_note, process_age, seconds_left
 from jobpool.agent.workers import Workers
 from jobpool.core.events import JobKey
 from jobpool.core.scaling.walltime import notice
 from jobpool.host.lifetime import end_within, run_process
-from jobpool.host.private_directory import make_directory, open_directory
 from jobpool.host.standstill import BEAT, Standstill
 from jobpool.host.versions import versions
 from jobpool.model.command import UNREACHABLE
@@ -66,7 +59,6 @@ from jobpool.transport.messages.agent import (
     Retract,
     Returned,
     ServerToAgent,
-    SlotsTaken,
     Started,
     StopAgent,
     Suspended,
@@ -77,9 +69,6 @@ from jobpool.transport.messages.agent import (
 from jobpool.transport.messages.base import Checkpointed, Functions, Message, Remark
 from jobpool.transport.messages.worker import NoCheckpoint
 from jobpool.transport.packing import Reader
-
-if TYPE_CHECKING:
-    from distributed import Worker
 
 __all__ = ["main"]
 
@@ -130,15 +119,13 @@ class Agent:
         self._job = JobKey(arguments.submission, arguments.index)
         # The batch system's own name: what its commands take, and what it says of the job.
         self._node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
-        self._scratch: Path | None = None
+        self._dask: DaskMembership | None = None
         self._settings: AgentSettings
         self._host = ""
         self._ahead = 0.0
         """Seconds of this node's clock before that of the server's host."""
         self._link: Link | None = None
         self._workers: Workers | None = None
-        self._dask: asyncio.Task[None] | None = None
-        self._worker: Worker | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._farewell: asyncio.Task[None] | None = None
         self._said_bye = False
@@ -202,7 +189,7 @@ class Agent:
     async def _serve(self) -> None:
         """Start the workers and tell the server that calls may come."""
         try:
-            settings, notes = self._worker_settings()
+            settings, notes = worker_settings(self._settings, f"{self._job.submission}-{self._job.element}")
             workers = Workers(settings, self._report)
             await workers.start()
             self._workers = workers  # from now on there is something to close
@@ -222,7 +209,7 @@ class Agent:
         if late := clock_note(self._ahead):
             self._say(NodeWarning(late))
         if self._settings.dask_port is not None:
-            self._join_dask(self._settings.dask_port)
+            self._join_dask(workers, self._settings.dask_port)
         self._heard = time.monotonic()
         self._expect_words()
         # SLURM says so two seconds before it stops all processes of a job.
@@ -267,55 +254,17 @@ class Agent:
             self._stop(LOST_SERVER)
         asyncio.get_running_loop().call_later(SILENT / 10, self._expect_words)
 
-    def _worker_settings(self) -> tuple[WorkerSettings, list[NodeWarning]]:
-        """Return what the workers are like, and a message with a sentence for each thing that could not be had."""
-        asked, size = self._settings, self._settings.workers
-        shares = binding.share_out(
-            size=size, cores=asked.cores, threads_per_core=asked.threads_per_core, bind=asked.bind
-        )
-        place = open_directory(asked.log_directory)
-        logs = make_directory(f"{self._job.submission}-{self._job.element}", within=place)
-        os.close(place)
-        environment = binding.thread_environment(asked.cores * asked.threads_per_core, asked.environment)
-        os.environ.update(environment)  # for tasks of pool.client, which run in this process
-        settings = WorkerSettings(
-            size=size,
-            logs=logs,
-            environment=environment,
-            working_directory=asked.working_directory,
-            sys_path=tuple(asked.sys_path),
-            initializer=asked.initializer,
-            max_tasks_per_child=asked.max_tasks_per_child,
-            cpus=shares.cpus,
-            devices=binding.share_devices(os.environ, size=size, gpus=asked.gpus),
-            memory=asked.memory,
-            max_memory_growth=asked.max_memory_growth,
-            log_level=asked.log_level,
-            umask=asked.umask,
-        )
-        memory = None if asked.memory is None else asked.memory * size
-        site = f"workers are not bound to cores on {os.environ.get('SLURM_CLUSTER_NAME', '')}"
-        unbound = NodeWarning(shares.note, site if shares.of_site else None)
-        notes = [unbound, NodeWarning(binding.too_little_memory(memory, memory_limit()))]
-        return settings, [note for note in notes if note.sentence]
-
     async def _close(self) -> None:
         if self._dask is not None:
             self._dask.cancel()
         if self._workers is not None:
             await self._workers.close(drain=False)
-        if self._worker is not None:
-            with contextlib.suppress(TimeoutError, OSError):
-                await asyncio.wait_for(self._worker.close(timeout=1), timeout=2)
+        if self._dask is not None:
+            await self._dask.close()
         if self._link is not None:
             self._link.close()
             await asyncio.wait([self._link.closed], timeout=1)  # the last words are sent
         self.delete_scratch()
-
-    def delete_scratch(self) -> None:
-        """Delete what Dask's Worker had on the disk."""
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
@@ -349,6 +298,17 @@ class Agent:
             self._say(Leaving(short, planned=True))
             self._leaving = asyncio.create_task(self._leave(why, drain=True))
 
+    def _join_dask(self, workers: Workers, port: int) -> None:
+        asked, arguments = self._settings, self._arguments
+        if self._dask is None:
+            self._dask = DaskMembership(arguments.pool, arguments.job_id, self._node, self._say)
+        self._dask.join(f"tls://{self._host}:{port}", workers, size=asked.workers, sys_path=asked.sys_path)
+
+    def delete_scratch(self) -> None:
+        """Delete what Dask's Worker had on the disk."""
+        if self._dask is not None:
+            self._dask.delete_scratch()
+
     def _lost(self, link: Link, error: BaseException | None) -> None:
         # Also called for attempts at addresses that did not become the link.
         if link is self._link and not self._said_bye and not self._end.is_set():
@@ -359,37 +319,6 @@ class Agent:
         if not self._end.is_set():
             self._code = code
             self._end.set()
-
-    # ----------------------------------------------------------------------------------------------------------- Dask
-
-    def _join_dask(self, port: int) -> None:
-        if self._dask is None:
-            self._dask = asyncio.create_task(self._be_dask_worker(port))
-            self._dask.add_done_callback(self._joined_dask)
-
-    def _joined_dask(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("job=%s is no Dask Worker", self._job, exc_info=error)
-            self._say(NodeWarning(f"pool.client has no Worker in this job: {error!r}"))
-
-    async def _be_dask_worker(self, port: int) -> None:
-        assert self._workers is not None
-        # A module that is not found would end the Worker.
-        dask_side = await asyncio.to_thread(_import_dask, self._settings.sys_path)
-        self._scratch = Path(tempfile.mkdtemp(prefix="jobpool-"))
-        while not self._end.is_set():
-            self._worker = await dask_side.start_worker(
-                f"tls://{self._host}:{port}",
-                pool=self._arguments.pool,
-                job=self._arguments.job_id,
-                node=self._node,
-                workers=self._settings.workers,
-                scratch=self._scratch,
-                job_workers=self._workers,
-                slots_taken=lambda count: self._say(SlotsTaken(count)),
-            )
-            # client.restart() closes it, but the job is still there: it joins again.
-            await self._worker.finished()
 
     # ---------------------------------------------------------------------------------------------------------- words
 
@@ -423,7 +352,7 @@ class Agent:
             case TakeBack():
                 workers.take_back()
             case JoinDask(port):
-                self._join_dask(port)
+                self._join_dask(workers, port)
             case _:
                 assert_never(message)
 
@@ -467,11 +396,3 @@ class Agent:
                 self._say(Trouble("the initializer failed", error.as_data()))
             case _:
                 assert_never(report)
-
-
-def _import_dask(paths: Sequence[str]) -> ModuleType:
-    from jobpool.transport import dask_config
-
-    dask_config.extend_path(paths)
-    dask_config.quiet_logging()
-    return importlib.import_module("jobpool.agent.dask_worker")
