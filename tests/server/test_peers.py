@@ -6,10 +6,12 @@ import asyncio
 import os
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobpool import JobPoolExecutor
+from jobpool import JobPoolExecutor, PoolBroken
+from jobpool.cli.ask import ask_now
 from jobpool.host.home import PoolDirectory
 from jobpool.host.versions import versions
 from jobpool.model.call import Call, Death, Outcome, Usage
@@ -18,7 +20,7 @@ from jobpool.transport import frames, tls
 from jobpool.transport.link import Link, dial
 from jobpool.transport.messages import agent as a
 from jobpool.transport.messages import client as c
-from jobpool.transport.messages.base import Checkpointed, Function, Functions, Message, Remark
+from jobpool.transport.messages.base import Checkpointed, Function, Functions, Message, Question, Remark
 from jobpool.transport.packing import Reader, pack, pack_plain
 
 PATIENCE = 60.0
@@ -91,7 +93,7 @@ HELLO = a.AgentHello(("jp-made-up-1", 0), "1", "n", os.getpid(), versions())
 NOT_AGENTS = (OF_CLIENT | OF_COMMAND | st.just(c.ClientHello()) | st.just(HELLO) | st.just(a.Ping())).map(pack)
 NOT_FIRST = (OF_AGENT | st.builds(c.Cancel, IDS) | st.builds(c.Shutdown, st.booleans(), st.booleans())).map(pack)
 
-BEHAVIOUR = st.one_of(
+BEHAVIOUR: st.SearchStrategy[Any] = st.one_of(
     st.tuples(st.just([]), st.lists(st.nothing()), NOBODYS | NOT_FIRST),
     st.tuples(st.just([c.ClientHello()]), st.lists(OF_CLIENT, max_size=4), NOBODYS | MALFORMED | NOT_CLIENTS),
     st.tuples(st.just([c.AskStatus()]), st.lists(OF_COMMAND, max_size=4), NOBODYS | MALFORMED | NOT_COMMANDS),
@@ -99,7 +101,7 @@ BEHAVIOUR = st.one_of(
 )
 
 
-async def behave(first: list[Message], then: list[Message], wrong: list[bytes]) -> None:
+async def behave(first: list[Question[Any]], then: list[Message], wrong: list[bytes]) -> None:
     """Be a peer that says these things, and return when the server has closed the connection."""
     directory = PoolDirectory.open("heard")
     connection = directory.connection()
@@ -108,7 +110,9 @@ async def behave(first: list[Message], then: list[Message], wrong: list[bytes]) 
     make = lambda: Link(ANSWERS, lambda link, message: None)  # noqa: E731
     _, link = await dial(["127.0.0.1"], connection["port"], context, make)
     assert link._transport is not None
-    for message in [*first, *then]:
+    for question in first:  # a command line needs none before it asks
+        await link.ask(question)
+    for message in then:
         link.send(message)
     link._transport.writelines(wrong)
     await asyncio.wait_for(link.closed, PATIENCE)
@@ -124,3 +128,23 @@ def test_a_peer_that_says_what_it_may_not_is_cut_off_and_the_pool_goes_on() -> N
             assert pool.submit(abs, number).result(PATIENCE) == -number
 
         check()
+
+
+def test_an_agent_of_another_version_is_cut_off_and_the_user_told_what_to_do() -> None:
+    with JobPoolExecutor(1, scheduler="local", name="heard") as pool:
+        asyncio.run(behave([HELLO], [], frames.frame(pack_plain(["MessageOfALaterVersion", 1]))))
+        texts = [text for text, _ in pool.status()["notices"]]
+        assert any(
+            "the agent of the job 1 on n was cut off" in text
+            and "start the script, its jobs and the command line with the same version of jobpool" in text
+            for text in texts
+        ), texts
+
+
+def test_a_command_line_that_the_server_does_not_understand_is_told_what_to_do() -> None:
+    with JobPoolExecutor(1, scheduler="local", name="heard"):
+        directory = PoolDirectory.open("heard")
+        assert ask_now(directory, c.AskStatus()).facts["name"] == "heard"
+        with pytest.raises(PoolBroken, match="closed the connection") as caught:
+            ask_now(directory, c.AddKind("key", {}))
+        assert "in the script's environment" in str(caught.value)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobpool.model.call import Call, Outcome, Usage
@@ -67,6 +67,7 @@ def test_any_chunking_gives_the_same_messages(messages: list[Facts], data: st.Da
     assert unpacker.pending == 0
 
 
+@settings(deadline=None)  # megabytes, in small chunks
 @given(FROM_PEERS)
 def test_a_message_arrives_as_it_was_sent_and_stays_as_it_was(message: Message) -> None:
     before = pickle.dumps([getattr(message, name) for name in message.__struct_fields__])
@@ -83,6 +84,7 @@ def numbered(key: str, number: int, size: int) -> Functions:
     return Functions([Function(f"{key}{number}", b"small"), Function(key, bytes([number]) * size)])
 
 
+@settings(deadline=None)  # megabytes, in small chunks
 @given(st.lists(SIZES, min_size=1, max_size=8), CHUNKS, st.sampled_from([BUFFER, 4 * BUFFER, 2**30]))
 def test_large_frames_are_read_into_their_place(sizes: list[int], chunk: int, kept: int) -> None:
     messages = [numbered("f", number, size) for number, size in enumerate(sizes)]
@@ -99,6 +101,7 @@ def test_large_frames_are_read_into_their_place(sizes: list[int], chunk: int, ke
     assert len(unpacker.room()) <= max(kept, BUFFER)
 
 
+@settings(deadline=None)  # megabytes, in small chunks
 @given(st.lists(SIZES, min_size=1, max_size=8), CHUNKS, st.sampled_from([0, 4 * BUFFER, 2**30]))
 def test_connections_that_use_the_same_large_buffers_do_not_mix_them(sizes: list[int], chunk: int, limit: int) -> None:
     messages = {side: [numbered(side, number, size) for number, size in enumerate(sizes)] for side in "ab"}
@@ -162,6 +165,7 @@ def test_contents_that_are_not_there_raise_wire_error(count: int, size: int, pla
             HEARD.one(stream)
 
 
+@settings(deadline=None)  # megabytes, in small chunks
 @given(FROM_PEERS, st.data())
 def test_a_message_that_is_changed_in_one_place_is_another_or_none(message: Message, data: st.DataObject) -> None:
     stream = bytearray(joined(message))
@@ -217,7 +221,7 @@ def test_no_memory_for_a_message_is_an_error_of_its_connection(monkeypatch: pyte
     def none_left(*_: Any, **__: Any) -> NoReturn:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(frames.mmap, "mmap", none_left)
+    monkeypatch.setattr("jobpool.transport.frames.mmap.mmap", none_left)
     with pytest.raises(WireError, match="no memory for a message of 200000008 bytes: Cannot allocate"):
         HEARD.unpacker().feed(struct.pack("<Q", 200_000_000))
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-from jobpool.transport import frames, packing
+from jobpool.transport import packing
 from jobpool.transport.messages.worker import AgentToWorker, WorkerToAgent
 
 __all__ = ["Channel"]
@@ -88,14 +88,12 @@ class Channel:
             self.close()
             self._lost()
             return False
-        try:
-            messages = self._unpacker.filled(count)
-        except frames.WireError:  # a call has written to the channel's descriptor
+        if messages := self._unpacker.filled(count):
+            self._receive(messages)
+        if self._unpacker.error is not None:  # a call has written to the channel's descriptor
             self.close()
             self._lost()
             return False
-        if messages:
-            self._receive(messages)
         return count == len(room)
 
     def _writable(self) -> None:

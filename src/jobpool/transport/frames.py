@@ -100,6 +100,8 @@ class Unpacker(Generic[M]):
         self._buffer: bytearray | mmap.mmap = bytearray(BUFFER)
         self._have = 0
         self._need = _LENGTH.size  # bytes of the buffer before there is anything to do
+        self.error: WireError | None = None
+        """Why the bytes after the last message are none, if so: nothing more can be read from this connection."""
 
     def room(self) -> memoryview:
         """Return where the next bytes go. Never empty."""
@@ -109,12 +111,19 @@ class Unpacker(Generic[M]):
     def filled(self, count: int) -> list[M]:
         """Take so many bytes that were written to :meth:`room`, and return the messages that they complete.
 
-        Raises ``WireError`` for a frame above the limit, and what ``decode`` raises.
+        A frame above the limit, and one for which ``decode`` raises ``WireError``, is the end: see :attr:`error`.
         """
         self._have += count
-        if self._have < self._need:
+        if self._have < self._need or self.error is not None:
             return []
         messages: list[M] = []
+        try:
+            self._take(messages)
+        except WireError as error:
+            self.error = error
+        return messages
+
+    def _take(self, messages: list[M]) -> None:
         start = 0
         while (left := self._have - start) >= (need := self._frame_size(start)):
             messages.append(self._open(memoryview(self._buffer)[start : start + need]))
@@ -129,10 +138,9 @@ class Unpacker(Generic[M]):
             else:
                 self._buffer[:left] = bytes(rest)
         self._have, self._need = left, need
-        return messages
 
     def feed(self, data: bytes) -> list[M]:
-        """Take the next chunk and return the messages that it completes. Raises as :meth:`filled`."""
+        """Take the next chunk and return the messages that it completes. Raises ``WireError`` for what is none."""
         messages: list[M] = []
         rest = memoryview(data)
         while rest:
@@ -141,6 +149,8 @@ class Unpacker(Generic[M]):
             room[:count] = rest[:count]
             rest = rest[count:]
             messages += self.filled(count)
+            if self.error is not None:
+                raise self.error
         return messages
 
     @property

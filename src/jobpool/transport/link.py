@@ -106,14 +106,13 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take apart what came (asyncio calls this)."""
-        try:
-            for message in self._unpacker.filled(nbytes):
-                if isinstance(message, Answer):
-                    self._answered(message)
-                elif self._transport is not None and not self._transport.is_closing():
-                    self._on_message(self, message)
-        except frames.WireError as error:
-            self.abort(error)
+        for message in self._unpacker.filled(nbytes):
+            if isinstance(message, Answer):
+                self._answered(message)
+            elif self._transport is not None and not self._transport.is_closing():
+                self._on_message(self, message)
+        if self._unpacker.error is not None:
+            self.abort(self._unpacker.error)
 
     def _answered(self, answer: Answer) -> None:
         waiting = self._answers.pop(answer.reference, None)

@@ -323,7 +323,10 @@ class _Worker:
         count = self._channel.recv_into(self._unpacker.room())
         if not count:
             _exit(0)
-        for message in self._unpacker.filled(count):
+        messages = self._unpacker.filled(count)
+        if self._unpacker.error is not None:
+            raise self._unpacker.error
+        for message in messages:
             match message:
                 case Run(calls):
                     self._queue.extend(calls)
