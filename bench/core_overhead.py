@@ -13,10 +13,10 @@ import _common
 
 from jobpool.core import actions as act
 from jobpool.core import events as ev
-from jobpool.core.events import Hello, JobKey, Outcome
+from jobpool.core.events import Hello, JobKey
 from jobpool.core.settings import CoreSettings
 from jobpool.core.steps.engine import Core
-from jobpool.model.call import Call, Usage
+from jobpool.model.call import Call, Outcome, Usage
 from jobpool.model.job import JobId
 from jobpool.model.units import Memory
 

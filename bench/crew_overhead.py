@@ -17,12 +17,14 @@ from pathlib import Path
 
 import _common
 
-from jobpool.agent.reports import Done, Report
+from jobpool.agent.reports import Report
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.workers import Workers
 from jobpool.host.private_directory import open_directory
 from jobpool.model.call import Call
 from jobpool.serialize import pickling
+from jobpool.transport.messages.agent import Done
+from jobpool.transport.messages.base import Function
 
 SIZES = (1, 10, 100, 1000)
 
@@ -54,7 +56,7 @@ class Bench:
         self._wanted = 0
         self._reached: asyncio.Event = asyncio.Event()
         self._key, function = pickling.dumps_function(noop)
-        self.crew.define({self._key: function})
+        self.crew.define([Function(self._key, function)])
 
     def _take(self, report: Report) -> None:
         self._reports += 1
@@ -72,7 +74,7 @@ class Bench:
         ]
         self._done, self._reports, self._wanted = 0, 0, calls
         self._reached.clear()
-        (pid,) = [place.pid for place in self.crew._places.values()]
+        (pid,) = [place.pid for place in self.crew._slots.values()]
         assert pid is not None
         own, worker, wall = cpu(resource.RUSAGE_SELF), tree_cpu(pid), time.perf_counter()
         for one in bundles:

@@ -18,12 +18,14 @@ from collections.abc import Callable
 
 import _common
 
-from jobpool.agent.reports import Report, Started
+from jobpool.agent.reports import Report
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.workers import Workers
 from jobpool.host.private_directory import open_directory
 from jobpool.model.call import Call
 from jobpool.serialize import pickling
+from jobpool.transport.messages.agent import Started
+from jobpool.transport.messages.base import Function
 
 LIMIT = 96 * 2**20
 NEAR = 0.9
@@ -64,7 +66,7 @@ async def share(workers: int, size: int, processes: int, seconds: float) -> floa
         crew = Workers(settings, take)
         await crew.start()
         key, function = pickling.dumps_function(hold)
-        crew.define({key: function})
+        crew.define([Function(key, function)])
         for id in range(workers):
             crew.submit([Call(id, key, pickling.dumps_arguments((size, processes), {}))])
         await running.wait()

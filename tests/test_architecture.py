@@ -27,7 +27,7 @@ DASK = {
     "transport/dask_config.py": {"security"},
     "executor/dask_client.py": {"Client"},
     "server/dask_scheduler.py": {"Scheduler", "dashboard"},
-    "agent/agent.py": {"Worker"},
+    "agent/dask_membership.py": {"Worker"},
     "agent/dask_worker.py": {"Worker", "threadpoolexecutor"},
 }
 # Files that may start processes, and which. Commands of a batch system run in the shell and nowhere else.
@@ -101,7 +101,6 @@ OPENERS |= {"jobpool.serialize.pickling", "jobpool.serialize.result_unpickler", 
 CLOSED = {
     "model/errors.py": "names PicklingError",
     "serialize/checkpoint_resume.py": "packs one function, and opens nothing",
-    "transport/frames.py": "its unpickler knows no globals",
 }
 
 

@@ -12,9 +12,13 @@ import pytest
 
 from jobpool.host.home import PoolDirectory
 from jobpool.server.client_links import listen
+from jobpool.server.peers import ToServer
 from jobpool.transport import link as link_module
 from jobpool.transport import tls
 from jobpool.transport.link import Link, LinkClosed, Unreachable, dial, introduce
+from jobpool.transport.messages.base import Message, Question
+from jobpool.transport.messages.client import AddKind, ClientHello, ClientWelcome, Facts, ServerAnswer
+from jobpool.transport.packing import Reader
 
 
 def pool(name: str) -> PoolDirectory:
@@ -23,15 +27,23 @@ def pool(name: str) -> PoolDirectory:
     return directory
 
 
-def echo(link: Link, message: Any) -> None:
-    match message:
-        case ("ask", reference, *question):
-            link.send("answer", reference, question)
+HEARD: Reader[Message] = Reader(ToServer)
+ANSWERS: Reader[Message] = Reader(ServerAnswer)
+
+
+def echo(link: Link, message: Message) -> None:
+    """Answer a question with what it asks for."""
+    assert isinstance(message, AddKind)
+    link.answer(message, Facts({message.key: message.kind}))
+
+
+def question(key: str = "anything", **kind: Any) -> Question[Facts]:
+    return AddKind(key, kind)  # type: ignore[return-value]
 
 
 def with_server(directory: PoolDirectory, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
     async def serve() -> None:
-        server, port = await listen(directory, "127.0.0.1", lambda: Link(echo))
+        server, port = await listen(directory, "127.0.0.1", lambda: Link(HEARD, echo))
         try:
             await work(port)
         finally:
@@ -41,12 +53,12 @@ def with_server(directory: PoolDirectory, work: Callable[[int], Coroutine[Any, A
 
 
 def silent() -> Link:
-    return Link(lambda link, message: None)
+    return Link(ANSWERS, lambda link, message: None)
 
 
 async def ask(port: int, context: ssl.SSLContext) -> Any:
     _, link = await dial(["127.0.0.1"], port, context, silent)
-    return await asyncio.wait_for(link.ask("anything"), 10)
+    return await asyncio.wait_for(link.ask(question()), 10)
 
 
 def test_a_question_gets_its_own_answer_also_a_large_one() -> None:
@@ -55,9 +67,11 @@ def test_a_question_gets_its_own_answer_also_a_large_one() -> None:
     async def work(port: int) -> None:
         address, link = await dial(["127.0.0.1"], port, tls.client_context(directory.path), silent)
         large = b"x" * 10_000_000
-        answers = await asyncio.gather(link.ask("a", 1), link.ask("b", large), link.ask("c"))
+        answers = await asyncio.gather(
+            *(link.ask(question(key, x=x)) for key, x in (("a", 1), ("b", large), ("c", None)))
+        )
         assert address == "127.0.0.1"
-        assert list(answers) == [["a", 1], ["b", large], ["c"]]
+        assert [answer.facts for answer in answers] == [{"a": {"x": 1}}, {"b": {"x": large}}, {"c": {"x": None}}]
         link.close()
 
     with_server(directory, work)
@@ -134,12 +148,12 @@ def test_a_question_that_is_open_when_the_other_side_dies_ends_with_an_exception
     directory = pool("mine")
 
     async def work() -> None:
-        server, port = await listen(directory, "127.0.0.1", lambda: Link(lambda link, message: link.abort()))
+        server, port = await listen(directory, "127.0.0.1", lambda: Link(HEARD, lambda link, message: link.abort()))
         _, link = await dial(["127.0.0.1"], port, tls.client_context(directory.path), silent)
         with pytest.raises(LinkClosed):
-            await asyncio.wait_for(link.ask("anything"), 10)
+            await asyncio.wait_for(link.ask(question()), 10)
         with pytest.raises(LinkClosed):
-            await link.ask("again")
+            await link.ask(question("again"))
         server.close()
 
     asyncio.run(work())
@@ -150,19 +164,19 @@ def test_who_is_turned_away_tries_again_as_long_as_it_is_worth_it(monkeypatch: p
     monkeypatch.setattr(link_module, "AGAIN", 0.01)
     directory, asked = pool("mine"), 0
 
-    def refuse_twice(link: Link, message: Any) -> None:
+    def refuse_twice(link: Link, message: Message) -> None:
         nonlocal asked
         asked += 1
-        link.send("answer", message[1], "welcome") if asked > 2 else link.abort()
+        assert isinstance(message, ClientHello)
+        link.answer(message, ClientWelcome("local", "/logs")) if asked > 2 else link.abort()
 
     async def work() -> None:
-        server, port = await listen(directory, "127.0.0.1", lambda: Link(refuse_twice))
+        server, port = await listen(directory, "127.0.0.1", lambda: Link(HEARD, refuse_twice))
         context = tls.client_context(directory.path)
 
         async def come(*, patience: float, wanted: bool) -> Any:
-            words = "hello", "you"
             _, link, answer = await introduce(
-                ["127.0.0.1"], port, context, silent, words, patience=patience, wanted=lambda: wanted
+                ["127.0.0.1"], port, context, silent, ClientHello(), patience=patience, wanted=lambda: wanted
             )
             link.abort()
             return answer
@@ -172,7 +186,7 @@ def test_who_is_turned_away_tries_again_as_long_as_it_is_worth_it(monkeypatch: p
                 await come(patience=patience, wanted=wanted)
         nonlocal asked
         asked = 0
-        assert await come(patience=30.0, wanted=True) == "welcome"
+        assert (await come(patience=30.0, wanted=True)).system == "local"
         assert asked == 3
         server.close()
 

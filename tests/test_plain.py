@@ -10,10 +10,10 @@ import pytest
 
 from jobpool.config import resolve
 from jobpool.config.call_options import CallKind
-from jobpool.model.call import CallOptions
+from jobpool.model.call_options import CallOptions
 from jobpool.model.request import Request, Retry
 from jobpool.model.units import Duration, Memory
-from jobpool.transport import frames
+from jobpool.transport.packing import pack_plain, unpack_plain
 from jobpool.transport.plain_data import as_plain, from_plain
 
 KIND = CallKind(
@@ -25,7 +25,7 @@ KIND = CallKind(
 
 
 def travelled(data: Any) -> Any:
-    return frames.Unpacker().feed(b"".join(frames.pack(data)))[0]
+    return unpack_plain(pack_plain(data))
 
 
 @pytest.mark.parametrize("kind", [KIND, replace(KIND, terms=CallOptions()), CallKind(Request(), 1)])

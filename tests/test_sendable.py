@@ -9,42 +9,32 @@ import psutil
 import pytest
 
 from jobpool import JobPoolExecutor, NotPicklable
-from jobpool.agent import agent
-from jobpool.core.events import Outcome
-from jobpool.model.call import Usage
+from jobpool.model.call import Outcome, Usage
 from jobpool.model.units import Memory
 from jobpool.serialize import chunks, pickling
-from jobpool.server import client_links
-from jobpool.transport import frames, size_limit
+from jobpool.transport import frames, packing, size_limit
+from jobpool.transport.messages.agent import Done
+from jobpool.transport.messages.base import Message
+from jobpool.transport.messages.client import CallsDone, JobFacts
+from jobpool.transport.messages.worker import CallDone
 from jobpool.worker import worker as child
 
 SLACK = frames.FRAME_LIMIT - size_limit.LARGEST
 PATIENCE = 60.0
 
 
-def overhead(message: Any, content: bytes) -> int:
+def overhead(message: Message, content: bytes) -> int:
     """Return how much larger than its content a message is."""
-    return sum(map(len, frames.pack(message))) - len(content)
+    return sum(map(len, packing.pack(message))) - len(content)
 
 
 def test_a_result_of_the_largest_size_fits_into_each_message_on_its_way() -> None:
     """Each hop adds its own words to it, and may add the largest output that travels with a result."""
     content, log, words = b"x" * 1000, b"o" * child.LOG_KEPT, "w" * 300
-    worker = ("done", 2**40, 256, True, content, 1.0, 1.0, 2**50, 1000, log, 2**50, 1e9, 256, words)
     usage = Usage(wall=1.0, cpu=1.0, peak_memory=Memory(2**50), threads=1000)
     outcome = Outcome(2**40, True, content, usage, log, 256, 256, words)
-    sent: list[Any] = []
-
-    class Link:
-        waiting = 0
-
-        def send(self, *message: Any) -> None:
-            sent.append(message)
-
-    clients = client_links.ClientLinks()
-    clients._links[0] = Link()  # type: ignore[assignment]
-    clients.done({"id": "j" * 100, "node": "n" * 255, "log": "p" * 4096}, [outcome])
-    for message in (worker, ("done", [agent._plain(outcome)]), *sent):
+    job = JobFacts("j" * 100, "n" * 255, "p" * 4096)
+    for message in (CallDone(outcome, 2**50, 1e9), Done([outcome]), CallsDone(job, [outcome])):
         assert overhead(message, content) < SLACK / 4
 
 
@@ -57,7 +47,7 @@ def test_rows_that_go_together_fit_with_one_of_the_largest_size() -> None:
     results.add_exception(ValueError("x" * chunks.PAYLOAD))
     last = b"x" * (chunks.PAYLOAD + 1)
     results.add(last)
-    assert overhead(results.take(), last) < SLACK / 2
+    assert len(results.take()) - len(last) < SLACK / 2
 
 
 def test_texts_and_bytes_in_rows_count_as_what_is_to_be_sent() -> None:

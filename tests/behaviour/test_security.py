@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import contextlib
 import ipaddress
@@ -15,20 +14,31 @@ import stat
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psutil
 import pytest
 from sites import PATIENCE, LocalSite, Site
 
-import jobpool
-from jobpool import JobPoolExecutor
+from jobpool import JobPoolError, JobPoolExecutor, PoolBroken
 from jobpool.host import versions
 from jobpool.host.home import PoolDirectory
 from jobpool.transport import dask_config, frames, tls
 from jobpool.transport.link import Link, LinkClosed, dial
+from jobpool.transport.messages.agent import AgentAnswer, AgentBye, AgentHello, AgentToServer, Done, ServerToAgent
+from jobpool.transport.messages.base import Message
+from jobpool.transport.messages.client import (
+    AskStatus,
+    Calls,
+    ClientHello,
+    ClientToServer,
+    ServerAnswer,
+    ServerToClient,
+    StartDask,
+)
+from jobpool.transport.packing import Reader, pack_plain
 
 NOBODY = 65534
 
@@ -46,7 +56,7 @@ def ports(pool: JobPoolExecutor) -> list[int]:
     """Return the ports on which the pool's server listens: the door, and Dask's scheduler."""
     connection = PoolDirectory.open(pool.name).connection()
     assert connection is not None
-    return [int(connection["port"]), int(pool._connection.ask("dask", False)["port"])]
+    return [int(connection["port"]), int(pool._connection.ask(StartDask(dashboard=False)).port)]
 
 
 def handshake(port: int, context: ssl.SSLContext) -> bytes:
@@ -91,60 +101,64 @@ class _Trap:
         return os.mkdir, (str(self._marker),)
 
 
-def heard_by(file: str) -> list[tuple[str, int]]:
-    """Return the messages that a file of the server takes: for questions what is asked, with the number of fields."""
-    source = Path(jobpool.__file__).parent / "server" / file
-    found = []
-    for node in ast.walk(ast.parse(source.read_text())):
-        if isinstance(node, ast.MatchSequence) and node.patterns and isinstance(node.patterns[0], ast.MatchValue):
-            words = [part.value.value for part in node.patterns if isinstance(part, ast.MatchValue)]  # type: ignore[attr-defined]
-            found.append((words[-1], len(node.patterns) - len(words) - (words[0] == "ask")))
-    return found
-
-
-async def _say_to_server(pool: JobPoolExecutor, words: Sequence[Any], *, role: str) -> None:
+async def _say_to_server(pool: JobPoolExecutor, content: list[Any], *, role: str) -> None:
     """Be a client or an agent that holds the key, say one thing, and wait until the server has dealt with it."""
     directory = PoolDirectory.open(pool.name)
     connection = directory.connection()
     assert connection is not None
     context = tls.client_context(directory.path)
-    _, link = await dial(["127.0.0.1"], connection["port"], context, lambda: Link(lambda link, message: None))
+    _, link = await dial(["127.0.0.1"], connection["port"], context, lambda: Link(ANSWERS, lambda link, message: None))
     if role == "agent":
-        facts = {"job": ("jp-made-up-1", 0), "id": "1", "node": "n", "pid": 1, "versions": versions.versions()}
-        await link.ask("agent", facts)
+        await link.ask(AgentHello(("jp-made-up-1", 0), "1", "n", 1, versions.versions()))
     else:
-        await link.ask("client")
-    link.send(*words)
+        await link.ask(ClientHello())
+    assert link._transport is not None
+    link._transport.writelines(frames.frame(pack_plain(content)))
     if role == "agent":
-        link.send("bye", "")
+        link.send(AgentBye(""))
     else:
-        with contextlib.suppress(LinkClosed):  # what it makes nothing of may cost the connection
-            await asyncio.wait_for(link.ask("status"), PATIENCE)
+        with contextlib.suppress(LinkClosed, JobPoolError):  # what it makes nothing of costs the connection
+            await asyncio.wait_for(link.ask(AskStatus()), PATIENCE)
         link.abort()
     await asyncio.wait_for(link.closed, PATIENCE)
 
 
-@pytest.mark.parametrize("role", ["client", "agent"])
+ANSWERS: Reader[Message] = Reader(ServerToClient | ServerAnswer | ServerToAgent | AgentAnswer)
+
+
+def traps(kind: type[Message], trap: bytes) -> Iterator[list[Any]]:
+    """Yield messages of a kind, on the wire, with the trap in each place, and in each that takes bytes."""
+    count = len(kind.__struct_fields__)
+    yield [kind.__name__, *[trap] * count]
+    yield [kind.__name__, *[[trap]] * count]
+    match kind.__name__:
+        case "Functions":
+            yield ["Functions", [["key", trap]]]
+        case "Calls":
+            yield ["Calls", "", [[7, "unknown", trap]]]
+        case "Done":
+            yield ["Done", [[7, True, trap, None, trap]]]
+        case "Checkpointed":
+            yield ["Checkpointed", 7, trap]
+        case "AddKind":
+            yield ["AddKind", "key", {"request": trap}]
+
+
+@pytest.mark.parametrize(("role", "union"), [("client", ClientToServer), ("agent", AgentToServer)])
 def test_a_key_holders_pickle_is_opened_nowhere_in_the_server(
-    site: Site, home: Path, tmp_path: Path, role: str
+    site: Site, home: Path, tmp_path: Path, role: str, union: Any
 ) -> None:
     """Bytes that run code where they are opened, in each place of each message."""
     marker = tmp_path / "opened"
     trap = pickle.dumps(_Trap(marker), 5)
-    kinds = heard_by("control.py" if role == "client" else "agents.py")
-    assert {("client", "calls"), ("agent", "done")} & {(role, name) for name, _ in kinds}
-    frame = frames.Unpacker()
-    with pytest.raises(frames.WireError):
-        frame.feed(len(trap).to_bytes(8, "little") + trap)
+    kinds = get_args(union)
+    assert {("client", Calls), ("agent", Done)} & {(role, kind) for kind in kinds}
     with site.pool(1) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
-        for name, count in kinds:
-            for start in [()] if role == "agent" else [(), ("ask", 7)]:
-                if name not in ("stop", "shutdown"):  # these end the pool, whatever comes with them
-                    asyncio.run(_say_to_server(pool, (*start, name, *(trap for _ in range(count))), role=role))
+        for kind in kinds:
+            for content in traps(kind, trap):
+                asyncio.run(_say_to_server(pool, content, role=role))
         assert pool.submit(abs, -2).result(PATIENCE) == 2
-        if role == "client":
-            asyncio.run(_say_to_server(pool, ("shutdown", trap, b""), role=role))
     assert not marker.exists()
     pickle.loads(trap)
     assert marker.exists()
@@ -167,21 +181,22 @@ def test_a_key_holder_on_another_host_does_not_start_dask(home: Path) -> None:
         assert connection is not None
         source = addresses_elsewhere()[0], 0
         _, link = await asyncio.get_running_loop().create_connection(
-            lambda: Link(lambda link, message: None),
+            lambda: Link(ANSWERS, lambda link, message: None),
             "127.0.0.1",
             connection["port"],
             ssl=tls.client_context(directory.path),
             local_addr=source,
         )
         try:
-            await link.ask("client")
-            return await asyncio.wait_for(link.ask("dask", False), PATIENCE)
+            await link.ask(ClientHello())
+            return await asyncio.wait_for(link.ask(StartDask(dashboard=False)), PATIENCE)
         finally:
             link.abort()
 
     with LocalSite().pool(1) as pool:
-        assert "only the pool's script" in str(asyncio.run(start_dask(pool)))
-        assert "port" in pool._connection.ask("dask", False)
+        with pytest.raises(PoolBroken, match="only the pool's script"):
+            asyncio.run(start_dask(pool))
+        assert pool._connection.ask(StartDask(dashboard=False)).port
 
 
 def test_plain_words_are_not_answered(busy_pool: JobPoolExecutor) -> None:

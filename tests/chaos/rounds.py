@@ -19,9 +19,9 @@ from dataclasses import replace
 from world import World
 
 from jobpool.core import events as ev
-from jobpool.core.events import Death
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import PLAIN, CallOptions
+from jobpool.model.call import Death
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.errors import (
     CallCrashed,
     CallOutOfMemory,

@@ -10,7 +10,8 @@ from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import Call, CallOptions
+from jobpool.model.call import Call
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
 from jobpool.model.request import Request
 from jobpool.testing.dialects import SLURM, Dialect
@@ -78,7 +79,7 @@ class World(Simulation):
                 self.go_on(job.agent)
 
     def _submit(self, ids: list[int], seconds: float, calls: list[Call]) -> None:
-        self.terms.update(dict.fromkeys(ids, calls[0].terms))
+        self.terms.update(dict.fromkeys(ids, calls[0].terms or PLAIN))
         super()._submit(ids, seconds, calls)
 
     # ---------------------------------------------------------------------------------------- the batch system

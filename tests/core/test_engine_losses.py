@@ -7,7 +7,8 @@ from enginekit import actions, pool, serving
 
 from jobpool.core import actions as act
 from jobpool.core import events as ev
-from jobpool.core.events import Death, Hello, JobKey
+from jobpool.core.events import Hello, JobKey
+from jobpool.model.call import Death
 from jobpool.model.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
 from jobpool.model.job import EndingKind, JobId
 from jobpool.model.request import Request, Retry

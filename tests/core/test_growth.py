@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from jobpool.core import events as ev
-from jobpool.core.events import Death
 from jobpool.core.recovery.growth import longer, roomier
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import CallOptions
+from jobpool.model.call import Death
+from jobpool.model.call_options import CallOptions
 from jobpool.model.errors import CallOutOfMemory, CallTimedOut
 from jobpool.model.request import Request, Retry
 from jobpool.model.site import Limits, NodeShape, Partition

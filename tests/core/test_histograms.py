@@ -7,10 +7,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobpool.core.events import Outcome
 from jobpool.core.histograms import NAMES, FunctionStatistics, Histogram, Statistics, Sum
 from jobpool.core.record.series import STEPS, Recent, Series
-from jobpool.model.call import Usage
+from jobpool.model.call import Outcome, Usage
 from jobpool.model.units import Memory
 
 sizes = st.one_of(st.floats(1e-7, 1e15), st.integers(0, 2**50))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from jobpool.core import events as ev
-from jobpool.core.events import Death
 from jobpool.core.jobs.bad_nodes import FORGET, BadNodes
 from jobpool.core.settings import CoreSettings
+from jobpool.model.call import Death
 from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import JobsFailed
 from jobpool.model.job import Ending, EndingKind

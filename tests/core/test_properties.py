@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from jobpool.core import events as ev
-from jobpool.core.events import Death
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import PLAIN, CallOptions
+from jobpool.model.call import Death
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.job import EndingKind
 from jobpool.model.request import Request
 from jobpool.model.site import Limits

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobpool.core.events import Death
 from jobpool.core.recovery.decide import NEVER, GiveUp, History, Loss, LossPlace, RunAgain, decide
+from jobpool.model.call import Death
 from jobpool.model.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost
 from jobpool.model.job import Ending, EndingKind, JobId
 from jobpool.model.request import Request, Retry

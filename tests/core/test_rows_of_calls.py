@@ -9,10 +9,9 @@ from test_scheduler import A, B, C, join, learned, queue
 from jobpool.core import actions as act
 from jobpool.core.actions import SendBundle
 from jobpool.core.calls.bundle_size import STUCK
-from jobpool.core.events import Death, Outcome
 from jobpool.core.recovery.decide import NEVER, GiveUp, History, Loss, LossPlace, RunAgain, decide
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import Call, Usage
+from jobpool.model.call import Call, Death, Outcome, Usage
 from jobpool.model.errors import CallCrashed, JobLost
 from jobpool.model.job import Ending, EndingKind, JobId
 from jobpool.model.request import Request, Retry

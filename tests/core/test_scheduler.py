@@ -10,8 +10,8 @@ from callskit import Calls
 from jobpool.core.actions import SendBundle
 from jobpool.core.calls.bundle_size import BUNDLE_BYTES, BUNDLE_CALLS, BUNDLE_ROWS, BundleSize
 from jobpool.core.calls.id_set import IdSet
-from jobpool.core.events import JobKey, Outcome
-from jobpool.model.call import Call, Usage
+from jobpool.core.events import JobKey
+from jobpool.model.call import Call, Outcome, Usage
 from jobpool.model.units import Memory
 
 A, B, C = JobKey("jp-t-1", 0), JobKey("jp-t-1", 1), JobKey("jp-t-1", 2)

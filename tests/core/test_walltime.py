@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from jobpool.core import events as ev
 from jobpool.core.actions import SendBundle
-from jobpool.core.events import Hello, JobKey, Outcome
+from jobpool.core.events import Hello, JobKey
 from jobpool.core.scaling.walltime import FRESH, LEAD_SHARE, Span, notice
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import Call, CallOptions, Usage
+from jobpool.model.call import Call, Outcome, Usage
+from jobpool.model.call_options import CallOptions
 from jobpool.model.errors import CallTimedOut, JobLost, JobsFailed
 from jobpool.model.job import EndingKind, JobId
 from jobpool.model.request import Request

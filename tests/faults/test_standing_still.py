@@ -25,6 +25,9 @@ from jobpool.host.home import PoolDirectory
 from jobpool.testing import wait_until
 from jobpool.transport import tls
 from jobpool.transport.link import Link, dial
+from jobpool.transport.messages.agent import Pong
+from jobpool.transport.messages.base import Function, Functions
+from jobpool.transport.packing import Reader
 
 STILL = 80.0
 """Seconds. The kernel's answers count, and no limit of a minute does."""
@@ -59,10 +62,13 @@ import asyncio, sys
 from pathlib import Path
 from jobpool.host.home import PoolDirectory
 from jobpool.transport.link import Link
+from jobpool.transport.messages.agent import Pong
+from jobpool.transport.messages.base import Functions
+from jobpool.transport.packing import Reader
 from jobpool.server.client_links import listen
 
 async def main():
-    make = lambda: Link(lambda link, message: link.send("echo"))
+    make = lambda: Link(Reader(Functions), lambda link, message: link.send(Pong()))
     _, port = await listen(PoolDirectory(Path(sys.argv[1])), sys.argv[2], make)
     print(port, flush=True)
     await asyncio.sleep(600)
@@ -122,14 +128,14 @@ def gone(other_host: Host | None, tmp_path_factory: pytest.TempPathFactory) -> I
     async def connection(port: int, *, busy: bool) -> float:
         heard = asyncio.Event()
         context = tls.client_context(directory.path)
-        _, link = await dial([address], port, context, lambda: Link(lambda link, message: heard.set()))
-        link.send("hello")
+        _, link = await dial([address], port, context, lambda: Link(Reader(Pong), lambda link, message: heard.set()))
+        link.send(Functions([]))
         await heard.wait()
         both.wait(PATIENCE)
         _fails(f"ip -n {name} addr flush dev {name}b")
         cut = time.monotonic()
         if busy:
-            link.send("more", bytes(LARGE))
+            link.send(Functions([Function("f", bytes(LARGE))]))
         await asyncio.wait_for(link.closed, 150)
         return time.monotonic() - cut
 

@@ -17,6 +17,9 @@ from jobpool.server.agent_links import AgentLinks
 from jobpool.server.spec import Spec
 from jobpool.transport import dask_config, tls
 from jobpool.transport.link import Link
+from jobpool.transport.messages.agent import AgentHello, AgentSettings, JoinDask, Ready, ServerToAgent
+from jobpool.transport.messages.base import Message
+from jobpool.transport.packing import Reader
 
 
 def test_a_restarted_worker_joins_again() -> None:
@@ -66,10 +69,10 @@ class Recorder(Link):
     """A link that goes nowhere."""
 
     def __init__(self) -> None:
-        super().__init__(lambda link, message: None)
-        self.sent: list[tuple[Any, ...]] = []
+        super().__init__(Reader(ServerToAgent), lambda link, message: None)
+        self.sent: list[Message] = []
 
-    def send(self, *message: Any) -> None:
+    def send(self, message: Message) -> None:
         self.sent.append(message)
 
 
@@ -87,16 +90,17 @@ def test_an_agent_between_its_first_words_and_its_hello_hears_of_the_scheduler(t
         versions=versions(),
     )
 
-    async def scenario() -> list[tuple[Any, ...]]:
+    async def scenario() -> list[Message]:
         told: list[e.Event] = []
         agents, link = AgentLinks(spec, tmp_path, told.append, print), Recorder()
-        facts = {"job": ("jp-x-1", 0), "id": "7", "node": "n1", "pid": os.getpid(), "versions": versions()}
-        agents.greet(link, 1, facts, settings.request)
+        hello = AgentHello(("jp-x-1", 0), "7", "n1", os.getpid(), versions())
+        agents.greet(link, hello, e.JobKey(*hello.job), settings.request)
         agents.join_dask(4711)
-        agents.receive(link, ("hello", {"workers": 1, "left": None}))
+        agents.receive(link, Ready(1, None))
         assert isinstance(told[-1], e.AgentJoined)
         return link.sent
 
     answer, *later = asyncio.run(scenario())
-    assert answer[2]["dask_port"] is None
-    assert later == [("dask", 4711)]
+    assert isinstance(answer, AgentSettings)
+    assert answer.dask_port is None
+    assert later == [JoinDask(4711)]

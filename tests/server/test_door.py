@@ -21,6 +21,9 @@ from jobpool.server import client_links, door
 from jobpool.server.door import Door
 from jobpool.transport import dask_config, tls
 from jobpool.transport.link import Link, Unreachable, dial
+from jobpool.transport.messages.base import Message
+from jobpool.transport.messages.client import ClientHello, ClientWelcome, ServerAnswer
+from jobpool.transport.packing import Reader
 
 
 @pytest.fixture
@@ -58,11 +61,11 @@ async def until(reached: Callable[[], bool]) -> None:
 
 
 def with_door(directory: PoolDirectory, work: Callable[[Door], Coroutine[Any, Any, None]]) -> None:
-    def echo(link: Link, message: Any) -> None:
-        link.send("answer", message[1], "heard")
+    def welcome(link: Link, message: ClientHello) -> None:
+        link.answer(message, ClientWelcome("local", "heard"))
 
     async def serve() -> None:
-        opened, _ = await client_links.listen(directory, "127.0.0.1", lambda: Link(echo))
+        opened, _ = await client_links.listen(directory, "127.0.0.1", lambda: Link(Reader(ClientHello), welcome))
         try:
             await work(opened)
         finally:
@@ -71,11 +74,14 @@ def with_door(directory: PoolDirectory, work: Callable[[Door], Coroutine[Any, An
     asyncio.run(serve())
 
 
+READER: Reader[Message] = Reader(ServerAnswer)
+
+
 async def asked(port: int, directory: PoolDirectory) -> Any:
     context = tls.client_context(directory.path)
-    _, link = await dial(["127.0.0.1"], port, context, lambda: Link(lambda link, message: None))
+    _, link = await dial(["127.0.0.1"], port, context, lambda: Link(READER, lambda link, message: None))
     try:
-        return await asyncio.wait_for(link.ask("anything"), 30)
+        return (await asyncio.wait_for(link.ask(ClientHello()), 30)).logs
     finally:
         link.abort()
 

@@ -13,8 +13,15 @@ from jobpool.host.home import PoolDirectory
 from jobpool.server import client_links
 from jobpool.transport import tls
 from jobpool.transport.link import SLICE, Link, dial, in_parts
+from jobpool.transport.messages.base import Function, Functions
+from jobpool.transport.packing import Reader
 
 SIZE = 48 * 2**20
+READER: Reader[Functions] = Reader(Functions)
+
+
+def message(key: str, content: bytes) -> Functions:
+    return Functions([Function(key, content)])
 
 
 def between(scenario: Callable[[Link, asyncio.Queue[Any]], Coroutine[Any, Any, None]]) -> None:
@@ -25,10 +32,10 @@ def between(scenario: Callable[[Link, asyncio.Queue[Any]], Coroutine[Any, Any, N
         tls.make_keys(directory)
         heard: asyncio.Queue[Any] = asyncio.Queue()
         server, port = await client_links.listen(
-            directory, "127.0.0.1", lambda: Link(lambda link, message: heard.put_nowait(message))
+            directory, "127.0.0.1", lambda: Link(READER, lambda link, message: heard.put_nowait(message))
         )
         context = tls.client_context(directory.path)
-        _, link = await dial(["127.0.0.1"], port, context, lambda: Link(lambda link, message: None))
+        _, link = await dial(["127.0.0.1"], port, context, lambda: Link(READER, lambda link, message: None))
         async with asyncio.timeout(60):
             await scenario(link, heard)
         server.close()
@@ -41,13 +48,13 @@ def test_a_large_message_is_handed_over_in_slices_and_arrives_whole_and_in_order
 
     async def scenario(link: Link, heard: asyncio.Queue[Any]) -> None:
         tracemalloc.start()
-        link.send("first", content)
+        link.send(message("first", content))
         copied, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert copied < 8 * SLICE
-        link.send("second", b"small")
-        assert await heard.get() == ("first", content)
-        assert await heard.get() == ("second", b"small")
+        link.send(message("second", b"small"))
+        assert await heard.get() == message("first", content)
+        assert await heard.get() == message("second", b"small")
         link.abort()
         await link.closed
 
@@ -56,10 +63,10 @@ def test_a_large_message_is_handed_over_in_slices_and_arrives_whole_and_in_order
 
 def test_close_sends_first_what_is_left() -> None:
     async def scenario(link: Link, heard: asyncio.Queue[Any]) -> None:
-        link.send("last", bytes(SIZE))
+        link.send(message("last", bytes(SIZE)))
         link.close()
-        link.send("too late")
-        assert len((await heard.get())[1]) == SIZE
+        link.send(message("too late", b""))
+        assert len((await heard.get()).functions[0].payload) == SIZE
         await link.closed
         assert heard.empty()
 
@@ -77,4 +84,5 @@ def test_close_sends_first_what_is_left() -> None:
     ],
 )
 def test_parts_are_full_but_not_too_full(sizes: list[int], parts: list[list[int]]) -> None:
-    assert list(in_parts(sizes, int, limit=10)) == parts
+    holders = [Function("f", bytes(size)) for size in sizes]
+    assert [[len(one.payload) for one in part] for part in in_parts(holders, limit=10)] == parts

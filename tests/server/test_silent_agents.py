@@ -15,23 +15,28 @@ from jobpool.host.versions import versions
 from jobpool.server import agent_links as agents_module
 from jobpool.server.agent_links import SILENT, AgentLinks
 from jobpool.server.spec import Spec
+from jobpool.transport.messages.agent import AgentHello, Ping, Pong, Ready, Suspended, WentOn
+from jobpool.transport.messages.base import Answer, Message, Question
 
 
 class Recorder:
     """A link that keeps what is sent on it."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[Any, ...]] = []
+        self.sent: list[object] = []
         self.aborted: Exception | None = None
 
-    def send(self, *message: Any) -> None:
+    def send(self, message: Message) -> None:
         self.sent.append(message)
+
+    def answer(self, question: Question[Any], answer: Answer) -> None:
+        self.sent.append(answer)
 
     def abort(self, error: Exception) -> None:
         self.aborted = error
 
     def close(self) -> None:
-        self.sent.append(("closed",))
+        self.sent.append("closed")
 
 
 def made(
@@ -51,9 +56,9 @@ def made(
 
 def joined(agents: AgentLinks, spec: Spec, pid: int, node: str = "n1") -> Any:
     link: Any = Recorder()
-    facts = {"job": ("jp-x-1", 0), "id": "7", "node": node, "pid": pid, "versions": versions()}
-    agents.greet(link, 1, facts, spec.settings.request)
-    agents.receive(link, ("hello", {"workers": 1, "left": None}))
+    hello = AgentHello(("jp-x-1", 0), "7", node, pid, versions())
+    agents.greet(link, hello, e.JobKey(*hello.job), spec.settings.request)
+    agents.receive(link, Ready(1, None))
     link.sent.clear()
     return link
 
@@ -67,10 +72,10 @@ def test_an_agent_is_asked_and_hung_up_on_when_it_never_answers(
         agents, spec = made(tmp_path, [])
         answering, silent = joined(agents, spec, 1), joined(agents, spec, 2)
         agents.look()
-        assert answering.sent[-1] == silent.sent[-1] == ("ping",)
+        assert answering.sent[-1] == silent.sent[-1] == Ping()
         monkeypatch.setattr(agents_module, "SILENT", 0.05)
         await asyncio.sleep(0.1)  # so long is the silence
-        agents.receive(answering, ("pong",))
+        agents.receive(answering, Pong())
         agents.look()
         assert answering.aborted is None
         assert isinstance(silent.aborted, TimeoutError)
@@ -96,7 +101,7 @@ def test_an_agent_is_not_hung_up_on_while_its_job_is_suspended_nor_at_once_when_
         suspended[0] = False
         agents.look()
         assert link.aborted is None
-        assert link.sent == [("ping",)]
+        assert link.sent == [Ping()]
         agents._heard[link] -= 2.0
         agents.look()
         assert isinstance(link.aborted, TimeoutError)
@@ -110,8 +115,8 @@ def test_an_agents_word_that_it_is_suspended_and_goes_on_becomes_an_event(tmp_pa
     async def scenario() -> None:
         agents, spec = made(tmp_path, told)
         link = joined(agents, spec, 1)
-        agents.receive(link, ("suspended",))
-        agents.receive(link, ("went on", 50.0))
+        agents.receive(link, Suspended())
+        agents.receive(link, WentOn(50.0))
 
     asyncio.run(scenario())
     match told[-2:]:
@@ -146,21 +151,21 @@ def test_agents_of_which_nothing_is_taken_are_not_silent(tmp_path: Path, monkeyp
         agents, spec = made(tmp_path, [])
         now = agents._now()
         monkeypatch.setattr(agents, "_now", lambda: now)
-        monkeypatch.setattr(Recorder, "pause", lambda link: link.sent.append(("paused",)), raising=False)
-        monkeypatch.setattr(Recorder, "resume", lambda link: link.sent.append(("resumed",)), raising=False)
+        monkeypatch.setattr(Recorder, "pause", lambda link: link.sent.append("paused"), raising=False)
+        monkeypatch.setattr(Recorder, "resume", lambda link: link.sent.append("resumed"), raising=False)
         before = joined(agents, spec, 1)
         agents.hold(True)
         after: Any = Recorder()
-        facts = {"job": ("jp-x-2", 0), "id": "8", "node": "n2", "pid": 2, "versions": versions()}
-        agents.greet(after, 1, facts, spec.settings.request)
-        assert ("paused",) in before.sent
-        assert ("paused",) in after.sent
+        hello = AgentHello(("jp-x-2", 0), "8", "n2", 2, versions())
+        agents.greet(after, hello, e.JobKey(*hello.job), spec.settings.request)
+        assert "paused" in before.sent
+        assert "paused" in after.sent
         for held in (True, False):
             for _ in range(2 * round(SILENT)):
                 now += 1.0
                 agents.look()
             assert (before.aborted is None) is held
             agents.hold(False)
-        assert ("resumed",) in before.sent
+        assert "resumed" in before.sent
 
     asyncio.run(scenario())

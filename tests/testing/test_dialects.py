@@ -68,7 +68,7 @@ class Asking:
             (self.directory / file).write_text(text)
         return self.system.parse_submit(self.run(made.command), count=count)
 
-    def ids(self, name: str, count: int = 1, **asked: object) -> tuple[JobId, ...]:
+    def ids(self, name: str, count: int = 1, **asked: Any) -> tuple[JobId, ...]:
         """Submit, and return the ids: as the answer tells them, or as the listing does when that is lost."""
         answer = self.submit(name, count, **asked)
         if isinstance(answer, Submitted):

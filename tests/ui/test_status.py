@@ -13,6 +13,8 @@ import pytest
 from jobpool import JobPoolError
 from jobpool.model.status import CallCounts, JobStatus, JobWord, Notice, PoolStatus, RequestStatus
 from jobpool.show.status import ENDED_SHOWN, asked_status, show_status
+from jobpool.transport.messages.base import Question
+from jobpool.transport.messages.client import AskStatus, Facts, Starts
 
 
 def job(state: JobWord, id: str, *, reason: str = "", age: float = 60.0, starts: float | None = None) -> JobStatus:
@@ -113,20 +115,25 @@ def test_of_many_ended_jobs_the_last_are_listed() -> None:
 def test_the_start_is_asked_for_only_where_it_is_wanted() -> None:
     asked = []
 
-    def ask(*question: str) -> dict[str, Any]:
+    def ask(question: Question[Any]) -> Facts | Starts:
         asked.append(question)
         jobs = (job("pending", "1"), job("pending", "2"), job("serving", "3"))
-        return replace(NOTHING, jobs=jobs).as_data() if question == ("status",) else {"starts": {"1": 5.0, "3": 9.0}}
+        status = Facts(replace(NOTHING, jobs=jobs).as_data())
+        return status if isinstance(question, AskStatus) else Starts({"1": 5.0, "3": 9.0})
 
     assert asked_status(ask, start=False).jobs[0].starts is None
-    assert asked == [("status",)]
+    assert asked == [AskStatus()]
     assert [job.starts for job in asked_status(ask, start=True).jobs] == [5.0, None, None]
 
 
 def test_a_batch_system_that_does_not_say_when_is_an_error_with_its_words() -> None:
-    error = JobPoolError("the batch system does not say when the jobs may start: Unable to contact slurm controller")
+    def ask(question: Question[Any]) -> Facts:
+        if isinstance(question, AskStatus):
+            return Facts(NOTHING.as_data())
+        raise JobPoolError("the batch system does not say when the jobs may start: Unable to contact slurm controller")
+
     with pytest.raises(JobPoolError, match="Unable to contact"):
-        asked_status(lambda what: NOTHING.as_data() if what == "status" else {"error": error.as_data()}, start=True)
+        asked_status(ask, start=True)
 
 
 def test_the_data_is_plain_and_makes_the_same_status_again() -> None:

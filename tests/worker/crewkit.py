@@ -12,13 +12,15 @@ from typing import Any
 
 import psutil
 
-from jobpool.agent.reports import Died, Done, InitializerError, Report, Returned, Started
+from jobpool.agent.reports import InitializerError, Report
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.workers import Workers
-from jobpool.core.events import Outcome
 from jobpool.host.private_directory import open_directory
-from jobpool.model.call import PLAIN, Call, CallOptions
+from jobpool.model.call import Call, Outcome
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.serialize import pickling
+from jobpool.transport.messages.agent import Died, Done, Returned, Started
+from jobpool.transport.messages.base import Function
 
 DEADLINE = 30.0
 """Seconds; far above what anything here takes, below pytest's own limit."""
@@ -43,9 +45,9 @@ class Watched:
     ) -> list[int]:
         """Submit one bundle: a call for each tuple of arguments."""
         key, pickled = pickling.dumps_function(function)
-        self.crew.define({key: pickled})
+        self.crew.define([Function(key, pickled)])
         payloads = [pickling.dumps_arguments(args, {}) for args in argument_lists]
-        calls = [Call(next(self._ids), key, payload, terms=terms) for payload in payloads]
+        calls = [Call(next(self._ids), key, payload, timeout=terms.timeout) for payload in payloads]
         self.crew.submit(calls)
         return [call.id for call in calls]
 

@@ -11,7 +11,7 @@ import cloudpickle
 import pytest
 
 from jobpool.serialize import pickling
-from jobpool.worker.functions import Functions
+from jobpool.worker.functions import FunctionTable
 from jobpool.worker.initializer_globals import run_initializer
 from jobpool.worker.shared_objects import SharedObjects
 
@@ -22,7 +22,7 @@ class Worker:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.shared = SharedObjects(tell=lambda _topic, text: self.told.append(text))
-        self.functions = Functions(self.shared)
+        self.functions = FunctionTable(self.shared)
 
     def initialize(self, function: Callable[..., Any], *args: Any) -> None:
         run_initializer(pickling.dumps_initializer(function, args), self.shared)

@@ -15,12 +15,13 @@ import pytest
 from crewkit import Watched, crew, reached_soon, value
 from test_crew import in_loop
 
-from jobpool.agent.checkpoints import Checkpointed, NoCheckpoint
-from jobpool.agent.reports import Cut
 from jobpool.agent.time_left import clock_note, process_age, seconds_left
 from jobpool.model.call import Call
 from jobpool.serialize import chunks, pickling
 from jobpool.serialize.checkpoint_resume import resume
+from jobpool.transport.messages.agent import Cut
+from jobpool.transport.messages.base import Checkpointed, Function
+from jobpool.transport.messages.worker import NoCheckpoint
 
 
 class Counter:
@@ -82,7 +83,7 @@ async def counting(directory: Path, workers: int = 1) -> None:
 
 def go_on(watched: Watched, left: Checkpointed) -> int:
     key, pickled = pickling.dumps_function(resume)
-    watched.crew.define({key: pickled})
+    watched.crew.define([Function(key, pickled)])
     watched.crew.submit([Call(1000 + left.call, key, left.payload)])
     return 1000 + left.call
 
@@ -166,7 +167,7 @@ async def test_each_call_begins_with_the_state_of_the_submit(tmp_path: Path) -> 
 async def test_a_row_of_a_map_leaves_its_own(tmp_path: Path) -> None:
     async with crew(tmp_path) as watched:
         key, pickled = pickling.dumps_function(Counter(tmp_path))
-        watched.crew.define({key: pickled})
+        watched.crew.define([Function(key, pickled)])
         [(payload, _)] = chunks.dumps_rows(iter([(1,), (2,), (3,)]))
         assert isinstance(payload, bytes)
         watched.crew.submit([Call(500, key, payload, "", 0, 3)])
@@ -183,7 +184,7 @@ async def test_a_row_of_a_map_leaves_its_own(tmp_path: Path) -> None:
 async def test_rows_that_are_done_keep_their_results(tmp_path: Path) -> None:
     async with crew(tmp_path) as watched:
         key, pickled = pickling.dumps_function(Counter(tmp_path))
-        watched.crew.define({key: pickled})
+        watched.crew.define([Function(key, pickled)])
         [(payload, _)] = chunks.dumps_rows(iter([(1,), (2,), (3,)]))
         assert isinstance(payload, bytes)
         (tmp_path / "done").touch()

@@ -13,7 +13,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import cloudpickle
@@ -23,7 +22,7 @@ from crewkit import crew, reached_soon, value, wait_until
 from test_crew import hold, in_loop, pid, square
 
 from jobpool.agent.reports import CannotStart
-from jobpool.transport import frames
+from jobpool.transport import packing
 
 
 def _is_gone(pid: int) -> bool:
@@ -199,7 +198,7 @@ AGENT = """
         async with crew(Path({directory!r}), size=2) as watched:
             watched.submit(parent_of_many, ({directory!r} + "/pids-0",))
             watched.submit(parent_of_many, ({directory!r} + "/pids-1",))
-            print(watched.crew._births.server_pid, flush=True)
+            print(watched.crew._lifecycle.server_pid, flush=True)
             await asyncio.sleep(1000)
 
     asyncio.run(main())
@@ -228,10 +227,10 @@ async def test_a_fork_server_that_is_killed_is_started_again(tmp_path: Path) -> 
         ids = [watched.submit(hold, (str(file),))[0] for file in held]
         (waiting,) = watched.submit(square, (5,))
         await reached_soon(lambda: all(file.exists() for file in held))
-        os.kill(watched.crew._births.server_pid, signal.SIGKILL)
+        os.kill(watched.crew._lifecycle.server_pid, signal.SIGKILL)
         await watched.until(lambda: len(watched.died) == 2)
         assert sorted(died.call for died in watched.died if died.call is not None) == ids
-        assert frames.pack([asdict(died.death) for died in watched.died])  # what is told must be fit to be sent
+        assert [packing.pack(died) for died in watched.died]  # what is told must be fit to be sent
         assert value(await watched.outcome(waiting)) == 25
         await reached_soon(lambda: not any(map(psutil.pid_exists, pids)))
 
@@ -263,13 +262,13 @@ async def test_no_zombies_and_no_descriptors_are_left(tmp_path: Path) -> None:
 
     async with crew(tmp_path, size=2, max_tasks_per_child=1) as watched:
         await watched.run(square, 1)
-        await reached_soon(lambda: len(psutil.Process(watched.crew._births.server_pid).children()) == 2)
+        await reached_soon(lambda: len(psutil.Process(watched.crew._lifecycle.server_pid).children()) == 2)
         before = descriptors()
         for n in range(10):
             await watched.run(square, n)
             watched.submit(leave, ())
         await watched.until(lambda: len(watched.died) == 10)
-        server = psutil.Process(watched.crew._births.server_pid)
+        server = psutil.Process(watched.crew._lifecycle.server_pid)
         await reached_soon(lambda: len(server.children(recursive=True)) == 2)
         assert not [child for child in server.children() if child.status() == psutil.STATUS_ZOMBIE]
         assert descriptors() == before
@@ -395,9 +394,9 @@ async def test_a_call_that_had_begun_when_its_worker_was_killed_for_another_is_n
         await watched.outcome(first)
         second, third = watched.submit(hold, (str(held),), (str(tmp_path / "third"),))
         await reached_soon(held.exists)
-        (place,) = watched.crew._places.values()
+        (place,) = watched.crew._slots.values()
         place.killed.add(first)  # as it is when the kill comes too late for it
-        watched.crew._births.kill(place)
+        watched.crew._lifecycle.kill(place)
         await reached_soon(lambda: watched.died)
         assert [died.call for died in watched.died] == [second]
         assert watched.died[0].death.innocent

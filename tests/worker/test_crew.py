@@ -20,7 +20,7 @@ import pytest
 from crewkit import crew, reached_soon, value
 
 from jobpool.host.private_directory import open_directory
-from jobpool.model.call import CallOptions
+from jobpool.model.call_options import CallOptions
 from jobpool.model.errors import NotPicklable
 from jobpool.model.units import Duration
 

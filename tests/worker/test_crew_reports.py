@@ -11,7 +11,8 @@ from test_crew import hold, in_loop, pid
 from test_crew_rows import results, submit_rows
 
 from jobpool.agent import reports
-from jobpool.agent.reports import HOLD, Done, Started
+from jobpool.agent.reports import HOLD
+from jobpool.transport.messages.agent import Done, Started
 
 
 @in_loop

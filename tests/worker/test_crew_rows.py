@@ -12,10 +12,11 @@ import pytest
 from crewkit import Watched, crew, reached_soon
 from test_crew import in_loop
 
-from jobpool.agent.reports import Cut
 from jobpool.model.call import Call
 from jobpool.serialize import pickling
 from jobpool.serialize.chunks import Raised, dumps_rows, loads_results
+from jobpool.transport.messages.agent import Cut
+from jobpool.transport.messages.base import Function
 
 FIRST = 2**38
 
@@ -23,7 +24,7 @@ FIRST = 2**38
 def submit_rows(watched: Watched, function: Any, *args: Any) -> Call:
     """Submit one bundle: a row for each argument."""
     key, pickled = pickling.dumps_function(function)
-    watched.crew.define({key: pickled})
+    watched.crew.define([Function(key, pickled)])
     ((payload, count),) = dumps_rows((arg,) for arg in args)
     assert isinstance(payload, bytes)
     call = Call(FIRST, key, payload, "", 0, count)
@@ -148,10 +149,10 @@ async def test_a_worker_that_ends_after_its_call_may_be_asked_for_calls_just_the
         (id,) = watched.submit(hold, (str(tmp_path / "running"),))
         await reached_soon((tmp_path / "running").exists)  # before it has begun it would be taken back
         (place,) = watched.crew._busy()
-        watched.crew._take_back_from(place)
+        watched.crew._withdrawal._take_back_from(place)
         (tmp_path / "running").unlink()
         await watched.outcome(id)
-        watched.crew._taken_back(place)  # as if the millisecond ended now
+        watched.crew._withdrawal._taken_back(place)  # as if the millisecond ended now
         assert await watched.run(len, "abc") == 3
 
 

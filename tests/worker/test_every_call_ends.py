@@ -14,8 +14,9 @@ import pytest
 from crewkit import crew
 from test_crew import in_loop
 
-from jobpool.agent.reports import Died, Done, Report, Returned
-from jobpool.core.events import Outcome
+from jobpool.agent.reports import Report
+from jobpool.model.call import Outcome
+from jobpool.transport.messages.agent import Died, Done, Returned
 
 
 def ends(reports: list[Report]) -> Counter[int]:
@@ -68,7 +69,7 @@ async def test_every_call_ends_once(tmp_path: Path, seed: int, limit: int | None
                 await watched.crew.occupy()
                 watched.crew.release()
             if chance.random() < 0.05:
-                os.kill(watched.crew._births.server_pid, signal.SIGKILL)
+                os.kill(watched.crew._lifecycle.server_pid, signal.SIGKILL)
             if chance.random() < 0.3:
                 await watched.until(partial(mostly_over, len(ids)))
         await watched.until(lambda: len(ends(watched.reports)) == len(ids))

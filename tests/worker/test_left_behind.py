@@ -20,8 +20,8 @@ from crewkit import crew, value
 from test_crew import in_loop
 from test_crew_rows import results, submit_rows
 
-from jobpool.agent.reports import Remark
 from jobpool.serialize import pickling
+from jobpool.transport.messages.base import Remark
 from jobpool.worker.worker import BRIEF, SEND_AFTER
 
 

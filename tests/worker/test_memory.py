@@ -20,7 +20,7 @@ from crewkit import Watched, crew, reached_soon, value
 from test_crew import hold, in_loop, pid, square
 
 from jobpool.agent import memory_limit
-from jobpool.agent.reports import Remark
+from jobpool.transport.messages.base import Remark
 
 MB = 10**6
 LIMIT = 200 * MB

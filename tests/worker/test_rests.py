@@ -139,8 +139,8 @@ async def test_a_call_that_waits_and_is_cancelled_is_not_begun_for_the_look(tmp_
         worker = await watched.run(pid)
         watched.submit(short, *[(5,)] * 3)
         (waits,) = watched.submit(Path.touch, (begun,))
-        (place,) = watched.crew._places.values()
-        wait_until(lambda: not place.page.words[RESTING])  # the bundle is over, and the loop has not heard of it
+        (place,) = watched.crew._slots.values()
+        wait_until(lambda: not place.shared_page.words[RESTING])  # the bundle is over, and the loop has not heard of it
         watched.crew.retract([waits])
         await watched.until(lambda: waits in watched.returned)
         assert await watched.run(pid) == worker  # which would have been killed for it
@@ -189,7 +189,7 @@ async def test_when_all_workers_die_at_once_one_call_of_a_bundle_is_to_blame(tmp
     async with crew(tmp_path, size=3) as watched:
         ids = watched.submit(either, (str(file),), (None,), (None,))
         await reached_soon(file.exists)
-        os.kill(watched.crew._births.server_pid, signal.SIGKILL)
+        os.kill(watched.crew._lifecycle.server_pid, signal.SIGKILL)
         await watched.until(lambda: set(ids[1:]) <= set(watched.outcomes))
         assert [died.call for died in watched.died if died.call is not None] == [ids[0]]
 
@@ -215,7 +215,7 @@ async def test_memory_is_held_against_the_call_that_uses_it(tmp_path: Path, monk
 @in_loop
 async def test_the_meter_does_not_pay_for_the_results_that_are_read_before_a_look(tmp_path: Path) -> None:
     loop, looks = asyncio.get_running_loop(), 0
-    place = Slot(token=0, number=0, log=-1, log_start=0, page=SharedPage(make()))
+    place = Slot(token=0, number=0, log=-1, log_start=0, shared_page=SharedPage(make()))
 
     def busy() -> list[Slot]:
         nonlocal looks
@@ -232,4 +232,4 @@ async def test_the_meter_does_not_pay_for_the_results_that_are_read_before_a_loo
     await reached_soon(lambda: looks >= 4)
     assert time.monotonic() - begin < 5  # one percent of a CPU would be 50 ms in five seconds
     monitor.close()
-    place.page.close()
+    place.shared_page.close()

@@ -36,13 +36,13 @@ def no_descriptors() -> Iterator[None]:
 
 
 def kill_workers(watched: Watched) -> None:
-    for place in watched.crew._births.places.values():
+    for place in watched.crew._lifecycle.slots.values():
         assert place.pid is not None
         os.kill(place.pid, signal.SIGKILL)
 
 
 def kill_fork_server(watched: Watched) -> None:
-    os.kill(watched.crew._births.server_pid, signal.SIGKILL)
+    os.kill(watched.crew._lifecycle.server_pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("kill", [kill_workers, kill_fork_server], ids=lambda kill: kill.__name__)
@@ -54,10 +54,10 @@ def test_what_dies_while_nothing_can_be_opened_is_replaced_later(
             assert await watched.run(abs, -1) == 1
             with no_descriptors():
                 kill(watched)
-                await reached_soon(lambda: watched.crew._births._short_since is not None)
+                await reached_soon(lambda: watched.crew._lifecycle._short_since is not None)
             assert await watched.run(abs, -2) == 2
             assert not any("Too many open files" in str(report) for report in watched.reports)
-            assert watched.crew._births._short_since is None
+            assert watched.crew._lifecycle._short_since is None
 
     asyncio.run(scenario())
 
@@ -72,7 +72,7 @@ def test_many_that_are_refused_at_one_moment_are_all_replaced(tmp_path: Path, mo
 
     async def scenario() -> None:
         async with crew(tmp_path, size=MANY) as watched:
-            places = watched.crew._births.places
+            places = watched.crew._lifecycle.slots
             await reached_soon(lambda: [place.state for place in places.values()] == MANY * [State.IDLE])
             with monkeypatch.context() as patch:  # a real limit would let one in for each that is gone
                 patch.setattr(lifecycle, "make", refuse)

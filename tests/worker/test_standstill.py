@@ -17,8 +17,10 @@ from test_crew import hold, in_loop
 
 from jobpool.agent.agent import Agent
 from jobpool.agent.job_facts import parse_arguments
-from jobpool.model.call import CallOptions
+from jobpool.model.call_options import CallOptions
 from jobpool.model.units import Duration
+from jobpool.transport.messages.agent import Suspended, WentOn
+from jobpool.transport.messages.base import Message
 
 _STANDS = """
 import asyncio
@@ -61,7 +63,7 @@ async def test_the_time_in_which_it_stood_still_is_no_part_of_a_timeout(tmp_path
         (id,) = watched.submit(hold, (str(held),), terms=CallOptions(timeout=Duration(1.0)))
         await reached_soon(held.exists)
         watched.crew.put_off(600.0)
-        (place,) = watched.crew._places.values()
+        (place,) = watched.crew._slots.values()
         assert place.alarm is not None
         assert place.alarm.when() > asyncio.get_running_loop().time() + 500
         held.unlink()
@@ -73,9 +75,9 @@ class Recorder:
     """A link that keeps what is sent on it."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[Any, ...]] = []
+        self.sent: list[Message] = []
 
-    def send(self, *message: Any) -> None:
+    def send(self, message: Message) -> None:
         self.sent.append(message)
 
 
@@ -92,11 +94,11 @@ async def test_a_suspension_extends_the_walltime_and_a_stop_by_hand_does_not(by_
     agent._notice, agent._closing_time = 60.0, loop.call_at(now + 540.0, lambda: None)
     if by_the_batch_system:
         agent._suspend()
-        assert link.sent.pop() == ("suspended",)
+        assert link.sent.pop() == Suspended()
     agent._go_on(1000.0)
-    ((word, left),) = link.sent
-    assert word == "went on"
-    assert left == pytest.approx(1600.0 if by_the_batch_system else 600.0, abs=5.0)
+    (word,) = link.sent
+    assert isinstance(word, WentOn)
+    assert word.left == pytest.approx(1600.0 if by_the_batch_system else 600.0, abs=5.0)
     link.sent.clear()
     agent._go_on(100.0)  # by hand: the suspension before counts once
-    assert link.sent[0][1] == pytest.approx(left, abs=5.0)
+    assert link.sent[0].left == pytest.approx(word.left, abs=5.0)

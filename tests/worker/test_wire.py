@@ -1,8 +1,7 @@
-"""Framing: any chunking gives the same messages, and nothing but plain data gets through."""
+"""Frames and messages: any chunking gives the same messages, and nothing but the expected ones gets through."""
 
 from __future__ import annotations
 
-import enum
 import mmap
 import pickle
 import struct
@@ -10,49 +9,88 @@ from typing import Any, NoReturn
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobpool.model.units import Memory
-from jobpool.transport import frames
-from jobpool.transport.frames import BUFFER, Spare, Unpacker, WireError, pack
+from jobpool.model.call import Call, Outcome, Usage
+from jobpool.model.units import Duration, Memory
+from jobpool.server.peers import ToServer
+from jobpool.transport import frames, packing
+from jobpool.transport.frames import BUFFER, Spare, WireError, frame
+from jobpool.transport.messages.agent import AgentHello, Done, Ping
+from jobpool.transport.messages.base import Function, Functions, Message
+from jobpool.transport.messages.client import Calls, ClientHello, Facts, Notice, ServerAnswer, ServerToClient
+from jobpool.transport.packing import LARGE, Reader, pack
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+TEXTS = st.text(st.characters())  # with what UTF-8 has no bytes for
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False)
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS | st.binary()
 PLAIN = st.recursive(
     SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=4)
-        | st.sets(st.integers(), max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abé", max_size=5), inner, max_size=4),
     max_leaves=10,
 )
+FACTS = st.builds(Facts, st.dictionaries(st.text("abc", max_size=3), PLAIN, max_size=3))
+CONTENTS = st.sampled_from([0, 1, LARGE - 1, LARGE, LARGE + 1, 5 * LARGE]).map(lambda size: b"x" * size)
+USAGES = st.none() | st.builds(
+    Usage, wall=st.floats(0, 1e9), cpu=st.floats(0, 1e9), peak_memory=st.integers(0, 2**60).map(Memory),
+    threads=st.integers(0, 2**20),
+)  # fmt: skip
+COUNTS = st.integers(0, 2**62)
+OUTCOMES = st.builds(Outcome, COUNTS, st.booleans(), CONTENTS, USAGES, st.binary(max_size=9), COUNTS, COUNTS, TEXTS)
+CALLS = st.builds(Call, COUNTS, TEXTS, CONTENTS, skip=COUNTS, rows=COUNTS, timeout=st.none() | st.floats(0, 1e9))
+FROM_PEERS = (
+    st.builds(Calls, TEXTS, st.lists(CALLS, max_size=4))
+    | st.builds(Done, st.lists(OUTCOMES, max_size=4))
+    | st.builds(Functions, st.lists(st.builds(Function, TEXTS, CONTENTS), max_size=4))
+    | st.builds(AgentHello, st.tuples(TEXTS, COUNTS), TEXTS, TEXTS, COUNTS, st.dictionaries(st.text("abc"), TEXTS))
+)
+FROM_SERVER: Reader[Message] = Reader(ServerToClient | ServerAnswer)
+HEARD: Reader[Message] = Reader(ToServer)
 
 
-def joined(*messages: object) -> bytes:
+def joined(*messages: Message) -> bytes:
     return b"".join(piece for message in messages for piece in pack(message))
 
 
-@given(st.lists(PLAIN, max_size=6), st.data())
-def test_any_chunking_gives_the_same_messages(messages: list[Any], data: st.DataObject) -> None:
+def framed(data: bytes) -> bytes:
+    return struct.pack("<QI", len(data) + 4, 0) + data
+
+
+@given(st.lists(FACTS, max_size=6), st.data())
+def test_any_chunking_gives_the_same_messages(messages: list[Facts], data: st.DataObject) -> None:
     stream = joined(*messages)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
-    unpacker, got = Unpacker(), []
+    unpacker, got = FROM_SERVER.unpacker(), []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         got += unpacker.feed(stream[start:end])
     assert got == messages
     assert unpacker.pending == 0
 
 
+@settings(deadline=None)  # megabytes, in small chunks
+@given(FROM_PEERS)
+def test_a_message_arrives_as_it_was_sent_and_stays_as_it_was(message: Message) -> None:
+    before = pickle.dumps([getattr(message, name) for name in message.__struct_fields__])
+    assert HEARD.one(joined(message)) == message
+    assert pickle.dumps([getattr(message, name) for name in message.__struct_fields__]) == before
+
+
 SIZES = st.sampled_from([0, 1, BUFFER - 100, BUFFER, BUFFER + 1, 3 * BUFFER, 5 * BUFFER])
 CHUNKS = st.sampled_from([997, 16384, BUFFER, 10**9])
 
 
+def numbered(key: str, number: int, size: int) -> Functions:
+    """A message with a content of this size beside a small one."""
+    return Functions([Function(f"{key}{number}", b"small"), Function(key, bytes([number]) * size)])
+
+
+@settings(deadline=None)  # megabytes, in small chunks
 @given(st.lists(SIZES, min_size=1, max_size=8), CHUNKS, st.sampled_from([BUFFER, 4 * BUFFER, 2**30]))
 def test_large_frames_are_read_into_their_place(sizes: list[int], chunk: int, kept: int) -> None:
-    messages = [(number, bytes([number]) * size) for number, size in enumerate(sizes)]
-    stream, unpacker, got, place = joined(*messages), Unpacker(kept=kept), [], 0
+    messages = [numbered("f", number, size) for number, size in enumerate(sizes)]
+    stream, unpacker, place = joined(*messages), HEARD.unpacker(kept=kept), 0
+    got: list[Message] = []
     while place < len(stream):
         room = unpacker.room()
         count = min(len(room), len(stream) - place, chunk)
@@ -64,12 +102,13 @@ def test_large_frames_are_read_into_their_place(sizes: list[int], chunk: int, ke
     assert len(unpacker.room()) <= max(kept, BUFFER)
 
 
+@settings(deadline=None)  # megabytes, in small chunks
 @given(st.lists(SIZES, min_size=1, max_size=8), CHUNKS, st.sampled_from([0, 4 * BUFFER, 2**30]))
 def test_connections_that_use_the_same_large_buffers_do_not_mix_them(sizes: list[int], chunk: int, limit: int) -> None:
-    messages = {side: [(side, number, side * size) for number, size in enumerate(sizes)] for side in (b"a", b"b")}
+    messages = {side: [numbered(side, number, size) for number, size in enumerate(sizes)] for side in "ab"}
     streams = {side: joined(*some) for side, some in messages.items()}
-    unpackers = {side: Unpacker() for side in streams}
-    got: dict[bytes, list[Any]] = {side: [] for side in streams}
+    unpackers = {side: HEARD.unpacker() for side in streams}
+    got: dict[str, list[Message]] = {side: [] for side in streams}
     spare = Spare()
     spare.limit = limit
     with pytest.MonkeyPatch.context() as patch:
@@ -97,33 +136,69 @@ def test_buffers_of_large_frames_are_used_again_up_to_a_limit() -> None:
     assert len(spare.take(9 * BUFFER)) == 9 * BUFFER  # the second one was above the limit
 
 
-@given(st.lists(PLAIN, max_size=3))
-def test_byte_by_byte(messages: list[Any]) -> None:
-    unpacker, got = Unpacker(), []
+@given(st.lists(FACTS, max_size=3))
+def test_byte_by_byte(messages: list[Facts]) -> None:
+    unpacker, got = FROM_SERVER.unpacker(), []
     for byte in joined(*messages):
         got += unpacker.feed(bytes([byte]))
     assert got == messages
 
 
-@given(st.binary(max_size=200))
-def test_a_frame_of_garbage_raises_wire_error_or_is_plain_data(garbage: bytes) -> None:
+@given(st.binary(max_size=200), st.integers(0, 3))
+def test_a_frame_of_garbage_raises_wire_error_or_is_a_message(garbage: bytes, contents: int) -> None:
+    stream = struct.pack("<QI", len(garbage) + 4, contents) + garbage
     try:
-        messages = Unpacker().feed(struct.pack("<Q", len(garbage)) + garbage)
+        messages = HEARD.unpacker().feed(stream)
     except WireError:
         return
-    assert all(type(message) in PLAIN_TYPES for message in messages)
+    assert all(isinstance(message, Message) for message in messages)
 
 
-PLAIN_TYPES = {type(None), bool, int, float, str, bytes, bytearray, tuple, list, dict, set, frozenset}
+@given(st.integers(0, 3), st.integers(0, 2**64 - 1), st.sampled_from([0, 7, 2**31]))
+def test_contents_that_are_not_there_raise_wire_error(count: int, size: int, place: int) -> None:
+    message = pack(ClientHello())[0][12:]
+    body = struct.pack("<I", count) + count * struct.pack("<IQ", place, size) + message
+    stream = struct.pack("<Q", len(body)) + body
+    if count == 0:
+        assert HEARD.one(stream) == ClientHello()
+    else:
+        with pytest.raises(WireError):
+            HEARD.one(stream)
+
+
+@settings(deadline=None)  # megabytes, in small chunks
+@given(FROM_PEERS, st.data())
+def test_a_message_that_is_changed_in_one_place_is_another_or_none(message: Message, data: st.DataObject) -> None:
+    stream = bytearray(joined(message))
+    place = data.draw(st.integers(8, len(stream) - 1))
+    stream[place] ^= data.draw(st.integers(1, 255))
+    try:
+        got = HEARD.unpacker().feed(bytes(stream))
+    except WireError:
+        return
+    assert all(isinstance(one, Message) for one in got)
+
+
+def test_a_message_that_only_others_may_say_is_told_with_what_to_do() -> None:
+    with pytest.raises(WireError, match=r"Notice.*same version of jobpool"):
+        HEARD.one(joined(Notice("x", warning=True)))
+
+
+def test_a_later_version_may_append_fields() -> None:
+    longer = packing.pack_plain(["Notice", "text", True, "what this version does not know"])
+    assert FROM_SERVER.one(framed(longer)) == Notice("text", warning=True)
+    with pytest.raises(WireError):
+        FROM_SERVER.one(framed(packing.pack_plain(["Notice", "text"])))
 
 
 def test_a_frame_above_the_limit_raises_before_its_bytes_come() -> None:
-    unpacker = Unpacker(limit=1000)
+    unpacker = frames.Unpacker(HEARD.read, limit=1000)
     with pytest.raises(WireError, match="1001 bytes"):
         unpacker.feed(struct.pack("<Q", 1001))
+    message = Functions([Function("f", b"x" * LARGE)])
     with pytest.raises(WireError, match="more than the 1000"):
-        pack(b"x" * 1001, limit=1000)
-    assert Unpacker(limit=1000).feed(joined(b"x" * 900)) == [b"x" * 900]
+        pack(message, limit=1000)
+    assert message.functions[0].payload == b"x" * LARGE
 
 
 def resident() -> int:
@@ -133,7 +208,7 @@ def resident() -> int:
 
 @pytest.mark.alone
 def test_an_announcement_takes_no_memory_its_bytes_do() -> None:
-    before, unpackers = resident(), [Unpacker() for _ in range(5)]
+    before, unpackers = resident(), [HEARD.unpacker() for _ in range(5)]
     for unpacker in unpackers:
         unpacker.feed(struct.pack("<Q", 256 * 2**20))
         unpacker.feed(bytes(2**20))
@@ -150,43 +225,56 @@ def test_no_memory_for_a_message_is_an_error_of_its_connection(monkeypatch: pyte
 
     monkeypatch.setattr(mmap, "mmap", none_left)
     with pytest.raises(WireError, match="no memory for a message of 200000008 bytes: Cannot allocate"):
-        Unpacker().feed(struct.pack("<Q", 200_000_000))
+        HEARD.unpacker().feed(struct.pack("<Q", 200_000_000))
 
 
-class Colour(enum.IntEnum):
-    RED = 1
-
-
-@pytest.mark.parametrize("value", [print, object(), Memory(5), Colour.RED, Exception("x"), memoryview(b"x"), int])
+@pytest.mark.parametrize("value", [print, object(), Exception("x"), int, 2**64])
 def test_only_plain_data_can_be_packed(value: object) -> None:
     with pytest.raises(WireError, match="only plain data"):
-        pack(("message", [value]))
+        pack(Facts({"value": [value]}))
 
 
-@pytest.mark.parametrize("value", [print, Memory(5), Exception("x"), Colour.RED])
-def test_a_foreign_pickle_with_a_global_is_refused(value: object) -> None:
-    pickled = pickle.dumps(value)
-    with pytest.raises(WireError, match="names"):
-        Unpacker().feed(struct.pack("<Q", len(pickled)) + pickled)
+def test_sizes_and_times_travel_as_numbers() -> None:
+    got = FROM_SERVER.one(joined(Facts({"size": Memory(5), "time": Duration(1.5)})))
+    assert got == Facts({"size": 5, "time": 1.5})
 
 
 def test_large_bytes_are_not_copied_when_packed() -> None:
-    payload = b"x" * 10_000_000
-    pieces = pack((7, payload))
-    assert any(piece is payload for piece in pieces)
-    assert Unpacker().feed(b"".join(pieces)) == [(7, payload)]
+    payloads = [b"x" * 10_000_000, b"small", b"y" * LARGE]
+    message = Functions([Function("f", payload) for payload in payloads])
+    pieces = pack(message)
+    assert [any(piece is payload for piece in pieces) for payload in payloads] == [True, False, True]
+    assert HEARD.one(b"".join(pieces)) == message
 
 
 def test_a_large_frame_in_chunks_of_a_socket() -> None:
-    message = (1, b"y" * 3_000_000, "end")
-    stream, unpacker, got = joined(message, "next"), Unpacker(), []
+    messages = [Functions([Function("f", b"y" * 3_000_000)]), ClientHello()]
+    stream, unpacker = joined(*messages), HEARD.unpacker()
+    got: list[Message] = []
     for start in range(0, len(stream), 65536):
         got += unpacker.feed(stream[start : start + 65536])
-    assert got == [message, "next"]
+    assert got == messages
 
 
-def test_a_message_that_contains_itself() -> None:
+def test_a_message_that_contains_itself_cannot_be_sent() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    (back,) = Unpacker().feed(joined(endless))
-    assert back[0] is back
+    with pytest.raises(WireError, match="nested too deeply"):
+        pack(Facts({"endless": endless}))
+
+
+def test_bytes_that_nest_deeply_are_no_message() -> None:
+    with pytest.raises(WireError):
+        HEARD.one(framed(b"\x91" * 100_000))
+
+
+def test_bytes_that_are_not_one_frame_are_not_one_message() -> None:
+    whole = joined(Ping())
+    for data in (b"", whole[:-1], whole + whole):
+        with pytest.raises(WireError, match="not one message"):
+            Reader[Message](Ping).one(data)
+
+
+def test_small_messages_are_one_piece() -> None:
+    assert len(pack(ClientHello())) == 1
+    assert frame(b"12345") == [struct.pack("<QI", 9, 0) + b"12345"]

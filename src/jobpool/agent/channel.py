@@ -7,11 +7,13 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
 
-from jobpool.transport import frames
+from jobpool.transport import packing
+from jobpool.transport.messages.worker import AgentToWorker, WorkerToAgent
 
 __all__ = ["Channel"]
+
+_HEARD: packing.Reader[WorkerToAgent] = packing.Reader(WorkerToAgent)
 
 _READS_AT_ONCE = 16
 """Before the loop looks at other workers: 1 MiB of small messages, or some large ones."""
@@ -22,19 +24,21 @@ _PIECES_AT_ONCE = 512
 class Channel:
     """Sends and receives messages. What comes in goes to ``receive`` in the loop's thread."""
 
-    def __init__(self, sock: socket.socket, receive: Callable[[list[Any]], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, receive: Callable[[list[WorkerToAgent]], None], lost: Callable[[], None]
+    ) -> None:
         self._sock = sock
         self._receive = receive
         self._lost = lost
         self._loop = asyncio.get_running_loop()
-        self._unpacker = frames.Unpacker()
+        self._unpacker = _HEARD.unpacker()
         self._unsent: deque[memoryview] = deque()
         sock.setblocking(False)
         self._loop.add_reader(sock, self._readable)
 
-    def send(self, *message: object) -> None:
+    def send(self, message: AgentToWorker) -> None:
         """Send one message, now or when the worker has read what was sent before."""
-        pieces = [memoryview(piece) for piece in frames.pack(message)]
+        pieces = [memoryview(piece) for piece in packing.pack(message)]
         if self._sock.fileno() < 0:
             return  # the worker is gone; its death is reported by the fork-server
         was_idle = not self._unsent
@@ -84,14 +88,12 @@ class Channel:
             self.close()
             self._lost()
             return False
-        try:
-            messages = self._unpacker.filled(count)
-        except frames.WireError:  # a call has written to the channel's descriptor
+        if messages := self._unpacker.filled(count):
+            self._receive(messages)
+        if self._unpacker.error is not None:  # a call has written to the channel's descriptor
             self.close()
             self._lost()
             return False
-        if messages:
-            self._receive(messages)
         return count == len(room)
 
     def _writable(self) -> None:

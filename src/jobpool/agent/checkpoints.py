@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from jobpool.agent.slot import Slot
 from jobpool.worker.shared_page import CHECKPOINT_SIGNAL, OFFERS
 
-__all__ = ["SLOW", "Checkpointed", "Checkpoints", "NoCheckpoint"]
+__all__ = ["SLOW", "Checkpoints"]
 
 LOOK_EVERY = 0.25
 """Seconds between two looks for calls that can be asked: one may just unpickle its arguments at the first."""
@@ -19,21 +18,6 @@ LOOK_EVERY = 0.25
 SLOW = 2.0
 """Seconds after a signal of the batch system in which a checkpoint should be there. Some sites kill a job
 3 s later, and then nobody could tell the user any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpointed:
-    """This call stopped; with this payload, ``resuming.resume`` goes on."""
-
-    call: int
-    payload: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NoCheckpoint:
-    """A call could not leave the checkpoint that it was asked for, and why."""
-
-    words: str
 
 
 class Checkpoints:
@@ -47,12 +31,12 @@ class Checkpoints:
 
     def ask(self) -> None:
         """Ask now, and those that begin later."""
-        for place in self._busy():
-            id = place.calls[0].id
-            if id not in self._asked and place.pid and place.page.words[OFFERS] == id + 1:
+        for slot in self._busy():
+            id = slot.calls[0].id
+            if id not in self._asked and slot.pid and slot.shared_page.words[OFFERS] == id + 1:
                 self._asked.add(id)
                 with contextlib.suppress(ProcessLookupError):  # it has just died
-                    os.kill(place.pid, CHECKPOINT_SIGNAL)
+                    os.kill(slot.pid, CHECKPOINT_SIGNAL)
         self.close()
         self._next = self._loop.call_later(LOOK_EVERY, self.ask)
 
@@ -64,7 +48,7 @@ class Checkpoints:
     def pending(self) -> bool:
         """Whether a call that was asked still runs, and has not said no."""
         waited_for = self._asked - self._failed
-        return any(place.calls[0].id in waited_for for place in self._busy())
+        return any(slot.calls[0].id in waited_for for slot in self._busy())
 
     def close(self) -> None:
         """Ask no more."""

@@ -25,9 +25,9 @@ log = logging.getLogger("jobpool.agent")
 class SlotThreads(ThreadPoolExecutor):  # type: ignore[misc]  # Dask is seen as Any
     """Threads that take the place of one of the job's workers while they run a task: no CPU is given out twice."""
 
-    def __init__(self, size: int, crew: Workers, slots_taken: Callable[[int], None]) -> None:
+    def __init__(self, size: int, workers: Workers, slots_taken: Callable[[int], None]) -> None:
         super().__init__(size, thread_name_prefix="jobpool-dask")
-        self._crew, self._slots_taken = crew, slots_taken
+        self._workers, self._slots_taken = workers, slots_taken
         self._loop = asyncio.get_running_loop()
         self._count = 0
 
@@ -46,13 +46,13 @@ class SlotThreads(ThreadPoolExecutor):  # type: ignore[misc]  # Dask is seen as 
     async def _take(self) -> None:
         self._change(+1)  # wanted already: the server should not fill this place meanwhile
         try:
-            await self._crew.occupy()
+            await self._workers.occupy()
         except BaseException:
             self._change(-1)
             raise
 
     def _give_back(self) -> None:
-        self._crew.release()
+        self._workers.release()
         self._change(-1)
 
     def _change(self, by: int) -> None:
@@ -68,7 +68,7 @@ async def start_worker(
     node: str,
     workers: int,
     scratch: Path,
-    crew: Workers,
+    job_workers: Workers,
     slots_taken: Callable[[int], None],
 ) -> Worker:
     """Start the Worker and connect it to the pool's Scheduler."""
@@ -83,7 +83,7 @@ async def start_worker(
         host="127.0.0.1" if scheduler.startswith("tls://127.0.0.1:") else None,
         # No limit: our own meter watches the calls, and a graph's data are the user's choice.
         memory_limit=0,
-        executor=SlotThreads(workers, crew, slots_taken),
+        executor=SlotThreads(workers, job_workers, slots_taken),
         local_directory=str(scratch),
         dashboard=False,
         dashboard_address="127.0.0.1:0",

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import assert_never
 
 from jobpool.agent.cgroup import files_that_fill, memory_limit
 from jobpool.agent.fork_client import Exit
-from jobpool.agent.reports import Remark
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Slot
 from jobpool.model.call import Death
 from jobpool.model.units import Memory
+from jobpool.transport.messages.base import Remark
+from jobpool.transport.messages.worker import Grown, Spoilt
 
 __all__ = ["died", "filled", "left_behind", "lost_a_process", "retired", "stopped"]
 
 
-def died(place: Slot, how: Exit, settings: WorkerSettings, *, killed: bool) -> Death:
+def died(slot: Slot, how: Exit, settings: WorkerSettings, *, killed: bool) -> Death:
     """Describe a death that was not our doing. ``killed``: by the kernel, for memory."""
-    peak = max(how.peak_memory, place.peak)
+    peak = max(how.peak_memory, slot.peak)
     files = files_that_fill() if killed else 0
     return Death(
         exit_code=how.exit_code,
@@ -26,64 +27,65 @@ def died(place: Slot, how: Exit, settings: WorkerSettings, *, killed: bool) -> D
         innocent=killed and (bool(files) or _paid_for_others(peak, settings)),
         peak_memory=max(peak, _reached(settings)) if killed else peak,
         files=files,
-        tail=place.tail(),
+        tail=slot.tail(),
     )
 
 
-def stopped(place: Slot, how: Exit, settings: WorkerSettings) -> Death:
+def stopped(slot: Slot, how: Exit, settings: WorkerSettings) -> Death:
     """Describe the death of a worker that was stopped, for memory or because its call ran for too long."""
-    over = place.over
+    over = slot.over
     if over is not None and over.late:
-        return Death(signal=how.signal, timed_out=True, peak_memory=place.peak, tail=place.tail())
+        return Death(signal=how.signal, timed_out=True, peak_memory=slot.peak, tail=slot.tail())
     if over is None or over.limit is None:
-        return lost_a_process(place, settings)
+        return lost_a_process(slot, settings)
     return Death(
         signal=how.signal,
         out_of_memory=True,
         limit=over.limit,
-        innocent=place.peak - over.left <= over.limit,
-        peak_memory=place.peak,
-        tail=place.tail(),
+        innocent=slot.peak - over.left <= over.limit,
+        peak_memory=slot.peak,
+        tail=slot.tail(),
     )
 
 
-def lost_a_process(place: Slot, settings: WorkerSettings) -> Death:
+def lost_a_process(slot: Slot, settings: WorkerSettings) -> Death:
     """Describe what became of a call of which the kernel has killed a process for memory."""
     files = files_that_fill()
     return Death(
         out_of_memory=True,
         child=True,
-        innocent=bool(files) or _paid_for_others(place.peak, settings),
+        innocent=bool(files) or _paid_for_others(slot.peak, settings),
         peak_memory=_reached(settings),  # it was larger than whatever was seen before
         files=files,
-        tail=place.tail(),
+        tail=slot.tail(),
     )
 
 
-def left_behind(place: Slot) -> Remark | None:
+def left_behind(slot: Slot) -> Remark | None:
     """Say that a worker reached its limit by what earlier calls have left, if it was so."""
-    over = place.over
-    if over is None or over.limit is None or place.peak - over.left > over.limit:
+    over = slot.over
+    if over is None or over.limit is None or slot.peak - over.left > over.limit:
         return None
     return Remark(
         "calls leave memory behind",
-        f"calls leave memory behind: a worker held {Memory(over.left)} of {_calls(place.served)} when the next one "
+        f"calls leave memory behind: a worker held {Memory(over.left)} of {_calls(slot.served)} when the next one "
         f"reached memory={Memory(over.limit)}; max_memory_growth= replaces such workers in time",
     )
 
 
-def retired(message: tuple[Any, ...], settings: WorkerSettings) -> Remark:
+def retired(message: Grown | Spoilt, settings: WorkerSettings) -> Remark:
     """Say why a worker runs no other call: it told of what its calls have left in it."""
     match message:
-        case ("spoilt", function, what):
+        case Spoilt(function, what):
             return Remark(
                 f"left by {function}",
                 f"{function}() left its worker with {what}, which cannot be put back; it was replaced. Set what is "
                 "meant for one call only in a process of its own (subprocess, preexec_fn=)",
             )
-        case (_, function, by, calls):
+        case Grown(function, by, calls):
             return _grown(function, by, calls, settings)
-    raise ValueError(message)
+        case _:
+            assert_never(message)
 
 
 def _grown(function: str, by: int, calls: int, settings: WorkerSettings) -> Remark:

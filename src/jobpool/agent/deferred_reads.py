@@ -8,7 +8,7 @@ costs five times what its work does. So the results wait in the worker's socket,
     reads nothing from it                       done, done, done ...
     reads what is there, ten times a second     done, done, done ...
                                                 the last one is done, much was sent, or something else is to be said:
-                                                resting = 0, a byte on the bell
+                                                resting = 0, a byte on the wakeup
     reads it, and everything from now on
 
 What an agent decides about a running call it decides after a look.
@@ -36,47 +36,47 @@ class DeferredReads:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        places: Mapping[int, Slot],
+        slots: Mapping[int, Slot],
         *,
         looked: Callable[[], None],
         ended: Callable[[], None],
     ) -> None:
-        self._loop, self._places, self._looked, self._ended = loop, places, looked, ended
+        self._loop, self._slots, self._looked, self._ended = loop, slots, looked, ended
         self._next: asyncio.TimerHandle | None = None
-        self._heard, self.bell = socket.socketpair()
+        self._heard, self.wakeup = socket.socketpair()
         self._heard.setblocking(False)
         loop.add_reader(self._heard, self._rung)
 
-    def begin(self, place: Slot) -> None:
+    def begin(self, slot: Slot) -> None:
         """Let the results of a worker lie that is about to get these calls, if it may."""
         # A call that may take so long and no longer is looked after from its begin on.
-        if not place.has_several or any(call.timeout is not None for call in place.calls):
-            self.end(place)
+        if not slot.has_several or any(call.timeout is not None for call in slot.calls):
+            self.end(slot)
             return
-        place.page.words[RESTING] = 1
-        if not place.resting:
-            place.resting = True
-            place.channel.pause()
+        slot.shared_page.words[RESTING] = 1
+        if not slot.resting:
+            slot.resting = True
+            slot.channel.pause()
         if self._next is None:
             self._next = self._loop.call_later(LOOK_EVERY, self._look)
 
-    def end(self, place: Slot) -> None:
+    def end(self, slot: Slot) -> None:
         """Read a worker's results as they come."""
-        if place.resting:
-            place.resting = False
-            place.page.words[RESTING] = 0
-            place.channel.resume()
+        if slot.resting:
+            slot.resting = False
+            slot.shared_page.words[RESTING] = 0
+            slot.channel.resume()
             self._ended()
 
     def catch_up(self) -> None:
         """Read what lies there now."""
-        for place in self._resting():
-            place.channel.drain()
+        for slot in self._resting():
+            slot.channel.drain()
 
     def busy(self) -> list[Slot]:
         """Return the workers that have calls, as is known after a look."""
         self.catch_up()
-        return [place for place in self._places.values() if place.calls]
+        return [slot for slot in self._slots.values() if slot.calls]
 
     def close(self) -> None:
         """Look no more."""
@@ -85,17 +85,17 @@ class DeferredReads:
         if self._heard.fileno() >= 0:
             self._loop.remove_reader(self._heard)
         self._heard.close()
-        self.bell.close()
+        self.wakeup.close()
 
     def _resting(self) -> list[Slot]:
-        return [place for place in self._places.values() if place.resting]
+        return [slot for slot in self._slots.values() if slot.resting]
 
     def _look(self) -> None:
         self._next = None
         self.catch_up()
-        for place in self._resting():
-            if not place.page.words[RESTING]:  # it rang, and the bell was closed to it
-                self.end(place)
+        for slot in self._resting():
+            if not slot.shared_page.words[RESTING]:  # it rang, and could not wake this process
+                self.end(slot)
         self._looked()
         if self._next is None and self._resting():
             self._next = self._loop.call_later(LOOK_EVERY, self._look)
@@ -103,8 +103,8 @@ class DeferredReads:
     def _rung(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._heard.recv(4096)
-        for place in self._resting():
-            if not place.page.words[RESTING]:
-                place.channel.drain()
-                if place.resting and not place.page.words[RESTING]:  # it got no new bundle
-                    self.end(place)
+        for slot in self._resting():
+            if not slot.shared_page.words[RESTING]:
+                slot.channel.drain()
+                if slot.resting and not slot.shared_page.words[RESTING]:  # it got no new bundle
+                    self.end(slot)

@@ -11,13 +11,26 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, assert_never
 
-from jobpool.transport import frames
+from jobpool.transport import packing
+from jobpool.transport.messages.worker import (
+    AgentToForkServer,
+    Exited,
+    Fork,
+    Forked,
+    ForkServerSetup,
+    ForkServerToAgent,
+    ForkServerUp,
+    Kill,
+    NotForked,
+)
 
-__all__ = ["Exit", "Family", "ForkClient"]
+__all__ = ["FLAGS", "Exit", "ForkClient", "ForkEvents", "describe"]
+
+_HEARD: packing.Reader[ForkServerToAgent] = packing.Reader(ForkServerToAgent)
 
 FLAGS = ("-P",)
 """No directory of the user's comes before the standard library: a ``random.py`` there must not break the start."""
@@ -36,7 +49,7 @@ class Exit:
     """Bytes; since the last call began."""
 
 
-class Family(Protocol):
+class ForkEvents(Protocol):
     """Who wants workers. All methods are called in the loop's thread."""
 
     def forked(self, token: int, pid: int) -> None:
@@ -59,42 +72,20 @@ class Family(Protocol):
 class ForkClient:
     """One fork-server process."""
 
-    def __init__(self, family: Family) -> None:
-        self._family = family
+    def __init__(self, events: ForkEvents) -> None:
+        self._events = events
         self._unsent: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._closing = False
 
-    def start(
-        self,
-        *,
-        environment: Mapping[str, str],
-        working_directory: str | None,
-        sys_path: Sequence[str],
-        initializer: bytes | None,
-        log_level: int,
-        umask: int,
-        notice: Sequence[int],
-        max_memory_growth: int | None,
-        log: int,
-    ) -> None:
+    def start(self, setup: ForkServerSetup, *, environment: Mapping[str, str], log: int) -> None:
         """Start the process. Orders may be given at once; they are carried out when it is up.
 
         Raises ``OSError`` when the process cannot be started.
         """
-        setup = {
-            "working_directory": working_directory,
-            "sys_path": list(sys_path),
-            "initializer": initializer,
-            "log_level": log_level,
-            "umask": umask,
-            "notice": list(notice),
-            "max_memory_growth": max_memory_growth,
-            "flags": list(FLAGS),
-        }
         with contextlib.ExitStack() as undo:
             ours, theirs = map(undo.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             stdin = undo.enter_context(tempfile.TemporaryFile())
-            stdin.writelines(frames.pack(setup))
+            stdin.writelines(packing.pack(setup))
             stdin.seek(0)
             command = f"from jobpool.worker.forkserver import main; main({theirs.fileno()})"
             # In the loop's thread, and no session of its own: a signal to the job's process group reaches it as well.
@@ -112,13 +103,13 @@ class ForkClient:
         """The fork-server's process."""
         return self._process.pid
 
-    def fork(self, token: int, channel: socket.socket, log: int, page: int, bell: int, **order: Any) -> None:
-        """Ask for a worker. It gets copies of all descriptors; what was passed here belongs to the nursery now."""
-        self._order(("fork", token, order), (channel.detach(), log, page, bell))
+    def fork(self, order: Fork, channel: socket.socket, log: int, page: int, wakeup: int) -> None:
+        """Ask for a worker. It gets copies of all descriptors; what was passed here belongs to the fork client now."""
+        self._order(order, (channel.detach(), log, page, wakeup))
 
     def kill(self, token: int) -> None:
         """Ask for a worker's end, with all that it started. Its death is told like any other."""
-        self._order(("kill", token), ())
+        self._order(Kill(token), ())
 
     async def close(self) -> None:
         """Kill all workers and whatever they started, and wait until nothing of it is left."""
@@ -130,11 +121,11 @@ class ForkClient:
             self._process.kill()  # the workers are killed with it, by their parent-death signal
             await asyncio.to_thread(self._process.wait)
 
-    def _order(self, message: object, fds: tuple[int, ...]) -> None:
+    def _order(self, message: AgentToForkServer, fds: tuple[int, ...]) -> None:
         if self._control.fileno() < 0:  # hung up; the deaths of all workers are on their way
             _close(fds)
             return
-        self._unsent.append((b"".join(frames.pack(message)), fds))
+        self._unsent.append((b"".join(packing.pack(message)), fds))
         if len(self._unsent) == 1:
             self._writable()
             if self._unsent:
@@ -164,22 +155,26 @@ class ForkClient:
             if not data:
                 self._gone()
                 return
-            self._hear(frames.Unpacker().feed(data)[0])
+            self._hear(_HEARD.one(data))
 
-    def _hear(self, message: tuple[Any, ...]) -> None:
+    def _hear(self, message: ForkServerToAgent) -> None:
         match message:
-            case ("forked", token, pid):
-                self._family.forked(token, pid)
-            case ("refused", token, number, words):
-                self._family.refused(token, number, words)
-            case ("died", token, status, peak):
-                self._family.died(token, _exit(status, peak))
+            case ForkServerUp():
+                pass
+            case Forked(token, pid):
+                self._events.forked(token, pid)
+            case NotForked(token, number, words):
+                self._events.refused(token, number, words)
+            case Exited(token, status, peak):
+                self._events.died(token, _exit(status, peak))
+            case _:
+                assert_never(message)
 
     def _gone(self) -> None:
         self._hang_up()
         if not self._closing:
             code = self._process.wait()  # its end of the socket closes as it exits: this takes no time
-            self._family.lost(f"the fork-server ended with {describe(_exit_of_code(code, 0))}")
+            self._events.lost(f"the fork-server ended with {describe(_exit_of_code(code, 0))}")
 
     def _hang_up(self) -> None:
         if self._control.fileno() >= 0:

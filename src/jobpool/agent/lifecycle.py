@@ -10,18 +10,19 @@ import signal
 import socket
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol
 
 from jobpool.agent.binding import scrub
 from jobpool.agent.channel import Channel
-from jobpool.agent.fork_client import Exit, ForkClient, describe
+from jobpool.agent.fork_client import FLAGS, Exit, ForkClient, describe
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Slot, State
 from jobpool.host.lifetime import is_shortage
 from jobpool.host.private_directory import open_log
+from jobpool.transport.messages.worker import Fork, ForkServerSetup, WorkerToAgent
 from jobpool.worker.shared_page import BEGUN, NOTHING, SharedPage, make
 
-__all__ = ["EXIT_WITHIN", "Lifecycle", "Parent"]
+__all__ = ["EXIT_WITHIN", "Lifecycle", "Owner"]
 
 FAILED_STARTS = 3
 """Workers or fork-servers that may die one after the other before a worker is ready; then another try mends nothing."""
@@ -40,14 +41,14 @@ KILLED = Exit(signal=int(signal.SIGKILL))
 """How workers die with their fork-server. A plain number: an enum's member cannot be sent to the server."""
 
 
-class Parent(Protocol):
+class Owner(Protocol):
     """Who has the workers. All methods are called in the loop's thread."""
 
-    def hear(self, place: Slot, messages: list[Any]) -> None:
+    def hear(self, slot: Slot, messages: list[WorkerToAgent]) -> None:
         """Take what a worker says."""
         ...
 
-    def bury(self, place: Slot, how: Exit) -> None:
+    def ended(self, slot: Slot, how: Exit) -> None:
         """Take note that a worker's process is gone; call :meth:`Lifecycle.succeed` if another shall take its place."""
         ...
 
@@ -61,26 +62,26 @@ class Parent(Protocol):
 
 
 class Lifecycle:
-    """The processes of a crew's workers, and the fork-server that makes them."""
+    """The processes of a job's workers, and the fork-server that makes them."""
 
-    def __init__(self, settings: WorkerSettings, parent: Parent, *, wanted: Callable[[], bool]) -> None:
-        self._settings, self._parent = settings, parent
-        self._wanted = wanted  # False: the crew stops, and no worker is started any more
+    def __init__(self, settings: WorkerSettings, owner: Owner, *, wanted: Callable[[], bool]) -> None:
+        self._settings, self._owner = settings, owner
+        self._wanted = wanted  # False: the job ends, and no worker is started any more
         self._tokens = count()
         self._failed_starts = 0
         self._short_since: float | None = None
         """When the system was short first, on the loop's clock, since a worker has come up."""
         self._open = {"": settings.logs}
         """Descriptors of the logs by their names, and of their directory."""
-        self.places: dict[int, Slot] = {}
+        self.slots: dict[int, Slot] = {}
         """By token; those too whose process is on its way out."""
 
-    async def start(self, bell: socket.socket) -> None:
+    async def start(self, wakeup: socket.socket) -> None:
         """Start the fork-server and ask it for all workers. Raises ``OSError``."""
-        self._bell = bell
+        self._wakeup = wakeup
         while True:
             try:
-                self._start_nursery()
+                self._start_fork_server()
                 break
             except OSError as reason:
                 if (pause := self._pause(reason)) is None:
@@ -96,44 +97,44 @@ class Lifecycle:
     @property
     def server_pid(self) -> int:
         """The fork-server's process."""
-        return self._nursery.pid
+        return self._fork_client.pid
 
     def ready(self) -> None:
         """Take note that a worker has come up."""
         self._failed_starts, self._short_since = 0, None
 
-    def kill(self, place: Slot) -> None:
+    def kill(self, slot: Slot) -> None:
         """Have a worker killed, with all that it started. Its death is told like any other."""
-        self._nursery.kill(place.token)
+        self._fork_client.kill(slot.token)
 
-    def let_go(self, place: Slot) -> None:
+    def let_go(self, slot: Slot) -> None:
         """Have a worker end by itself, and see that it does."""
-        place.state = State.LEAVING
-        place.close()
-        asyncio.get_running_loop().call_later(EXIT_WITHIN, self._kill_if_there, place)
+        slot.state = State.LEAVING
+        slot.close()
+        asyncio.get_running_loop().call_later(EXIT_WITHIN, self._kill_if_there, slot)
 
-    def replace(self, place: Slot) -> None:
+    def replace(self, slot: Slot) -> None:
         """Bring up a fresh worker for one that is gone or leaves."""
         try:
-            fresh = self._fork(place.number)
+            fresh = self._fork(slot.number)
         except OSError as reason:  # the disk with the logs is full, no descriptors are left, ...
-            self._replace_later(place, reason, f"a worker could not be replaced: {reason}")
+            self._replace_later(slot, reason, f"a worker could not be replaced: {reason}")
             return
-        self._parent.replaced(place, fresh)
+        self._owner.replaced(slot, fresh)
 
-    def succeed(self, place: Slot, how: Exit) -> None:
+    def succeed(self, slot: Slot, how: Exit) -> None:
         """Bring up a fresh worker for one that died, unless that mends nothing."""
-        if place.state is State.STARTING:
-            self._no_start(place, f"a worker ended with {describe(how)} before it was ready")
+        if slot.state is State.STARTING:
+            self._no_start(slot, f"a worker ended with {describe(how)} before it was ready")
         else:
-            self.replace(place)
+            self.replace(slot)
 
     async def close(self) -> None:
         """Kill all workers and whatever they started, and wait until nothing of it is left."""
-        await self._nursery.close()
-        for place in self.places.values():
-            place.close()
-        self.places.clear()
+        await self._fork_client.close()
+        for slot in self.slots.values():
+            slot.close()
+        self.slots.clear()
         while self._open:
             os.close(self._open.popitem()[1])
 
@@ -141,73 +142,74 @@ class Lifecycle:
 
     def forked(self, token: int, pid: int) -> None:
         """Take note of a worker's process id."""
-        if place := self.places.get(token):
-            place.pid = pid
+        if slot := self.slots.get(token):
+            slot.pid = pid
 
     def refused(self, token: int, number: int, words: str) -> None:
         """Take note that the system made no process for a worker."""
-        if place := self.places.pop(token, None):
-            place.close()
-            self._replace_later(place, OSError(number, words), f"no process could be started: {words}")
+        if slot := self.slots.pop(token, None):
+            slot.close()
+            self._replace_later(slot, OSError(number, words), f"no process could be started: {words}")
 
     def died(self, token: int, how: Exit) -> None:
         """Take note of a worker's death."""
-        if place := self.places.pop(token, None):
-            self._parent.bury(place, how)
+        if slot := self.slots.pop(token, None):
+            self._owner.ended(slot, how)
 
     def lost(self, words: str) -> None:
         """Take note that the fork-server died, and all workers with it; start again."""
         # Those without calls first: they must not get what waits again when another is buried.
-        places = sorted(self.places.values(), key=lambda place: bool(place.calls))
+        slots = sorted(self.slots.values(), key=lambda slot: bool(slot.calls))
         if self._may_try_again(words):
-            self._start_another_nursery(words)
-        for place in places:
-            if place.pid is not None:
+            self._restart_fork_server(words)
+        for slot in slots:
+            if slot.pid is not None:
                 with contextlib.suppress(ProcessLookupError):  # the kernel has killed it; this is for what it started
-                    os.killpg(place.pid, signal.SIGKILL)
-            if place.state is State.STARTING and self._wanted():
-                del self.places[place.token]
-                place.close()
-                self.replace(place)
+                    os.killpg(slot.pid, signal.SIGKILL)
+            if slot.state is State.STARTING and self._wanted():
+                del self.slots[slot.token]
+                slot.close()
+                self.replace(slot)
             else:
-                self.died(place.token, KILLED)
+                self.died(slot.token, KILLED)
 
     # ---------------------------------------------------------------------------------------------------- starting
 
-    def _start_another_nursery(self, words: str, *, late: bool = False) -> None:
+    def _restart_fork_server(self, words: str, *, late: bool = False) -> None:
         """Start a fork-server in the place of one that died, if need be later: then for those that wait for it."""
         if not self._wanted():
             return
         try:
-            self._start_nursery()
+            self._start_fork_server()
         except OSError as reason:
             if (pause := self._pause(reason)) is None:
-                self._parent.give_up(f"{words}, and a new one could not be started: {reason}")
+                self._owner.give_up(f"{words}, and a new one could not be started: {reason}")
             else:
-                again = functools.partial(self._start_another_nursery, words, late=True)
+                again = functools.partial(self._restart_fork_server, words, late=True)
                 asyncio.get_running_loop().call_later(pause, again)
             return
         if late:
-            for place in [place for place in self.places.values() if place.state is State.STARTING]:
-                del self.places[place.token]
-                place.close()
-                self.replace(place)
+            for slot in [slot for slot in self.slots.values() if slot.state is State.STARTING]:
+                del self.slots[slot.token]
+                slot.close()
+                self.replace(slot)
 
-    def _start_nursery(self) -> None:
+    def _start_fork_server(self) -> None:
         settings = self._settings
-        nursery = ForkClient(self)
-        nursery.start(
-            environment={**scrub(os.environ, settings.step_variables), **settings.environment},
+        fork_client = ForkClient(self)
+        setup = ForkServerSetup(
             working_directory=settings.working_directory,
             sys_path=[os.path.abspath(path) for path in settings.sys_path if path],  # noqa: PTH100 - text, as sys.path
             initializer=settings.initializer,
             log_level=settings.log_level,
             umask=settings.umask,
-            notice=settings.notice,
+            notice=list(settings.notice),
             max_memory_growth=settings.max_memory_growth,
-            log=self._log("fork-server.log"),
+            flags=list(FLAGS),
         )
-        self._nursery = nursery
+        environment = {**scrub(os.environ, settings.step_variables), **settings.environment}
+        fork_client.start(setup, environment=environment, log=self._log("fork-server.log"))
+        self._fork_client = fork_client
 
     def _fork(self, number: int) -> Slot:
         """Ask for a fresh worker. Raises ``OSError`` when it can have no log or no channel."""
@@ -218,17 +220,17 @@ class Lifecycle:
             start = os.lseek(log, 0, os.SEEK_CUR)  # not its size, for which a file system would have to answer
             undo.callback(os.close, page := make())
             undo.callback(os.close, output := os.dup(log))
-            undo.callback(os.close, bell := os.dup(self._bell.fileno()))
-            place = Slot(token=token, number=number, log=log, log_start=start, page=SharedPage(page))
-            undo.pop_all()  # the nursery has them now
-        place.page.words[BEGUN] = NOTHING
+            undo.callback(os.close, wakeup := os.dup(self._wakeup.fileno()))
+            slot = Slot(token=token, number=number, log=log, log_start=start, shared_page=SharedPage(page))
+            undo.pop_all()  # the fork client has them now
+        slot.shared_page.words[BEGUN] = NOTHING
         cpus = list(settings.cpus[number]) if settings.cpus else []
         devices = dict(settings.devices[number]) if settings.devices else {}
-        self._nursery.fork(token, theirs, output, page, bell, cpus=cpus, environment=devices)
+        self._fork_client.fork(Fork(token, cpus, devices), theirs, output, page, wakeup)
         # Lost: the worker is dying, or a call closed or garbled the channel; either way it can do no more.
-        place.channel = Channel(ours, lambda messages: self._parent.hear(place, messages), lambda: self.kill(place))
-        self.places[token] = place
-        return place
+        slot.channel = Channel(ours, lambda messages: self._owner.hear(slot, messages), lambda: self.kill(slot))
+        self.slots[token] = slot
+        return slot
 
     def _log(self, name: str) -> int:
         """Return a descriptor of a log. It stays open: a fresh worker needs no file system that answers."""
@@ -236,16 +238,16 @@ class Lifecycle:
             self._open[name] = open_log(name, within=self._open[""])
         return self._open[name]
 
-    def _replace_later(self, place: Slot, reason: OSError, words: str) -> None:
+    def _replace_later(self, slot: Slot, reason: OSError, words: str) -> None:
         """Bring up a worker for one that is gone, when the system may have again what it is short of; or give up."""
         if (pause := self._pause(reason)) is None:
-            self._parent.give_up(words)
+            self._owner.give_up(words)
         else:
-            asyncio.get_running_loop().call_later(pause, self._replace_if_wanted, place)
+            asyncio.get_running_loop().call_later(pause, self._replace_if_wanted, slot)
 
-    def _replace_if_wanted(self, place: Slot) -> None:
+    def _replace_if_wanted(self, slot: Slot) -> None:
         if self._wanted():
-            self.replace(place)
+            self.replace(slot)
 
     def _pause(self, reason: OSError) -> float | None:
         """Return the seconds after which to try again; None: that will not help, or has not helped for long."""
@@ -257,17 +259,17 @@ class Lifecycle:
         short_for = now - self._short_since  # by the clock: many workers may be refused at one moment
         return None if short_for >= SHORT_FOR else max(SHORT_PAUSE, short_for)
 
-    def _no_start(self, place: Slot, words: str) -> None:
-        if self._may_try_again(place.with_tail(words)):
-            self.replace(place)
+    def _no_start(self, slot: Slot, words: str) -> None:
+        if self._may_try_again(slot.with_tail(words)):
+            self.replace(slot)
 
     def _may_try_again(self, words: str) -> bool:
         """Count a failed start, and give up when there were too many without a success between them."""
         self._failed_starts += 1
         if self._failed_starts >= FAILED_STARTS:
-            self._parent.give_up(words)
+            self._owner.give_up(words)
         return self._wanted()
 
-    def _kill_if_there(self, place: Slot) -> None:
-        if place.token in self.places:
-            self.kill(place)
+    def _kill_if_there(self, slot: Slot) -> None:
+        if slot.token in self.slots:
+            self.kill(slot)

@@ -31,8 +31,8 @@ class LongCalls:
     def look(self) -> None:
         """Look now, also at the workers whose results lie until somebody looks."""
         now = self._loop.time()
-        for place in self._busy():
-            self._look_at(place, now)
+        for slot in self._busy():
+            self._look_at(slot, now)
 
     def close(self) -> None:
         """Look no more."""
@@ -42,13 +42,13 @@ class LongCalls:
     def _look(self) -> None:
         self._look_next = None
         now = self._loop.time()
-        places = [place for place in self._busy() if not place.resting]
-        for place in places:
-            self._look_at(place, now)
-        if not all(place.told for place in places):
+        slots = [slot for slot in self._busy() if not slot.resting]
+        for slot in slots:
+            self._look_at(slot, now)
+        if not all(slot.told for slot in slots):
             self.soon()
 
-    def _look_at(self, place: Slot, now: float) -> None:
-        if not place.told and now - place.since >= STARTED_AFTER:
-            place.told = True
-            self._long(place)
+    def _look_at(self, slot: Slot, now: float) -> None:
+        if not slot.told and now - slot.since >= STARTED_AFTER:
+            slot.told = True
+            self._long(slot)

@@ -75,17 +75,17 @@ class MemoryLimit:
         limit: int | None,
         over: Callable[[Slot], None],
     ) -> None:
-        self._loop, self._busy, self._kills, self._limit, self._over = loop, busy, kills, limit, over
+        self._loop, self._busy, self._oom_kills, self._limit, self._over = loop, busy, kills, limit, over
         self._next: asyncio.TimerHandle | None = None
         now = loop.time()
         # That one is empty must not keep the others shut: a proof is what a tree is stopped for.
         self._looks, self._counts, self._proofs = (_Purse(SHARE * part, now) for part in (0.5, 0.25, 0.25))
 
-    def soon(self, place: Slot) -> None:
+    def soon(self, slot: Slot) -> None:
         """Watch a worker that got calls."""
-        now, sight = self._loop.time(), place.sight
+        now, sight = self._loop.time(), slot.sight
         if sight.due <= now:  # else it was looked at a moment ago
-            sight.due = self._due(place, now)
+            sight.due = self._due(slot, now)
         if self._next is None or self._next.when() > sight.due:
             self._set(sight.due)
 
@@ -101,21 +101,21 @@ class MemoryLimit:
 
     def _look(self) -> None:
         self._next = None
-        places = self._busy()  # reads what they have said first, which is not the meter's cost
+        slots = self._busy()  # reads what they have said first, which is not the meter's cost
         now, begin = self._loop.time(), time.thread_time()
-        self._kills.look()
+        self._oom_kills.look()
         spent = 0.0
-        for place in places:
-            if place.sight.due <= now:
-                spent += self._look_at(place, now)
+        for slot in slots:
+            if slot.sight.due <= now:
+                spent += self._look_at(slot, now)
         self._looks.spend(min(WAKE + time.thread_time() - begin - spent, MOST), now)
-        if places:
-            self._set(min(place.sight.due for place in places))
+        if slots:
+            self._set(min(slot.sight.due for slot in slots))
 
-    def _look_at(self, place: Slot, now: float) -> float:
+    def _look_at(self, slot: Slot, now: float) -> float:
         """Look at one tree; return the CPU seconds of looking up what its processes share."""
-        sight, spent = place.sight, 0.0
-        tree = tree_memory(place.pid) if place.pid is not None and place.over is None else {}
+        sight, spent = slot.sight, 0.0
+        tree = tree_memory(slot.pid) if slot.pid is not None and slot.over is None else {}
         held = sum(tree.values())
         if len(tree) > 1 and (purse := self._purse(held - sight.shared)) and purse.open_at() <= now:
             begin = time.thread_time()
@@ -127,20 +127,20 @@ class MemoryLimit:
             proven = len(tree) == 1
             sight.shared = min(sight.shared, held) if len(tree) > 1 else 0
         if tree:
-            place.note_memory(tree, held - sight.shared, now)
-        sight.due = self._due(place, now)
-        if tree and proven and self._limit is not None and place.memory > self._limit:
-            self._over(place)
+            slot.note_memory(tree, held - sight.shared, now)
+        sight.due = self._due(slot, now)
+        if tree and proven and self._limit is not None and slot.memory > self._limit:
+            self._over(slot)
         return spent
 
     def _purse(self, guess: int) -> _Purse:
         return self._counts if self._limit is None or guess <= self._limit else self._proofs
 
-    def _due(self, place: Slot, now: float) -> float:
+    def _due(self, slot: Slot, now: float) -> float:
         """Say when a tree has to be looked at next."""
         pause = LOOK_EVERY
         if self._limit is not None:
-            growth = max(LEAST_GROWTH, 2 * place.sight.growth)
-            pause = min(max((self._limit - place.sight.memory) / growth, LOOK_LEAST), LOOK_EVERY)
+            growth = max(LEAST_GROWTH, 2 * slot.sight.growth)
+            pause = min(max((self._limit - slot.sight.memory) / growth, LOOK_LEAST), LOOK_EVERY)
         # All that are far from their limits are looked at together.
         return now + pause if pause < LOOK_EVERY else (now // LOOK_EVERY + 1) * LOOK_EVERY

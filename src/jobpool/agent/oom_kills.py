@@ -47,9 +47,9 @@ class OomKills:
         """Say whether a worker that just died of SIGKILL was killed for memory."""
         return self._counter.claim()
 
-    def had_child(self, place: Slot) -> bool:
+    def had_child(self, slot: Slot) -> bool:
         """Say whether the call of this worker, which failed, has lost a process for memory."""
-        if not self._counter.open() or self._culprit(place) is not place:
+        if not self._counter.open() or self._culprit(slot) is not slot:
             return False
         self._counter.claim()
         return True
@@ -70,12 +70,12 @@ class OomKills:
     def _culprit(self, known: Slot | None = None) -> Slot | None:
         """``known``: only of this one, and of those whose results are read as they come, it is known what they run."""
         busy = self._busy()
-        lost = [(_lost_memory(place), place) for place in busy if not known or place is known or not place.resting]
-        memory, place = max(lost, key=lambda found: found[0], default=(0, None))
-        return place if memory else busy[0] if len(busy) == 1 else None
+        lost = [(_lost_memory(slot), slot) for slot in busy if not known or slot is known or not slot.resting]
+        memory, slot = max(lost, key=lambda found: found[0], default=(0, None))
+        return slot if memory else busy[0] if len(busy) == 1 else None
 
 
-def _lost_memory(place: Slot) -> int:
+def _lost_memory(slot: Slot) -> int:
     """Return what those processes held that a call had started, and that are gone."""
-    started = ((pid, held) for pid, held in place.sight.tree.items() if pid != place.pid)
+    started = ((pid, held) for pid, held in slot.sight.tree.items() if pid != slot.pid)
     return sum(held for pid, held in started if is_gone(pid))

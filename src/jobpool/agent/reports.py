@@ -1,4 +1,4 @@
-"""What a crew reports of its workers and their calls."""
+"""What is reported of a job's workers and their calls: mostly messages to the server, as they are."""
 
 from __future__ import annotations
 
@@ -6,60 +6,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from jobpool.agent.checkpoints import Checkpointed, NoCheckpoint
-from jobpool.model.call import Death, Outcome
+from jobpool.model.call import Outcome
+from jobpool.transport.messages.agent import Cut, Died, Done, Returned, Started
+from jobpool.transport.messages.base import Checkpointed, Remark
+from jobpool.transport.messages.worker import NoCheckpoint
 
-__all__ = [
-    "CannotStart",
-    "Cut",
-    "Died",
-    "Done",
-    "Full",
-    "InitializerError",
-    "Remark",
-    "Report",
-    "Reporter",
-    "Returned",
-    "Started",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """These calls run now. One that is over within milliseconds is reported done without having been started; but an
-    agent's first call is told before it begins, and once more when it runs long."""
-
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """Results are there."""
-
-    outcomes: tuple[Outcome, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """These calls will not be run here: retracted before they started, or killed for it, or the crew closes."""
-
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The rows of this call are two now: the first ``at`` of them, and those behind them under an id of their own."""
-
-    call: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """A worker died while it ran this call; None: while it ran none. A fresh one takes its place."""
-
-    call: int | None
-    death: Death
+__all__ = ["CannotStart", "Full", "InitializerError", "Report", "Reporter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +38,19 @@ class Full:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """Something the user should know, once for each topic, on whichever node it happens first."""
-
-    topic: str
-    text: str
-
-
-_OfCalls = Started | Done | Returned | Cut | Checkpointed | NoCheckpoint
-Report = _OfCalls | Died | Full | Remark | InitializerError | CannotStart
+Report = (
+    Started
+    | Done
+    | Returned
+    | Cut
+    | Checkpointed
+    | NoCheckpoint
+    | Died
+    | Full
+    | Remark
+    | InitializerError
+    | CannotStart
+)
 
 
 HOLD = 0.100
@@ -157,7 +112,7 @@ class Reporter:
         if started := [id for id in started if id not in over]:
             self._report(Started(tuple(started)))
         if done:
-            self._report(Done(tuple(done)))
+            self._report(Done(done))
         for report in others:
             self._report(report)
         if returned:

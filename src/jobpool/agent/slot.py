@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from jobpool.agent.channel import Channel
 from jobpool.model.call import Call
+from jobpool.transport.link import in_parts
+from jobpool.transport.messages.base import Function, Functions
+from jobpool.transport.messages.worker import Forget
 from jobpool.worker.shared_page import BASE, BEGUN, IDLE, MAIL, SharedPage
 
 __all__ = ["TAIL", "Over", "Sight", "Slot", "State"]
@@ -78,7 +81,7 @@ class Slot:
     """A descriptor of what the process writes to, which others have, too."""
     log_start: int
     """Where in the log the output of the current call begins."""
-    page: SharedPage
+    shared_page: SharedPage
     channel: Channel = field(init=False)
     pid: int | None = None
     state: State = State.STARTING
@@ -110,7 +113,7 @@ class Slot:
         self.calls.extend(calls)
         self._next(now)
 
-    def define(self, functions: Mapping[str, bytes], waiting: Iterable[object]) -> None:
+    def define(self, functions: Mapping[str, Function], waiting: Iterable[object]) -> None:
         """Send the functions of its calls, and have it forget earlier ones of their names, when they become large.
 
         Such a one is usually a function as it was before a change, with all the variables that it used then; but it may
@@ -123,12 +126,12 @@ class Slot:
             return
         names = set(map(_name, new))
         earlier = {key for key in self.defined - needed if _name(key) in names}
-        if sum(len(functions[key]) for key in earlier) > EARLIER:
+        if sum(len(functions[key].payload) for key in earlier) > EARLIER:
             earlier -= {call.function for bundle in waiting if isinstance(bundle, deque) for call in bundle}
-            self.channel.send("forget", tuple(earlier))
+            self.channel.send(Forget(list(earlier)))
             self.defined -= earlier
-        for key in new:
-            self.channel.send("define", key, functions[key])
+        for part in in_parts([functions[key] for key in new]):
+            self.channel.send(Functions(part))
         self.defined |= new
 
     def finish(self, id: int, rows: int, now: float, log_end: int) -> None:
@@ -160,7 +163,7 @@ class Slot:
         self.resting = False
         self._stop_alarm()
         self.channel.close()
-        self.page.close()
+        self.shared_page.close()
 
     @property
     def has_several(self) -> bool:
@@ -169,20 +172,20 @@ class Slot:
 
     def announce(self) -> None:
         """Let the worker begin nothing more before it has read a message, which has to follow."""
-        self.page.words[MAIL] += 1
+        self.shared_page.words[MAIL] += 1
 
     @property
     def begun(self) -> int:
         """The id of the call, or row, that was begun last. Holds from ``ORDERED`` seconds after the announcement on."""
-        return int(self.page.words[BEGUN])
+        return int(self.shared_page.words[BEGUN])
 
     def not_begun(self, begun: int) -> tuple[tuple[Call, int] | None, list[Call]]:
         """Return the rows that have to be cut, and where, if any have to; and the calls that have not begun."""
         calls = list(self.calls)
-        for place, call in enumerate(calls):
+        for slot, call in enumerate(calls):
             if begun in call.ids:
                 at = begun - call.id + 1
-                return (call, at) if at < call.items else None, calls[place + 1 :]
+                return (call, at) if at < call.items else None, calls[slot + 1 :]
         return None, calls
 
     def note_memory(self, tree: Mapping[int, int], memory: int, now: float) -> None:
@@ -210,7 +213,7 @@ class Slot:
 
     def stop_for(self, limit: int | None) -> None:
         """Take note that it is killed for memory, in the call that runs now."""
-        self.over = Over(self.calls[0].id, limit, self.page.words[IDLE] - self.page.words[BASE])
+        self.over = Over(self.calls[0].id, limit, self.shared_page.words[IDLE] - self.shared_page.words[BASE])
 
     def tail(self) -> str:
         """Return the last lines of what the process has written since the current call began."""

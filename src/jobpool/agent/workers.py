@@ -2,41 +2,55 @@
 
 ::
 
-    submit ─► queue ─► worker 0 (Place, Channel) ◄─socket─► child process ─┐ forked by, and
-    occupy ─►       └► worker 1 ...              ◄─socket─► child process ─┤ deaths told by
-    retract, close                                                         │
-    report ◄─ Reporter ◄─ results, deaths ◄─ Births ◄─ Nursery ◄─socket─ fork-server
+    submit ─► WorkQueue ─► worker 0 (Slot, Channel) ◄─socket─► child process ─┐ forked by, and
+    occupy ─►           └► worker 1 ...             ◄─socket─► child process ─┤ deaths told by
+    retract, take_back ─► Withdrawal                                          │
+    report ◄─ Reporter ◄─ results, Losses ◄─ Lifecycle ◄─ ForkClient ◄─socket─ fork-server
 
 A bundle is for one worker, in order. The agent knows which call of it runs without being told: the first one that is
 not done. So a worker's death costs that call alone; the others of the bundle go to the head of the queue again.
-Which one of several rows runs stands on the worker's page. All methods belong to the loop's thread.
+Which one of several rows runs stands on the page of memory that the worker shares. All methods belong to the loop's
+thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from itertools import accumulate
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import assert_never
+
+from msgspec.structs import replace
 
 from jobpool.agent import deaths
-from jobpool.agent.bundles import Waiting, drop, first_of
-from jobpool.agent.checkpoints import SLOW, Checkpointed, Checkpoints, NoCheckpoint
+from jobpool.agent.bundles import first_of
+from jobpool.agent.checkpoints import SLOW, Checkpoints
 from jobpool.agent.deferred_reads import DeferredReads
 from jobpool.agent.fork_client import Exit
 from jobpool.agent.lifecycle import EXIT_WITHIN, Lifecycle
 from jobpool.agent.long_calls import STARTED_AFTER, LongCalls
+from jobpool.agent.losses import Losses
 from jobpool.agent.memory_limit import MemoryLimit
 from jobpool.agent.oom_kills import OomKills
-from jobpool.agent.reports import CannotStart, Died, Full, InitializerError, Remark, Report, Reporter
+from jobpool.agent.reports import CannotStart, InitializerError, Report, Reporter
 from jobpool.agent.settings import WorkerSettings
 from jobpool.agent.slot import Over, Slot, State
-from jobpool.model.call import Call, Death, Outcome, Usage
+from jobpool.agent.withdrawal import Withdrawal
+from jobpool.agent.work_queue import WorkQueue
+from jobpool.model.call import Call
 from jobpool.model.units import Memory
-from jobpool.worker.shared_page import ORDERED
+from jobpool.transport.messages.base import Checkpointed, Function, Remark
+from jobpool.transport.messages.worker import (
+    CallDone,
+    Grown,
+    InitializerRaised,
+    NoCheckpoint,
+    Run,
+    Skipped,
+    Spoilt,
+    WorkerReady,
+    WorkerToAgent,
+)
 
 __all__ = ["Workers"]
 
@@ -47,13 +61,12 @@ class Workers:
     def __init__(self, settings: WorkerSettings, report: Callable[[Report], None]) -> None:
         self._settings = settings
         self._report = report
-        self._functions: dict[str, bytes] = {}
-        self._queue: Waiting = deque()
-        self._idle: list[Slot] = []
-        self._taken: list[Slot] = []
-        self._births = Lifecycle(settings, self, wanted=lambda: not self._stopping)
-        self._places = self._births.places
-        self._stopping = False
+        self._functions: dict[str, Function] = {}
+        self._queue = WorkQueue()
+        self._lifecycle = Lifecycle(settings, self, wanted=lambda: not self.stopping)
+        self._slots = self._lifecycle.slots
+        self.stopping = False
+        """No more calls are begun."""
         self._changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -65,27 +78,42 @@ class Workers:
         self._reporter = Reporter(self._report, self._loop)
         self._handed = False
         """A call was given to a worker."""
-        self._watch = LongCalls(self._loop, self._busy, self._runs_long)
-        self._rests = DeferredReads(self._loop, self._places, looked=self._looked, ended=self._watch.soon)
-        self._kills = OomKills(self._loop, self._busy, self._has_lost_a_process)
-        self._guard = MemoryLimit(
-            self._loop, self._rests.busy, self._kills, limit=self._settings.memory, over=self._has_too_much_memory
+        self._long_calls = LongCalls(self._loop, self._busy, lambda slot: self._withdrawal.runs_long(slot))
+        self._deferred_reads = DeferredReads(self._loop, self._slots, looked=self._looked, ended=self._long_calls.soon)
+        self._oom_kills = OomKills(self._loop, self._busy, self._has_lost_a_process)
+        self._memory_limit = MemoryLimit(
+            self._loop,
+            self._deferred_reads.busy,
+            self._oom_kills,
+            limit=self._settings.memory,
+            over=self._has_too_much_memory,
         )
-        self._checkpoints = Checkpoints(self._loop, self._rests.busy)
+        self._checkpoints = Checkpoints(self._loop, self._deferred_reads.busy)
+        self._withdrawal = Withdrawal(
+            self, self._slots, self._queue, self._reporter, self._deferred_reads, self._lifecycle.kill
+        )
+        self._losses = Losses(
+            self._settings,
+            self._queue,
+            self._reporter,
+            self._oom_kills,
+            stopping=lambda: self.stopping,
+            full=self._stop_queue,
+        )
         try:
-            await self._births.start(self._rests.bell)
+            await self._lifecycle.start(self._deferred_reads.wakeup)
         except OSError:
-            self._rests.close()
+            self._deferred_reads.close()
             raise
 
     @property
     def memory(self) -> dict[int, int]:
         """Bytes that the process tree of each call that runs used when it was last looked at, by the call's id."""
-        return {place.calls[0].id: place.memory for place in self._busy() if place.memory}
+        return {slot.calls[0].id: slot.memory for slot in self._busy() if slot.memory}
 
-    def define(self, functions: Mapping[str, bytes]) -> None:
-        """Take pickled functions by key, before calls that use them."""
-        self._functions.update(functions)
+    def define(self, functions: Iterable[Function]) -> None:
+        """Take pickled functions, before calls that use them."""
+        self._functions.update((function.key, function) for function in functions)
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Queue a bundle: one worker will run these calls, in this order.
@@ -94,68 +122,29 @@ class Workers:
         """
         for call in calls:
             self._functions[call.function]
-        if self._stopping:
+        if self.stopping:
             self._reporter.returned(*(call.id for call in calls))
         elif calls:
-            self._queue.append(deque(calls))
+            self._queue.add(deque(calls))
             self._dispatch()
 
     def retract(self, ids: Iterable[int]) -> None:
         """Drop calls. Each is reported as returned, unless it is done first; one that runs is killed."""
-        unwanted = set(ids)
-        self._reporter.returned(*drop(self._queue, unwanted))  # first: a look may find a free worker for what waits
-        self._rests.catch_up()
-        self._reporter.returned(*drop(self._queue, unwanted))  # and a worker that leaves, whose calls wait again
-        for place in self._busy():
-            if theirs := unwanted & {call.id for call in place.calls}:
-                self._retract_from(place, theirs)
+        self._withdrawal.retract(ids)
 
     def take_back(self) -> None:
         """Return the calls that wait here behind long ones: others have free workers for them."""
-        self._rests.catch_up()
-        self._watch.look()
-        self._reporter.returned(*drop(self._queue))
-        for place in self._busy():
-            if place.told and place.calls[-1].ids[-1] != place.calls[0].id:
-                self._take_back_from(place)
-
-    def _take_back_from(self, place: Slot) -> None:
-        self._rests.end(place)
-        place.announce()
-        self._loop.call_later(ORDERED, self._taken_back, place)
-
-    def _taken_back(self, place: Slot) -> None:
-        if place.token not in self._places or place.state is State.LEAVING:
-            return  # it is dead or about to end, and its calls are settled
-        begun = place.begun
-        place.channel.drain()  # what it has done before it read its mail
-        split, back = place.not_begun(begun)
-        if split is not None:
-            call, at = split
-            self._reporter.cut(call.id, at)
-            head, rest = call.cut(at)
-            place.calls[place.calls.index(call)] = head
-            back.insert(0, rest)
-        place.skip([call.id for call in back], self._loop.time())
-        self._reporter.returned(*(call.id for call in back))
-        place.channel.send("retract", [(call.id, call.id + call.items) for call in back])
-        if self._stopping and place.calls and not place.told:
-            # Who ends this job has to hear which calls it costs, however young they are.
-            place.told = True
-            self._reporter.started(place.calls[0].id, more=False)
-        if place.state is State.BUSY and not place.calls:
-            self._free(place)
-            self._dispatch()
+        self._withdrawal.take_back(self._long_calls)
 
     async def occupy(self) -> None:
         """Wait for a free worker and take its place; it gets no calls until :meth:`release`.
 
-        Raises ``RuntimeError`` when the crew closes or cannot work.
+        Raises ``RuntimeError`` when the workers are closing or cannot work.
         """
-        if self._stopping:
-            raise RuntimeError("the crew is closing")
+        if self.stopping:
+            raise RuntimeError("the workers are closing")
         turn = self._loop.create_future()
-        self._queue.append(turn)
+        self._queue.wait_for_slot(turn)
         self._dispatch()
         try:
             await turn
@@ -165,12 +154,10 @@ class Workers:
             raise
 
     def release(self) -> None:
-        """Give back the place of a worker that :meth:`occupy` took."""
-        place = self._taken.pop()
-        place.taken = False
-        if place.state is State.IDLE:
-            self._free(place)
-            self._dispatch()
+        """Give back the slot of a worker that :meth:`occupy` took."""
+        slot = self._queue.release()
+        if slot.state is State.IDLE:
+            self.free(slot)
 
     def flush(self) -> None:
         """Report now what waits for more to tell, and what the workers have sent until now."""
@@ -180,14 +167,12 @@ class Workers:
     async def stop(self) -> None:
         """Begin no more calls: those that have not begun are reported as returned, all others as started."""
         self._stop_queue()
-        for place in self._busy():
-            self._take_back_from(place)
-        await asyncio.sleep(2 * ORDERED)
+        await self._withdrawal.take_back_all()
 
     def put_off(self, seconds: float) -> None:
         """Give the calls that run so much more time: they stood still."""
-        for place in self._busy():
-            place.put_off(seconds, self._loop, self._overdue)
+        for slot in self._busy():
+            slot.put_off(seconds, self._loop, self._overdue)
 
     def ask_for_checkpoints(self) -> None:
         """Let the calls that run and can leave a checkpoint do so, from now on."""
@@ -200,7 +185,7 @@ class Workers:
         await self._until(lambda: not self._checkpoints.pending, min(SLOW, seconds))
         if self._checkpoints.pending:
             words = f"checkpoint() has not returned within {SLOW:g} s of the signal that ends the job"
-            self._reporter.other(NoCheckpoint(f"{words}; the batch system may not wait for it any longer"))
+            self._reporter.other(NoCheckpoint(None, f"{words}; the batch system may not wait for it any longer"))
             await self._until(lambda: not self._checkpoints.pending, seconds - SLOW)
 
     async def close(self, *, drain: bool) -> None:
@@ -215,80 +200,72 @@ class Workers:
         if drain:
             await self._until(lambda: not self._busy())
         busy = self._busy()
-        for place in list(self._places.values()):
-            if place in busy:
-                place.calls.clear()
-                self._births.kill(place)
-            place.channel.close()
+        for slot in list(self._slots.values()):
+            if slot in busy:
+                slot.calls.clear()
+                self._lifecycle.kill(slot)
+            slot.channel.close()
         if drain:
-            await self._until(lambda: not self._places, EXIT_WITHIN)
-        for watcher in (self._watch, self._guard, self._kills, self._checkpoints, self._rests):
+            await self._until(lambda: not self._slots, EXIT_WITHIN)
+        for watcher in (self._long_calls, self._memory_limit, self._oom_kills, self._checkpoints, self._deferred_reads):
             watcher.close()
-        await self._births.close()
+        await self._lifecycle.close()
         self._reporter.flush()
 
     # ------------------------------------------------------------------------------------------------- queue
 
     def _dispatch(self) -> None:
-        while self._queue and self._idle:
-            item = self._queue.popleft()
-            if isinstance(item, asyncio.Future):
-                if not item.done():
-                    place = self._idle.pop()
-                    place.taken = True
-                    self._taken.append(place)
-                    item.set_result(None)
-            else:
-                self._hand(item, self._idle.pop())
+        self._queue.hand_out(self._hand)
 
-    def _hand(self, bundle: deque[Call], place: Slot) -> None:
+    def _hand(self, bundle: deque[Call], slot: Slot) -> None:
         """Give a bundle, or as much of it as the worker may still run, to a worker."""
-        place.state = State.BUSY
+        slot.state = State.BUSY
         limit = self._settings.max_tasks_per_child
-        calls = list(bundle) if limit is None else first_of(bundle, limit - place.served, self._reporter.cut)
-        place.begin(calls, self._loop.time())
+        calls = list(bundle) if limit is None else first_of(bundle, limit - slot.served, self._reporter.cut)
+        slot.begin(calls, self._loop.time())
         if limit is not None and bundle:
-            self._queue.appendleft(bundle)
-        place.define(self._functions, self._queue)
+            self._queue.add(bundle, first=True)
+        slot.define(self._functions, self._queue.waiting)
         if not self._handed:
             # Told before it begins, and again when it runs long: should it take the whole job along at once, it is
             # known which one did.
             self._handed = True
-            self._reporter.started(place.calls[0].id, more=False)
+            self._reporter.started(slot.calls[0].id, more=False)
             self._reporter.flush()
-        self._rests.begin(place)
-        run = [(call.id, call.function, call.payload, call.skip, call.rows) for call in place.calls]
-        place.channel.send("run", run)
-        self._watch_over(place)
-        self._guard.soon(place)
+        self._deferred_reads.begin(slot)
+        slot.channel.send(Run(list(slot.calls)))
+        self._look_after(slot)
+        self._memory_limit.soon(slot)
 
-    def _free(self, place: Slot) -> None:
-        """Let a worker that has nothing to do wait for more, or go, when it has run all it may."""
-        if place.token not in self._places or self._stopping:
+    def free(self, slot: Slot) -> None:
+        """Let a worker that has nothing to do have more, or go, when it has run all it may."""
+        if slot.token not in self._slots or self.stopping:
             self._changed.set()
             return
-        place.state = State.IDLE
+        slot.state = State.IDLE
         limit = self._settings.max_tasks_per_child
-        if limit is not None and place.served >= limit:
-            self._births.let_go(place)
-            self._births.replace(place)
-        elif not place.taken:
-            self._idle.append(place)
+        if limit is not None and slot.served >= limit:
+            self._lifecycle.let_go(slot)
+            self._lifecycle.replace(slot)
+        else:
+            self._queue.free(slot)
+        self._dispatch()
+
+    def has_more(self, slot: Slot) -> bool:
+        """Whether there is work for this worker behind its call."""
+        # One call behind all others is not enough: who waits for a result to submit the next one shall be in time.
+        return slot.has_several or self._queue.has(2 * self._settings.size)
 
     def _stop_queue(self) -> None:
-        self._stopping = True
-        self._reporter.returned(*drop(self._queue))
-        while self._queue:
-            turn = self._queue.popleft()
-            if isinstance(turn, asyncio.Future) and not turn.done():
-                turn.set_exception(RuntimeError("the crew is closing"))
+        self.stopping = True
+        self._reporter.returned(*self._queue.close("the workers are closing"))
 
     def _hear_all(self) -> None:
-        for place in self._busy():  # not only of those at rest: they may have just been woken for the end
-            place.channel.drain()
+        for slot in self._busy():  # not only of those at rest: they may have just been woken for the end
+            slot.channel.drain()
 
     def _busy(self) -> list[Slot]:
-        return [place for place in self._places.values() if place.calls]
+        return [slot for slot in self._slots.values() if slot.calls]
 
     async def _until(self, reached: Callable[[], bool], seconds: float | None = None) -> None:
         """Wait until something is so, or the time is over."""
@@ -301,199 +278,130 @@ class Workers:
             except TimeoutError:
                 return
 
-    # --------------------------------------------------------------------------------------------- retraction
-
-    def _retract_from(self, place: Slot, ids: set[int]) -> None:
-        # Rows are short: the worker is asked to stop after the one that runs, and killed when that one is long.
-        if place.calls and place.calls[0].id in ids and not place.calls[0].rows:
-            place.killed.add(place.calls[0].id)
-            self._births.kill(place)
-        place.retracted |= ids
-        self._rests.end(place)
-        place.announce()
-        waiting = [call for call in place.calls if call.id in ids - place.killed]
-        place.channel.send("retract", [(call.id, call.id + call.items) for call in waiting])
-
-    def _runs_long(self, place: Slot) -> None:
-        """Report a call as started; kill it if it was retracted too late."""
-        current = place.calls[0].id
-        self._reporter.started(current, more=self._has_more(place))
-        if current in place.retracted and current not in place.killed:
-            place.killed.add(current)
-            self._births.kill(place)
-
     # ---------------------------------------------------------------------------------------- what workers say
 
-    def hear(self, place: Slot, messages: list[Any]) -> None:
+    def hear(self, slot: Slot, messages: list[WorkerToAgent]) -> None:
         """Take what a worker says."""
         for message in messages:
             match message:
-                case ("done", *fields):
-                    self._done(place, *fields)
-                case ("skipped", ids):
-                    here = [call.id for call in place.calls if call.id in ids]  # others were taken back before
-                    if place.skip(here, self._loop.time()):
-                        self._watch_over(place)
+                case CallDone():
+                    self._done(slot, message)
+                case Skipped(ids):
+                    here = [call.id for call in slot.calls if call.id in ids]  # others were taken back before
+                    if slot.skip(here, self._loop.time()):
+                        self._look_after(slot)
                     self._reporter.returned(*here)
-                case ("checkpoint", id, payload):
-                    self._checkpointed(place, id, payload)
-                case ("no checkpoint", id, words):
-                    self._checkpoints.failed(id)
+                case Checkpointed():
+                    self._checkpointed(slot, message)
+                case NoCheckpoint(id):
+                    if id is not None:
+                        self._checkpoints.failed(id)
                     self._changed.set()
-                    self._reporter.other(NoCheckpoint(words))
-                case ("ready",):
-                    self._births.ready()
-                    self._free(place)
-                case ("grown" | "spoilt", *_):
-                    self._retires(place, deaths.retired(message, self._settings))
-                case ("remark", topic, text):
-                    self._reporter.other(Remark(topic, text))
-                case ("failed", words, exception):
-                    self._initializer_failed(place, words, exception)
-        if place.state is State.BUSY and not place.calls:
-            self._free(place)
+                    self._reporter.other(message)
+                case WorkerReady():
+                    self._lifecycle.ready()
+                    self.free(slot)
+                case Grown() | Spoilt():
+                    self._retires(slot, deaths.retired(message, self._settings))
+                case Remark():
+                    self._reporter.other(message)
+                case InitializerRaised(words, exception):
+                    self._initializer_failed(slot, words, exception)
+                case _:
+                    assert_never(message)
+        if slot.state is State.BUSY and not slot.calls:
+            self.free(slot)
         self._dispatch()
 
-    def _done(
-        self, place: Slot, id: int, rows: int, ok: bool, payload: bytes,
-        wall: float, cpu: float, peak: int, threads: int, log: bytes, log_end: int, now: float,
-        failures: int = 0, words: str = "",
-    ) -> None:  # fmt: skip
-        child = not ok and wall >= STARTED_AFTER and self._kills.had_child(place)
-        death = deaths.lost_a_process(place, self._settings) if child else None
-        usage = Usage(wall=wall, cpu=cpu, peak_memory=Memory(max(peak, place.peak)), threads=threads)
+    def _done(self, slot: Slot, message: CallDone) -> None:
+        outcome = message.outcome
+        long = not outcome.ok and outcome.usage is not None and outcome.usage.wall >= STARTED_AFTER
+        death = deaths.lost_a_process(slot, self._settings) if long and self._oom_kills.had_child(slot) else None
+        if outcome.usage is not None and slot.peak > outcome.usage.peak_memory:
+            outcome.usage = replace(outcome.usage, peak_memory=Memory(slot.peak))
         # A call may have left a clock of its own (freezegun, which replaces names in all modules).
-        place.finish(id, rows, min(max(now, place.since), self._loop.time()), log_end)
+        slot.finish(outcome.call, outcome.rows, min(max(message.at, slot.since), self._loop.time()), message.log_end)
         if death is not None:
-            self._died(id, death)
+            self._losses.died(outcome.call, death)
         else:
-            self._reporter.done(Outcome(id, ok, payload, usage, log, rows, failures, words), more=self._has_more(place))
-        if place.calls:
-            self._watch_over(place)
+            self._reporter.done(outcome, more=self.has_more(slot))
+        if slot.calls:
+            self._look_after(slot)
 
     def _looked(self) -> None:
-        self._watch.look()
+        self._long_calls.look()
         self._reporter.flush()
 
-    def _has_more(self, place: Slot) -> bool:
-        # One call behind all others is not enough: who waits for a result to submit the next one shall be in time.
-        if place.has_several:
-            return True
-        enough = 2 * self._settings.size
-        waiting = (call.items for item in self._queue if isinstance(item, deque) for call in item)
-        return any(total >= enough for total in accumulate(waiting))
-
-    def _watch_over(self, place: Slot) -> None:
+    def _look_after(self, slot: Slot) -> None:
         """Look after a call that begins."""
-        if not place.resting:
-            self._watch.soon()
-        call = place.calls[0]
+        if not slot.resting:
+            self._long_calls.soon()
+        call = slot.calls[0]
         if call.timeout is not None:
-            place.set_alarm(self._loop.time() + call.timeout, self._loop, self._overdue)
+            slot.set_alarm(self._loop.time() + call.timeout, self._loop, self._overdue)
 
-    def _overdue(self, place: Slot, id: int) -> None:
-        if place.token in self._places and place.calls and place.calls[0].id == id:
-            place.over = Over(id, late=True)
-            self._births.kill(place)
+    def _overdue(self, slot: Slot, id: int) -> None:
+        if slot.token in self._slots and slot.calls and slot.calls[0].id == id:
+            slot.over = Over(id, late=True)
+            self._lifecycle.kill(slot)
 
-    def _checkpointed(self, place: Slot, id: int, payload: bytes) -> None:
+    def _checkpointed(self, slot: Slot, message: Checkpointed) -> None:
         """Take note that a call goes on elsewhere. Its process ends by itself; what is behind it is queued again."""
-        if place.calls and place.calls[0].id == id:
-            call = place.calls.popleft()
+        id = message.call
+        if slot.calls and slot.calls[0].id == id:
+            call = slot.calls.popleft()
             if call.rows > 1:
                 self._reporter.cut(id, 1)
-                place.calls.appendleft(call.cut(1)[1])
-            place.killed.add(id)
-            self._reporter.other(Checkpointed(id, payload))
+                slot.calls.appendleft(call.cut(1)[1])
+            slot.killed.add(id)
+            self._reporter.other(message)
 
-    def _initializer_failed(self, place: Slot, words: str, exception: bytes) -> None:
-        if not self._stopping:
+    def _initializer_failed(self, slot: Slot, words: str, exception: bytes) -> None:
+        if not self.stopping:
             self._stop_queue()
-            self._reporter.other(InitializerError(place.with_tail(words), exception))
+            self._reporter.other(InitializerError(slot.with_tail(words), exception))
 
     # ------------------------------------------------------------------------------------------------- deaths
 
-    def bury(self, place: Slot, how: Exit) -> None:
+    def ended(self, slot: Slot, how: Exit) -> None:
         """Find out what a death cost, report it, and replace the worker."""
         self._changed.set()
-        if place in self._idle:
-            self._idle.remove(place)
-        place.channel.drain()  # results sent before the death count
-        # Killed by us, for one call: should that have ended just before, another may have begun, which pays for it.
-        beside, pays = bool(place.killed) or place.was_stopped_for_another, place.runs_what_is_wanted
-        place.close()
-        if place.state is State.LEAVING:
-            return
-        if pays or not beside:
-            self._blame(place, how, beside=beside)
-        self._settle(place)
-        if not self._stopping:
-            self._births.succeed(place, how)
+        self._queue.remove(slot)
+        if self._losses.note(slot, how) and not self.stopping:
+            self._lifecycle.succeed(slot, how)
             self._dispatch()
-
-    def _settle(self, place: Slot) -> None:
-        """Report what becomes of the calls of a worker that runs none any more; they are queued again."""
-        returned = [call.id for call in place.calls if call.id in place.unwanted or self._stopping]
-        self._reporter.returned(*returned)
-        if rest := deque(call for call in place.calls if call.id not in returned):
-            self._queue.appendleft(rest)
-        place.calls.clear()
-
-    def _blame(self, place: Slot, how: Exit, *, beside: bool) -> None:
-        if not place.calls and self._stopping:
-            return
-        culprit = place.calls.popleft().id if place.calls else None
-        if beside:
-            death = Death(signal=how.signal, innocent=True)
-        elif place.over is None:
-            killed = how.signal == signal.SIGKILL and self._kills.was_worker()
-            death = deaths.died(place, how, self._settings, killed=killed)
-        else:
-            death = deaths.stopped(place, how, self._settings)
-            if remark := deaths.left_behind(place):
-                self._reporter.other(remark)
-        self._died(culprit, death)
-
-    def _died(self, call: int | None, death: Death) -> None:
-        self._reporter.other(Died(call, replace(death, kills=self._kills.total)))
-        if death.files and not self._stopping:
-            self._stop_queue()  # each call after it would be killed, too
-            self._reporter.other(Full(deaths.filled(death)))
 
     def replaced(self, old: Slot, fresh: Slot) -> None:
         """Let whoever took the place of a worker have that of its successor."""
-        if old.taken:
-            fresh.taken = True
-            self._taken[self._taken.index(old)] = fresh
+        self._queue.replace(old, fresh)
 
     def give_up(self, words: str) -> None:
         """Stop: no worker can be brought up."""
-        if not self._stopping:
+        if not self.stopping:
             self._stop_queue()
             self._reporter.other(CannotStart(words))
 
     # ------------------------------------------------------------------------------------------------- memory
 
-    def _has_too_much_memory(self, place: Slot) -> None:
+    def _has_too_much_memory(self, slot: Slot) -> None:
         """Kill a worker that is above its limit, before the kernel kills for it whom it likes."""
-        place.stop_for(self._settings.memory)
-        self._births.kill(place)
+        slot.stop_for(self._settings.memory)
+        self._lifecycle.kill(slot)
 
-    def _has_lost_a_process(self, place: Slot) -> None:
+    def _has_lost_a_process(self, slot: Slot) -> None:
         """Kill a worker whose call goes on, or waits for ever, without a process that the kernel killed for memory."""
-        call = place.calls[0].id
-        self._rests.catch_up()
-        if place.calls and place.calls[0].id == call:
-            place.stop_for(None)
-            self._births.kill(place)
+        call = slot.calls[0].id
+        self._deferred_reads.catch_up()
+        if slot.calls and slot.calls[0].id == call:
+            slot.stop_for(None)
+            self._lifecycle.kill(slot)
 
-    def _retires(self, place: Slot, why: Remark) -> None:
+    def _retires(self, slot: Slot, why: Remark) -> None:
         """Replace a worker that cannot get rid of what its calls have left; it runs no other one."""
         self._reporter.other(why)
-        self._settle(place)
-        if place in self._idle:
-            self._idle.remove(place)
-        self._births.let_go(place)
+        self._losses.settle(slot)
+        self._queue.remove(slot)
+        self._lifecycle.let_go(slot)
         self._changed.set()
-        if not self._stopping:
-            self._births.replace(place)
+        if not self.stopping:
+            self._lifecycle.replace(slot)

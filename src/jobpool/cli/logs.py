@@ -56,9 +56,10 @@ def _place(directory: PoolDirectory) -> Path:
     from jobpool.model.status import PoolStatus
     from jobpool.show.logs import place_of
     from jobpool.transport.link import Unreachable
+    from jobpool.transport.messages.client import AskStatus
 
     try:
-        return PoolStatus.from_data(ask_now(directory, "status")).logs
+        return PoolStatus.from_data(ask_now(directory, AskStatus()).facts).logs
     except (PoolBroken, Unreachable):
         return place_of(directory.path)
 

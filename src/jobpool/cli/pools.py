@@ -76,6 +76,7 @@ async def _stop(directory: PoolDirectory) -> list[str]:
     from jobpool.cli.ask import ask
     from jobpool.model.errors import JobPoolError
     from jobpool.server.cleanup import end_server, reap
+    from jobpool.transport.messages.client import Stop
 
     loop = asyncio.get_running_loop()
     end = loop.time() + STOP_PATIENCE
@@ -84,7 +85,7 @@ async def _stop(directory: PoolDirectory) -> list[str]:
         if not asked and directory.connection() is not None:  # else it is being started
             asked = True
             try:
-                await ask(directory, "stop", "jobpool stop")
+                await ask(directory, Stop("jobpool stop"))
             except JobPoolError:
                 end_server(directory)
         await asyncio.sleep(0.1)

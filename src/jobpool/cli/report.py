@@ -23,10 +23,11 @@ def report(name: str, output: Path | None, as_json: bool) -> None:
     from jobpool.show.report import write_report
     from jobpool.show.view import show_json, show_note
     from jobpool.transport.link import Unreachable
+    from jobpool.transport.messages.client import AskRecord
 
     directory = PoolDirectory.open(name)
     try:
-        record = RunRecord.from_data(ask_now(directory, "record"))
+        record = RunRecord.from_data(ask_now(directory, AskRecord()).facts)
     except (PoolBroken, Unreachable):
         record = read_record(directory.path)
     if sentence := died(record):

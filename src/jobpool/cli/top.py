@@ -21,9 +21,10 @@ def top(name: str) -> None:
     from jobpool.host.home import PoolDirectory
     from jobpool.model.errors import JobPoolError
     from jobpool.show.top import Top
+    from jobpool.transport.messages.client import AskStatus
 
     ask = partial(ask_now, PoolDirectory.open(name))
-    ask("status")  # a pool that does not run is said so before the screen is taken
+    ask(AskStatus())  # a pool that does not run is said so before the screen is taken
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):  # where it reads keys, and draws
         raise JobPoolError("jobpool top needs a terminal", advice=f"see how the pool is with: jobpool status {name}")
     Top(ask, name=name).run()

@@ -11,7 +11,7 @@ from typing import Any
 from jobpool.batch import registry
 from jobpool.config.resolve import Origin, Settings
 from jobpool.config.settings import AUTO, SETTINGS, did_you_mean
-from jobpool.model.call import PLAIN, CallOptions
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request, Retry
 from jobpool.model.units import Duration

@@ -229,11 +229,11 @@ class CallsCut(Struct, frozen=True):
 
 
 class WorkerDied(Struct, frozen=True):
-    """A worker died while it ran this call. The agent has a fresh worker in its place already."""
+    """A worker died while it ran this call; None: while it ran none. The agent has replaced the worker already."""
 
     time: float
     job: JobKey
-    call: int
+    call: int | None
     death: Death
 
 

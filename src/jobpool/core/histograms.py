@@ -10,8 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from jobpool.core.events import Outcome
-from jobpool.model.call import Usage
+from jobpool.model.call import Outcome, Usage
 from jobpool.model.units import Memory
 
 __all__ = ["FunctionStatistics", "Histogram", "Statistics", "Sum", "function_name"]

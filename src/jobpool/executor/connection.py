@@ -4,7 +4,7 @@
 
     caller's threads                    the connection's thread
     submit ─► outbox ──(one wake-up)──► flush ─► link ─► server
-    cancel ─► outbox                    link ─► started / done / failed ─► futures
+    cancel ─► outbox                    link ─► what the server says ─► pending calls ─► futures
 
 The executor holds the connection; the connection does not hold the executor, so that a forgotten one can be collected.
 """
@@ -13,29 +13,46 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import os
 import threading
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import CancelledError
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
-from jobpool.executor.ending_exceptions import tell_what_ends_scripts
-from jobpool.executor.future import Job, JobFuture, Jobs
+from jobpool.executor.future import JobFuture
 from jobpool.executor.map import MapChunk
 from jobpool.executor.outbox import Outbox
+from jobpool.executor.pending import PendingCalls
 from jobpool.executor.start_server import ServerProcess
 from jobpool.host.home import PoolDirectory
 from jobpool.host.lifetime import end_tasks
-from jobpool.model.errors import JobPoolError, NotPicklable, NotUnpicklable, PoolBroken, from_data
+from jobpool.model.call import Call
+from jobpool.model.errors import JobPoolError, NotPicklable, PoolBroken, from_data
 from jobpool.model.status import PoolStatus
-from jobpool.serialize.chunks import Raised, loads_results
-from jobpool.serialize.pickling import detached, loads_exception, loads_result
 from jobpool.server.cleanup import reap
 from jobpool.show.waiting import QUIET, WaitingLine, ending_text
 from jobpool.transport import tls
+from jobpool.transport.frames import WireError
 from jobpool.transport.link import KEPT, Link, LinkClosed, introduce
+from jobpool.transport.messages.base import Function, Question
+from jobpool.transport.messages.client import (
+    Broken,
+    Bye,
+    CallsDone,
+    CallsFailed,
+    CallsStarted,
+    CallsWaitAgain,
+    ClientHello,
+    ClientMessage,
+    ClientWelcome,
+    Notice,
+    ServerAnswer,
+    ServerToClient,
+    Shutdown,
+    Waiting,
+)
+from jobpool.transport.packing import Reader
 from jobpool.transport.size_limit import refusal
 
 __all__ = ["OPEN", "Connection"]
@@ -59,11 +76,7 @@ REAPING = 180.0
 EXIT_TIMEOUT = 5.0
 """Seconds for the server's process to be gone after its last word."""
 
-BATCH_BITS = 10
-"""Rows are numbered in steps of 1024, above the largest batch: a call's number without these bits is its batch's."""
-
-FIRST_ROW = 1 << 38
-"""Rows are numbered from here on, single calls below; a client's numbers end at 2 to the 40th (``server.channel``)."""
+HEARD: Reader[ServerToClient] = Reader(ServerToClient | ServerAnswer)
 
 OPEN: set[Connection] = set()
 """Connections whose pools have not ended, also those that nobody holds any more: the exit of Python waits for them."""
@@ -77,11 +90,7 @@ class Connection:
         self._pid = os.getpid()
         # Taken again by a thread that has it when the garbage collector ends a map in the middle of a submit.
         self._lock = threading.RLock()
-        self._ids = itertools.count(1)
-        self._batch_ids = itertools.count(FIRST_ROW, 1 << BATCH_BITS)
-        self._futures: dict[int, JobFuture[Any]] = {}
-        self._batches: dict[int, MapChunk] = {}
-        """By the first id without its lower bits."""
+        self._pending = PendingCalls(self._lock)
         self._outbox = Outbox()
         self._sent_functions: set[str] = set()
         self._flush_due = self._held = False
@@ -89,9 +98,9 @@ class Connection:
         self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name=f"jobpool-{directory.name}", daemon=True)
         self._link: Link | None = None
-        self._jobs = Jobs()
         self._waiting_line = WaitingLine()
-        self.facts: dict[str, Any] = {}
+        self.logs = ""
+        """The run's log directory."""
         self.host = ""
         """The address under which the server was reached."""
         self.broken: JobPoolError | None = None
@@ -106,7 +115,7 @@ class Connection:
         OPEN.add(self)
         try:
             self._thread.start()
-            self.facts = self.run(self._connect())
+            self.logs = self.run(self._connect()).logs
         except BaseException:
             if self._thread.is_alive():
                 self._loop.call_soon_threadsafe(self._hang_up)
@@ -146,19 +155,19 @@ class Connection:
 
         Raises ``PoolBroken`` when nothing can run any more.
         """
-        key, futures, tell_cancelled = function[0], [], self.cancelled
+        key, pending, tell_cancelled = function[0], self._pending, self.cancelled
+        futures: list[JobFuture[Any]] = []
         with self._lock:
             refused = self._admit(function)
             calls = self._outbox.calls[kind]
             for payload in payloads:
-                id = next(self._ids)
-                future: JobFuture[Any] = JobFuture(id, tell_cancelled)
+                future = pending.new_future(tell_cancelled)
                 futures.append(future)
                 if error := refused or refusal("the arguments of the call", payload):
                     future.set_exception(error)
                     continue
-                self._futures[id] = future
-                calls.append((id, key, payload))  # type: ignore[arg-type]
+                pending.add(future)
+                calls.append(Call(future._id, key, payload))  # type: ignore[arg-type]
             self._wake()
         return futures
 
@@ -176,14 +185,14 @@ class Connection:
         """
         with self._lock:
             refused = self._admit(function) or refusal("the arguments of the call", payload)
-            batch = MapChunk(next(self._batch_ids), count, changed, self._batch_cancelled)
+            chunk = self._pending.new_chunk(count, changed, self._chunk_cancelled)
             if refused is not None:
-                batch.fail(refused)
+                chunk.fail(refused)
             else:
-                self._batches[batch.id >> BATCH_BITS] = batch
-                self._outbox.calls[kind].append((batch.id, function[0], payload, 0, count))  # type: ignore[arg-type]
+                self._pending.add(chunk)
+                self._outbox.calls[kind].append(Call(chunk.id, function[0], payload, rows=count))  # type: ignore[arg-type]
                 self._wake()
-        return batch
+        return chunk
 
     def _admit(self, function: tuple[str, bytes | NotPicklable]) -> NotPicklable | None:
         """Note a function for the server, and return why it cannot be sent, if so. Raises when nothing can be."""
@@ -197,7 +206,7 @@ class Connection:
         refused = refusal("the function of the call", pickled)
         if refused is None and key not in self._sent_functions:
             self._sent_functions.add(key)
-            self._outbox.functions[key] = pickled  # type: ignore[assignment]  # no refusal: it is bytes
+            self._outbox.functions.append(Function(key, pickled))  # type: ignore[arg-type]  # no refusal: it is bytes
         return refused
 
     def _wake(self) -> None:
@@ -212,45 +221,43 @@ class Connection:
         if self.foreign:
             return
         with self._lock:
-            if self._futures.pop(id, None) is None:
+            if not self._pending.forget(id):
                 return
             self._outbox.cancelled.append(id)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                 self._wake()
 
-    def _batch_cancelled(self, batch: MapChunk) -> None:
+    def _chunk_cancelled(self, chunk: MapChunk) -> None:
         if self.foreign:
             return
         with self._lock:
-            if batch.ended:
-                self._batches.pop(batch.id >> BATCH_BITS, None)
-            self._outbox.cancelled_rows.append((batch.id, batch.count))
+            self._pending.forget_if_ended(chunk)
+            self._outbox.cancelled_rows.append((chunk.id, chunk.count))
             with contextlib.suppress(RuntimeError):
                 self._wake()
 
     def pending(self) -> list[JobFuture[Any] | MapChunk]:
-        """Return the futures that have not ended, and the batches of maps."""
-        with self._lock:
-            return [*self._futures.values(), *self._batches.values()]
+        """Return the futures that have not ended, and the chunks of maps."""
+        return self._pending.all()
 
-    def send(self, *message: Any) -> None:
+    def send(self, message: ClientMessage) -> None:
         """Send a message after all calls that were submitted before."""
 
         def flush_and_send() -> None:
             self._flush()
             if self._link is not None:
-                self._link.send(*message)
+                self._link.send(message)
 
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(flush_and_send)
 
-    def ask(self, *message: Any) -> Any:
-        """Ask the server and wait for its answer. Raises ``PoolBroken`` when it is gone."""
+    def ask(self, question: Question[T]) -> T:
+        """Ask the server and wait for its answer. Raises ``PoolBroken`` when it is gone, and what it refuses with."""
 
-        async def asking() -> Any:
+        async def asking() -> T:
             if self._link is None:
                 raise LinkClosed("the connection is closed")
-            return await self._link.ask(*message)
+            return await self._link.ask(question)
 
         if self.foreign:
             raise RuntimeError("this pool belongs to the process that this one was forked from")
@@ -263,7 +270,7 @@ class Connection:
 
     def finish(self) -> None:
         """Let the calls that are there end, and then the pool. Returns at once."""
-        self.send("shutdown", False, False)
+        self.send(Shutdown(cancel_waiting=False, kill=False))
         with contextlib.suppress(RuntimeError):  # it has ended
             self._loop.call_soon_threadsafe(self._expect_the_end, END_PATIENCE)
 
@@ -284,7 +291,7 @@ class Connection:
         try:
             self.cancel_pending()
         finally:  # also when a callback's SystemExit or a second Ctrl-C comes in between
-            self.send("shutdown", True, True)
+            self.send(Shutdown(cancel_waiting=True, kill=True))
         self.wait(ABORT_PATIENCE)
 
     def wait(self, patience: float | None = None) -> None:
@@ -342,7 +349,7 @@ class Connection:
         if seconds <= 0:
             self._kill_server()
             return
-        left = END_PATIENCE if self._futures or self._batches else seconds - 1
+        left = END_PATIENCE if self._pending else seconds - 1
         self._loop.call_later(1, self._expect_the_end, left)
 
     def _kill_server(self) -> None:
@@ -351,22 +358,22 @@ class Connection:
         if self._link is not None:
             self._link.abort()  # the kernel may not be able to end it just now
 
-    async def _connect(self) -> dict[str, Any]:
+    async def _connect(self) -> ClientWelcome:
         found = self._directory.connection()
         if found is None:
             raise PoolBroken("the pool's server is not running", log=str(self._directory.server_log))
         self._directory.remember()
         # On its own host the server is reached without any network.
-        self.host, self._link, facts = await introduce(
+        self.host, self._link, welcome = await introduce(
             ["127.0.0.1", *found["addresses"]],
             found["port"],
             tls.client_context(self._directory.path),
-            lambda: Link(self._hear, self._closed, kept=KEPT),
-            ("client",),
+            lambda: Link(HEARD, self._hear, self._closed, kept=KEPT),
+            ClientHello(),
             patience=CONNECT_FOR,
             wanted=self._directory.alive,
         )
-        return dict(facts)
+        return welcome
 
     def _flush(self) -> None:
         with self._lock:
@@ -376,108 +383,48 @@ class Connection:
             outbox, self._outbox = self._outbox, Outbox()
         if self._link is not None:
             for message in outbox.messages():
-                self._link.send(*message)
+                self._link.send(message)
 
-    def _hear(self, link: Link, message: Any) -> None:
+    def _hear(self, link: Link, message: ServerToClient) -> None:
         match message:
-            case ("started", job, ids):
+            case CallsStarted(facts, ids):
                 self._waiting_line.clear()
-                for id in ids:
-                    if future := self._futures.get(id):
-                        future._starts(self._jobs.get(job))
-                    elif batch := self._batch(id):
-                        batch.starts(id)
-            case ("done", job, items):
+                self._pending.started(facts, ids)
+            case CallsDone(facts, outcomes):
                 self._waiting_line.clear()
-                for id, ok, payload, usage, text, rows in items:
-                    if rows:
-                        self._deliver_rows(id, payload)
-                    else:
-                        self._deliver(id, ok, payload, usage, text, self._jobs.get(job))
-            case ("again", _, ids):
-                for id in ids:
-                    if future := self._futures.get(id):
-                        future._waits_again()
-                    elif batch := self._batch(id):
-                        batch.waits_again(id)
-            case ("failed", error, ids):
-                for id in ids:
-                    self._end(id, error=from_data(error))
-            case ("broken", error):
+                self._pending.done(facts, outcomes)
+            case CallsWaitAgain(ids):
+                self._pending.wait_again(ids)
+            case CallsFailed(error, ids):
+                self._pending.failed(ids, lambda: from_data(error))
+            case Broken(error):
                 self._break(from_data(error))
-            case ("waiting", snapshot):
+            case Waiting(snapshot):
                 self._waiting_line.show(PoolStatus.from_data(snapshot))
-            case ("notice", text, warning):
+            case Notice(text, warning):
                 self._waiting_line.say(text, warning=warning)
-            case ("bye", left, lessons):
+            case Bye(left, lessons):
                 self.left, self._said_bye = tuple(left), True
                 for sentence in lessons:
                     self._waiting_line.say(sentence, warning=False)
                 link.close()
             case _:
-                log.error("the server said something unknown: %r", message[:1])
-
-    def _deliver(self, id: int, ok: bool, payload: bytes, usage: Any, text: bytes, job: Job | None) -> None:
-        future = self._futures.get(id)
-        if future is None:
-            return
-        future._ran(job, text, usage)
-        if not ok:
-            error = loads_exception(payload)
-            tell_what_ends_scripts(error)
-            self._end(id, error=error)
-            return
-        try:
-            result = loads_result(payload)
-        except NotUnpicklable as error:
-            self._end(id, error=detached(error))
-        else:
-            self._end(id, result=result)
-
-    def _deliver_rows(self, id: int, payload: bytes) -> None:
-        if batch := self._batch(id):
-            results = loads_results(payload)
-            for result in results:
-                if isinstance(result, Raised):
-                    tell_what_ends_scripts(result.error)
-            batch.put(id, results)
-            self._forget_ended(batch)
-
-    def _batch(self, id: int) -> MapChunk | None:
-        return self._batches.get(id >> BATCH_BITS)
-
-    def _forget_ended(self, batch: MapChunk) -> None:
-        if batch.ended:
-            with self._lock:
-                self._batches.pop(batch.id >> BATCH_BITS, None)
-
-    def _end(self, id: int, *, result: Any = None, error: BaseException | None = None) -> None:
-        with self._lock:
-            future = self._futures.pop(id, None)
-        if future is not None:
-            future._ends(result=result, error=error)
-        elif error is not None and (batch := self._batch(id)):
-            batch.fail(error, id)
-            self._forget_ended(batch)
+                assert_never(message)
 
     def _break(self, error: JobPoolError) -> None:
         with self._lock:
             self.broken = self.broken or error
-            ids = list(self._futures)
-            batches, self._batches = self._batches, {}
-        for id in ids:
-            self._end(id, error=error)
-        for batch in batches.values():
-            batch.fail(error)
+        self._pending.end_all(error)
 
     def _closed(self, link: Link, error: BaseException | None) -> None:
         if link is not self._link:
             return  # an attempt that was turned away
         self._waiting_line.clear()
         self._link = None
+        words = str(error) if isinstance(error, WireError) else "the pool's server ended"
         self._break(
             PoolBroken(
-                "the pool's server ended",
+                words,
                 log=str(self._directory.server_log),
                 tail=self._directory.last_words(),
                 advice="its jobs are being cancelled; make a new pool and submit again",

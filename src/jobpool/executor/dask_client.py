@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobpool.executor.connection import Connection
 from jobpool.host.home import PoolDirectory
-from jobpool.model.errors import from_data
 from jobpool.serialize.pickling import register_own_modules
+from jobpool.transport.messages.client import StartDask
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,7 +35,7 @@ class DaskClient:
 
             from jobpool.transport import dask_config
 
-            port = self._ask_dask(dashboard=False)["port"]
+            port = self._connection.ask(StartDask(dashboard=False)).port
             with dask_config.patience():
                 self._client = Client(
                     f"tls://{self._connection.host}:{port}",
@@ -50,18 +50,12 @@ class DaskClient:
 
         On a JupyterHub it goes through ``/proxy/PORT``; elsewhere it is on this host's loopback (``ssh -L PORT:...``).
         """
-        dashboard = self._ask_dask(dashboard=True)["dashboard"]
+        dashboard = self._connection.ask(StartDask(dashboard=True)).dashboard
         if dashboard is None:
             return None
         port, path = dashboard
         prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
         return f"{prefix.rstrip('/')}/proxy/{port}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
-
-    def _ask_dask(self, *, dashboard: bool) -> dict[str, Any]:
-        answer: dict[str, Any] = self._connection.ask("dask", dashboard)
-        if "error" in answer:
-            raise from_data(answer["error"])
-        return answer
 
     def _close_client(self) -> None:
         with self._lock:

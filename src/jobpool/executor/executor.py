@@ -32,6 +32,7 @@ from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.show.waiting import WaitingLine
 from jobpool.tools.project_file import tell_what_runs
+from jobpool.transport.messages.client import Scale
 
 if TYPE_CHECKING:
     from jobpool.tools.profile import Profile
@@ -288,7 +289,7 @@ class JobPoolExecutor(PoolLife):
                 f"scale({n}): max_workers is {self._settings.max_workers}",
                 advice="make the pool with more max_workers",
             )
-        self._connection.send("scale", n)
+        self._connection.send(Scale(n))
 
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobpool.model.call import Usage
-from jobpool.model.units import Memory
+from jobpool.transport.messages.client import JobFacts
 
 __all__ = ["Job", "JobFuture", "Jobs"]
 
@@ -96,10 +96,8 @@ class JobFuture(Future[T]):
             if self._state == states.RUNNING:
                 self._state, self.job = states.PENDING, None
 
-    def _ran(self, job: Job | None, log: bytes, usage: tuple[float, float, int, int] | None) -> None:
-        self.job, self._log = job, log
-        if usage is not None:
-            self.usage = Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
+    def _ran(self, job: Job | None, log: bytes, usage: Usage | None) -> None:
+        self.job, self._log, self.usage = job, log, usage
 
     def _ends(self, *, result: Any = None, error: BaseException | None = None) -> None:
         self._taken = ()
@@ -123,14 +121,12 @@ class Jobs:
     def __init__(self) -> None:
         self._known: dict[str, Job] = {}
 
-    def get(self, facts: dict[str, Any] | None) -> Job | None:
-        """Return the job with these facts."""
-        if facts is None:
-            return None
-        job = self._known.get(facts["id"])
-        if job is None or job.node != facts["node"]:
-            log_path = None if facts["log"] is None else Path(facts["log"])
-            job = self._known[facts["id"]] = Job(facts["id"], facts["node"], log_path)
+    def get(self, facts: JobFacts) -> Job:
+        """Return the job that these are the facts of."""
+        job = self._known.get(facts.id)
+        if job is None or job.node != facts.node:
+            log_path = None if facts.log is None else Path(facts.log)
+            job = self._known[facts.id] = Job(facts.id, facts.node, log_path)
         return job
 
 

@@ -12,6 +12,7 @@ from jobpool.executor.connection import Connection
 from jobpool.executor.future import Job
 from jobpool.host.home import PoolDirectory
 from jobpool.show.status import asked_status
+from jobpool.transport.messages.client import AskRecord
 
 if TYPE_CHECKING:
     from jobpool.model.status import PoolStatus
@@ -65,7 +66,7 @@ class PoolInfo(RequestInfo):
     @property
     def log_directory(self) -> Path:
         """The directory of the jobs' logs."""
-        return Path(self._connection.facts["logs"])
+        return Path(self._connection.logs)
 
     def status(self, *, start: bool = False) -> PoolStatus:
         """Return what goes on: jobs with their states and reasons, calls by state and function, notices.
@@ -98,7 +99,8 @@ class PoolInfo(RequestInfo):
 
         ended = self._connection.ended.is_set()
         directory, ask = self._directory.path, self._connection.ask
-        return write_report(read_record(directory) if ended else RunRecord.from_data(ask("record")), Path(path))
+        record = read_record(directory) if ended else RunRecord.from_data(ask(AskRecord()).facts)
+        return write_report(record, Path(path))
 
     def logs(self, job: str | Job | None = None, *, tail: int | None = None) -> str:
         """Return the log of a job and those of its workers, also after the pool's end. ::

@@ -17,8 +17,9 @@ from jobpool.executor.map import MapChunk
 from jobpool.executor.pool_info import RequestInfo
 from jobpool.executor.pool_life import PoolLife
 from jobpool.executor.submit import SubmitMethods, destination
-from jobpool.model.errors import NotPicklable, from_data
+from jobpool.model.errors import NotPicklable
 from jobpool.model.request import Request
+from jobpool.transport.messages.client import AddKind
 from jobpool.transport.plain_data import as_plain
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ class PoolView(SubmitMethods, RequestInfo):
         # Weak: the connection refers to calls that have not ended, and the user to the futures that are wanted.
         self._calls: weakref.WeakSet[JobFuture[Any] | MapChunk] = weakref.WeakSet()
         kind = self._kind
-        if (refused := self._connection.ask("kind", kind.key, as_plain(kind))) is not None:
-            raise from_data(refused)
+        self._connection.ask(AddKind(kind.key, as_plain(kind)))
 
     @property
     def pool(self) -> PoolLife:

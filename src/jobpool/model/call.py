@@ -1,17 +1,25 @@
-"""A call: what is sent to a worker, with which options, what the call used, and its outcome."""
+"""A call: what is sent to a worker, what comes back, and what the call used."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from jobpool.model.request import Retry
-from jobpool.model.units import Duration, Memory
+import msgspec
 
-__all__ = ["PLAIN", "Call", "CallOptions", "Death", "Outcome", "Usage"]
+from jobpool.model.units import Memory
+
+if TYPE_CHECKING:
+    from jobpool.model.call_options import CallOptions
+
+    _Terms = CallOptions | None
+else:
+    _Terms = Any  # for the decoder: the field is empty in every message, and its type is none that it could read
+
+__all__ = ["Call", "Death", "Outcome", "Usage"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, array_like=True, frozen=True, kw_only=True, gc=False):
     """What one call used."""
 
     wall: float
@@ -29,51 +37,35 @@ class Usage:
         return {"wall": self.wall, "cpu": self.cpu, "peak_memory": memory, "threads": self.threads}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOptions:
-    """Options of a call, wherever it runs."""
-
-    timeout: Duration | None = None
-    """How long the call may run. Then its worker is killed."""
-    expected_time: Duration | None = None
-    """How long the call is expected to run. It is not started in a job that has less time left."""
-    retry: Retry | None = None
-    """None: the pool's."""
-
-
-PLAIN = CallOptions()
-"""The options of calls for which none were given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, array_like=True, gc=False):
     """One call: an id, the function's key, and the pickled arguments, which only the worker unpickles.
 
     Or calls for several items of a map, its rows: they have successive ids from ``id`` on, and share one payload.
     Server and agent may cut the rows in two without reading the payload.
+
+    A call has this one form in every process and in the messages between them. The process that receives it owns it.
     """
 
     id: int
+    """The client's own id between client and server; with the client's number in it from the server on."""
     function: str
     """Content hash of the pickled function; the server knows the pickle."""
-    payload: bytes = field(repr=False)
+    payload: bytes
     request: str = ""
-    """Key of the request; empty: the pool's own."""
+    """Key of the request; empty: the pool's own. The server sets it."""
     skip: int = 0
     """Rows at the beginning of the payload that do not belong to this call."""
     rows: int = 0
     """The number of rows. 0: a single call, with a payload of another format."""
-    terms: CallOptions = PLAIN
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds that the call may run."""
-        return self.terms.timeout
+    terms: _Terms = None
+    """The options of the call, for the server alone: no message carries them. None: none were given."""
+    timeout: float | None = None
+    """Seconds that the call may run."""
 
     @property
     def expected_time(self) -> float | None:
         """Seconds that the call is expected to run, if the user said so."""
-        return self.terms.expected_time
+        return None if self.terms is None else self.terms.expected_time
 
     @property
     def items(self) -> int:
@@ -88,20 +80,22 @@ class Call:
     def cut(self, at: int) -> tuple[Call, Call]:
         """Return the first ``at`` rows, and the rest."""
         skip, rows = self.skip + at, self.rows - at
-        rest = Call(self.id + at, self.function, self.payload, self.request, skip, rows, self.terms)
-        return Call(self.id, self.function, self.payload, self.request, self.skip, at, self.terms), rest
+        rest = Call(self.id + at, self.function, self.payload, self.request, skip, rows, self.terms, self.timeout)
+        return Call(self.id, self.function, self.payload, self.request, self.skip, at, self.terms, self.timeout), rest
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a worker sent back for one call: its result or its own exception, pickled, which only the client opens."""
+class Outcome(msgspec.Struct, array_like=True, gc=False):
+    """What a worker sent back for one call: its result or its own exception, pickled, which only the client opens.
+
+    It has this one form in every process and in the messages between them, as :class:`Call`.
+    """
 
     call: int
     ok: bool
     """True for rows, whose payload holds results and exceptions."""
-    payload: bytes = field(repr=False)
+    payload: bytes
     usage: Usage | None = None
-    log: bytes = field(default=b"", repr=False)
+    log: bytes = b""
     """The last 64 KiB of what the call wrote to stdout and stderr."""
     rows: int = 0
     """How many rows, from ``call`` on, it is of; the others of that call run on. 0: it is of a single call."""

@@ -9,22 +9,50 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import assert_never
+
+from msgspec.structs import replace
 
 from jobpool.core import events as e
 from jobpool.host.told_once import first_time
 from jobpool.host.versions import compare_versions
-from jobpool.model.call import Call, Usage
+from jobpool.model.call import Call
 from jobpool.model.errors import PoolBroken, from_data
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
-from jobpool.model.units import Memory
 from jobpool.serialize.checkpoint_resume import PICKLED, RESUME
 from jobpool.server.spec import Spec
+from jobpool.transport.frames import WireError
 from jobpool.transport.link import Link, in_parts
+from jobpool.transport.messages.agent import (
+    AgentBye,
+    AgentHello,
+    AgentSettings,
+    AgentToServer,
+    Bundle,
+    Cut,
+    Died,
+    Done,
+    JoinDask,
+    Leaving,
+    NodeWarning,
+    NotWanted,
+    Ping,
+    Pong,
+    Ready,
+    Returned,
+    ServerToAgent,
+    SlotsTaken,
+    Started,
+    StopAgent,
+    Suspended,
+    Trouble,
+    WentOn,
+)
+from jobpool.transport.messages.base import Checkpointed, Function, Functions, Remark
 
 __all__ = ["GRACE_SHARE", "AgentLinks"]
 
@@ -65,9 +93,11 @@ class AgentLinks:
         self._spec, self._log_directory, self._tell, self._warn = spec, log_directory, tell, warn
         self._suspended = suspended
         self._grace, self._confines_cores = min(GRACE, grace), confines_cores
-        self._jobs: dict[Link, tuple[e.JobKey, Mapping[str, Any]]] = {}
+        self._jobs: dict[Link, tuple[e.JobKey, AgentHello]] = {}
         self._links: dict[e.JobKey, Link] = {}
-        self._functions: dict[str, bytes] = {RESUME: PICKLED}
+        self._functions: dict[str, Function] = {RESUME: Function(RESUME, PICKLED)}
+        self.functions: dict[str, str] = {}
+        """The keys of the functions that clients have told of, each by itself."""
         self._replaced: set[Link] = set()
         """Those of jobs that have another agent now: a node whose daemon was cut off lets a job's first run go on."""
         self._knows: dict[Link, set[str]] = {}
@@ -75,6 +105,7 @@ class AgentLinks:
         self._last_words: dict[Link, str] = {}
         self._warned: set[str] = set()
         self._dask_port: int | None = None
+        self._told_dask: set[Link] = set()
         self._heard: dict[Link, float] = {}
         """When each agent said something last."""
         self._next_look = 0.0
@@ -83,20 +114,19 @@ class AgentLinks:
 
     # ----------------------------------------------------------------------------------------------------- at the door
 
-    def greet(self, link: Link, reference: int, facts: Mapping[str, Any], request: Request) -> None:
+    def greet(self, link: Link, hello: AgentHello, job: e.JobKey, request: Request | None) -> None:
         """Answer an agent's first words with what it needs, or with why it is not wanted."""
-        job = e.JobKey(*facts["job"])
-        fatal, odd = compare_versions(self._spec.versions, facts["versions"])
+        fatal, odd = compare_versions(self._spec.versions, hello.versions)
         if fatal:
             words = f"the jobs' Python does not fit this one's: {'; '.join(fatal)}"
             error = PoolBroken(
                 words,
-                job=facts["id"],
-                node=facts["node"],
+                job=hello.id,
+                node=hello.node,
                 advice=f"start the jobs with the same environment (python={self._spec.versions['executable']!r} here, "
-                f"{facts['versions'].get('executable')!r} there)",
+                f"{hello.versions.get('executable')!r} there)",
             )
-            link.send("answer", reference, {"stop": words})
+            link.answer(hello, NotWanted(words))
             self._tell(e.AgentTrouble(self._now(), job, words, fatal=error))
             return
         for sentence in odd:
@@ -104,33 +134,35 @@ class AgentLinks:
         self._heard[link] = self._now()
         if self._held:
             link.pause()
-        self._jobs[link] = job, {**facts, "told_dask": self._dask_port is not None}
-        settings = self._spec.settings
-        link.send(
-            "answer",
-            reference,
-            {
-                "time": time.time(),
-                "dask_port": self._dask_port,
-                "workers": request.workers_per_job,
-                "cores": request.cores,
-                "gpus": request.gpus,
-                "walltime": None if request.walltime is None else float(request.walltime),
-                "grace": self._grace,
-                "log_level": self._spec.log_level,
-                "umask": self._spec.umask,
-                "threads_per_core": request.threads_per_core,
-                # Where jobs own no cores, other pools and programs run on them too.
-                "bind": request.bind if self._confines_cores else None,
-                "sys_path": list(self._spec.sys_path),
-                "working_directory": self._spec.working_directory,
-                "initializer": self._spec.initializer,
-                "max_tasks_per_child": settings.max_tasks_per_child,
-                "memory": None if request.memory is None else int(request.memory),
-                "max_memory_growth": None if settings.max_memory_growth is None else int(settings.max_memory_growth),
-                "log_directory": str(self._log_directory),
-                "environment": dict(settings.environment),
-            },
+        self._jobs[link] = job, hello
+        if self._dask_port is not None:
+            self._told_dask.add(link)
+        link.answer(hello, self._settings(request or self._spec.settings.request))
+
+    def _settings(self, request: Request) -> AgentSettings:
+        """Return what an agent has to know of its workers."""
+        spec, settings = self._spec, self._spec.settings
+        return AgentSettings(
+            time=time.time(),
+            dask_port=self._dask_port,
+            workers=request.workers_per_job,
+            cores=request.cores,
+            gpus=request.gpus,
+            walltime=request.walltime,
+            grace=self._grace,
+            log_level=spec.log_level,
+            umask=spec.umask,
+            threads_per_core=request.threads_per_core,
+            # Where jobs own no cores, other pools and programs run on them too.
+            bind=request.bind if self._confines_cores else None,
+            sys_path=list(spec.sys_path),
+            working_directory=spec.working_directory,
+            initializer=spec.initializer,
+            max_tasks_per_child=settings.max_tasks_per_child,
+            memory=request.memory,
+            max_memory_growth=settings.max_memory_growth,
+            log_directory=str(self._log_directory),
+            environment=dict(settings.environment),
         )
 
     # ------------------------------------------------------------------------------------------------------ from agents
@@ -138,74 +170,75 @@ class AgentLinks:
     def __contains__(self, link: Link) -> bool:
         return link in self._jobs
 
-    def receive(self, link: Link, message: Any) -> None:
-        """Turn what an agent says into an event."""
-        (job, facts), now = self._jobs[link], self._now()
+    def receive(self, link: Link, message: AgentToServer) -> None:
+        """Turn what an agent says into an event. Raises ``WireError`` for what cannot be said now."""
+        (job, hello), now = self._jobs[link], self._now()
         self._heard[link] = now
         if link in self._replaced:
             # Its calls are in other hands, perhaps under the same numbers in those of its job's new agent.
-            if message[0] == "bye":
+            if isinstance(message, AgentBye):
                 link.close()
             return
         match message:
-            case ("hello", {"workers": workers, "left": left}):
-                deadline = None if left is None else now + left
-                hello = e.Hello(
-                    job=job,
-                    id=JobId(facts["id"]),
-                    node=facts["node"],
-                    workers=workers,
-                    pid=facts["pid"],
-                    deadline=deadline,
-                )
-                self._replace(job)
-                self._hellos[job] = hello
-                self._links[job], self._knows[link] = link, set()
-                if self._dask_port is not None and not facts["told_dask"]:
-                    link.send("dask", self._dask_port)  # the Scheduler started between its first words and these
-                self._tell(e.AgentJoined(now, hello))
-            case ("pong",):
+            case Done(outcomes):
+                self._tell(e.CallsDone(now, job, tuple(outcomes)))
+            case Started(ids):
+                self._tell(e.CallsStarted(now, job, ids))
+            case Pong():
                 pass
-            case ("started", ids):
-                self._tell(e.CallsStarted(now, job, tuple(ids)))
-            case ("done", outcomes):
-                self._tell(e.CallsDone(now, job, tuple(_outcome(*fields) for fields in outcomes)))
-            case ("checkpoint", call, payload):
-                self._tell(e.CallCheckpointed(now, job, call, RESUME, payload))
-            case ("leaving", why, planned):
-                self._tell(e.AgentLeaving(now, job, why, planned))
-            case ("suspended",):
-                self._tell(e.AgentSuspended(now, job))
-            case ("went on", left):
-                self._tell(e.AgentWentOn(now, job, None if left is None else now + left))
-            case ("cut", call, at):
+            case Ready(workers, left):
+                self._join(link, job, hello, workers, left)
+            case Returned(ids):
+                self._tell(e.CallsReturned(now, job, ids))
+            case Cut(call, at):
                 self._tell(e.CallsCut(now, job, call, at))
-            case ("returned", ids):
-                self._tell(e.CallsReturned(now, job, tuple(ids)))
-            case ("died", call, death):
-                self._tell(e.WorkerDied(now, job, call, e.Death(**death)))
-            case ("slots", count):
+            case Checkpointed(call, payload):
+                self._tell(e.CallCheckpointed(now, job, call, RESUME, payload))
+            case Died(call, death):
+                self._tell(e.WorkerDied(now, job, call, death))
+            case Leaving(why, planned):
+                self._tell(e.AgentLeaving(now, job, why, planned))
+            case Suspended():
+                self._tell(e.AgentSuspended(now, job))
+            case WentOn(left):
+                self._tell(e.AgentWentOn(now, job, None if left is None else now + left))
+            case SlotsTaken(count):
                 self._tell(e.SlotsTaken(now, job, count))
-            case ("trouble", words, fatal):
+            case Trouble(words, fatal):
                 self._tell(e.AgentTrouble(now, job, words, None if fatal is None else from_data(fatal)))
-            case ("warning", sentence):
-                self._warn_once(sentence, f"on {facts['node']} (perhaps on others too): {sentence}")
-            case ("daily", topic, sentence):
-                self._warn_daily(topic, f"on {facts['node']} (perhaps on others too): {sentence}")
-            case ("remark", topic, sentence):
-                self._warn_once(topic, sentence)
-            case ("bye", word):
-                self._last_words[link] = word
+            case NodeWarning(sentence, topic):
+                text = f"on {hello.node} (perhaps on others too): {sentence}"
+                self._warn_once(sentence, text) if topic is None else self._warn_daily(topic, text)
+            case Remark(topic, text):
+                self._warn_once(topic, text)
+            case AgentBye(why):
+                self._last_words[link] = why
                 link.close()  # nothing comes after it: so the agent sees that its last results are here
+            case AgentHello():
+                raise WireError("AgentHello is no message of an agent that is in")
             case _:
-                log.error("job=%s said something unknown: %r", job, message[:1])
+                assert_never(message)
+
+    def _join(self, link: Link, job: e.JobKey, hello: AgentHello, workers: int, left: float | None) -> None:
+        """Let an agent whose workers are on their way have calls."""
+        now = self._now()
+        deadline = None if left is None else now + left
+        joined = e.Hello(
+            job=job, id=JobId(hello.id), node=hello.node, workers=workers, pid=hello.pid, deadline=deadline
+        )
+        self._replace(job)
+        self._hellos[job] = joined
+        self._links[job], self._knows[link] = link, set()
+        if self._dask_port is not None and link not in self._told_dask:
+            link.send(JoinDask(self._dask_port))  # the Scheduler started between its first words and these
+        self._tell(e.AgentJoined(now, joined))
 
     def _replace(self, job: e.JobKey) -> None:
         """Stop the agent that this job had before, if it lives: before its calls run elsewhere."""
         if (before := self._links.get(job)) is not None:
             log.warning("job=%s has a new agent, and the one before lives", job)
             self._replaced.add(before)
-            before.send("stop", "its job was requeued, and runs elsewhere", False)
+            before.send(StopAgent("its job was requeued, and runs elsewhere", drain=False))
 
     def look(self) -> None:
         """Ask the agents now and then whether they live, and hang up on those that have not answered for long."""
@@ -226,7 +259,7 @@ class AgentLinks:
                 log.warning("job=%s said nothing for %.0f s", job, silent)
                 link.abort(TimeoutError("its agent does not answer"))
             else:
-                link.send("ping")
+                link.send(Ping())
 
     def hold(self, held: bool) -> None:
         """Take nothing from the agents for a while: their results wait with them, and they for new bundles."""
@@ -235,13 +268,16 @@ class AgentLinks:
             link.pause() if held else link.resume()
         self._heard = dict.fromkeys(self._heard, self._now())
 
-    def facts(self, link: Link) -> Mapping[str, Any]:
+    def first_words(self, link: Link) -> AgentHello:
         """Return what the agent at this link said of itself at first."""
         return self._jobs[link][1]
 
-    def left(self, link: Link) -> None:
+    def left(self, link: Link, error: BaseException | None = None) -> None:
         """Tell that the connection to an agent ended."""
-        job, facts = self._jobs.pop(link)
+        job, hello = self._jobs.pop(link)
+        if isinstance(error, WireError):
+            self._warn_once("malformed", f"the agent of the job {hello.id} on {hello.node} was cut off: {error}")
+        self._told_dask.discard(link)
         self._knows.pop(link, None)
         self._heard.pop(link, None)
         word = self._last_words.pop(link, "")
@@ -250,7 +286,7 @@ class AgentLinks:
             return
         if self._links.get(job) is link:
             del self._links[job]
-        self._tell(e.AgentLeft(self._now(), job, word, facts["pid"]))
+        self._tell(e.AgentLeft(self._now(), job, word, hello.pid))
 
     def hello(self, job: e.JobKey) -> e.Hello | None:
         """Return what the agent of this job said of itself, also after it left."""
@@ -258,9 +294,11 @@ class AgentLinks:
 
     # -------------------------------------------------------------------------------------------------------- to agents
 
-    def define(self, functions: Mapping[str, bytes]) -> None:
+    def define(self, functions: Iterable[Function]) -> None:
         """Keep pickled functions for the agents that will need them."""
-        self._functions.update(functions)
+        for function in functions:
+            self._functions[function.key] = function
+            self.functions[function.key] = function.key
 
     def send_bundle(self, job: e.JobKey, calls: Sequence[Call]) -> None:
         """Hand calls to an agent, with the functions that it has not seen yet."""
@@ -270,21 +308,21 @@ class AgentLinks:
         known = self._knows[link]
         if missing := {call.function for call in calls} - known:
             known |= missing
-            for keys in in_parts(missing, lambda key: len(self._functions[key])):
-                link.send("functions", {key: self._functions[key] for key in keys})
-        for part in in_parts(calls, lambda call: len(call.payload)):
-            link.send("bundle", [_plain(call) for call in part])
+            for functions in in_parts([self._functions[key] for key in missing]):
+                link.send(Functions(functions))
+        for part in in_parts(calls):
+            link.send(Bundle([call if call.terms is None else replace(call, terms=None) for call in part]))
 
-    def send(self, job: e.JobKey, *message: Any) -> None:
+    def send(self, job: e.JobKey, message: ServerToAgent) -> None:
         """Send any other message to an agent; nothing when it has left."""
         if (link := self._links.get(job)) is not None:
-            link.send(*message)
+            link.send(message)
 
     def join_dask(self, port: int) -> None:
         """Let all agents, and those that come later, be Workers of the Scheduler on this port."""
         self._dask_port = port
         for link in self._links.values():
-            link.send("dask", port)
+            link.send(JoinDask(port))
 
     def _warn_once(self, what: str, text: str) -> None:
         # A thousand nodes say the same.
@@ -307,20 +345,3 @@ class AgentLinks:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-def _plain(call: Call) -> tuple[Any, ...]:
-    single = call.id, call.function, call.payload
-    if call.timeout is not None:
-        return (*single, call.skip, call.rows, float(call.timeout))
-    return (*single, call.skip, call.rows) if call.rows else single
-
-
-def _outcome(
-    call: int, ok: bool, payload: bytes, usage: tuple[float, float, int, int] | None, log: bytes, rows: int,
-    failures: int = 0, words: str = "",
-) -> e.Outcome:  # fmt: skip
-    plain = (
-        None if usage is None else Usage(wall=usage[0], cpu=usage[1], peak_memory=Memory(usage[2]), threads=usage[3])
-    )
-    return e.Outcome(call, ok, payload, plain, log, rows, failures, words)

@@ -7,15 +7,24 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from jobpool.host.home import PoolDirectory
 from jobpool.model.call import Outcome
 from jobpool.model.errors import JobPoolError
 from jobpool.server.door import Door
 from jobpool.transport import tls
+from jobpool.transport.frames import WireError
 from jobpool.transport.link import Link, in_parts
+from jobpool.transport.messages.client import (
+    Bye,
+    CallsDone,
+    CallsFailed,
+    CallsStarted,
+    CallsWaitAgain,
+    JobFacts,
+    ServerToClient,
+)
 
 __all__ = ["ClientLinks", "addresses_of_this_host", "listen"]
 
@@ -34,6 +43,10 @@ or calls a slow callback, may come back after hours; meanwhile results stay wher
 
 CLIENT_BITS = 40
 """A call's id in the server is ``client << 40 | id in the client``: a trillion calls for each of many clients."""
+
+
+MOST_ROWS = 1 << 10
+"""Rows of one call at most: a client numbers maps in steps of this."""
 
 
 async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[Door, int]:
@@ -111,36 +124,33 @@ class ClientLinks:
         """Return the number of this client, or None for a stranger."""
         return next((number for number, known in self._links.items() if known is link), None)
 
-    def tell_all(self, *message: Any) -> None:
+    def tell_all(self, message: ServerToClient) -> None:
         """Send a message to every client."""
         for link in self._links.values():
-            link.send(*message)
+            link.send(message)
 
-    def started(self, job: dict[str, Any] | None, ids: Iterable[int]) -> None:
+    def started(self, job: JobFacts, ids: Iterable[int]) -> None:
         """Tell whose calls run now."""
-        self._by_client("started", job, ids)
+        self._by_client(ids, lambda own: CallsStarted(job, own))
 
     def again(self, ids: Iterable[int]) -> None:
         """Tell whose calls wait again."""
-        self._by_client("again", None, ids)
+        self._by_client(ids, CallsWaitAgain)
 
     def failed(self, ids: Sequence[int], error: JobPoolError) -> None:
         """End calls with an exception."""
-        self._by_client("failed", error.as_data(), ids)
+        self._by_client(ids, lambda own: CallsFailed(error.as_data(), own))
 
-    def done(self, job: dict[str, Any] | None, outcomes: Iterable[Outcome]) -> None:
-        """Deliver what came of calls."""
-        groups: dict[int, list[Any]] = {}
+    def done(self, job: JobFacts, outcomes: Iterable[Outcome]) -> None:
+        """Deliver what came of calls. The outcomes are the clients' from now on, and bear their own ids."""
+        groups: dict[int, list[Outcome]] = {}
         for outcome in outcomes:
-            usage = outcome.usage
-            plain = None if usage is None else (usage.wall, usage.cpu, int(usage.peak_memory), usage.threads)
-            groups.setdefault(outcome.call >> CLIENT_BITS, []).append(
-                (own_id(outcome.call), outcome.ok, outcome.payload, plain, outcome.log, outcome.rows)
-            )
-        for number, items in groups.items():
+            groups.setdefault(outcome.call >> CLIENT_BITS, []).append(outcome)
+            outcome.call = own_id(outcome.call)
+        for number, own in groups.items():
             if link := self._links.get(number):
-                for part in in_parts(items, lambda item: len(item[2]) + len(item[4])):
-                    link.send("done", job, part)
+                for part in in_parts(own):
+                    link.send(CallsDone(job, part))
         self._look()
 
     def _look(self) -> None:
@@ -151,25 +161,35 @@ class ClientLinks:
             log.info("%s", "results wait for a client that takes none" if held else "results are taken again")
             self._hold(held)
 
-    def _by_client(self, name: str, detail: Any, ids: Iterable[int]) -> None:
+    def _by_client(self, ids: Iterable[int], message: Callable[[list[int]], ServerToClient]) -> None:
         groups: dict[int, list[int]] = {}
         for call in ids:
             groups.setdefault(call >> CLIENT_BITS, []).append(own_id(call))
         for number, own in groups.items():
             if link := self._links.get(number):
-                link.send(name, detail, own)
+                link.send(message(own))
 
-    async def say_bye(self, *words: Any) -> None:
+    async def say_bye(self, bye: Bye) -> None:
         """Say the last word, and wait until all clients have heard it: they hang up then."""
         links = list(self._links.values())
-        self.tell_all("bye", *words)
+        self.tell_all(bye)
         if links:
             await asyncio.wait([link.closed for link in links], timeout=FAREWELL)
 
 
-def global_id(client: int, call: int) -> int:
-    """Return the id by which the server knows a client's call."""
-    return client << CLIENT_BITS | call
+def global_ids(client: int, ids: Iterable[int]) -> Iterator[int]:
+    """Yield the ids by which the server knows a client's calls. Raises ``WireError`` for what can be none."""
+    for id in ids:
+        if not 0 <= id < 1 << CLIENT_BITS:
+            raise WireError(f"there can be no call {id}")
+        yield client << CLIENT_BITS | id
+
+
+def rows(first: int, count: int) -> range:
+    """Return the ids of the rows of one call. Raises ``WireError`` for more than a call can have."""
+    if not 0 <= count <= MOST_ROWS:
+        raise WireError(f"there can be no call of {count} rows")
+    return range(first, first + count)
 
 
 def own_id(call: int) -> int:

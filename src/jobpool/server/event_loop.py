@@ -17,14 +17,10 @@ import asyncio
 import json
 import logging
 import os
-import time
-from collections import deque
-from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 from jobpool.batch.base import BatchSystem
-from jobpool.config.call_options import CallKind
 from jobpool.core import actions as act
 from jobpool.core import events as e
 from jobpool.core.record.advice import advise
@@ -32,24 +28,22 @@ from jobpool.core.steps.engine import Core
 from jobpool.host.home import PoolDirectory, process_started
 from jobpool.host.lifetime import end_within
 from jobpool.host.log_tail import tail
-from jobpool.model.call import PLAIN, Call, CallOptions
 from jobpool.model.errors import JobPoolError, PoolBroken, from_data
 from jobpool.model.job import JobId
-from jobpool.model.request import Request
-from jobpool.model.run_record import RunRecord
 from jobpool.model.site import Limits
-from jobpool.model.status import Notice, PoolStatus
 from jobpool.server import client_links
 from jobpool.server.agent_links import GRACE_SHARE, AgentLinks
 from jobpool.server.batch_client import BatchClient
+from jobpool.server.call_kinds import CallKinds
 from jobpool.server.core_settings import core_settings, with_partition
 from jobpool.server.door import Door
+from jobpool.server.facts import PoolFacts
 from jobpool.server.journal import Journal
-from jobpool.server.preflight import refuse_what_cannot_run
+from jobpool.server.peers import HEARD, Peers
 from jobpool.server.spec import Spec
-from jobpool.site import check as core_limits
 from jobpool.transport.link import Link
-from jobpool.transport.plain_data import from_plain
+from jobpool.transport.messages.agent import Retract, StopAgent, TakeBack
+from jobpool.transport.messages.client import Broken, Bye, DaskAddress, JobFacts, Notice, Waiting
 
 if TYPE_CHECKING:
     from jobpool.server.dask_scheduler import DaskScheduler
@@ -80,10 +74,6 @@ class EventLoop:
         self._directory, self._spec, self._system = directory, spec, system
         self._loop = asyncio.get_running_loop()
         self._limits = limits
-        self._kinds: dict[str, tuple[str, CallOptions]] = {"": ("", PLAIN)}
-        """By key, for each kind of calls: the key of its request, and its terms."""
-        self._requests = {(spec.settings.request, spec.settings.max_workers): ""}
-        """The keys of requests. Kinds that differ in their terms alone share jobs."""
         settings = core_settings(directory, spec, system, limits)
         self._core = Core(settings=settings, now=self._loop.time())
         self._asking = BatchClient(directory, spec, system, self.tell, self._warn, limits)
@@ -97,17 +87,27 @@ class EventLoop:
             confines_cores=system.capabilities.confines_cores,
         )
         self._clients = client_links.ClientLinks(self._agents.hold)
+        self._facts = PoolFacts(directory, system.name, self._core, self._asking, self._loop.time)
+        self._peers = Peers(
+            self,
+            self._clients,
+            self._agents,
+            self._asking,
+            CallKinds(spec.settings, limits, self._asking.check, self._agents.functions),
+            self._facts,
+            has_job=lambda id: any(job.id == id for job in self._core.snapshot().jobs),
+        )
         self._host: str | None = None
         self._door: Door | None = None
         self._scheduler: DaskScheduler | None = None
         self._dask: asyncio.Future[int] | None = None
-        self._broken: JobPoolError | None = None
-        self._notices: deque[tuple[str, bool]] = deque(maxlen=100)
+        self.broken: JobPoolError | None = None
+        """Why no call can run any more, if so."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._graph_tasks = 0
         self._next_waiting = 0.0
-        self.diary = Journal(directory, self._whole_record, self._loop.time())
+        self.diary = Journal(directory, self._facts.whole_record, self._loop.time())
         self.finished = asyncio.Event()
         self.left: tuple[JobId, ...] = ()
         self.crash: BaseException | None = None
@@ -125,7 +125,7 @@ class EventLoop:
         # Jobs of this host alone need no door to the network.
         self._host = "127.0.0.1" if all(map(client_links.is_loopback, addresses)) else None
         self._door, port = await client_links.listen(
-            self._directory, self._host, lambda: Link(self._hear, self._closed)
+            self._directory, self._host, lambda: Link(HEARD, self._peers.hear, self._closed)
         )
         self._asking.door = addresses, port
         self._directory.remember()
@@ -133,7 +133,7 @@ class EventLoop:
 
     async def run(self) -> None:
         """Serve until all is done."""
-        self._spawn(self._leave_if_lonely())
+        self.spawn(self._leave_if_lonely())
         self._set_timer()
         await self.finished.wait()
         if self._door is not None:
@@ -141,9 +141,9 @@ class EventLoop:
 
     async def say_bye(self) -> None:
         """Tell the clients that this is the end, which jobs are left, and what the run taught."""
-        record = self.record()
+        record = self._facts.record()
         lessons = advise(record) if record.seconds >= WORTH_A_WORD else []
-        await self._clients.say_bye([str(id) for id in self.left], lessons[:3])
+        await self._clients.say_bye(Bye([str(id) for id in self.left], lessons[:3]))
 
     def _addresses(self) -> list[str]:
         if self._system.capabilities.loopback:
@@ -160,15 +160,6 @@ class EventLoop:
             "system": self._system.name,
         }
         self._directory.write("connection.json", json.dumps(connection).encode())
-
-    async def _start_dask(self) -> int:
-        """Start the Scheduler and let the agents join it; return its port."""
-        scheduler_class = await asyncio.to_thread(_import_dask, self._spec.sys_path)
-        scheduler = scheduler_class(self._directory.path)
-        port = await scheduler.listen(self._host)
-        self._scheduler = scheduler
-        self._agents.join_dask(port)
-        return port
 
     async def _leave_if_lonely(self) -> None:
         await asyncio.sleep(LONELY)
@@ -207,29 +198,29 @@ class EventLoop:
             case act.TellAgain(ids):
                 self._clients.again(ids)
             case act.Fail(ids, error, job):
-                self._spawn(self._fail(ids, error, job), name="fail")
+                self.spawn(self._fail(ids, error, job), name="fail")
             case act.SubmitJobs(submission, request, count):
-                self._spawn(self._asking.submit(submission, request, count))
+                self.spawn(self._asking.submit(submission, request, count))
             case act.Poll(names):
-                self._spawn(self._asking.poll(names))
+                self.spawn(self._asking.poll(names))
             case act.AskAccounting(names):
-                self._spawn(self._asking.account(names))
+                self.spawn(self._asking.account(names))
             case act.CancelJobs(names, ids):
-                self._spawn(self._asking.cancel(names, ids), name="cancel")
+                self.spawn(self._asking.cancel(names, ids), name="cancel")
             case act.Retract(job, ids):
-                self._agents.send(job, "retract", list(ids))
+                self._agents.send(job, Retract(list(ids)))
             case act.TakeBack(job):
-                self._agents.send(job, "take back")
+                self._agents.send(job, TakeBack())
             case act.StopAgent(job, why, drain):
-                self._agents.send(job, "stop", why, drain)
+                self._agents.send(job, StopAgent(why, drain))
             case act.BreakPool(error):
-                self._broken = error
-                self._spawn(self._break(error), name="fail")
+                self.broken = error
+                self.spawn(self._break(error), name="fail")
             case act.Notice(text, warning):
                 self._notice(text, warning=warning)
             case act.Finished(left):
                 self.left = left
-                self._spawn(self._finish())
+                self.spawn(self._finish())
             case _:
                 assert_never(action)
 
@@ -240,7 +231,7 @@ class EventLoop:
 
     async def _break(self, error: JobPoolError) -> None:
         await self._failures_told()
-        self._clients.tell_all("broken", error.as_data())
+        self._clients.tell_all(Broken(error.as_data()))
 
     async def _failures_told(self) -> None:
         """Wait for failures that still read a log's tail: what comes next would end their futures without it."""
@@ -265,24 +256,20 @@ class EventLoop:
         self.crash = error
         end_within(STOPPING)
         broken = PoolBroken(f"the pool's server failed: {error!r}", log=str(self._directory.server_log))
-        self._clients.tell_all("broken", broken.as_data())
+        self._clients.tell_all(Broken(broken.as_data()))
         self.finished.set()
 
     def _warn(self, text: str) -> None:
         self._notice(text, warning=True)
 
     def _notice(self, text: str, *, warning: bool) -> None:
-        log.log(logging.WARNING if warning else logging.INFO, "%s", text)
-        self._notices.append((text, warning))
-        self._clients.tell_all("notice", text, warning)
+        self._facts.note(text, warning=warning)
+        self._clients.tell_all(Notice(text, warning))
 
-    def _job_facts(self, job: e.JobKey) -> dict[str, Any]:
+    def _job_facts(self, job: e.JobKey) -> JobFacts:
         hello, path = self._agents.hello(job), self._asking.log_path(job)
-        return {
-            "id": str(self._asking.id_of(job) or (hello.id if hello else "")),
-            "node": hello.node if hello else "",
-            "log": None if path is None else str(path),
-        }
+        id = self._asking.id_of(job) or (hello.id if hello else "")
+        return JobFacts(str(id), hello.node if hello else "", None if path is None else str(path))
 
     # ------------------------------------------------------------------------------------------------------------ clock
 
@@ -317,13 +304,14 @@ class EventLoop:
         if now < self._next_waiting:
             return
         self._next_waiting = now + 1.0
-        status = self._status()
+        status = self._facts.status()
         states = {job.state for job in status.jobs}
         waits = status.calls.waiting or ("suspended" in states and status.calls.running)
         if waits and "serving" not in states:
-            self._clients.tell_all("waiting", status.as_data())
+            self._clients.tell_all(Waiting(status.as_data()))
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
+        """Run this beside the loop. Its failure is the pool's."""
         task = self._loop.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._spawned_ended)
@@ -334,146 +322,37 @@ class EventLoop:
             log.error("task=%s failed", task.get_name(), exc_info=error)
             self._give_up(error)
 
-    # ---------------------------------------------------------------------------------------------------------- clients
-
-    def _hear(self, link: Link, message: Any) -> None:
-        """Take a message from a client, or the first words of an agent."""
-        if link in self._agents:
-            self._agents.receive(link, message)
-            return
-        number, now = self._clients.number(link), self._loop.time()
-        match message:
-            case ("ask", reference, "agent", facts):
-                job = e.JobKey(*facts["job"])
-                self._asking.joined(job, JobId(facts["id"]))
-                self._agents.greet(link, reference, facts, self._request_of(job))
-            case ("ask", reference, "client"):
-                self._clients.add(link)
-                link.send("answer", reference, {"system": self._system.name, "logs": str(self._asking.log_directory)})
-                for text, warning in self._notices:
-                    link.send("notice", text, warning)
-                if self._broken is not None:
-                    link.send("broken", self._broken.as_data())
-            case ("ask", reference, "status"):
-                link.send("answer", reference, self._status().as_data())
-            case ("ask", reference, "cancel job", id):
-                self._spawn(self._answer_cancel(link, reference, JobId(id)))
-            case ("ask", reference, "record"):
-                link.send("answer", reference, self.record().as_data())
-            case ("ask", reference, "starts"):
-                self._spawn(self._answer_starts(link, reference))
-            case ("ask", reference, "dask", dashboard) if link.is_of_this_host:  # Dask opens what it is sent
-                self._spawn(self._answer_dask(link, reference, dashboard=dashboard))
-            case ("ask", reference, "dask", _):
-                link.send("answer", reference, {"error": PoolBroken("only the pool's script may start Dask").as_data()})
-            case ("ask", reference, "stop", why):
-                link.send("answer", reference, True)
-                self.stop(why)
-            case ("functions", functions) if number is not None:
-                self._agents.define(functions)
-            case ("ask", reference, "kind", key, kind) if number is not None:
-                link.send("answer", reference, self._add_kind(key, from_plain(CallKind, kind)))
-            case ("calls", kind, calls) if number is not None:
-                self.tell(e.CallsArrived(now, tuple(self._calls(number, kind, calls))))
-            case ("cancel", ids) if number is not None:
-                self.tell(e.CallsCancelled(now, tuple(client_links.global_id(number, id) for id in ids)))
-            case ("cancel rows", spans) if number is not None:
-                firsts = [(client_links.global_id(number, id), count) for id, count in spans]
-                self.tell(e.CallsCancelled(now, tuple(id + n for id, count in firsts for n in range(count))))
-            case ("scale", int() | None as workers) if number is not None:
-                self.tell(e.ScaleAsked(now, workers))
-            case ("shutdown", cancel_waiting, kill) if number is not None:
-                self.tell(e.ShutdownAsked(now, cancel_waiting=cancel_waiting, kill=kill))
-            case _:
-                log.error("something unknown was said: %r", message[:1])
-
-    def _add_kind(self, key: str, kind: CallKind) -> Any:
-        """Take a kind of calls into service, or return the error that says why the site would refuse its jobs."""
-        try:
-            self._asking.check(kind.request)
-            refuse_what_cannot_run(kind.request, self._limits)
-        except JobPoolError as error:
-            return error.as_data()
-        request = core_limits.choose_partition(kind.request, self._limits)
-        asked = request, kind.max_workers
-        if asked not in self._requests:
-            self._requests[asked] = f"request {len(self._requests)}"
-            self.tell(e.RequestAdded(self._loop.time(), self._requests[asked], request, kind.max_workers))
-        self._kinds[key] = self._requests[asked], kind.terms
-        return None
-
-    def _calls(self, number: int, kind: str, calls: Sequence[Sequence[Any]]) -> Iterator[Call]:
-        request, terms = self._kinds[kind]
-        for id, function, payload, *rows in calls:
-            skip, count = rows or (0, 0)
-            yield Call(client_links.global_id(number, id), function, payload, request, skip, count, terms)
-
     def _closed(self, link: Link, error: BaseException | None) -> None:
-        if link in self._agents:
-            if self._scheduler is not None:
-                facts = self._agents.facts(link)
-                self._spawn(self._scheduler.forget(facts["id"], facts["node"], facts["pid"]))
-            self._agents.left(link)
-        elif self._clients.remove(link) and not self._clients and not self.finished.is_set():
+        if self._scheduler is not None and link in self._agents:
+            hello = self._agents.first_words(link)
+            self.spawn(self._scheduler.forget(hello.id, hello.node, hello.pid))
+        if self._peers.left(link, error) and not self.finished.is_set():
             self.stop("the client is gone")
 
-    def _request_of(self, job: e.JobKey) -> Request:
-        return self._asking.request_of(job) or self._spec.settings.request
+    # ------------------------------------------------------------------------------------------------------------- Dask
 
-    def record(self) -> RunRecord:
-        """Return what happened so far, for the report."""
-        return RunRecord.of(
-            self._core.record(self._loop.time()),
-            name=self._directory.name,
-            system=self._system.name,
-            host=os.uname().nodename,
-            ended_at=time.time(),
-            logs=self._asking.log_directory,
-        )
-
-    def _whole_record(self) -> RunRecord:
-        return replace(self.record(), status=self._status())
-
-    def _status(self) -> PoolStatus:
-        snapshot = self._core.snapshot(self._loop.time())
-        jobs = tuple(replace(job, log=self._asking.log_path(e.JobKey(*job.key))) for job in snapshot.jobs)
-        return PoolStatus.of(
-            replace(snapshot, jobs=jobs),
-            name=self._directory.name,
-            system=self._system.name,
-            host=os.uname().nodename,
-            pid=os.getpid(),
-            logs=self._asking.log_directory,
-            notices=tuple(Notice(*notice) for notice in self._notices),
-        )
-
-    async def _answer_cancel(self, link: Link, reference: int, id: JobId) -> None:
-        """Cancel one job of this pool, as its user would by the batch system's own command: its calls run again."""
-        known = any(job.id == id for job in self._core.snapshot().jobs)
-        if known:
-            await self._asking.cancel((), (id,))
-        link.send("answer", reference, known)
-
-    async def _answer_starts(self, link: Link, reference: int) -> None:
-        try:
-            answer: dict[str, Any] = {"starts": {str(id): at for id, at in (await self._asking.starts()).items()}}
-        except JobPoolError as error:
-            answer = {"error": error.as_data()}
-        link.send("answer", reference, answer)
-
-    async def _answer_dask(self, link: Link, reference: int, *, dashboard: bool) -> None:
+    async def start_dask(self, *, dashboard: bool) -> DaskAddress:
+        """Start Dask's Scheduler, if it does not run, and return where it is. Raises ``PoolBroken``."""
         if self._dask is None:
-            self._dask = asyncio.ensure_future(self._start_dask())
+            self._dask = asyncio.ensure_future(self._listen_dask())
         try:
             port = await asyncio.shield(self._dask)
             assert self._scheduler is not None
-            answer: dict[str, Any] = {"port": port, "dashboard": self._scheduler.dashboard() if dashboard else None}
+            return DaskAddress(port, self._scheduler.dashboard() if dashboard else None)
         except Exception as error:  # no threads, no keys any more: calls can do without
             log.exception("Dask cannot be used")
             if self._scheduler is None:
                 self._dask = None  # the next one may try again
-            answer = {"error": PoolBroken(f"Dask's scheduler could not be started: {error}").as_data()}
-        link.send("answer", reference, answer)
+            raise PoolBroken(f"Dask's scheduler could not be started: {error}") from error
+
+    async def _listen_dask(self) -> int:
+        """Start the Scheduler and let the agents join it; return its port."""
+        scheduler_class = await asyncio.to_thread(_import_dask, self._spec.sys_path)
+        scheduler = scheduler_class(self._directory.path)
+        port = await scheduler.listen(self._host)
+        self._scheduler = scheduler
+        self._agents.join_dask(port)
+        return port
 
 
 def _import_dask(paths: Sequence[str]) -> type[DaskScheduler]:

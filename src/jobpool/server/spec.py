@@ -10,7 +10,7 @@ from jobpool.config.resolve import Settings
 from jobpool.host.home import PoolDirectory
 from jobpool.host.private_directory import opened
 from jobpool.model.request import Retry
-from jobpool.transport import frames
+from jobpool.transport.packing import pack_plain, unpack_plain
 from jobpool.transport.plain_data import as_plain, from_plain
 
 __all__ = ["Spec"]
@@ -36,12 +36,12 @@ class Spec:
 
     def save(self, directory: PoolDirectory) -> None:
         """Write it where only this user reads it."""
-        directory.write("settings.pickle", b"".join(frames.pack(as_plain(self))))
+        directory.write("settings.pickle", pack_plain(as_plain(self)))
         directory.write("system", f"{self.system}\n".encode())
 
     @classmethod
     def load(cls, directory: PoolDirectory) -> Spec:
         """Read it back. Raises ``OSError``, also where others have put a directory of theirs in its place."""
         with opened(directory.path) as place:
-            [data] = frames.Unpacker().feed((place / "settings.pickle").read_bytes())
+            data = unpack_plain((place / "settings.pickle").read_bytes())
         return from_plain(cls, data)

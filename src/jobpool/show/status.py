@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TextIO
 
-from jobpool.model.errors import from_data
 from jobpool.model.status import FunctionStatus, JobStatus, PoolStatus, RequestStatus
 from jobpool.model.units import Duration, Memory
 from jobpool.show.reason import explained
 from jobpool.show.view import cpus_text, show_table
+from jobpool.transport.messages.base import Question
+from jobpool.transport.messages.client import AskStarts, AskStatus
 
 __all__ = [
     "ENDED_SHOWN",
@@ -29,15 +30,12 @@ ENDED_SHOWN = 5
 """Ended jobs that are listed, the last ones: a long run has hundreds, and each of them says little."""
 
 
-def asked_status(ask: Callable[..., Any], *, start: bool) -> PoolStatus:
-    """Ask the server how the pool is and, with ``start``, when its pending jobs may start."""
-    status = PoolStatus.from_data(ask("status"))
+def asked_status(ask: Callable[[Question[Any]], Any], *, start: bool) -> PoolStatus:
+    """Ask the server for the status of the pool and, with ``start``, when its pending jobs may start."""
+    status = PoolStatus.from_data(ask(AskStatus()).facts)
     if not start:
         return status
-    told = ask("starts")
-    if "error" in told:
-        raise from_data(told["error"])
-    starts = told["starts"]
+    starts = ask(AskStarts()).starts
     jobs = (replace(job, starts=starts.get(job.id)) if job.state == "pending" else job for job in status.jobs)
     return replace(status, jobs=tuple(jobs))
 

@@ -18,6 +18,8 @@ from jobpool.model.status import JobStatus, PoolStatus
 from jobpool.show.logs import last_lines
 from jobpool.show.status import function_row, headline, job_row, progress_text, used_text
 from jobpool.show.view import as_text
+from jobpool.transport.messages.base import Question
+from jobpool.transport.messages.client import AskStatus, CancelJob
 
 __all__ = ["Confirm", "Top"]
 
@@ -68,7 +70,7 @@ class Top(App[None]):
         Binding("c", "cancel", "Cancel job"),
     ]
 
-    def __init__(self, ask: Callable[..., Any], *, name: str) -> None:
+    def __init__(self, ask: Callable[[Question[Any]], Any], *, name: str) -> None:
         super().__init__()
         self._ask, self.title = ask, f"jobpool top {name}"
         self._status: PoolStatus | None = None
@@ -113,7 +115,7 @@ class Top(App[None]):
     def _fetch(self) -> None:
         worker = get_current_worker()
         try:
-            status = PoolStatus.from_data(self._ask("status"))
+            status = PoolStatus.from_data(self._ask(AskStatus()).facts)
         except (JobPoolError, OSError) as error:
             if not worker.is_cancelled:
                 self.call_from_thread(self._lost, str(error))
@@ -219,7 +221,7 @@ class Top(App[None]):
 
     def _cancel(self, id: str) -> None:
         try:
-            known = self._ask("cancel job", id)
+            known = self._ask(CancelJob(id)).known
             words = f"the job {id} is being cancelled" if known else f"the job {id} is not of this pool any more"
         except (JobPoolError, OSError) as error:
             words = str(error)

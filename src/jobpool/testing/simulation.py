@@ -24,11 +24,12 @@ from msgspec import structs
 from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.actions import Action
-from jobpool.core.events import Event, Hello, JobKey, Outcome
+from jobpool.core.events import Event, Hello, JobKey
 from jobpool.core.scaling.walltime import Span
 from jobpool.core.settings import CoreSettings
 from jobpool.core.steps.engine import Core
-from jobpool.model.call import PLAIN, Call, CallOptions
+from jobpool.model.call import Call, Outcome
+from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.errors import JobPoolError
 from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
 from jobpool.model.request import Request

@@ -8,8 +8,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from jobpool.core import events as ev
-from jobpool.core.events import Death, Event, JobKey, Outcome
-from jobpool.model.call import Call, Usage
+from jobpool.core.events import Event, JobKey
+from jobpool.model.call import Call, Death, Outcome, Usage
 from jobpool.model.job import Ending, EndingKind, JobState
 from jobpool.model.units import Memory
 from jobpool.testing.simulation_parts import FakeClock, Faults, SimulatedAgent, SimulatedJob

@@ -1,24 +1,22 @@
-"""Messages between processes: plain data only, in frames that any chunking leaves whole.
+"""Frames: how one message, and large bytes beside it, lie in a stream of bytes that may be cut anywhere.
 
-A frame is a length (8 bytes, little endian) and one pickle of protocol 5. Nothing but None, bool, int, float, str,
-bytes, bytearray, tuple, list, dict, set and frozenset crosses: the packer refuses any other type, and the unpickler
-knows no globals, so that bytes from the other side can never name code to run. Functions, arguments and results cross
-as bytes inside a message; only their owner opens them.
+A frame is its length (8 bytes, little endian) and the count of large contents (4 bytes); for each of these its place
+in the message (4 bytes) and its length (8 bytes); the message, packed; and the contents, one after the other. What the
+bytes of a message mean is said in ``messages``.
 
-Large bytes are not copied when packed: CPython's pickler, given a file, hands bytes of 64 KiB and more to ``write`` as
-they are (``_Pickler_write_bytes`` in Modules/_pickle.c), so :func:`pack` returns the very objects of the message
-between small pieces, ready for ``sendmsg`` or ``writelines``. No out-of-band buffers are needed for that.
+Large bytes are not copied when packed: :func:`frame` returns the very objects, ready for ``sendmsg`` or ``writelines``.
 """
 
 from __future__ import annotations
 
-import io
 import mmap
-import pickle
 import struct
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-__all__ = ["FRAME_LIMIT", "Unpacker", "WireError", "pack"]
+__all__ = ["FRAME_LIMIT", "Unpacker", "WireError", "frame"]
+
+M = TypeVar("M")
 
 FRAME_LIMIT = 4 * 2**30
 """Bytes of one frame at most. Above what a call should return, below what a garbled length would make us wait for."""
@@ -30,27 +28,27 @@ AT_ONCE = 2**20
 """Bytes of a buffer that are taken when a frame is announced. What is larger takes memory as its bytes come."""
 
 _LENGTH = struct.Struct("<Q")
+_HEAD = struct.Struct("<QI")
+_BESIDE = struct.Struct("<IQ")
 
 
 class WireError(Exception):
-    """The message is not plain data, or what came in is not a message. A connection cannot be used after this."""
+    """A message that cannot be sent, or bytes that are no message. A connection cannot be used after this."""
 
 
-def pack(message: object, *, limit: int = FRAME_LIMIT) -> list[bytes]:
-    """Turn one message into the pieces of one frame, to be written in this order.
+def frame(message: bytes, beside: Sequence[tuple[int, bytes]] = (), *, limit: int = FRAME_LIMIT) -> list[bytes]:
+    """Turn a packed message, and contents with their places in it, into the pieces of one frame, in order.
 
-    Raises ``WireError`` when the message holds anything but plain data, or is larger than ``limit`` bytes.
+    Raises ``WireError`` when that is larger than ``limit`` bytes.
     """
-    pieces = _Pieces()
-    try:
-        _PlainPickler(pieces, 5).dump(message)
-    except RecursionError:
-        raise WireError("the message is nested too deeply") from None
-    size = sum(map(len, pieces))
+    size = _HEAD.size - _LENGTH.size + len(message)
+    if not beside and size < BUFFER:
+        return [_HEAD.pack(size, 0) + message]
+    size += sum(_BESIDE.size + len(content) for _, content in beside)
     if size > limit:
         raise WireError(f"the message has {size} bytes, more than the {limit} that may travel at once")
-    pieces[0] = _LENGTH.pack(size) + pieces[0]
-    return pieces
+    table = b"".join(_BESIDE.pack(place, len(content)) for place, content in beside)
+    return [_HEAD.pack(size, len(beside)) + table, message, *(content for _, content in beside)]
 
 
 class Spare:
@@ -84,32 +82,51 @@ SPARE = Spare()
 """This process's."""
 
 
-class Unpacker:
+class Unpacker(Generic[M]):
     """Puts frames together again from chunks, cut anywhere, in a buffer that is read into without a copy between."""
 
-    def __init__(self, *, limit: int = FRAME_LIMIT, kept: int = BUFFER) -> None:
-        """``kept``: bytes of the buffer at most that are held for this connection's next frame; see also ``SPARE``."""
-        self._limit, self._kept = limit, kept
+    def __init__(
+        self,
+        decode: Callable[[memoryview, list[tuple[int, memoryview]]], M],
+        *,
+        limit: int = FRAME_LIMIT,
+        kept: int = BUFFER,
+    ) -> None:
+        """Make one for the messages that ``decode`` makes of what stands in a frame.
+
+        ``kept``: bytes of the buffer at most that are held for this connection's next frame; see also ``SPARE``.
+        """
+        self._decode, self._limit, self._kept = decode, limit, kept
         self._buffer: bytearray | mmap.mmap = bytearray(BUFFER)
         self._have = 0
         self._need = _LENGTH.size  # bytes of the buffer before there is anything to do
+        self.error: WireError | None = None
+        """Why the bytes after the last message are none, if so: nothing more can be read from this connection."""
 
     def room(self) -> memoryview:
         """Return where the next bytes go. Never empty."""
         # Up to the end of a large frame, so that nothing comes behind it, which would have to be copied.
         return memoryview(self._buffer)[self._have : self._need if self._need > BUFFER else None]
 
-    def filled(self, count: int) -> list[Any]:
+    def filled(self, count: int) -> list[M]:
         """Take so many bytes that were written to :meth:`room`, and return the messages that they complete.
 
-        Raises ``WireError`` for a frame above the limit, one that is not a pickle, or one with more than plain data.
+        A frame above the limit, and one for which ``decode`` raises ``WireError``, is the end: see :attr:`error`.
         """
         self._have += count
-        if self._have < self._need:
+        if self._have < self._need or self.error is not None:
             return []
-        messages, start = [], 0
+        messages: list[M] = []
+        try:
+            self._take(messages)
+        except WireError as error:
+            self.error = error
+        return messages
+
+    def _take(self, messages: list[M]) -> None:
+        start = 0
         while (left := self._have - start) >= (need := self._frame_size(start)):
-            messages.append(_load(self._buffer, start + _LENGTH.size, start + need))
+            messages.append(self._open(memoryview(self._buffer)[start : start + need]))
             start += need
         if start or need > len(self._buffer):
             rest = memoryview(self._buffer)[start : self._have]
@@ -121,23 +138,46 @@ class Unpacker:
             else:
                 self._buffer[:left] = bytes(rest)
         self._have, self._need = left, need
-        return messages
 
-    def feed(self, data: bytes) -> list[Any]:
-        """Take the next chunk and return the messages that it completes. Raises as :meth:`filled`."""
-        messages, rest = [], memoryview(data)
+    def feed(self, data: bytes) -> list[M]:
+        """Take the next chunk and return the messages that it completes. Raises ``WireError`` for what is none."""
+        messages: list[M] = []
+        rest = memoryview(data)
         while rest:
             room = self.room()
             count = min(len(room), len(rest))
             room[:count] = rest[:count]
             rest = rest[count:]
             messages += self.filled(count)
+            if self.error is not None:
+                raise self.error
         return messages
 
     @property
     def pending(self) -> int:
         """Bytes of a frame that is not complete yet. Not 0 at the end of a connection: something was lost."""
         return self._have
+
+    def _open(self, content: memoryview) -> M:
+        """Return the message of one frame."""
+        end = len(content)
+        if end < _HEAD.size:
+            raise WireError("what came in is not a message: its frame is too short")
+        count: int = _HEAD.unpack_from(content)[1]
+        if not count:
+            return self._decode(content[_HEAD.size :], [])
+        start = _HEAD.size + count * _BESIDE.size
+        if start > end:
+            raise WireError("what came in is not a message: its frame is too short for what it announces")
+        table = [_BESIDE.unpack_from(content, _HEAD.size + number * _BESIDE.size) for number in range(count)]
+        place = end - sum(size for _, size in table)
+        if place < start:
+            raise WireError("what came in is not a message: its contents are larger than its frame")
+        message, beside = content[start:place], []
+        for where, size in table:
+            beside.append((where, content[place : place + size]))
+            place += size
+        return self._decode(message, beside)
 
     def _frame_size(self, start: int) -> int:
         """Return the bytes of the frame at ``start`` with its length, or of the length alone while that is cut."""
@@ -149,62 +189,3 @@ class Unpacker:
                 f"a frame of {size} bytes is announced, more than the {self._limit} that may travel at once"
             )
         return _LENGTH.size + size
-
-
-class _Pieces(list[bytes]):
-    """A list that the pickler can write to."""
-
-    write = list.append
-
-
-class _PlainPickler(pickle.Pickler):
-    def reducer_override(self, value: object) -> NoReturn:
-        # Asked only for what is not exactly one of the plain types, a subclass of int included.
-        kind = type(value)
-        raise WireError(f"only plain data can be sent, not {kind.__module__}.{kind.__qualname__}")
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise WireError(f"a message names {module}.{name}, but only plain data may be sent")
-
-
-class _Reader:
-    """A file over a part of a buffer: large bytes go from there to where they belong."""
-
-    def __init__(self, content: memoryview) -> None:
-        self._content = content
-        self._place = 0
-
-    def read(self, size: int) -> bytes:
-        part = bytes(self._content[self._place : self._place + size])
-        self._place += len(part)
-        return part
-
-    def readinto(self, target: memoryview) -> int:
-        part = self._content[self._place : self._place + len(target)]
-        target[: len(part)] = part
-        self._place += len(part)
-        return len(part)
-
-    def tell(self) -> int:
-        return self._place
-
-    def readline(self) -> bytes:
-        raise WireError("what came in is not a message: it has text in it")  # of older protocols, which pack() has not
-
-
-def _load(buffer: bytearray | mmap.mmap, start: int, end: int) -> Any:
-    # A small copy costs less than calls of Python's.
-    reader = io.BytesIO(buffer[start:end]) if end - start < BUFFER else _Reader(memoryview(buffer)[start:end])
-    try:
-        message = _PlainUnpickler(reader).load()
-    except WireError:
-        raise
-    except Exception as reason:  # noqa: BLE001 - bytes that are no pickle raise nearly every kind of exception
-        raise WireError(f"what came in is not a message: {type(reason).__name__}: {reason}") from None
-    if reader.tell() != end - start:
-        raise WireError(
-            f"what came in is not a message: it ends {reader.tell() - end + start:+} bytes from its frame's end"
-        )
-    return message

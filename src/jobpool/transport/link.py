@@ -1,6 +1,6 @@
-"""A TLS connection that carries plain messages, and how to find the other side of it.
+"""A TLS connection that carries messages, and how to find the other side of it.
 
-Used between client and server, and between server and agents. A message is a tuple whose first item names it.
+Used between client and server, and between server and agents.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import os
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from jobpool.model.errors import JobPoolError
-from jobpool.transport import frames
+from jobpool.model.errors import JobPoolError, from_data
+from jobpool.transport import frames, packing
+from jobpool.transport.messages.base import Answer, Holder, Message, Question, Refused
 from jobpool.transport.peer_silence import LOOK_EVERY, SILENT, PeerSilence
 
 __all__ = ["KEPT", "Link", "LinkClosed", "Unreachable", "dial", "in_parts", "introduce"]
@@ -26,6 +27,9 @@ __all__ = ["KEPT", "Link", "LinkClosed", "Unreachable", "dial", "in_parts", "int
 log = logging.getLogger("jobpool.transport.link")
 
 T = TypeVar("T")
+A = TypeVar("A")
+M = TypeVar("M", bound=Message)
+H = TypeVar("H", bound=Holder)
 
 PART = 256 * 2**20
 """Bytes of content after which a message is full: many large things together could be more than a frame may hold."""
@@ -55,18 +59,23 @@ class Unreachable(JobPoolError):
 
 
 class Link(asyncio.BufferedProtocol):
-    """One end of a connection. ``on_message(link, message)`` and ``on_closed(link, error)`` run in the event loop."""
+    """One end of a connection. ``on_message(link, message)`` and ``on_closed(link, error)`` run in the event loop.
+
+    What ``reader`` does not expect ends the connection, with a ``WireError``.
+    """
 
     def __init__(
         self,
-        on_message: Callable[[Link, Any], None],
+        reader: packing.Reader[M],
+        on_message: Callable[[Link, M], None],
         on_closed: Callable[[Link, BaseException | None], None] = lambda link, error: None,
         *,
         kept: int = frames.BUFFER,
     ) -> None:
-        """``kept``: see :class:`wire.Unpacker`; ``KEPT`` where there is this one connection and not a thousand."""
-        self._on_message, self._on_closed = on_message, on_closed
-        self._unpacker = frames.Unpacker(kept=kept)
+        """``kept``: see :class:`frames.Unpacker`; ``KEPT`` where there is this one connection and not a thousand."""
+        self._on_message: Callable[[Link, Any], None] = on_message
+        self._on_closed = on_closed
+        self._unpacker = reader.unpacker(kept=kept)
         self._transport: asyncio.Transport | None = None
         self._unsent: deque[bytes | memoryview] = deque()
         self.waiting = 0
@@ -97,20 +106,18 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take apart what came (asyncio calls this)."""
-        try:
-            for message in self._unpacker.filled(nbytes):
-                self._take(message)
-        except frames.WireError as error:
-            self.abort(error)
+        for message in self._unpacker.filled(nbytes):
+            if isinstance(message, Answer):
+                self._answered(message)
+            elif self._transport is not None and not self._transport.is_closing():
+                self._on_message(self, message)
+        if self._unpacker.error is not None:
+            self.abort(self._unpacker.error)
 
-    def _take(self, message: Any) -> None:
-        if message[0] == "answer":
-            _, reference, answer = message
-            waiting = self._answers.pop(reference, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(answer)
-        else:
-            self._on_message(self, message)
+    def _answered(self, answer: Answer) -> None:
+        waiting = self._answers.pop(answer.reference, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
         """End (asyncio calls this)."""
@@ -134,10 +141,10 @@ class Link(asyncio.BufferedProtocol):
         peer, own = (_address(self._transport.get_extra_info(name)) for name in ("peername", "sockname"))
         return peer.is_loopback or peer == own
 
-    def send(self, *message: Any) -> None:
+    def send(self, message: Message) -> None:
         """Send a message; silently nothing when the link is closed: ``on_closed`` tells that."""
         if self._transport is not None and not self._closing and not self._transport.is_closing():
-            pieces = frames.pack(message)
+            pieces = packing.pack(message)
             self._unsent.extend(pieces)
             self.waiting += sum(map(len, pieces))
             self._write()
@@ -184,14 +191,26 @@ class Link(asyncio.BufferedProtocol):
             self.waiting -= len(piece)
         return taken
 
-    async def ask(self, *message: Any) -> Any:
-        """Send ``("ask", reference, *message)`` and wait for the answer. Raises ``LinkClosed``."""
+    async def ask(self, question: Question[A]) -> A:
+        """Send a question and wait for the answer. Raises ``LinkClosed``, and the error when it is ``Refused``."""
         if self._transport is None:
             raise LinkClosed("the connection is closed")
-        reference = next(self._references)
-        waiting = self._answers[reference] = asyncio.get_running_loop().create_future()
-        self.send("ask", reference, *message)
-        return await waiting
+        question.reference = next(self._references)
+        waiting = self._answers[question.reference] = asyncio.get_running_loop().create_future()
+        self.send(question)
+        answer: A | Refused = await waiting
+        if isinstance(answer, Refused):
+            raise from_data(answer.error)
+        return answer
+
+    def answer(self, question: Question[Any], answer: Answer) -> None:
+        """Send the answer to a question that came on this link."""
+        answer.reference = question.reference
+        self.send(answer)
+
+    def refuse(self, question: Question[Any], error: JobPoolError) -> None:
+        """Answer a question with an error, which is raised where it was asked."""
+        self.answer(question, Refused(error.as_data()))
 
     def abandon(self) -> None:
         """In a fork: let go of this process's copy of the socket, without a word to the other side.
@@ -224,18 +243,20 @@ def _address(name: Sequence[Any]) -> ipaddress.IPv4Address | ipaddress.IPv6Addre
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def in_parts(items: Iterable[T], size: Callable[[T], int], *, limit: int = PART) -> Iterator[list[T]]:
-    """Yield the items in lists, each of ``limit`` bytes at most by ``size``, or of one item."""
-    part: list[T] = []
-    have = 0
-    for item in items:
-        if part and have + size(item) > limit:
-            yield part
-            part, have = [], 0
-        part.append(item)
-        have += size(item)
-    if part:
-        yield part
+def in_parts(holders: Sequence[H], *, limit: int = PART) -> Iterator[list[H]]:
+    """Yield what holds contents in lists, each with ``limit`` bytes of content at most, or of one item."""
+    sizes = [len(holder.payload) for holder in holders]
+    if sum(sizes) <= limit:
+        if holders:
+            yield list(holders)
+        return
+    start = have = 0
+    for place, size in enumerate(sizes):
+        if place > start and have + size > limit:
+            yield list(holders[start:place])
+            start, have = place, 0
+        have += size
+    yield list(holders[start:])
 
 
 async def introduce(
@@ -243,11 +264,11 @@ async def introduce(
     port: int,
     context: ssl.SSLContext,
     make: Callable[[], Link],
-    words: Sequence[Any],
+    question: Question[A],
     *,
     patience: float,
     wanted: Callable[[], bool],
-) -> tuple[str, Link, Any]:
+) -> tuple[str, Link, A]:
     """Dial, ask the first question, and return the address that answered, the link and the answer.
 
     Whoever is turned away tries again, for ``patience`` seconds as long as ``wanted()``: the door does that when many
@@ -259,7 +280,7 @@ async def introduce(
         try:
             address, link = await dial(addresses, port, context, make)
             try:
-                answer = await link.ask(*words)
+                answer = await link.ask(question)
                 if link.closed.done():
                     raise LinkClosed("the connection was closed")
             except BaseException:

@@ -5,8 +5,8 @@
     agent                                     worker, in a call of a function that has ``checkpoint``
     OFFERS on the page is the running call?   OFFERS = the call's id + 1
     CHECKPOINT_SIGNAL ──────────────────────►  handler, in the main thread, between bytecodes: go_on = fn.checkpoint()
-    ◄────────── ("checkpoint", id, payload)    and the process ends, without another step of the call
-    ◄────────── ("no checkpoint", id, words)   or it failed, and the call goes on
+    ◄───────────────────────── Checkpointed    and the process ends, without another step of the call
+    ◄───────────────────────── NoCheckpoint    or it failed, and the call goes on
 
 The result and the checkpoint of a call never both come: the handler runs within the call, and does not return to it.
 """
@@ -22,6 +22,8 @@ from typing import Any
 from jobpool.model.errors import NotPicklable
 from jobpool.serialize import chunks, pickling
 from jobpool.serialize.checkpoint_resume import resume
+from jobpool.transport.messages.base import Checkpointed
+from jobpool.transport.messages.worker import NoCheckpoint
 from jobpool.transport.size_limit import refusal
 from jobpool.worker.shared_page import CHECKPOINT_SIGNAL, OFFERS
 
@@ -37,7 +39,9 @@ def offers(function: Callable[..., Any], args: tuple[Any, ...] = ()) -> Callable
 class CheckpointSignal:
     """Takes the checkpoints of a worker's calls."""
 
-    def __init__(self, page: memoryview, send: Callable[..., None], flush: Callable[[], None]) -> None:
+    def __init__(
+        self, page: memoryview, send: Callable[[Checkpointed | NoCheckpoint], None], flush: Callable[[], None]
+    ) -> None:
         self._page, self._send, self._flush = page, send, flush
         self._current: tuple[int, Callable[[], object], bool] | None = None
         signal.signal(CHECKPOINT_SIGNAL, self._asked)
@@ -65,10 +69,11 @@ class CheckpointSignal:
             payload = _payload(offered, row=row)
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises, its call goes on
             self._page[OFFERS] = 0
-            self._send("no checkpoint", id, f"{_name(offered)}: {type(error).__name__}: {error}"[: pickling.TEXT_KEPT])
+            words = f"{_name(offered)}: {type(error).__name__}: {error}"[: pickling.TEXT_KEPT]
+            self._send(NoCheckpoint(id, words))
             return
         self._flush()
-        self._send("checkpoint", id, payload)
+        self._send(Checkpointed(id, payload))
         os._exit(0)
 
 

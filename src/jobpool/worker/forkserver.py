@@ -13,9 +13,8 @@ Here a worker is as a fresh script would be: the main process of its own ``multi
 The fork-server is a child subreaper (prctl(2)), so whatever outlives its worker becomes the fork-server's child, which
 ends it. When the agent is gone, the control socket says so, and everything is killed.
 
-The agent's orders come on a SOCK_SEQPACKET socket, one message each: ``("fork", token, {"cpus": ..., ...})`` with four
-descriptors (channel, log, page, bell), ``("kill", token)``. The answers: ``("up",)``, ``("forked", token, pid)``,
-``("refused", token, errno, words)``, ``("died", token, wait status, peak memory in bytes)``.
+The agent's orders (``AgentToForkServer``) and the answers (``ForkServerToAgent``) are one message each on a
+SOCK_SEQPACKET socket.
 """
 
 from __future__ import annotations
@@ -29,13 +28,27 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterable
-from typing import Any
+from typing import assert_never
 
 from jobpool.host.linux import descendants, set_child_subreaper, thread_count
-from jobpool.transport import frames
+from jobpool.transport.messages.worker import (
+    AgentToForkServer,
+    Exited,
+    Fork,
+    Forked,
+    ForkServerSetup,
+    ForkServerToAgent,
+    ForkServerUp,
+    Kill,
+    NotForked,
+)
+from jobpool.transport.packing import Reader, pack
 from jobpool.worker.call_log import log_at
 from jobpool.worker.shared_objects import here
 from jobpool.worker.worker_start import WorkerStart
+
+_SETUP: Reader[ForkServerSetup] = Reader(ForkServerSetup)
+_ORDERS: Reader[AgentToForkServer] = Reader(AgentToForkServer)
 
 ORDER_SIZE = 64 * 1024
 """Bytes of one order at most; they hold CPU numbers and a few variables."""
@@ -50,26 +63,27 @@ DESCRIPTORS = 4
 def main(control: int, *, preload: bool = True) -> None:
     """Run the fork-server on the control socket, and, in each child that it makes, a worker. Does not return."""
     # stdin is a file, not a pipe: it is read again should the process have to start over without preloading.
-    setup = frames.Unpacker().feed(_read_all(0))[0]
-    os.umask(setup["umask"])
-    log_at(setup["log_level"])  # before any module of the user's is imported, which may configure logging
-    for path in setup["sys_path"]:
+    setup = _SETUP.one(_read_all(0))
+    os.umask(setup.umask)
+    log_at(setup.log_level)  # before any module of the user's is imported, which may configure logging
+    for path in setup.sys_path:
         if path not in sys.path and os.path.exists(path):  # noqa: PTH110 - entries of sys.path are text
             sys.path.append(path)
-    with contextlib.suppress(OSError, TypeError):
-        os.chdir(setup["working_directory"])
-    if preload and setup["initializer"] is not None and not _preload(setup["initializer"]):
+    if setup.working_directory is not None:
+        with contextlib.suppress(OSError):
+            os.chdir(setup.working_directory)
+    if preload and setup.initializer is not None and not _preload(setup.initializer):
         os.set_inheritable(control, True)
         command = f"from {__name__} import main; main({control}, preload=False)"
-        os.execv(sys.executable, [sys.executable, *setup["flags"], "-c", command])
-    birth = _Server(socket.socket(fileno=control), setup).run()
+        os.execv(sys.executable, [sys.executable, *setup.flags, "-c", command])
+    start = _Server(socket.socket(fileno=control), setup).run()
     from jobpool.worker import worker  # imported before the first fork, by _Server; here only its name is bound
 
-    worker.main(birth)
+    worker.main(start)
 
 
 class _Server:
-    def __init__(self, control: socket.socket, setup: dict[str, Any]) -> None:
+    def __init__(self, control: socket.socket, setup: ForkServerSetup) -> None:
         self._control = control
         self._setup = setup
         self._pids: dict[int, int] = {}  # token: pid
@@ -86,21 +100,21 @@ class _Server:
 
         os.set_inheritable(self._control.fileno(), False)
         set_child_subreaper()
-        self._wakers = _wake_on_sigchld(self._setup["notice"])
+        self._wakers = _wake_on_sigchld(self._setup.notice)
         wake = self._wakers[0]
         gc.collect()
         gc.freeze()  # the collector would write to, and so copy, pages that all workers share
         poller = select.poll()
         poller.register(self._control, select.POLLIN)
         poller.register(wake, select.POLLIN)
-        self._tell("up")
+        self._tell(ForkServerUp())
         while True:
             ready = {fd for fd, _ in poller.poll()}
             if wake in ready:
                 os.read(wake, 4096)
                 self._reap()
-            if self._control.fileno() in ready and (birth := self._obey()) is not None:
-                return birth
+            if self._control.fileno() in ready and (start := self._obey()) is not None:
+                return start
 
     def _obey(self) -> WorkerStart | None:
         """Carry out one order. Returns in the child when it was a fork."""
@@ -110,34 +124,38 @@ class _Server:
             data, fds = b"", []
         if not data:
             self._end()
-        match frames.Unpacker().feed(data)[0]:
-            case ("fork", token, order):
-                return self._fork(token, order, fds)
-            case ("kill", token) if token in self._pids:
-                self._kill(self._pids[token])
+        match order := _ORDERS.one(data):
+            case Fork():
+                return self._fork(order, fds)
+            case Kill(token):
+                if token in self._pids:
+                    self._kill(self._pids[token])
+            case _:
+                assert_never(order)
         return None
 
-    def _fork(self, token: int, order: dict[str, Any], fds: list[int]) -> WorkerStart | None:
+    def _fork(self, order: Fork, fds: list[int]) -> WorkerStart | None:
+        token = order.token
         server = os.getpid()
         try:
             pid = os.fork()
         except OSError as reason:  # too many processes, or no memory
-            self._tell("refused", token, reason.errno, str(reason))
+            self._tell(NotForked(token, reason.errno or 0, str(reason)))
             pid = -1
         if pid == 0:
             signal.set_wakeup_fd(-1)
             self._control.close()
             for fd in self._wakers:
                 os.close(fd)
-            channel, log, page, bell = fds
+            channel, log, page, wakeup = fds
             return WorkerStart(
-                server, socket.socket(fileno=channel), log, page, socket.socket(fileno=bell), order, self._setup
+                server, socket.socket(fileno=channel), log, page, socket.socket(fileno=wakeup), order, self._setup
             )
         for fd in fds:
             os.close(fd)
         if pid > 0:
             self._pids[token], self._tokens[pid] = pid, token
-            self._tell("forked", token, pid)
+            self._tell(Forked(token, pid))
         return None
 
     def _reap(self) -> None:
@@ -153,7 +171,7 @@ class _Server:
                 continue  # it outlived its worker, and was ours since
             del self._pids[token]
             _kill_session(pid)
-            self._tell("died", token, status, usage.ru_maxrss * 1024)
+            self._tell(Exited(token, status, usage.ru_maxrss * 1024))
 
     def _kill(self, pid: int) -> None:
         # Descendants that have left the session first: once the worker is dead nobody knows whose they were.
@@ -162,9 +180,9 @@ class _Server:
         _signal(pid)
         _kill_session(pid)
 
-    def _tell(self, *message: object) -> None:
+    def _tell(self, message: ForkServerToAgent) -> None:
         with contextlib.suppress(ConnectionError):  # the agent is gone; the next read says so
-            self._control.sendall(b"".join(frames.pack(message)))
+            self._control.sendall(b"".join(pack(message)))
 
     def _end(self) -> None:
         """Kill all workers and all that descends from them, and exit."""

@@ -10,10 +10,10 @@ from jobpool.serialize.pickling import loads_function
 from jobpool.worker.checkpoint_signal import offers
 from jobpool.worker.shared_objects import SharedObjects, VariableSet
 
-__all__ = ["Functions"]
+__all__ = ["FunctionTable"]
 
 
-class Functions:
+class FunctionTable:
     """The functions by their keys."""
 
     def __init__(self, shared: SharedObjects) -> None:

@@ -1,16 +1,12 @@
 """A worker: the process that runs calls, one at a time, and sends each result as soon as it is there.
 
-It gets frames from its agent: ``("define", key, pickle)``, ``("run", ((id, key, arguments, skip, rows), ...))`` and
-``("retract", ((first id, end), ...))``; and sends ``("ready",)`` or ``("failed", words, pickled exception)`` after the
-initializer, ``("done", id, rows, ok, payload, wall, cpu, peak, threads, log, end of log, time)`` after each call, or
-after some rows, where calls raised also how many and the first exception in words, ``("skipped", (id, ...))`` for calls
-that were retracted before they started, and ``("grown", function, bytes, calls)`` when it holds too much memory to run
-another one; what is said of checkpoints stands in ``offers``. End of file means: no more calls, exit. Before it begins
-a call it says so on the page that it shares with the agent, and looks for mail there. ``rests`` tells when it rings.
+It hears ``AgentToWorker`` and says ``WorkerToAgent`` (``transport.messages``). End of file means: no more calls, exit.
+Before it begins a call it says so on the page that it shares with the agent, and looks for mail there; ``wakeup`` tells
+when it wakes the agent.
 
 A call may do what a script may. What it changes in the process and would harm the next call is put back: working
 directory, umask, signal handlers and mask, alarms, ``sys.stdout`` and ``sys.stderr``, CPUs, niceness, limits of
-resources (``process_state``); where that cannot be, ``("spoilt", function, what)`` is sent as "grown" is. Environment
+resources (``process_state``); where that cannot be, it says so and runs no other call. Environment
 variables, imported modules and memory stay, as in a process pool. Between rows that take less than ``BRIEF`` nothing is
 put back.
 """
@@ -30,17 +26,33 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NoReturn, assert_never
 
 from jobpool.host.linux import die_with_parent
+from jobpool.model.call import Call, Outcome, Usage
+from jobpool.model.units import Memory
 from jobpool.serialize import pickling
 from jobpool.serialize.checkpoint_resume import resume
 from jobpool.serialize.chunks import NUMBERS, SHORT, TEXTS, Results, loads_rows
-from jobpool.transport import frames
+from jobpool.transport.messages.base import Functions, Remark
+from jobpool.transport.messages.worker import (
+    AgentToWorker,
+    CallDone,
+    Forget,
+    Fork,
+    Grown,
+    InitializerRaised,
+    Run,
+    Skip,
+    Skipped,
+    Spoilt,
+    WorkerReady,
+    WorkerToAgent,
+)
+from jobpool.transport.packing import Reader, pack
 from jobpool.worker.checkpoint_signal import CheckpointSignal, offers
-from jobpool.worker.functions import Functions
+from jobpool.worker.functions import FunctionTable
 from jobpool.worker.initializer_globals import run_initializer
 from jobpool.worker.meter import CallMeter
 from jobpool.worker.multiprocessing_by_value import send_by_value
@@ -51,6 +63,8 @@ from jobpool.worker.trim_memory import MemoryTrimmer
 from jobpool.worker.user_imports import share_imports
 from jobpool.worker.wakeup import Wakeup
 from jobpool.worker.worker_start import WorkerStart
+
+HEARD: Reader[AgentToWorker] = Reader(AgentToWorker)
 
 LOG_KEPT = 64 * 1024
 """Bytes of a call's output that travel with its result; the log file has all of it."""
@@ -73,21 +87,21 @@ _LOGGER = logging.getLogger("concurrent.futures")
 """Where the standard library's workers say that their initializer failed; by default it writes to the worker's log."""
 
 
-def main(birth: WorkerStart) -> NoReturn:
+def main(start: WorkerStart) -> NoReturn:
     """Become a worker, run calls until there will be no more, and exit."""
-    die_with_parent(birth.server)
+    die_with_parent(start.server)
     os.setsid()
-    _redirect(birth.log)
-    _obtain(birth.order)
-    _shield_signals(birth)
+    _redirect(start.log)
+    _obtain(start.order)
+    _shield_signals(start)
     _reseed()
     send_by_value()
     share_imports()
-    page = SharedPage(birth.page)
-    os.close(birth.page)
-    worker = _Worker(birth, page)
+    page = SharedPage(start.page)
+    os.close(start.page)
+    worker = _Worker(start, page)
     try:
-        worker.run(birth.setup["initializer"])
+        worker.run(start.setup.initializer)
     except BaseException:
         if worker.is_copy:  # it came back from a call, and found page and channel closed
             _end_copy(None)
@@ -95,31 +109,20 @@ def main(birth: WorkerStart) -> NoReturn:
     _exit(0)
 
 
-@dataclass(slots=True)
-class _Item:
-    """A call, or rows, to be run: those of the payload from ``skip`` on."""
-
-    id: int
-    key: str
-    payload: bytes
-    skip: int
-    rows: int
-
-
 class _Worker:
-    def __init__(self, birth: WorkerStart, page: SharedPage) -> None:
-        self._channel = birth.channel
-        self._log = birth.log
+    def __init__(self, start: WorkerStart, page: SharedPage) -> None:
+        self._channel = start.channel
+        self._log = start.log
         self._page = page.words
-        self._bell = Wakeup(birth.bell, page.words)
-        self._tidy = MemoryTrimmer(page.words, birth.setup["max_memory_growth"])
+        self._wakeup = Wakeup(start.wakeup, page.words)
+        self._trimmer = MemoryTrimmer(page.words, start.setup.max_memory_growth)
         self._peak = self._served = 0
-        self._mail = 0
+        self._announced = 0
         self._living = here()  # with what the fork-server has loaded for the initializer
         self._living.tell = self._remark
-        self._functions = Functions(self._living)
-        self._queue: deque[_Item] = deque()
-        self._unpacker = frames.Unpacker()
+        self._functions = FunctionTable(self._living)
+        self._queue: deque[Call] = deque()
+        self._unpacker = HEARD.unpacker()
         self._limits = Limits()
         self._spoilt = ""
         """What the last call has changed in the process, and cannot be put back."""
@@ -137,41 +140,44 @@ class _Worker:
         if initializer is not None:
             self._initialize(initializer)
         self._meter = CallMeter()
-        self._offers = CheckpointSignal(self._page, self._send, flush)
+        self._checkpoints = CheckpointSignal(self._page, self._send, flush)
         self._state = ProcessState(self._limits)
-        self._send("ready")
+        self._send(WorkerReady())
         while True:
             while self._queue:
                 key = self._step()
                 if self._spoilt:
-                    self._retire("spoilt", key, self._spoilt)
-                if self._peak > self._tidy.above:
-                    self._tidy_up(key)
+                    self._retire(Spoilt(self._name(key), self._spoilt))
+                if self._peak > self._trimmer.above:
+                    self._trim_memory(key)
             self._receive()
 
     def _step(self) -> str:
         """Run the next call, or rows, or read the mail; return the function's key."""
-        item = self._queue[0]
-        if not self._may_begin(item.id):
+        call = self._queue[0]
+        if not self._may_begin(call.id):
             self._receive()  # which may take it away
-        elif item.rows:
-            self._run_rows(item)
+        elif call.rows:
+            self._run_rows(call)
         else:
             self._queue.popleft()
-            self._call(item.id, item.key, item.payload)
-        return item.key
+            self._call(call.id, call.function, call.payload)
+        return call.function
 
-    def _tidy_up(self, key: str) -> None:
+    def _trim_memory(self, key: str) -> None:
         """Give back what the last call has freed. When it, and those before, have kept too much, run no other one."""
-        grown = self._tidy.look(self._peak, fresh=self._meter.fresh)
+        grown = self._trimmer.look(self._peak, fresh=self._meter.fresh)
         self._peak = 0
         if grown:
-            self._retire("grown", key, grown, self._served)
+            self._retire(Grown(self._name(key), grown, self._served))
 
-    def _retire(self, why: str, key: str, *what: object) -> NoReturn:
+    def _name(self, key: str) -> str:
+        name: str = getattr(self._functions.get(key), "__qualname__", "a call")
+        return name.rpartition(">.")[2]
+
+    def _retire(self, why: Grown | Spoilt) -> NoReturn:
         """Tell of what a call has left in this process, and run no other one."""
-        name = getattr(self._functions.get(key), "__qualname__", "a call").rpartition(">.")[2]
-        self._send(why, name, *what)
+        self._send(why)
         while self._channel.recv(65536):
             pass  # the agent knows already which calls have not begun
         _exit(0)
@@ -179,7 +185,7 @@ class _Worker:
     def _may_begin(self, id: int) -> bool:
         """Say that a call begins now. False: there is mail, which has to be read before."""
         self._page[BEGUN] = id
-        if self._page[MAIL] == self._mail:
+        if self._page[MAIL] == self._announced:
             return True
         self._page[BEGUN] = NOTHING
         return False
@@ -193,7 +199,7 @@ class _Worker:
             _LOGGER.critical("Exception in initializer:", exc_info=True)
             flush()
             words = f"{type(error).__name__}: {error}"[: pickling.TEXT_KEPT]
-            self._send("failed", words, pickling.dumps_exception(error))
+            self._send(InitializerRaised(words, pickling.dumps_exception(error)))
             _exit(1)
         flush()
 
@@ -203,8 +209,8 @@ class _Worker:
         try:
             function = self._functions.get(key)
             args, kwargs = pickling.loads_arguments(payload, load=self._living.load)
-            answer = True, pickling.dumps_result(self._offers.run(id, function, args, kwargs, row=False))
-            blame: tuple[int, str] | tuple[()] = ()
+            answer = True, pickling.dumps_result(self._checkpoints.run(id, function, args, kwargs, row=False))
+            blame = 0, ""
         except BaseException as error:  # noqa: BLE001 - as in ProcessPoolExecutor, SystemExit is a call's exception too
             if self.is_copy:
                 _end_copy(error)
@@ -213,31 +219,31 @@ class _Worker:
             blame = 1, pickling.describe(error)
         if self.is_copy:
             _end_copy(None)
-        usage = self._meter.stop()
-        self._peak, self._served = usage[2], self._served + 1
+        usage = _usage(*self._meter.stop())
+        self._peak, self._served = usage.peak_memory, self._served + 1
         flush()
         log, log_end = self._output(log_start)
         self._spoilt = self._state.restore()
-        self._send("done", id, 0, *answer, *usage, log, log_end, monotonic(), *blame)
+        self._send(CallDone(Outcome(id, *answer, usage, log, 0, *blame), log_end, monotonic()))
 
-    def _run_rows(self, item: _Item) -> None:
+    def _run_rows(self, call: Call) -> None:
         """Run rows one by one, at half a microsecond for each, until they are done or there is mail."""
         results = Results()
         self._meter.start()
         try:
-            function, rows = self._functions.get(item.key), loads_rows(item.payload, load=self._living.load)
+            function, rows = self._functions.get(call.function), loads_rows(call.payload, load=self._living.load)
         except BaseException as error:  # noqa: BLE001 - as in _call
-            for _ in range(item.rows):
+            for _ in range(call.rows):
                 results.add_exception(error)
-            self._send_rows(item, item.rows, results)
+            self._send_rows(call, call.rows, results)
         else:
             if function is resume or offers(function):
-                self._run_row(item, function, rows)
+                self._run_row(call, function, rows)
                 return
-        page, mail, add_value, clock = self._page, self._mail, results.values.append, time.perf_counter
-        id, first = item.id, item.id - item.skip
+        page, mail, add_value, clock = self._page, self._announced, results.values.append, time.perf_counter
+        id, first = call.id, call.id - call.skip
         last = sent = clock()
-        while id < item.id + item.rows:
+        while id < call.id + call.rows:
             page[BEGUN] = id
             if page[MAIL] != mail:
                 break
@@ -259,41 +265,41 @@ class _Worker:
                 self._state.restore()
             last = now
             if now - sent > SEND_AFTER or results.size > SEND_SIZE:
-                self._send_rows(item, id - item.id, results)
+                self._send_rows(call, id - call.id, results)
                 if self._spoilt:
                     return
                 self._meter.start()
                 last = sent = clock()
-        if id > item.id:
-            self._send_rows(item, id - item.id, results)
+        if id > call.id:
+            self._send_rows(call, id - call.id, results)
         if page[MAIL] != mail:
             page[BEGUN] = NOTHING  # not before they are sent: who reads it takes back all that it has not heard of
 
-    def _run_row(self, item: _Item, function: Callable[..., Any], rows: Any) -> None:
+    def _run_row(self, call: Call, function: Callable[..., Any], rows: Any) -> None:
         """Run a row that may leave a checkpoint, and send its result, so that no other row is lost with it."""
         results = Results()
         try:
-            results.add(self._offers.run(item.id, function, rows[item.skip], {}, row=True))
+            results.add(self._checkpoints.run(call.id, function, rows[call.skip], {}, row=True))
         except BaseException as error:  # noqa: BLE001 - as in _call
             if self.is_copy:
                 _end_copy(error)
             results.add_exception(error.with_traceback(_without_first(error)))
-        self._send_rows(item, 1, results)
+        self._send_rows(call, 1, results)
 
-    def _send_rows(self, item: _Item, count: int, results: Results) -> None:
-        usage = self._meter.stop()
-        self._peak, self._served = max(self._peak, usage[2]), self._served + count
+    def _send_rows(self, call: Call, count: int, results: Results) -> None:
+        usage = _usage(*self._meter.stop())
+        self._peak, self._served = max(self._peak, usage.peak_memory), self._served + count
         flush()
         self._spoilt = self._state.restore()
-        id = item.id
-        item.id, item.skip, item.rows = id + count, item.skip + count, item.rows - count
-        if not item.rows:
+        id = call.id
+        call.id, call.skip, call.rows = id + count, call.skip + count, call.rows - count
+        if not call.rows:
             self._queue.popleft()
-        end, now = self._log_end(), monotonic()
-        self._send("done", id, count, True, results.take(), *usage, b"", end, now, *results.blame())
+        outcome = Outcome(id, True, results.take(), usage, b"", count, *results.blame())
+        self._send(CallDone(outcome, self._log_end(), monotonic()))
 
     def _remark(self, topic: str, text: str) -> None:
-        self._send("remark", topic, text)
+        self._send(Remark(topic, text))
 
     def _output(self, start: int) -> tuple[bytes, int]:
         """Return the last part of what was written since ``start``, and where the log ends now."""
@@ -315,34 +321,40 @@ class _Worker:
         count = self._channel.recv_into(self._unpacker.room())
         if not count:
             _exit(0)
-        for message in self._unpacker.filled(count):
+        messages = self._unpacker.filled(count)
+        if self._unpacker.error is not None:
+            raise self._unpacker.error
+        for message in messages:
             match message:
-                case ("run", calls):
-                    self._queue.extend(_Item(*call) for call in calls)
-                case ("define", key, function):
-                    self._functions.define(key, function)
-                case ("forget", keys):
+                case Run(calls):
+                    self._queue.extend(calls)
+                case Functions(functions):
+                    for function in functions:
+                        self._functions.define(function.key, function.payload)
+                case Forget(keys):
                     self._functions.forget(keys)
-                case ("retract", spans):
-                    self._mail += 1
-                    self._send("skipped", self._drop(spans))
+                case Skip(spans):
+                    self._announced += 1
+                    self._send(Skipped(self._drop(spans)))
+                case _:
+                    assert_never(message)
 
-    def _drop(self, spans: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    def _drop(self, spans: list[tuple[int, int]]) -> tuple[int, ...]:
         """Drop calls, and rows from some place on. Returns the first id of what was dropped each."""
         dropped: list[int] = []
         for first, end in spans:
-            for item in self._queue:
-                if item.rows >= 0 and item.id < end and first < item.id + (item.rows or 1):
-                    start = max(first, item.id)
+            for call in self._queue:
+                if call.rows >= 0 and call.id < end and first < call.id + (call.rows or 1):
+                    start = max(first, call.id)
                     dropped.append(start)
-                    item.rows = start - item.id or -1
-        self._queue = deque(item for item in self._queue if item.rows >= 0)
+                    call.rows = start - call.id or -1
+        self._queue = deque(call for call in self._queue if call.rows >= 0)
         return tuple(dropped)
 
-    def _send(self, *message: object) -> None:
-        pieces, waits = frames.pack(message), self._bell.waits
-        if waits and self._bell.is_full(sum(map(len, pieces))):
-            self._bell.ring()
+    def _send(self, message: WorkerToAgent) -> None:
+        pieces, waits = pack(message), self._wakeup.waits
+        if waits and self._wakeup.is_full(sum(map(len, pieces))):
+            self._wakeup.ring()
             waits = False
         try:
             if len(pieces) == 1:
@@ -352,8 +364,8 @@ class _Worker:
                     self._channel.sendall(piece)
         except ConnectionError:
             _exit(1)  # the agent is gone
-        if waits and (message[0] != "done" or not self._queue):
-            self._bell.ring()
+        if waits and not (self._queue and isinstance(message, CallDone)):
+            self._wakeup.ring()
 
 
 def _redirect(log: int) -> None:
@@ -367,27 +379,27 @@ def _redirect(log: int) -> None:
     faulthandler.enable(file=2, all_threads=True)  # a crash in C leaves the Python line in the log
 
 
-def _obtain(order: dict[str, Any]) -> None:
+def _obtain(order: Fork) -> None:
     """Take what this worker alone gets: its CPUs, its variables, its place in the kernel's order for killing."""
-    os.environ.update(order["environment"])
-    if order["cpus"]:
+    os.environ.update(order.environment)
+    if order.cpus:
         with contextlib.suppress(OSError):  # the job's cpuset has changed meanwhile: run unbound
-            os.sched_setaffinity(0, order["cpus"])
+            os.sched_setaffinity(0, order.cpus)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+", encoding="utf-8") as file:  # noqa: PTH123
         score = min(1000, int(file.read()) + KILL_FIRST)
         file.seek(0)
         file.write(str(score))
 
 
-def _shield_signals(birth: WorkerStart) -> None:
+def _shield_signals(start: WorkerStart) -> None:
     """Let the agent alone decide what SIGINT, SIGTERM and a batch system's own notices mean, for this process only.
 
     Batch systems send them to every process of a job some time before the end; a call that is nearly done should
     finish. A handler that does nothing is reset by exec, unlike SIG_IGN, so that programs started by a call can be
     interrupted; processes forked by it (``multiprocessing.Process.terminate``) get the usual reaction back, and have no
-    business with the channel and the bell.
+    business with the channel and the wakeup.
     """
-    shielded = {signal.SIGINT, signal.SIGTERM, *birth.setup["notice"]}
+    shielded = {signal.SIGINT, signal.SIGTERM, *start.setup.notice}
     for number in shielded:
         signal.signal(number, _do_nothing)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -402,8 +414,8 @@ def _shield_signals(birth: WorkerStart) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
 
     def in_child() -> None:
-        birth.channel.close()
-        birth.bell.close()
+        start.channel.close()
+        start.wakeup.close()
         for number in shielded:
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             # Only the main thread may set handlers; the thread that forked is that now.
@@ -419,6 +431,10 @@ def _reseed() -> None:
     random.seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
+
+
+def _usage(wall: float, cpu: float, peak_memory: int, threads: int) -> Usage:
+    return Usage(wall=wall, cpu=cpu, peak_memory=Memory(peak_memory), threads=threads)
 
 
 def _do_nothing(*_: object) -> None:

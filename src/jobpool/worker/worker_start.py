@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from jobpool.transport.messages.worker import Fork, ForkServerSetup
 
 __all__ = ["WorkerStart"]
 
@@ -17,6 +19,6 @@ class WorkerStart(NamedTuple):
     channel: socket.socket
     log: int
     page: int
-    bell: socket.socket
-    order: dict[str, Any]
-    setup: dict[str, Any]
+    wakeup: socket.socket
+    order: Fork
+    setup: ForkServerSetup

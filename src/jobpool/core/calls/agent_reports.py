@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from msgspec import structs
+
 from jobpool.core.calls.agent_table import AgentTable
 from jobpool.core.calls.call_table import CallTable
 from jobpool.core.calls.fitting import Fitting
@@ -12,7 +14,7 @@ from jobpool.core.calls.queues import Entry, Stage
 from jobpool.core.events import JobKey, Outcome
 from jobpool.core.histograms import Sum
 from jobpool.core.recovery.decide import History
-from jobpool.model.call import CallOptions
+from jobpool.model.call_options import PLAIN, CallOptions
 
 __all__ = ["AgentReports"]
 
@@ -93,7 +95,7 @@ class AgentReports:
         entry = self._entry(key, id)
         if entry is None or entry.call.rows > 1:  # the latter: rows are cut before one of them leaves a checkpoint
             return False
-        entry.call = replace(entry.call, function=function, payload=payload, skip=0)
+        entry.call = structs.replace(entry.call, function=function, payload=payload, skip=0)
         history = entry.history
         entry.history = replace(history, lost=0, timed_out=0, checkpoints=history.checkpoints + 1)
         self._calls.queue_again(entry, time)
@@ -124,7 +126,7 @@ class AgentReports:
     def history_of(self, key: JobKey, id: int) -> tuple[History, int, CallOptions] | None:
         """Return a call's history, its rows and its options; None if this agent does not have the call."""
         entry = self._entry(key, id)
-        return None if entry is None else (entry.history, entry.items, entry.call.terms)
+        return None if entry is None else (entry.history, entry.items, entry.call.terms or PLAIN)
 
     def _entry(self, key: JobKey, id: int) -> Entry | None:
         agent = self._agents.get(key)

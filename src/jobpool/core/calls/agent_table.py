@@ -12,6 +12,7 @@ from jobpool.core.calls.queues import AgentView, Queue, Stage
 from jobpool.core.events import JobKey
 from jobpool.core.histograms import FunctionStatistics
 from jobpool.core.scaling.walltime import Span
+from jobpool.model.call_options import PLAIN
 
 __all__ = ["AgentTable"]
 
@@ -83,7 +84,7 @@ class AgentTable:
                 entry.stage is Stage.RUNNING,
                 (time - entry.started) / served if served > 0 else 1.0,
                 entry.items,
-                entry.call.terms,
+                entry.call.terms or PLAIN,
             )
             for id, entry in sorted(agent.calls.items(), key=itemgetter(0))
         ]

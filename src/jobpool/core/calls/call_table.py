@@ -8,7 +8,8 @@ most of the queue is cancelled.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec import structs
 
 from jobpool.core.calls.id_set import IdSet
 from jobpool.core.calls.queues import AgentView, Entry, Queue, Stage
@@ -165,7 +166,7 @@ class CallTable:
 
     def change_request(self, entry: Entry, request: str) -> None:
         """Let a call need another request from now on."""
-        entry.call = replace(entry.call, request=request)
+        entry.call = structs.replace(entry.call, request=request)
         entry.statistics.open -= entry.items
         entry.statistics = self.statistics.of(entry.call.function, request)
         entry.statistics.open += entry.items

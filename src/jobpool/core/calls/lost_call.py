@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobpool.core.recovery.decide import History
-from jobpool.model.call import CallOptions
+from jobpool.model.call_options import CallOptions
 
 __all__ = ["LostCall"]
 

@@ -11,11 +11,12 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jobpool.core.events import JobKey, Outcome
+from jobpool.core.events import JobKey
 from jobpool.core.histograms import FunctionStatistics, Histogram, Sum
 from jobpool.core.jobs.machine import Ended, Job, Submitting
 from jobpool.core.record.series import Recent, Series
 from jobpool.core.record.timeline import DONE, PIECES, RAISED, RUNS, Interval, Timeline
+from jobpool.model.call import Outcome
 from jobpool.model.request import Request
 from jobpool.model.run_record import (
     MemoryFigures,

@@ -25,8 +25,8 @@ import signal
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from jobpool.core.events import Death
 from jobpool.core.recovery.growth import longer, roomier
+from jobpool.model.call import Death
 from jobpool.model.errors import CallCrashed, CallOutOfMemory, CallTimedOut, JobLost, JobPoolError
 from jobpool.model.job import Ending, EndingKind, JobId
 from jobpool.model.request import Request, Retry

@@ -263,8 +263,7 @@ def _call_checkpointed(pool: PoolState, event: ev.CallCheckpointed) -> None:
 def _worker_died(pool: PoolState, event: ev.WorkerDied) -> None:
     if (job := pool.job_table.jobs.get(event.job)) is not None and event.death.kills > job.kills:
         pool.job_table.put(replace(job, kills=event.death.kills))
-    found = pool.reports.history_of(event.job, event.call)
-    if found is not None:
+    if event.call is not None and (found := pool.reports.history_of(event.job, event.call)) is not None:
         history, items, terms = found
         pool.prove(event.job)
         death, job = event.death, pool.job_table.jobs[event.job]

@@ -17,7 +17,6 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from jobpool.core import actions as act
-from jobpool.core import events as ev
 from jobpool.core.actions import Action
 from jobpool.core.calls.agent_reports import AgentReports
 from jobpool.core.calls.agent_table import AgentTable
@@ -48,7 +47,8 @@ from jobpool.core.scaling.auto_size import OWN, TRIAL, TRIALS, AutoSize
 from jobpool.core.scaling.policy import Demand
 from jobpool.core.scaling.request_state import RequestState, jobs_failed
 from jobpool.core.settings import CoreSettings
-from jobpool.model.call import CallOptions
+from jobpool.model.call import Death
+from jobpool.model.call_options import CallOptions
 from jobpool.model.command import UNREACHABLE
 from jobpool.model.errors import JobPoolError
 from jobpool.model.job import Ending, EndingKind, JobId
@@ -430,7 +430,7 @@ def _difference(before: Request, after: Request) -> str:
     return ", ".join(f"{name}={new} (before: {old or 'not set'})" for name, old, new in changes if old != new)
 
 
-def _cause(cause: Ending | ev.Death) -> str:
+def _cause(cause: Ending | Death) -> str:
     """Return in a few words why a call was lost."""
     if isinstance(cause, Ending):
         return f"its job: {cause.kind.value}"

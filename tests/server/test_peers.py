@@ -1,0 +1,150 @@
+"""The door's three kinds of peers: what one says that only others may say, or nobody, ends its connection alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobpool import JobPoolExecutor, PoolBroken
+from jobpool.cli.ask import ask_now
+from jobpool.host.home import PoolDirectory
+from jobpool.host.versions import versions
+from jobpool.model.call import Call, Death, Outcome, Usage
+from jobpool.model.units import Memory
+from jobpool.transport import frames, tls
+from jobpool.transport.link import Link, dial
+from jobpool.transport.messages import agent as a
+from jobpool.transport.messages import client as c
+from jobpool.transport.messages.base import Checkpointed, Function, Functions, Message, Question, Remark
+from jobpool.transport.packing import Reader, pack, pack_plain
+
+PATIENCE = 60.0
+ANSWERS: Reader[Message] = Reader(c.ServerToClient | c.ServerAnswer | a.ServerToAgent | a.AgentAnswer)
+
+# ---------------------------------------------------------------------- what a peer of each kind may say, at any time
+
+TEXTS = st.text(max_size=8)
+COUNTS = st.integers(0, 3) | st.integers(0, 2**40 - 1)
+IDS = st.lists(COUNTS, max_size=4)
+USAGES = st.none() | st.just(Usage(wall=1.0, cpu=1.0, peak_memory=Memory(5), threads=1))
+OUTCOMES = st.builds(Outcome, COUNTS, st.booleans(), st.binary(max_size=5), USAGES, rows=st.integers(0, 1024))
+
+OF_CLIENT = (
+    st.builds(Functions, st.lists(st.builds(Function, TEXTS, st.binary(max_size=70_000)), max_size=2))
+    | st.builds(c.Cancel, IDS)
+    | st.builds(c.CancelRows, st.lists(st.tuples(COUNTS, st.integers(0, 1024)), max_size=3))
+    | st.builds(c.AskStatus, reference=COUNTS)
+    | st.builds(c.AskRecord, reference=COUNTS)
+)
+OF_COMMAND = st.builds(c.AskStatus) | st.builds(c.AskRecord) | st.builds(c.CancelJob, TEXTS)
+OF_AGENT = (
+    st.builds(a.Ready, st.integers(1, 3), st.none() | st.floats(0, 1e6))
+    | st.builds(a.Pong)
+    | st.builds(a.Started, IDS.map(tuple))
+    | st.builds(a.Done, st.lists(OUTCOMES, max_size=3))
+    | st.builds(a.Returned, IDS.map(tuple))
+    | st.builds(a.Cut, COUNTS, COUNTS)
+    | st.builds(Checkpointed, COUNTS, st.binary(max_size=5))
+    | st.builds(a.Died, st.none() | COUNTS, st.just(Death(exit_code=1)))
+    | st.builds(a.Leaving, TEXTS, st.booleans())
+    | st.builds(a.Suspended)
+    | st.builds(a.WentOn, st.none() | st.floats(0, 1e6))
+    | st.builds(a.SlotsTaken, st.integers(0, 4))
+    | st.builds(Remark, TEXTS, TEXTS)
+)
+
+# ------------------------------------------------------------------------------------------- what it may not say
+
+NOBODYS = (
+    st.binary(min_size=1, max_size=300).map(lambda data: [len(data).to_bytes(8, "little"), data])
+    | st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary() | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    ).map(lambda plain: frames.frame(pack_plain(plain)))
+    | st.just([(2**60).to_bytes(8, "little")])
+)
+BY_NAME = st.sampled_from(
+    [kind.__name__ for union in (c.ClientToServer, c.CommandToServer, a.AgentToServer) for kind in union.__args__]
+)
+MALFORMED = st.builds(
+    lambda name, fields: frames.frame(pack_plain([name, {"x": 1}, *fields])), BY_NAME, st.lists(TEXTS, max_size=3)
+)
+"""No field of any message is such a dictionary, or there is none."""
+IMPOSSIBLE = st.sampled_from(
+    [
+        c.Calls("", [Call(1, "unknown", b"")]),
+        c.Calls("unknown", [Call(1, "unknown", b"")]),
+        c.Calls("", [Call(-1, "unknown", b"")]),
+        c.Cancel([-1]),
+        c.Cancel([2**40]),
+        c.CancelRows([(1, 2**50)]),
+        c.AddKind("key", {"request": {}}),
+        c.ClientHello(),
+    ]
+)
+NOT_CLIENTS = (OF_AGENT | st.builds(c.CancelJob, TEXTS) | st.just(c.Bye([], [])) | IMPOSSIBLE).map(pack)
+NOT_COMMANDS = (OF_AGENT | st.builds(c.Cancel, IDS) | st.just(c.ClientHello()) | st.just(a.Ping())).map(pack)
+HELLO = a.AgentHello(("jp-made-up-1", 0), "1", "n", os.getpid(), versions())
+NOT_AGENTS = (OF_CLIENT | OF_COMMAND | st.just(c.ClientHello()) | st.just(HELLO) | st.just(a.Ping())).map(pack)
+NOT_FIRST = (OF_AGENT | st.builds(c.Cancel, IDS) | st.builds(c.Shutdown, st.booleans(), st.booleans())).map(pack)
+
+BEHAVIOUR: st.SearchStrategy[Any] = st.one_of(
+    st.tuples(st.just([]), st.lists(st.nothing()), NOBODYS | NOT_FIRST),
+    st.tuples(st.just([c.ClientHello()]), st.lists(OF_CLIENT, max_size=4), NOBODYS | MALFORMED | NOT_CLIENTS),
+    st.tuples(st.just([c.AskStatus()]), st.lists(OF_COMMAND, max_size=4), NOBODYS | MALFORMED | NOT_COMMANDS),
+    st.tuples(st.just([HELLO]), st.lists(OF_AGENT, max_size=6), NOBODYS | MALFORMED | NOT_AGENTS),
+)
+
+
+async def behave(first: list[Question[Any]], then: list[Message], wrong: list[bytes]) -> None:
+    """Be a peer that says these things, and return when the server has closed the connection."""
+    directory = PoolDirectory.open("heard")
+    connection = directory.connection()
+    assert connection is not None
+    context = tls.client_context(directory.path)
+    make = lambda: Link(ANSWERS, lambda link, message: None)  # noqa: E731
+    _, link = await dial(["127.0.0.1"], connection["port"], context, make)
+    assert link._transport is not None
+    for question in first:  # a command line needs none before it asks
+        await link.ask(question)
+    for message in then:
+        link.send(message)
+    link._transport.writelines(wrong)
+    await asyncio.wait_for(link.closed, PATIENCE)
+
+
+def test_a_peer_that_says_what_it_may_not_is_cut_off_and_the_pool_goes_on() -> None:
+    with JobPoolExecutor(1, scheduler="local", name="heard") as pool:
+
+        @settings(max_examples=100, deadline=None)
+        @given(BEHAVIOUR, st.integers(-(2**40), 0))
+        def check(behaviour: Any, number: int) -> None:
+            asyncio.run(behave(*behaviour))
+            assert pool.submit(abs, number).result(PATIENCE) == -number
+
+        check()
+
+
+def test_an_agent_of_another_version_is_cut_off_and_the_user_told_what_to_do() -> None:
+    with JobPoolExecutor(1, scheduler="local", name="heard") as pool:
+        asyncio.run(behave([HELLO], [], frames.frame(pack_plain(["MessageOfALaterVersion", 1]))))
+        texts = [text for text, _ in pool.status().notices]
+        assert any(
+            "the agent of the job 1 on n was cut off" in text
+            and "start the script, its jobs and the command line with the same version of jobpool" in text
+            for text in texts
+        ), texts
+
+
+def test_a_command_line_that_the_server_does_not_understand_is_told_what_to_do() -> None:
+    with JobPoolExecutor(1, scheduler="local", name="heard"):
+        directory = PoolDirectory.open("heard")
+        assert ask_now(directory, c.AskStatus()).facts["name"] == "heard"
+        with pytest.raises(PoolBroken, match="closed the connection") as caught:
+            ask_now(directory, c.AddKind("key", {}))
+        assert "in the script's environment" in str(caught.value)
