@@ -84,7 +84,7 @@ END_WITHIN = 5.0
 
 SILENT = 600.0
 """Seconds without a word of the server after which it counts as lost, though the connection stands: it was stopped, or
-its host hangs. It asks every 30 s whether we live. A host that is dead is found after one minute (``farhost``)."""
+its host hangs. It asks every 30 s whether we live. A host that is dead is found after one minute (``peer_silence``)."""
 
 FAREWELL = SILENT
 """Seconds that the last results may take to the server: it may stand still just now."""

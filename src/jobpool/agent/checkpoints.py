@@ -1,4 +1,4 @@
-"""The agent's side of checkpoints: who is asked for one, and who has not answered. The other side is ``offers``."""
+"""The agent's side of checkpoints (the worker's: ``checkpoint_signal``): who is asked, and who has not answered."""
 
 from __future__ import annotations
 

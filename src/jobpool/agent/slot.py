@@ -86,7 +86,7 @@ class Slot:
     pid: int | None = None
     state: State = State.STARTING
     resting: bool = False
-    """What it says is read from time to time (``rests``): what is known of its calls may be as old as that."""
+    """What it says is read from time to time (``deferred_reads``): what is known of its calls may be as old as that."""
     taken: bool = False
     """A task in the agent's threads has its place: it gets no calls."""
     calls: deque[Call] = field(default_factory=deque)

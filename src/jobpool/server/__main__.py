@@ -107,7 +107,7 @@ async def _clear_up(control: EventLoop, directory: PoolDirectory, system: BatchS
         await _in_time(cancel_once(system, names))
     elif not control.left:
         await _in_time(asyncio.to_thread((directory.path / "submissions").unlink, missing_ok=True))
-    await _in_time(control.diary.close())
+    await _in_time(control.journal.close())
     await _in_time(asyncio.to_thread(directory.retire, keep_logs=True))
     log.info("finished left=%s", list(control.left))
 

@@ -76,10 +76,10 @@ class EventLoop:
         self._limits = limits
         settings = core_settings(directory, spec, system, limits)
         self._core = Core(settings=settings, now=self._loop.time())
-        self._asking = BatchClient(directory, spec, system, self.tell, self._warn, limits)
+        self._batch = BatchClient(directory, spec, system, self.tell, self._warn, limits)
         self._agents = AgentLinks(
             spec,
-            self._asking.log_directory,
+            self._batch.log_directory,
             self.tell,
             self._warn,
             self._core.suspended,
@@ -87,13 +87,13 @@ class EventLoop:
             confines_cores=system.capabilities.confines_cores,
         )
         self._clients = client_links.ClientLinks(self._agents.hold)
-        self._facts = PoolFacts(directory, system.name, self._core, self._asking, self._loop.time)
+        self._facts = PoolFacts(directory, system.name, self._core, self._batch, self._loop.time)
         self._peers = Peers(
             self,
             self._clients,
             self._agents,
-            self._asking,
-            CallKinds(spec.settings, limits, self._asking.check, self._agents.functions),
+            self._batch,
+            CallKinds(spec.settings, limits, self._batch.check, self._agents.functions),
             self._facts,
             has_job=lambda id: any(job.id == id for job in self._core.snapshot().jobs),
         )
@@ -107,7 +107,7 @@ class EventLoop:
         self._timer: asyncio.TimerHandle | None = None
         self._graph_tasks = 0
         self._next_waiting = 0.0
-        self.diary = Journal(directory, self._facts.whole_record, self._loop.time())
+        self.journal = Journal(directory, self._facts.whole_record, self._loop.time())
         self.finished = asyncio.Event()
         self.left: tuple[JobId, ...] = ()
         self.crash: BaseException | None = None
@@ -127,7 +127,7 @@ class EventLoop:
         self._door, port = await client_links.listen(
             self._directory, self._host, lambda: Link(HEARD, self._peers.hear, self._closed)
         )
-        self._asking.door = addresses, port
+        self._batch.door = addresses, port
         self._directory.remember()
         self._write_connection(addresses, port)
 
@@ -177,7 +177,7 @@ class EventLoop:
     def tell(self, event: e.Event) -> None:
         """Tell the core what happened, and carry out what it decides."""
         if not isinstance(event, e.Tick | e.Polled):
-            self.diary.news = True
+            self.journal.news = True
         try:
             for action in self._core.handle(event):
                 self._carry_out(action)
@@ -200,13 +200,13 @@ class EventLoop:
             case act.Fail(ids, error, job):
                 self.spawn(self._fail(ids, error, job), name="fail")
             case act.SubmitJobs(submission, request, count):
-                self.spawn(self._asking.submit(submission, request, count))
+                self.spawn(self._batch.submit(submission, request, count))
             case act.Poll(names):
-                self.spawn(self._asking.poll(names))
+                self.spawn(self._batch.poll(names))
             case act.AskAccounting(names):
-                self.spawn(self._asking.account(names))
+                self.spawn(self._batch.account(names))
             case act.CancelJobs(names, ids):
-                self.spawn(self._asking.cancel(names, ids), name="cancel")
+                self.spawn(self._batch.cancel(names, ids), name="cancel")
             case act.Retract(job, ids):
                 self._agents.send(job, Retract(list(ids)))
             case act.TakeBack(job):
@@ -243,7 +243,7 @@ class EventLoop:
             await asyncio.wait(pending, timeout=10)
 
     async def _fail(self, ids: tuple[int, ...], error: JobPoolError, job: e.JobKey | None) -> None:
-        path = None if job is None else self._asking.log_path(job)
+        path = None if job is None else self._batch.log_path(job)
         if path is not None:
             text = await asyncio.to_thread(tail, path)
             error = from_data(error.as_data())  # the core may have given the same one to calls of other jobs
@@ -267,8 +267,8 @@ class EventLoop:
         self._clients.tell_all(Notice(text, warning))
 
     def _job_facts(self, job: e.JobKey) -> JobFacts:
-        hello, path = self._agents.hello(job), self._asking.log_path(job)
-        id = self._asking.id_of(job) or (hello.id if hello else "")
+        hello, path = self._agents.hello(job), self._batch.log_path(job)
+        id = self._batch.id_of(job) or (hello.id if hello else "")
         return JobFacts(str(id), hello.node if hello else "", None if path is None else str(path))
 
     # ------------------------------------------------------------------------------------------------------------ clock
@@ -289,7 +289,7 @@ class EventLoop:
         try:
             self._agents.look()
             self._tell_what_we_wait_for(now)
-            self.diary.look(now)
+            self.journal.look(now)
             tasks = 0 if self._scheduler is None else self._scheduler.graph_tasks()
         except Exception as error:
             log.exception("the clock failed")  # and without a clock a pool would wait for ever
