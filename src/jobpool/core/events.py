@@ -183,10 +183,7 @@ class PollFailed:
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
-    """How the jobs ended, or how they live, as far as the accounting, or their own exit files, tell by now.
-
-    ``None``: there is neither.
-    """
+    """How jobs ended, or live, as far as the accounting or their exit files tell by now. ``None``: there is neither."""
 
     time: float
     names: tuple[str, ...]
@@ -393,11 +390,7 @@ class AskAccounting:
 
 @dataclass(frozen=True, slots=True)
 class CancelJobs:
-    """Cancel all jobs of the submissions ``names`` and the single jobs ``ids``.
-
-    It has no answer: a command that failed may have been carried out, and one that did not fail may have met a job
-    between two states. The next poll tells. Not every batch system cancels by name.
-    """
+    """Cancel all jobs of the submissions ``names`` (where that can be) and the single jobs ``ids``: a poll tells."""
 
     names: tuple[str, ...] = ()
     ids: tuple[JobId, ...] = ()
