@@ -34,11 +34,11 @@ ANSWERS: Reader[Message] = Reader(ServerAnswer)
 def echo(link: Link, message: Message) -> None:
     """Answer a question with what it asks for."""
     assert isinstance(message, AddKind)
-    link.answer(message, Facts({message.key: message.kind}))
+    link.answer(message, Facts(facts={message.key: message.kind}))
 
 
 def question(key: str = "anything", **kind: Any) -> Question[Facts]:
-    return AddKind(key, kind)  # type: ignore[return-value]
+    return AddKind(key=key, kind=kind)  # type: ignore[return-value]
 
 
 def with_server(directory: PoolDirectory, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
@@ -168,7 +168,7 @@ def test_who_is_turned_away_tries_again_as_long_as_it_is_worth_it(monkeypatch: p
         nonlocal asked
         asked += 1
         assert isinstance(message, ClientHello)
-        link.answer(message, ClientWelcome("local", "/logs")) if asked > 2 else link.abort()
+        link.answer(message, ClientWelcome(system="local", logs="/logs")) if asked > 2 else link.abort()
 
     async def work() -> None:
         server, port = await listen(directory, "127.0.0.1", lambda: Link(HEARD, refuse_twice))

@@ -338,7 +338,7 @@ class EventLoop:
         try:
             port = await asyncio.shield(self._dask)
             assert self._scheduler is not None
-            return DaskAddress(port, self._scheduler.dashboard() if dashboard else None)
+            return DaskAddress(port=port, dashboard=self._scheduler.dashboard() if dashboard else None)
         except Exception as error:  # no threads, no keys any more: calls can do without
             log.exception("Dask cannot be used")
             if self._scheduler is None:

@@ -221,7 +221,7 @@ class Top(App[None]):
 
     def _cancel(self, id: str) -> None:
         try:
-            known = self._ask(CancelJob(id)).known
+            known = self._ask(CancelJob(id=id)).known
             words = f"the job {id} is being cancelled" if known else f"the job {id} is not of this pool any more"
         except (JobPoolError, OSError) as error:
             words = str(error)

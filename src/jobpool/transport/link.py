@@ -210,7 +210,7 @@ class Link(asyncio.BufferedProtocol):
 
     def refuse(self, question: Question[Any], error: JobPoolError) -> None:
         """Answer a question with an error, which is raised where it was asked."""
-        self.answer(question, Refused(error.as_data()))
+        self.answer(question, Refused(error=error.as_data()))
 
     def abandon(self) -> None:
         """In a fork: let go of this process's copy of the socket, without a word to the other side.
