@@ -255,6 +255,11 @@ def test_sizes_and_times_travel_as_numbers() -> None:
     assert got == Facts(facts={"size": 5, "time": 1.5})
 
 
+def test_a_key_that_utf8_has_no_bytes_for_travels_with_a_name_for_them() -> None:
+    got = FROM_SERVER.one(joined(Facts(facts={"cannot read \udcfc": 1, "é": "\udcfc"})))
+    assert got == Facts(facts={"cannot read \\udcfc": 1, "é": "\udcfc"})
+
+
 def test_large_bytes_are_not_copied_when_packed() -> None:
     payloads = [b"x" * 10_000_000, b"small", b"y" * LARGE]
     message = Functions([Function("f", payload) for payload in payloads])
