@@ -17,7 +17,7 @@ from jobpool.transport import link as link_module
 from jobpool.transport import tls
 from jobpool.transport.link import Link, LinkClosed, Unreachable, dial, introduce
 from jobpool.transport.messages.base import Message, Question
-from jobpool.transport.messages.client import AddKind, ClientHello, ClientWelcome, Facts, ServerAnswer
+from jobpool.transport.messages.client import AddKind, ClientHello, ClientWelcome, Facts, ServerAnswer, Starts
 from jobpool.transport.packing import Reader
 
 
@@ -142,6 +142,18 @@ def test_when_nobody_answers_each_address_is_named_with_its_error() -> None:
         assert "refused" in str(caught.value)
 
     asyncio.run(work())
+
+
+def test_who_cannot_read_the_answer_is_told_so_and_what_to_do() -> None:
+    directory = pool("mine")
+
+    async def work(port: int) -> None:
+        make = lambda: Link(Reader[Message](Starts), lambda link, message: None)  # noqa: E731
+        _, link = await dial(["127.0.0.1"], port, tls.client_context(directory.path), make)
+        with pytest.raises(LinkClosed, match=r"not a message of this version of jobpool .* with the same version"):
+            await asyncio.wait_for(link.ask(question()), 10)
+
+    with_server(directory, work)
 
 
 def test_a_question_that_is_open_when_the_other_side_dies_ends_with_an_exception() -> None:

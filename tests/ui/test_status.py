@@ -136,6 +136,13 @@ def test_a_batch_system_that_does_not_say_when_is_an_error_with_its_words() -> N
         asked_status(ask, start=True)
 
 
+def test_the_status_of_a_server_of_another_version_is_an_error_that_says_what_to_do() -> None:
+    earlier = {name: value for name, value in NOTHING.as_data().items() if name != "held"}
+    with pytest.raises(JobPoolError, match="another version of jobpool") as caught:
+        asked_status(lambda question: Facts(facts=earlier), start=False)
+    assert "in the environment of the pool's script" in str(caught.value)
+
+
 def test_the_data_is_plain_and_makes_the_same_status_again() -> None:
     whole = replace(
         NOTHING,

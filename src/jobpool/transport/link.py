@@ -125,9 +125,10 @@ class Link(asyncio.BufferedProtocol):
         self._next_look.cancel()
         self._unsent.clear()
         self.waiting = 0
+        why = error or (self.closed.result() if self.closed.done() else None)  # the latter: it was aborted from here
         for waiting in self._answers.values():
             if not waiting.done():
-                waiting.set_exception(LinkClosed(str(error or "the connection was closed")))
+                waiting.set_exception(LinkClosed(str(why or "the connection was closed")))
         self._answers.clear()
         if not self.closed.done():
             self.closed.set_result(error)
