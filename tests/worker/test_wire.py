@@ -297,6 +297,12 @@ def test_the_number_of_every_question_and_answer_is_its_first_field() -> None:
     assert {kind.__struct_encode_fields__[0] for kind in kinds} == {"reference"}
 
 
+@pytest.mark.parametrize("wrong", [["Checkpointed", 7, "QUJD"], ["Started", [1.0]], [], ["Nobody"]])
+def test_what_has_another_type_is_no_message(wrong: list[Any]) -> None:
+    with pytest.raises(WireError, match="with the same version of jobpool"):
+        HEARD.one(b"".join(frame(pack_plain(wrong))))
+
+
 def test_bytes_that_nest_deeply_are_no_message() -> None:
     with pytest.raises(WireError):
         HEARD.one(framed(b"\x91" * 100_000))

@@ -82,7 +82,8 @@ class Reader(Generic[M]):
         except msgspec.ValidationError:
             # Text in another form than usual is no text to the decoder, but this one reads it.
             plain = msgspec.msgpack.decode(packed, ext_hook=_text)
-            return msgspec.convert(plain, self._expected, dec_hook=_from_number)
+            # ``bytes`` are bytes here: without the argument, text would be read as base64.
+            return msgspec.convert(plain, self._expected, builtin_types=(bytes,), dec_hook=_from_number)
 
 
 def pack_plain(data: object) -> bytes:
