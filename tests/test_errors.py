@@ -112,6 +112,7 @@ def test_one_problem_is_the_message_and_many_are_a_list() -> None:
     many = ConfigError.from_problems(["a", "b"])
     assert str(many) == "2 settings cannot be used:\n  - a\n  - b"
     assert (one.problems, many.problems) == (["cores=0 cannot be used"], ["a", "b"])
+    assert [ConfigError("a").problems, ConfigError("a", problems=None).problems] == [["a"], ["a"]]
     assert type(errors.BatchSystemUnavailable.from_problems(["a"])) is errors.BatchSystemUnavailable
 
 

@@ -17,7 +17,7 @@ from jobpool.transport import link as link_module
 from jobpool.transport import tls
 from jobpool.transport.link import Link, LinkClosed, Unreachable, dial, introduce
 from jobpool.transport.messages.base import Message, Question
-from jobpool.transport.messages.client import AddKind, ClientHello, ClientWelcome, Facts, ServerAnswer
+from jobpool.transport.messages.client import AddKind, ClientHello, ClientWelcome, Facts, ServerAnswer, Starts
 from jobpool.transport.packing import Reader
 
 
@@ -34,11 +34,11 @@ ANSWERS: Reader[Message] = Reader(ServerAnswer)
 def echo(link: Link, message: Message) -> None:
     """Answer a question with what it asks for."""
     assert isinstance(message, AddKind)
-    link.answer(message, Facts({message.key: message.kind}))
+    link.answer(message, Facts(facts={message.key: message.kind}))
 
 
 def question(key: str = "anything", **kind: Any) -> Question[Facts]:
-    return AddKind(key, kind)  # type: ignore[return-value]
+    return AddKind(key=key, kind=kind)  # type: ignore[return-value]
 
 
 def with_server(directory: PoolDirectory, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
@@ -144,6 +144,18 @@ def test_when_nobody_answers_each_address_is_named_with_its_error() -> None:
     asyncio.run(work())
 
 
+def test_who_cannot_read_the_answer_is_told_so_and_what_to_do() -> None:
+    directory = pool("mine")
+
+    async def work(port: int) -> None:
+        make = lambda: Link(Reader[Message](Starts), lambda link, message: None)  # noqa: E731
+        _, link = await dial(["127.0.0.1"], port, tls.client_context(directory.path), make)
+        with pytest.raises(LinkClosed, match=r"not a message of this version of jobpool .* with the same version"):
+            await asyncio.wait_for(link.ask(question()), 10)
+
+    with_server(directory, work)
+
+
 def test_a_question_that_is_open_when_the_other_side_dies_ends_with_an_exception() -> None:
     directory = pool("mine")
 
@@ -168,7 +180,7 @@ def test_who_is_turned_away_tries_again_as_long_as_it_is_worth_it(monkeypatch: p
         nonlocal asked
         asked += 1
         assert isinstance(message, ClientHello)
-        link.answer(message, ClientWelcome("local", "/logs")) if asked > 2 else link.abort()
+        link.answer(message, ClientWelcome(system="local", logs="/logs")) if asked > 2 else link.abort()
 
     async def work() -> None:
         server, port = await listen(directory, "127.0.0.1", lambda: Link(HEARD, refuse_twice))

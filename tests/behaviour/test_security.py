@@ -109,7 +109,7 @@ async def _say_to_server(pool: JobPoolExecutor, content: list[Any], *, role: str
     context = tls.client_context(directory.path)
     _, link = await dial(["127.0.0.1"], connection["port"], context, lambda: Link(ANSWERS, lambda link, message: None))
     if role == "agent":
-        await link.ask(AgentHello(("jp-made-up-1", 0), "1", "n", 1, versions.versions()))
+        await link.ask(AgentHello(job=("jp-made-up-1", 0), id="1", node="n", pid=1, versions=versions.versions()))
     else:
         await link.ask(ClientHello())
     assert link._transport is not None
@@ -141,7 +141,7 @@ def traps(kind: type[Message], trap: bytes) -> Iterator[list[Any]]:
         case "Checkpointed":
             yield ["Checkpointed", 7, trap]
         case "AddKind":
-            yield ["AddKind", "key", {"request": trap}]
+            yield ["AddKind", 1, "key", {"request": trap}]
 
 
 @pytest.mark.parametrize(("role", "union"), [("client", ClientToServer), ("agent", AgentToServer)])

@@ -93,7 +93,7 @@ def test_an_agent_between_its_first_words_and_its_hello_hears_of_the_scheduler(t
     async def scenario() -> list[Message]:
         told: list[e.Event] = []
         agents, link = AgentLinks(spec, tmp_path, told.append, print), Recorder()
-        hello = AgentHello(("jp-x-1", 0), "7", "n1", os.getpid(), versions())
+        hello = AgentHello(job=("jp-x-1", 0), id="7", node="n1", pid=os.getpid(), versions=versions())
         agents.greet(link, hello, e.JobKey(*hello.job), settings.request)
         agents.join_dask(4711)
         agents.receive(link, Ready(1, None))

@@ -62,7 +62,7 @@ async def until(reached: Callable[[], bool]) -> None:
 
 def with_door(directory: PoolDirectory, work: Callable[[Door], Coroutine[Any, Any, None]]) -> None:
     def welcome(link: Link, message: ClientHello) -> None:
-        link.answer(message, ClientWelcome("local", "heard"))
+        link.answer(message, ClientWelcome(system="local", logs="heard"))
 
     async def serve() -> None:
         opened, _ = await client_links.listen(directory, "127.0.0.1", lambda: Link(Reader(ClientHello), welcome))

@@ -41,7 +41,7 @@ OF_CLIENT = (
     | st.builds(c.AskStatus, reference=COUNTS)
     | st.builds(c.AskRecord, reference=COUNTS)
 )
-OF_COMMAND = st.builds(c.AskStatus) | st.builds(c.AskRecord) | st.builds(c.CancelJob, TEXTS)
+OF_COMMAND = st.builds(c.AskStatus) | st.builds(c.AskRecord) | st.builds(c.CancelJob, id=TEXTS)
 OF_AGENT = (
     st.builds(a.Ready, st.integers(1, 3), st.none() | st.floats(0, 1e6))
     | st.builds(a.Pong)
@@ -83,13 +83,13 @@ IMPOSSIBLE = st.sampled_from(
         c.Cancel([-1]),
         c.Cancel([2**40]),
         c.CancelRows([(1, 2**50)]),
-        c.AddKind("key", {"request": {}}),
+        c.AddKind(key="key", kind={"request": {}}),
         c.ClientHello(),
     ]
 )
-NOT_CLIENTS = (OF_AGENT | st.builds(c.CancelJob, TEXTS) | st.just(c.Bye([], [])) | IMPOSSIBLE).map(pack)
+NOT_CLIENTS = (OF_AGENT | st.builds(c.CancelJob, id=TEXTS) | st.just(c.Bye([], [])) | IMPOSSIBLE).map(pack)
 NOT_COMMANDS = (OF_AGENT | st.builds(c.Cancel, IDS) | st.just(c.ClientHello()) | st.just(a.Ping())).map(pack)
-HELLO = a.AgentHello(("jp-made-up-1", 0), "1", "n", os.getpid(), versions())
+HELLO = a.AgentHello(job=("jp-made-up-1", 0), id="1", node="n", pid=os.getpid(), versions=versions())
 NOT_AGENTS = (OF_CLIENT | OF_COMMAND | st.just(c.ClientHello()) | st.just(HELLO) | st.just(a.Ping())).map(pack)
 NOT_FIRST = (OF_AGENT | st.builds(c.Cancel, IDS) | st.builds(c.Shutdown, st.booleans(), st.booleans())).map(pack)
 
@@ -146,5 +146,5 @@ def test_a_command_line_that_the_server_does_not_understand_is_told_what_to_do()
         directory = PoolDirectory.open("heard")
         assert ask_now(directory, c.AskStatus()).facts["name"] == "heard"
         with pytest.raises(PoolBroken, match="closed the connection") as caught:
-            ask_now(directory, c.AddKind("key", {}))
+            ask_now(directory, c.AddKind(key="key", kind={}))
         assert "in the script's environment" in str(caught.value)

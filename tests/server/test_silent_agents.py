@@ -56,7 +56,7 @@ def made(
 
 def joined(agents: AgentLinks, spec: Spec, pid: int, node: str = "n1") -> Any:
     link: Any = Recorder()
-    hello = AgentHello(("jp-x-1", 0), "7", node, pid, versions())
+    hello = AgentHello(job=("jp-x-1", 0), id="7", node=node, pid=pid, versions=versions())
     agents.greet(link, hello, e.JobKey(*hello.job), spec.settings.request)
     agents.receive(link, Ready(1, None))
     link.sent.clear()
@@ -156,7 +156,7 @@ def test_agents_of_which_nothing_is_taken_are_not_silent(tmp_path: Path, monkeyp
         before = joined(agents, spec, 1)
         agents.hold(True)
         after: Any = Recorder()
-        hello = AgentHello(("jp-x-2", 0), "8", "n2", 2, versions())
+        hello = AgentHello(job=("jp-x-2", 0), id="8", node="n2", pid=2, versions=versions())
         agents.greet(after, hello, e.JobKey(*hello.job), spec.settings.request)
         assert "paused" in before.sent
         assert "paused" in after.sent

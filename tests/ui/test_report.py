@@ -83,6 +83,19 @@ def test_a_report_tells_what_happened_and_needs_nothing_else(tmp_path: Path) -> 
     assert typed.jobs[0].stations[-1].state == "ended"
 
 
+def read(name: str) -> None:
+    raise ValueError(f"cannot read {name}")
+
+
+def test_a_name_that_is_no_utf8_in_what_a_call_raised_spoils_neither_report_nor_pool(tmp_path: Path) -> None:
+    with JobPoolExecutor(1, scheduler="local") as pool:
+        assert isinstance(pool.submit(read, "clip\udcfc.mp4").exception(), ValueError)
+        pool.report(tmp_path / "running.html")
+        assert pool.submit(abs, -1).result() == 1
+    after = Page(pool.report(tmp_path / "after.html").read_text(errors="replace"))
+    assert "1 calls done, 1 failed" in after.words
+
+
 def test_a_pool_that_left_no_record_is_said_to_have_none(tmp_path: Path, home: Path) -> None:
     pool = JobPoolExecutor(1, scheduler="local", name="mine")
     pool.shutdown()

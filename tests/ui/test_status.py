@@ -118,8 +118,8 @@ def test_the_start_is_asked_for_only_where_it_is_wanted() -> None:
     def ask(question: Question[Any]) -> Facts | Starts:
         asked.append(question)
         jobs = (job("pending", "1"), job("pending", "2"), job("serving", "3"))
-        status = Facts(replace(NOTHING, jobs=jobs).as_data())
-        return status if isinstance(question, AskStatus) else Starts({"1": 5.0, "3": 9.0})
+        status = Facts(facts=replace(NOTHING, jobs=jobs).as_data())
+        return status if isinstance(question, AskStatus) else Starts(starts={"1": 5.0, "3": 9.0})
 
     assert asked_status(ask, start=False).jobs[0].starts is None
     assert asked == [AskStatus()]
@@ -129,11 +129,18 @@ def test_the_start_is_asked_for_only_where_it_is_wanted() -> None:
 def test_a_batch_system_that_does_not_say_when_is_an_error_with_its_words() -> None:
     def ask(question: Question[Any]) -> Facts:
         if isinstance(question, AskStatus):
-            return Facts(NOTHING.as_data())
+            return Facts(facts=NOTHING.as_data())
         raise JobPoolError("the batch system does not say when the jobs may start: Unable to contact slurm controller")
 
     with pytest.raises(JobPoolError, match="Unable to contact"):
         asked_status(ask, start=True)
+
+
+def test_the_status_of_a_server_of_another_version_is_an_error_that_says_what_to_do() -> None:
+    earlier = {name: value for name, value in NOTHING.as_data().items() if name != "held"}
+    with pytest.raises(JobPoolError, match="another version of jobpool") as caught:
+        asked_status(lambda question: Facts(facts=earlier), start=False)
+    assert "in the environment of the pool's script" in str(caught.value)
 
 
 def test_the_data_is_plain_and_makes_the_same_status_again() -> None:

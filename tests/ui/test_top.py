@@ -54,7 +54,7 @@ def test_a_reason_that_is_longer_than_the_terminal_is_wide_is_read_below(tmp_pat
     pool = {"name": "mine", "system": "slurm", "host": "login1", "pid": 7, "logs": str(tmp_path), "notices": []}
     known = {"time": 5.0, "phase": "open", "rate": None, "left": None, "held": None}
     answer = {**pool, **known, "calls": calls, "requests": [], "functions": [], "jobs": [job]}
-    app = Top(lambda question: Facts(answer), name="mine")
+    app = Top(lambda question: Facts(facts=answer), name="mine")
 
     async def drive() -> None:
         async with app.run_test(size=(60, 24)) as pilot:

@@ -17,10 +17,19 @@ from jobpool.model.units import Duration, Memory
 from jobpool.server.peers import ToServer
 from jobpool.transport import frames, packing
 from jobpool.transport.frames import BUFFER, Spare, WireError, frame
-from jobpool.transport.messages.agent import AgentHello, Done, Ping
-from jobpool.transport.messages.base import Function, Functions, Message
-from jobpool.transport.messages.client import Calls, ClientHello, Facts, Notice, ServerAnswer, ServerToClient
-from jobpool.transport.packing import LARGE, Reader, pack
+from jobpool.transport.messages.agent import AgentHello, Done, NotWanted, Ping
+from jobpool.transport.messages.base import Answer, Function, Functions, Message, Question
+from jobpool.transport.messages.client import (
+    Calls,
+    ClientHello,
+    Facts,
+    JobCancelled,
+    Notice,
+    ServerAnswer,
+    ServerToClient,
+    Stop,
+)
+from jobpool.transport.packing import LARGE, Reader, pack, pack_plain
 
 TEXTS = st.text(st.characters())  # with what UTF-8 has no bytes for
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False)
@@ -30,7 +39,7 @@ PLAIN = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abé", max_size=5), inner, max_size=4),
     max_leaves=10,
 )
-FACTS = st.builds(Facts, st.dictionaries(st.text("abc", max_size=3), PLAIN, max_size=3))
+FACTS = st.builds(Facts, facts=st.dictionaries(st.text("abc", max_size=3), PLAIN, max_size=3))
 CONTENTS = st.sampled_from([0, 1, LARGE - 1, LARGE, LARGE + 1, 5 * LARGE]).map(lambda size: b"x" * size)
 USAGES = st.none() | st.builds(
     Usage, wall=st.floats(0, 1e9), cpu=st.floats(0, 1e9), peak_memory=st.integers(0, 2**60).map(Memory),
@@ -43,7 +52,14 @@ FROM_PEERS = (
     st.builds(Calls, TEXTS, st.lists(CALLS, max_size=4))
     | st.builds(Done, st.lists(OUTCOMES, max_size=4))
     | st.builds(Functions, st.lists(st.builds(Function, TEXTS, CONTENTS), max_size=4))
-    | st.builds(AgentHello, st.tuples(TEXTS, COUNTS), TEXTS, TEXTS, COUNTS, st.dictionaries(st.text("abc"), TEXTS))
+    | st.builds(
+        AgentHello,
+        job=st.tuples(TEXTS, COUNTS),
+        id=TEXTS,
+        node=TEXTS,
+        pid=COUNTS,
+        versions=st.dictionaries(st.text("abc"), TEXTS),
+    )
 )
 FROM_SERVER: Reader[Message] = Reader(ServerToClient | ServerAnswer)
 HEARD: Reader[Message] = Reader(ToServer)
@@ -231,12 +247,17 @@ def test_no_memory_for_a_message_is_an_error_of_its_connection(monkeypatch: pyte
 @pytest.mark.parametrize("value", [print, object(), Exception("x"), int, 2**64])
 def test_only_plain_data_can_be_packed(value: object) -> None:
     with pytest.raises(WireError, match="only plain data"):
-        pack(Facts({"value": [value]}))
+        pack(Facts(facts={"value": [value]}))
 
 
 def test_sizes_and_times_travel_as_numbers() -> None:
-    got = FROM_SERVER.one(joined(Facts({"size": Memory(5), "time": Duration(1.5)})))
-    assert got == Facts({"size": 5, "time": 1.5})
+    got = FROM_SERVER.one(joined(Facts(facts={"size": Memory(5), "time": Duration(1.5)})))
+    assert got == Facts(facts={"size": 5, "time": 1.5})
+
+
+def test_a_key_that_utf8_has_no_bytes_for_travels_with_a_name_for_them() -> None:
+    got = FROM_SERVER.one(joined(Facts(facts={"cannot read \udcfc": 1, "é": "\udcfc"})))
+    assert got == Facts(facts={"cannot read \\udcfc": 1, "é": "\udcfc"})
 
 
 def test_large_bytes_are_not_copied_when_packed() -> None:
@@ -260,7 +281,26 @@ def test_a_message_that_contains_itself_cannot_be_sent() -> None:
     endless: list[Any] = []
     endless.append(endless)
     with pytest.raises(WireError, match="nested too deeply"):
-        pack(Facts({"endless": endless}))
+        pack(Facts(facts={"endless": endless}))
+
+
+def test_a_later_version_may_append_fields_and_is_answered_all_the_same() -> None:
+    hello = HEARD.one(b"".join(frame(pack_plain(["AgentHello", 7, ["jp-x-1", 0], "1", "n", 2, {}, "a later field"]))))
+    assert hello == AgentHello(job=("jp-x-1", 0), id="1", node="n", pid=2, versions={}, reference=7)
+    answer = FROM_SERVER.one(b"".join(frame(pack_plain(["JobCancelled", 7, True, "a later field"]))))
+    assert answer == JobCancelled(known=True, reference=7)
+
+
+def test_the_number_of_every_question_and_answer_is_its_first_field() -> None:
+    kinds = [kind for base in (Question, Answer) for kind in base.__subclasses__()]
+    assert {AgentHello, NotWanted, Stop, Facts} <= set(kinds)
+    assert {kind.__struct_encode_fields__[0] for kind in kinds} == {"reference"}
+
+
+@pytest.mark.parametrize("wrong", [["Checkpointed", 7, "QUJD"], ["Started", [1.0]], [], ["Nobody"]])
+def test_what_has_another_type_is_no_message(wrong: list[Any]) -> None:
+    with pytest.raises(WireError, match="with the same version of jobpool"):
+        HEARD.one(b"".join(frame(pack_plain(wrong))))
 
 
 def test_bytes_that_nest_deeply_are_no_message() -> None:

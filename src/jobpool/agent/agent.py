@@ -159,14 +159,14 @@ class Agent:
             facts.port,
             tls.client_context(facts.pool),
             lambda: Link(HEARD, self._hear, self._lost, kept=KEPT),
-            AgentHello(job, facts.id, facts.node, os.getpid(), versions()),
+            AgentHello(job=job, id=facts.id, node=facts.node, pid=os.getpid(), versions=versions()),
             patience=CONNECT_FOR,
             # A pool that has ended in good order has taken its connection file away.
             wanted=(facts.pool / "connection.json").exists,
         )
         log.info("server=%s port=%d answers", self._host, facts.port)
         match answer:
-            case NotWanted(why):
+            case NotWanted(why=why):
                 log.error("job=%s is not wanted: %s", self._job, why)
                 self._stop(UNWANTED)
                 return False

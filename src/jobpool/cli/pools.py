@@ -85,7 +85,7 @@ async def _stop(directory: PoolDirectory) -> list[str]:
         if not asked and directory.connection() is not None:  # else it is being started
             asked = True
             try:
-                await ask(directory, Stop("jobpool stop"))
+                await ask(directory, Stop(why="jobpool stop"))
             except JobPoolError:
                 end_server(directory)
         await asyncio.sleep(0.1)

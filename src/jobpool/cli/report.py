@@ -19,6 +19,7 @@ def report(name: str, output: Path | None, as_json: bool) -> None:
     from jobpool.host.home import PoolDirectory
     from jobpool.model.errors import PoolBroken
     from jobpool.model.run_record import RunRecord
+    from jobpool.show.answers import read_answer
     from jobpool.show.ended_pools import died, read_record
     from jobpool.show.report import write_report
     from jobpool.show.view import show_json, show_note
@@ -27,7 +28,7 @@ def report(name: str, output: Path | None, as_json: bool) -> None:
 
     directory = PoolDirectory.open(name)
     try:
-        record = RunRecord.from_data(ask_now(directory, AskRecord()).facts)
+        record = read_answer(RunRecord, ask_now(directory, AskRecord()))
     except (PoolBroken, Unreachable):
         record = read_record(directory.path)
     if sentence := died(record):

@@ -94,12 +94,13 @@ class PoolInfo(RequestInfo):
             OSError: The file cannot be written.
         """
         from jobpool.model.run_record import RunRecord
+        from jobpool.show.answers import read_answer
         from jobpool.show.ended_pools import read_record
         from jobpool.show.report import write_report
 
         ended = self._connection.ended.is_set()
         directory, ask = self._directory.path, self._connection.ask
-        record = read_record(directory) if ended else RunRecord.from_data(ask(AskRecord()).facts)
+        record = read_record(directory) if ended else read_answer(RunRecord, ask(AskRecord()))
         return write_report(record, Path(path))
 
     def logs(self, job: str | Job | None = None, *, tail: int | None = None) -> str:

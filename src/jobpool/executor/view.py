@@ -45,7 +45,7 @@ class PoolView(SubmitMethods, RequestInfo):
         # Weak: the connection refers to calls that have not ended, and the user to the futures that are wanted.
         self._calls: weakref.WeakSet[JobFuture[Any] | MapChunk] = weakref.WeakSet()
         kind = self._kind
-        self._connection.ask(AddKind(kind.key, as_plain(kind)))
+        self._connection.ask(AddKind(key=kind.key, kind=as_plain(kind)))
 
     @property
     def pool(self) -> PoolLife:

@@ -135,7 +135,7 @@ class ConfigError(JobPoolError, ValueError):
     problems: list[str]
 
     def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message, **{"problems": [message], **details})
+        super().__init__(message, **{**details, "problems": details.get("problems") or [message]})
 
     @classmethod
     def from_problems(cls, problems: Sequence[str]) -> ConfigError:

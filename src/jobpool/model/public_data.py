@@ -21,8 +21,12 @@ class PublicData:
 
     def as_data(self) -> dict[str, Any]:
         """Return the same as dicts, lists, strings and numbers, as ``--json`` of the command line prints it."""
-        # Packed and unpacked: msgspec.to_builtins keeps tuples, which are lists to whoever reads the JSON.
-        data: dict[str, Any] = msgspec.msgpack.decode(msgspec.msgpack.encode(self, enc_hook=_plain))
+        data: dict[str, Any]
+        try:
+            # Packed and unpacked: msgspec.to_builtins keeps tuples, which are lists to whoever reads the JSON.
+            data = msgspec.msgpack.decode(msgspec.msgpack.encode(self, enc_hook=_plain))
+        except UnicodeEncodeError:  # a file's name that is not UTF-8: in a path, or in what a call raised
+            data = _with_lists(msgspec.to_builtins(self, enc_hook=_plain))
         return data
 
     @classmethod
@@ -37,9 +41,18 @@ class PublicData:
         return msgspec.convert(data, cls, dec_hook=_made)
 
 
-def _plain(value: object) -> str:
+def _with_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
+    for kind in (int, float, str):  # ``Memory`` and ``Duration`` are numbers, too
+        if isinstance(value, kind):
+            return kind(value)
     raise TypeError(f"a {type(value).__name__} is no plain data")
 
 

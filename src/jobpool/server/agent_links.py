@@ -126,7 +126,7 @@ class AgentLinks:
                 advice=f"start the jobs with the same environment (python={self._spec.versions['executable']!r} here, "
                 f"{hello.versions.get('executable')!r} there)",
             )
-            link.answer(hello, NotWanted(words))
+            link.answer(hello, NotWanted(why=words))
             self._tell(e.AgentTrouble(self._now(), job, words, fatal=error))
             return
         for sentence in odd:

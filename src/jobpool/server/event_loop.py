@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventLoop"]
 
-log = logging.getLogger("jobpool.control")
+log = logging.getLogger("jobpool.event_loop")
 
 STOPPING = 240.0
 """Seconds for a server that is told to end everything at once: a submit under way (60 s), cancelled jobs on their way
@@ -338,7 +338,7 @@ class EventLoop:
         try:
             port = await asyncio.shield(self._dask)
             assert self._scheduler is not None
-            return DaskAddress(port, self._scheduler.dashboard() if dashboard else None)
+            return DaskAddress(port=port, dashboard=self._scheduler.dashboard() if dashboard else None)
         except Exception as error:  # no threads, no keys any more: calls can do without
             log.exception("Dask cannot be used")
             if self._scheduler is None:

@@ -53,7 +53,7 @@ from jobpool.transport.packing import Reader
 
 __all__ = ["HEARD", "Peers", "ToServer"]
 
-log = logging.getLogger("jobpool.control")
+log = logging.getLogger("jobpool.server")
 
 ToServer = ClientToServer | CommandToServer | AgentToServer
 """What the server may hear from any peer. From each it hears that peer's own messages alone."""
@@ -145,7 +145,7 @@ class Peers:
 
     def _greet_client(self, link: Link, hello: ClientHello) -> None:
         self._clients.add(link)
-        link.answer(hello, ClientWelcome(self._facts.system, str(self._batch.log_directory)))
+        link.answer(hello, ClientWelcome(system=self._facts.system, logs=str(self._batch.log_directory)))
         for text, warning in self._facts.notices:
             link.send(Notice(text, warning))
         if self._pool.broken is not None:
@@ -187,7 +187,7 @@ class Peers:
                 self._tell_facts(link, message)
             case CancelJob():
                 self._pool.spawn(self._cancel_job(link, message))
-            case Stop(why):
+            case Stop(why=why):
                 link.answer(message, Accepted())
                 self._pool.stop(why)
             case _:
@@ -196,9 +196,9 @@ class Peers:
     def _tell_facts(self, link: Link, question: AskStatus | AskRecord | AskStarts) -> None:
         match question:
             case AskStatus():
-                link.answer(question, Facts(self._facts.status().as_data()))
+                link.answer(question, Facts(facts=self._facts.status().as_data()))
             case AskRecord():
-                link.answer(question, Facts(self._facts.record().as_data()))
+                link.answer(question, Facts(facts=self._facts.record().as_data()))
             case AskStarts():
                 self._pool.spawn(self._answer_starts(link, question))
             case _:
@@ -220,7 +220,7 @@ class Peers:
         known = self._has_job(id)
         if known:
             await self._batch.cancel((), (id,))
-        link.answer(question, JobCancelled(known))
+        link.answer(question, JobCancelled(known=known))
 
     async def _answer_starts(self, link: Link, question: AskStarts) -> None:
         try:
@@ -228,7 +228,7 @@ class Peers:
         except JobPoolError as error:
             link.refuse(question, error)
         else:
-            link.answer(question, Starts({str(id): at for id, at in starts.items()}))
+            link.answer(question, Starts(starts={str(id): at for id, at in starts.items()}))
 
     async def _answer_dask(self, link: Link, question: StartDask) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What is known of a pool that does not run any more, from what its server wrote down (``server.diary``)."""
+"""What is known of a pool that does not run any more, from what its server wrote down (``server.journal``)."""
 
 from __future__ import annotations
 

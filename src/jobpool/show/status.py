@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from jobpool.model.status import FunctionStatus, JobStatus, PoolStatus, RequestStatus
 from jobpool.model.units import Duration, Memory
+from jobpool.show.answers import read_answer
 from jobpool.show.reason import explained
 from jobpool.show.view import cpus_text, show_table
 from jobpool.transport.messages.base import Question
@@ -32,7 +33,7 @@ ENDED_SHOWN = 5
 
 def asked_status(ask: Callable[[Question[Any]], Any], *, start: bool) -> PoolStatus:
     """Ask the server for the status of the pool and, with ``start``, when its pending jobs may start."""
-    status = PoolStatus.from_data(ask(AskStatus()).facts)
+    status = read_answer(PoolStatus, ask(AskStatus()))
     if not start:
         return status
     starts = ask(AskStarts()).starts

@@ -15,6 +15,7 @@ from textual.worker import get_current_worker
 
 from jobpool.model.errors import JobPoolError
 from jobpool.model.status import JobStatus, PoolStatus
+from jobpool.show.answers import read_answer
 from jobpool.show.logs import last_lines
 from jobpool.show.status import function_row, headline, job_row, progress_text, used_text
 from jobpool.show.view import as_text
@@ -115,7 +116,7 @@ class Top(App[None]):
     def _fetch(self) -> None:
         worker = get_current_worker()
         try:
-            status = PoolStatus.from_data(self._ask(AskStatus()).facts)
+            status = read_answer(PoolStatus, self._ask(AskStatus()))
         except (JobPoolError, OSError) as error:
             if not worker.is_cancelled:
                 self.call_from_thread(self._lost, str(error))
@@ -221,7 +222,7 @@ class Top(App[None]):
 
     def _cancel(self, id: str) -> None:
         try:
-            known = self._ask(CancelJob(id)).known
+            known = self._ask(CancelJob(id=id)).known
             words = f"the job {id} is being cancelled" if known else f"the job {id} is not of this pool any more"
         except (JobPoolError, OSError) as error:
             words = str(error)

@@ -125,9 +125,10 @@ class Link(asyncio.BufferedProtocol):
         self._next_look.cancel()
         self._unsent.clear()
         self.waiting = 0
+        why = error or (self.closed.result() if self.closed.done() else None)  # the latter: it was aborted from here
         for waiting in self._answers.values():
             if not waiting.done():
-                waiting.set_exception(LinkClosed(str(error or "the connection was closed")))
+                waiting.set_exception(LinkClosed(str(why or "the connection was closed")))
         self._answers.clear()
         if not self.closed.done():
             self.closed.set_result(error)
@@ -210,7 +211,7 @@ class Link(asyncio.BufferedProtocol):
 
     def refuse(self, question: Question[Any], error: JobPoolError) -> None:
         """Answer a question with an error, which is raised where it was asked."""
-        self.answer(question, Refused(error.as_data()))
+        self.answer(question, Refused(error=error.as_data()))
 
     def abandon(self) -> None:
         """In a fork: let go of this process's copy of the socket, without a word to the other side.

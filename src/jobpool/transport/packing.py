@@ -82,7 +82,8 @@ class Reader(Generic[M]):
         except msgspec.ValidationError:
             # Text in another form than usual is no text to the decoder, but this one reads it.
             plain = msgspec.msgpack.decode(packed, ext_hook=_text)
-            return msgspec.convert(plain, self._expected, dec_hook=_from_number)
+            # ``bytes`` are bytes here: without the argument, text would be read as base64.
+            return msgspec.convert(plain, self._expected, builtin_types=(bytes,), dec_hook=_from_number)
 
 
 def pack_plain(data: object) -> bytes:
@@ -135,8 +136,13 @@ def _with_any_text(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_any_text(item) for item in value]
     if isinstance(value, dict):
-        return {key: _with_any_text(item) for key, item in value.items()}
+        return {_with_utf8(key): _with_any_text(item) for key, item in value.items()}
     return value
+
+
+def _with_utf8(key: Any) -> Any:
+    # An extension is no key. What stands in keys is told to people: there it may look a little different.
+    return key.encode("utf-8", "backslashreplace").decode() if isinstance(key, str) else key
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)

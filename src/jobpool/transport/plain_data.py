@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def as_plain(value: Any) -> Any:
-    """Return a record, or a value of a field, as data that :func:`jobpool.transport.frames.pack` takes."""
+    """Return a record, or a value of a field, as data that :func:`jobpool.transport.packing.pack_plain` takes."""
     match value:
         case None | bool() | bytes():
             return value

@@ -15,5 +15,6 @@ says it again.
 
 A question carries a number, and its answer the same one (:class:`Question`, :class:`Answer`). How a message becomes
 bytes is said in ``transport.packing``. Fields may be appended to a class, with a default, and never moved: processes of
-another version have to understand at least :class:`AgentHello` and :class:`NotWanted`.
+another version have to understand at least :class:`AgentHello` and :class:`NotWanted`. The number of a question or an
+answer is its first field, so that it stays where it is; the class has to be ``kw_only`` for that.
 """

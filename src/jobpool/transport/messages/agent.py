@@ -21,7 +21,7 @@ from jobpool.transport.messages.base import (
 # -------------------------------------------------------------------------------------------------------------- answers
 
 
-class AgentSettings(Answer):
+class AgentSettings(Answer, kw_only=True):
     """The answer to :class:`AgentHello`: the job is wanted, and its workers are to be like this."""
 
     time: float
@@ -52,7 +52,7 @@ class AgentSettings(Answer):
     environment: dict[str, str]
 
 
-class NotWanted(Answer):
+class NotWanted(Answer, kw_only=True):
     """The answer to :class:`AgentHello` of a job that cannot serve this pool. The agent logs the reason and ends."""
 
     why: str
@@ -61,7 +61,7 @@ class NotWanted(Answer):
 # ------------------------------------------------------------------------------------------------------ agent to server
 
 
-class AgentHello(Question[AgentSettings | NotWanted]):
+class AgentHello(Question[AgentSettings | NotWanted], kw_only=True):
     """The agent's first message. Late: the job does nothing meanwhile. The agent tries for 45 s and then ends.
 
     It is understood across versions of jobpool, so that the answer can tell which ones do not fit.

@@ -54,7 +54,7 @@ class Answer(Message, kw_only=True):
     """That of the question."""
 
 
-class Refused(Answer):
+class Refused(Answer, kw_only=True):
     """The server cannot do what it was asked for; ``Link.ask`` raises the error."""
 
     error: ErrorData

@@ -13,7 +13,7 @@ from jobpool.transport.messages.base import Answer, ErrorData, Functions, Holder
 # -------------------------------------------------------------------------------------------------------------- answers
 
 
-class ClientWelcome(Answer):
+class ClientWelcome(Answer, kw_only=True):
     """The answer to :class:`ClientHello`."""
 
     system: str
@@ -22,19 +22,19 @@ class ClientWelcome(Answer):
     """The run's log directory."""
 
 
-class Facts(Answer):
+class Facts(Answer, kw_only=True):
     """The answer to :class:`AskStatus` and :class:`AskRecord`: plain data, as ``jobpool status --json`` prints it."""
 
     facts: dict[str, Any]
 
 
-class Starts(Answer):
+class Starts(Answer, kw_only=True):
     """The answer to :class:`AskStarts`: seconds since the epoch by the ids of jobs."""
 
     starts: dict[str, float | None]
 
 
-class DaskAddress(Answer):
+class DaskAddress(Answer, kw_only=True):
     """The answer to :class:`StartDask`."""
 
     port: int
@@ -46,7 +46,7 @@ class Accepted(Answer):
     """The server does, or has done, what it was asked for."""
 
 
-class JobCancelled(Answer):
+class JobCancelled(Answer, kw_only=True):
     """The answer to :class:`CancelJob`."""
 
     known: bool
@@ -64,7 +64,7 @@ class ClientHello(Question[ClientWelcome]):
     """
 
 
-class AddKind(Question[Accepted]):
+class AddKind(Question[Accepted], kw_only=True):
     """Client to server, when the user makes a view of the pool, before its first call. Twice: nothing changes."""
 
     key: str
@@ -124,7 +124,7 @@ class AskStarts(Question[Starts]):
     """Client or command line to server: when may the pending jobs start? Costs a command of the batch system."""
 
 
-class StartDask(Question[DaskAddress]):
+class StartDask(Question[DaskAddress], kw_only=True):
     """Client to server, at the first use of ``pool.client``: start Dask's Scheduler. Twice: it runs already."""
 
     dashboard: bool
@@ -133,13 +133,13 @@ class StartDask(Question[DaskAddress]):
 # ----------------------------------------------------------------------------------------------- command line to server
 
 
-class CancelJob(Question[JobCancelled]):
+class CancelJob(Question[JobCancelled], kw_only=True):
     """Command line to server: cancel one job of this pool; its calls run again. Twice: the job ends once."""
 
     id: str
 
 
-class Stop(Question[Accepted]):
+class Stop(Question[Accepted], kw_only=True):
     """Command line to server: end the pool now, the running calls too. Lost: the user sees that it still runs."""
 
     why: str
