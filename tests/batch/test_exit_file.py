@@ -146,6 +146,8 @@ def test_an_agent_that_was_told_to_end_was_cancelled_or_had_its_time() -> None:
     assert ending_of(told, walltime=Duration(3600), notices=USR2).kind is EndingKind.CANCELLED
     late = ending_of(told, walltime=Duration(600), notices=USR2)
     assert (late.kind, late.limit) == (EndingKind.TIMED_OUT, "10 min")
+    soon = Exited(began=1000.0, ended=1010.0, code=128 + signal.SIGTERM, node="n1")
+    assert ending_of(soon, walltime=Duration(60), notices=USR2).kind is EndingKind.CANCELLED
     # Where the batch system says nothing before it kills, somebody else sent the signal.
     assert ending_of(told, walltime=Duration(600), notices=NONE).kind is EndingKind.FAILED
 

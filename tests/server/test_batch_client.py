@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from test_server_process import prepared
 
-from jobpool.batch.base import Capabilities, JobScript, Submission, Tracked, Unanswered
+from jobpool.batch.base import Capabilities, JobScript, NoAccounting, Submission, Tracked, Unanswered
 from jobpool.batch.exit_file import directory_of, file_name
 from jobpool.batch.local.system import Local
 from jobpool.commands import shell
@@ -39,6 +40,8 @@ class Other(Local):
     """Ids whose cancel hangs, and is carried out all the same."""
     asked: list[Command] = field(default_factory=list)
     """The cancel commands that were made."""
+    accounts: list[str] | None = None
+    """Names for which an accounting was asked that says there is none. None: no command asks for one."""
     capabilities: Capabilities = Capabilities(exit_files=True)  # noqa: RUF009 - frozen
 
     def prepare(self, job: JobScript, *, count: int, environment: Mapping[str, str]) -> Submission:
@@ -58,6 +61,15 @@ class Other(Local):
         # A stranger's job beside: a poll may show all that the user has.
         other = Seen(id=JobId("other.0"), name="other", index=0, state=JobState.RUNNING)
         return unanswered[0] if unanswered else (other, *told)
+
+    def account(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
+        if self.accounts is None:
+            return ()
+        self.accounts.extend(one.name for one in submissions)
+        return (Command(("false",)),)
+
+    def parse_account(self, done: Sequence[Any], submissions: Sequence[Tracked]) -> Any:
+        return NoAccounting("there is none here")
 
     def cancel(self, submissions: Sequence[Tracked], ids: Sequence[JobId]) -> tuple[Command, ...]:
         known = [id for one in submissions for id in one.ids.values()]
@@ -270,6 +282,25 @@ def test_without_accounting_exit_files_tell_when_they_come(play: Callable[..., N
         assert (ending.kind, ending.exit_code, ending.node) == (EndingKind.FAILED, 75, "n1")
 
     play(scenario)
+
+
+def test_an_accounting_that_says_it_is_none_is_asked_once_and_exit_files_are_read_on(play: Callable[..., None]) -> None:
+    asked: list[str] = []
+
+    async def scenario(client: BatchClient, system: Other, told: list[ev.Event]) -> None:
+        (id,) = await submitted(client, told, "jp-a-1", 1)
+        for _ in range(2):
+            await client.account(["jp-a-1"])
+            assert told.pop() == ev.Accounted(ANY, ("jp-a-1",), {})
+        _write(system.directory.parent, 0, "began 1000 n1\nended 1005 75\n")
+        await client.account(["jp-a-1"])
+        event = told.pop()
+        assert isinstance(event, ev.Accounted)
+        assert event.known is not None
+        assert event.known.keys() == {id}
+        assert asked == ["jp-a-1"]
+
+    play(scenario, accounts=asked)
 
 
 def _write(pool: Path, index: int, text: str) -> None:

@@ -15,17 +15,22 @@ from typing import Any
 import pytest
 
 from jobpool.batch import registry
+from jobpool.cli import pools
 from jobpool.cli.main import ExitCode, main
 from jobpool.commands import shell
 from jobpool.config import resolve
 from jobpool.core.events import Event, SubmitRefused
+from jobpool.executor import connection
 from jobpool.host.home import PoolDirectory, process_started
 from jobpool.host.versions import versions
 from jobpool.model.command import Command
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
+from jobpool.model.site import Limits
+from jobpool.model.units import Duration
 from jobpool.server import cleanup
 from jobpool.server.batch_client import BatchClient, read_limits
+from jobpool.server.core_settings import core_settings
 from jobpool.server.event_loop import EventLoop
 from jobpool.server.spec import Spec
 from jobpool.testing import wait_until
@@ -89,7 +94,7 @@ def test_a_clock_that_fails_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> 
     directory, spec = prepared("clock")
     tls.make_keys(directory)
 
-    def failing() -> Any:
+    def failing(now: float) -> Any:
         raise LookupError("no such task")
 
     async def scenario() -> BaseException | None:
@@ -116,6 +121,16 @@ def test_a_script_that_cannot_be_written_is_refused_and_ends_no_server() -> None
     assert "--exclude is longer than 4000 bytes" in refused.words
     assert not refused.temporary
     assert directory.lines("submissions") == []
+
+
+def test_whoever_waits_for_a_server_waits_longer_than_it_waits_for_its_jobs() -> None:
+    directory, spec = prepared("slow")
+    slow = Limits(kill_wait=Duration(600))
+    waits = core_settings(directory, spec, registry.get("slurm", directory.path), slow).shutdown_patience
+    usual = core_settings(directory, spec, registry.get("slurm", directory.path), Limits()).shutdown_patience
+    assert waits > usual
+    for patience in (connection.ABORT_PATIENCE, pools.STOP_PATIENCE, connection.END_PATIENCE - 60.0):
+        assert patience >= waits + 20.0
 
 
 def test_a_dead_pool_is_cleared_with_its_own_batch_system_when_its_address_is_gone() -> None:

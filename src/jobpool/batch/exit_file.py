@@ -27,7 +27,7 @@ __all__ = ["Exited", "directory_of", "ending_of", "file_name", "parse", "script_
 
 _SLACK = 60.0
 """Seconds before the end of its walltime in which a job that was told to end was told so for it: the notice comes that
-early at some sites, and the job began before its script."""
+early at some sites, and the job began before its script. Of a short walltime, half of it at most."""
 
 _LARGEST_SIGNAL = 64
 
@@ -102,7 +102,7 @@ def ending_of(exited: Exited, *, walltime: Duration | None, notices: Notices) ->
         name = "" if number is None else signal.Signals(number).name.removeprefix("SIG")
     kind = EndingKind.COMPLETED if exited.code == 0 else EndingKind.FAILED
     if name in notices.signals:
-        late = walltime is not None and exited.ended - exited.began >= float(walltime) - _SLACK
+        late = walltime is not None and exited.ended - exited.began >= walltime - min(_SLACK, walltime / 2)
         kind = EndingKind.TIMED_OUT if late else EndingKind.CANCELLED
     return Ending(
         kind=kind,

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["list_pools", "stop"]
 
-STOP_PATIENCE = 60.0
-"""Seconds to wait for a server to end its jobs and itself, before it is ended and its jobs are cancelled from here."""
+STOP_PATIENCE = 90.0
+"""Seconds to wait for a server to end its jobs and itself: half as long again as it waits for its jobs at most."""
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -64,8 +64,8 @@ log = logging.getLogger("jobpool.executor.connection")
 CONNECT_FOR = 30.0
 """Seconds to try the door of a living server, where many others are."""
 
-ABORT_PATIENCE = 60.0
-"""Seconds for a server to end everything at once: twice what it gives the batch system for that."""
+ABORT_PATIENCE = 90.0
+"""Seconds for a server to end everything at once: half as long again as it gives the batch system at most for that."""
 
 END_PATIENCE = 150
 """Seconds for it to end after the last call: also for a submit that is under way, which may take a minute."""

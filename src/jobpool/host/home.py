@@ -11,7 +11,7 @@
         submissions             0600   the name of every submission, written before the submit command runs
         record.json             0600   the record of the run, for the report, even if the server was killed
         server.log logs/ local/        logs of the server and the jobs; jobs of the local batch system
-      exits/                  0700   exit files of the jobs, where the batch system forgets ended jobs at once
+        exits/                  0700   exit files of the jobs, where the batch system forgets ended jobs at once
 
 Every file is created with its final mode, and no symbolic link is followed: other users may have access to the
 directory that contains this one.
@@ -180,9 +180,8 @@ class PoolDirectory:
         descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         try:
             whole, size = line.encode() + b"\n", os.fstat(descriptor).st_size
-            if os.write(descriptor, whole) < len(
-                whole
-            ):  # the disk is full: the next line must not be joined to half a line
+            if os.write(descriptor, whole) < len(whole):
+                # The disk is full: the next line must not be joined to half a line.
                 os.ftruncate(descriptor, size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / name))
             os.fsync(descriptor)

@@ -46,9 +46,8 @@ def _open(path: str | Path, *, within: int | None = None, close_to_others: bool 
         if status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, f"it belongs to another user (uid {status.st_uid})", str(path))
         mode = stat.S_IMODE(status.st_mode)
-        if (
-            close_to_others and mode & 0o077
-        ):  # by an access control list that it inherits, whatever the mode says (NFSv4)
+        if close_to_others and mode & 0o077:
+            # By an access control list that it inherits, whatever the mode says (NFSv4).
             os.fchmod(descriptor, mode & ~0o077)
             mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
         if mode & (0o077 if close_to_others else _OTHERS_WRITE):

@@ -42,7 +42,7 @@ from jobpool.server.spec import Spec
 
 __all__ = ["BatchClient", "read_limits"]
 
-log = logging.getLogger("jobpool.asking")
+log = logging.getLogger("jobpool.batch_client")
 
 
 HANGS = 10.0
@@ -73,6 +73,8 @@ class BatchClient:
         self._ids: dict[str, dict[int, JobId]] = {}
         """Of each submission, by index."""
         self._cancels = Cancels(system)
+        self._no_accounting = False
+        """The batch system has said that there is no accounting."""
         self._served: set[e.JobKey] = set()
         self._read: dict[tuple[e.JobKey, Ending], Ending] = {}
         self._missing_since: float | None = None
@@ -207,10 +209,11 @@ class BatchClient:
     async def _accounting(self, names: Sequence[str]) -> Mapping[JobId, Ending | JobState] | None:
         """Ask the accounting. None: there is none, and there will be none."""
         submissions = self._tracked(names)
-        if not (commands := self._system.account(submissions)):
+        if self._no_accounting or not (commands := self._system.account(submissions)):
             return None
         match self._system.parse_account(await shell.run_all(commands), submissions):
             case NoAccounting():
+                self._no_accounting = True  # the core goes on asking where there are exit files
                 return None
             case Unanswered(words):
                 log.warning("accounting unanswered said=%r", words[:200])

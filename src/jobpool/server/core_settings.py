@@ -20,7 +20,8 @@ SHUTDOWN = 30.0
 """Seconds that a shutdown waits for cancelled jobs to go, where the batch system kills them sooner."""
 
 LONGEST_SHUTDOWN = 60.0
-"""Seconds that it waits where they have more time to end. ``event_loop.STOPPING`` and the clients count on it."""
+"""Seconds that it waits at most where they have more time to end. Whoever waits for a server counts on it:
+``event_loop.STOPPING``, ``connection.ABORT_PATIENCE``, ``connection.END_PATIENCE``, ``cli.pools.STOP_PATIENCE``."""
 
 
 def with_partition(spec: Spec, limits: Limits) -> Spec:

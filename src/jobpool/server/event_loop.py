@@ -54,7 +54,7 @@ log = logging.getLogger("jobpool.event_loop")
 
 STOPPING = 240.0
 """Seconds for a server that is told to end everything at once: a submit under way (60 s), cancelled jobs on their way
-(30 s), and what is cleared up (100 s). After that it is stuck, and there may be nobody else to end it."""
+(60 s), and what is cleared up (100 s). After that it is stuck, and there may be nobody else to end it."""
 
 LONELY = 30.0
 """Seconds that a new server waits for its first client, which connects at once or has died."""

@@ -3,7 +3,7 @@
 In memory, with a clock that stands still; jobs are state and nothing else::
 
     cluster = FakeCluster()
-    done = cluster.run(Slurm().submit(script, name="a-1", count=4, environment={}))
+    done = cluster.run(Slurm().prepare(job, count=4, environment={}).command)
     cluster.clock.advance(3600)
 
 At the process boundary; ``sbatch``, ``squeue``, ... are programs, and the jobs' scripts run as processes of this

@@ -58,7 +58,8 @@ def check_settings(settings: resolve.Settings, *, start: bool = False) -> Verdic
     verdict = judge(request, limits, max_workers=settings.max_workers)
     if not start or not verdict.ok:
         return verdict
-    found = start_of(choose_partition(request, limits), settings.system, by_file=settings.submit_by == "file")
+    by_file = settings.submit_by == "file"
+    found = start_of(choose_partition(request, limits), settings.system, limits, by_file=by_file)
     if isinstance(found, str):
         return replace(verdict, unknown=(*verdict.unknown, f"when a job would start: {found}"))
     return replace(verdict, starts_in=found)
@@ -69,16 +70,17 @@ def tried(settings: resolve.Settings, limits: Limits) -> Request:
     return generous(settings.request, settings.auto, limits) if settings.auto else settings.request
 
 
-def start_of(request: Request, system: str, *, by_file: bool = False) -> Duration | str:
+def start_of(request: Request, system: str, limits: Limits, *, by_file: bool = False) -> Duration | str:
     """Estimate in how much time a job for this request would start; or say why that is not known.
 
-    ``by_file``: the submit command takes no script on stdin.
+    ``limits`` are the site's, as far as they are known. ``by_file``: the submit command takes no script on stdin.
     """
     found = registry.get(system, home())
     nowhere = Path("/nonexistent")  # nothing runs, and no log is written
     job = JobScript(
         name="estimate",
         request=request,
+        site=limits,
         directory=nowhere,
         log_directory=nowhere,
         working_directory=Path("/"),
@@ -88,7 +90,7 @@ def start_of(request: Request, system: str, *, by_file: bool = False) -> Duratio
     )
     made = found.estimate(job, environment=os.environ)
     if made is None:
-        return f"{system} gives no estimates"
+        return f"{registry.title(system)} gives no estimates"
     done = _run_with_files(found, job) if made.files else shell.run_now(made.command)
     answer = found.parse_estimate(done)
     return answer.words if isinstance(answer, Unanswered) else Duration(max(0.0, answer - time.time()))

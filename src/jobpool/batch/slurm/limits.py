@@ -1,6 +1,6 @@
 """What a SLURM site allows: partitions, the shapes of their nodes, sizes of arrays, licences, and how full it is.
 
-Who may use what, and how much of it, is in ``slurm_accounts``.
+Who may use what, and how much of it, is in ``accounts``.
 """
 
 from __future__ import annotations

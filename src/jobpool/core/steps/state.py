@@ -276,9 +276,8 @@ class PoolState:
             retry = terms.retry or self.settings.retry
             verdict = GiveUp(request_state.broken) if request_state.broken else decide(loss, history, place, retry)
             if isinstance(verdict, RunAgain) and loss.started and self.calls.is_unwanted(id):
-                verdict = GiveUp(
-                    cancelled_and_lost(loss, place)
-                )  # the client that cancelled the rows waits for the one that ran
+                # The client that cancelled the rows waits for the one that ran.
+                verdict = GiveUp(cancelled_and_lost(loss, place))
             match verdict:
                 case RunAgain(history=history, request=request):
                     self.note_cut(job.key, id, AGAIN, _cause(loss.cause))
