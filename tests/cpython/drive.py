@@ -144,6 +144,9 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(found))
             return 0
         case ["run", suite, name]:
+            from under_test import keep_stderr_empty
+
+            keep_stderr_empty()
             return run(suite, name)
     print(__doc__, file=sys.stderr)
     return 2

@@ -14,8 +14,9 @@ _usual = concurrent.futures.__getattr__
 def _offer(name: str) -> Any:
     # Not before it is asked for: a test is about what was registered at exit before.
     if name == "ExecutorUnderTest":
-        from under_test import ExecutorUnderTest
+        from under_test import ExecutorUnderTest, keep_stderr_empty
 
+        keep_stderr_empty()
         return ExecutorUnderTest
     return _usual(name)
 

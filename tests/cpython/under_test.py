@@ -27,8 +27,13 @@ MARK = "JOBPOOL_UNDER_TEST"
 PATIENCE = 20.0
 """Seconds for what takes a fraction of one."""
 
-# A job starts late on a machine full of other tests. The pool says so on stderr, where these tests want nothing.
-waiting.QUIET = PATIENCE
+
+def keep_stderr_empty() -> None:
+    """Let a pool of this process wait longer before it says so on stderr, where these tests want nothing.
+
+    A job starts late on a machine full of other tests.
+    """
+    waiting.QUIET = PATIENCE
 
 
 class ExecutorUnderTest(JobPoolExecutor):

@@ -34,7 +34,7 @@ import sys
 
 if sys.orig_argv[-1].endswith("script.py"):
     from jobpool.executor import connection
-    connection.END_PATIENCE = 2
+    connection.END_PATIENCE = 30  # a server that ends by itself, if late, is not killed: its commands would live on
 
 if "jobpool.server" in sys.orig_argv:
     import asyncio, threading, time

@@ -333,6 +333,7 @@ OOM_AGENT = """
 """
 
 
+@pytest.mark.alone
 def test_a_call_killed_by_the_kernel_for_memory_is_told_from_one_that_was_not(
     tmp_path: Path, memory_cgroup: Callable[[int], Path]
 ) -> None:
