@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -69,21 +70,24 @@ class Script:
 
     def server(self) -> psutil.Process:
         """Return the pool's server."""
-        (server,) = [process for process in self.processes() if "jobpool.server" in process.cmdline()]
+        (server,) = [process for process, words in self.command_lines() if "jobpool.server" in words]
         return server
 
     def processes(self) -> list[psutil.Process]:
         """Return all living processes that come of it."""
         return processes_of([self.mark])
 
+    def command_lines(self) -> list[tuple[psutil.Process, list[str]]]:
+        """Return them with their command lines; without those that end just now."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append((process, process.cmdline()))
+        return found
+
     def left(self) -> list[str]:
         """Return what is left of its pool: processes, and jobs in the queue."""
-        told = []
-        for process in self.processes():
-            try:
-                told.append(f"{process.pid} {' '.join(process.cmdline())}")
-            except psutil.NoSuchProcess:
-                continue
+        told = [f"{process.pid} {' '.join(words)}" for process, words in self.command_lines()]
         return told + [f"job {job}" for job in self.site.jobs_in_queue(self.pool)]
 
     def nothing_left(self, seconds: float = PATIENCE) -> None:

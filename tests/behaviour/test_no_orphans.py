@@ -214,7 +214,9 @@ def test_a_cell_of_a_notebook_is_interrupted(site: Site, tmp_path: Path) -> None
         script.wait_for("KeyboardInterrupt")
         # The kernel lives, and is all that is left.
         script.wait_for("alivealive")
-        assert wait_until(lambda: not any("jobpool." in " ".join(p.cmdline()) for p in script.processes()), PATIENCE)
+        assert wait_until(
+            lambda: not any("jobpool." in " ".join(words) for _, words in script.command_lines()), PATIENCE
+        )
         assert not script.site.jobs_in_queue(script.pool)
         (tmp_path / "end").touch()
         script.nothing_left()

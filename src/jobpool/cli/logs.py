@@ -52,15 +52,20 @@ def logs(name: str, job: str | None, count: int, follow: bool, as_json: bool) ->
 def _place(directory: PoolDirectory) -> Path:
     """Return where the logs are: the server knows, and it may be elsewhere than in the pool's directory."""
     from jobpool.cli.ask import ask_now
-    from jobpool.model.errors import JobPoolError
+    from jobpool.model.errors import JobPoolError, PoolBroken
     from jobpool.model.status import PoolStatus
     from jobpool.show.answers import read_answer
     from jobpool.show.logs import place_of
+    from jobpool.transport.link import Unreachable
     from jobpool.transport.messages.client import AskStatus
 
     try:
-        return read_answer(PoolStatus, ask_now(directory, AskStatus())).logs
-    except JobPoolError:  # it has ended, cannot be reached, or is of another version
+        answer = ask_now(directory, AskStatus())
+    except (PoolBroken, Unreachable):
+        return place_of(directory.path)
+    try:
+        return read_answer(PoolStatus, answer).logs
+    except JobPoolError:  # the server is of another version
         return place_of(directory.path)
 
 
