@@ -29,6 +29,10 @@ WORKERS_PER_CORE = 3
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--system",
+        help="run the behaviour suite's core on this real batch system, and the tests marked for it; nothing else",
+    )
     parser.addoption("--part", choices=PARTS, help="run only the tests that bear neighbours, or only those that do not")
 
 
@@ -39,6 +43,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _choose_system(config, items)
     if part := config.getoption("part"):
         kinds: dict[str, list[pytest.Item]] = {name: [] for name in PARTS}
         for item in items:
@@ -47,6 +52,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for others in kinds.values() for item in others])
     if workers := getattr(config, "workerinput", {}).get("workercount"):
         _put_the_longest_first(items, workers)
+
+
+def _choose_system(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests of the one real batch system that ``--system`` names; without it, none that need another one.
+
+    A test is for a system by the mark ``real(NAME)``, or since its site is that system.
+    """
+    wanted = config.getoption("system")
+    kept: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        (kept if _real_system(item) == wanted else others).append(item)
+    items[:] = kept
+    if others:
+        config.hook.pytest_deselected(items=others)
+
+
+def _real_system(item: pytest.Item) -> str | None:
+    mark = item.get_closest_marker("real")
+    return mark.args[0] if mark else None
 
 
 def _put_the_longest_first(items: list[pytest.Item], workers: int) -> None:

@@ -1,6 +1,6 @@
 """Fixtures of the behaviour suite: each test runs on this machine, on a fake cluster and on a real SLURM.
 
-Tests with the mark ``every_dialect`` run on all fake clusters.
+Tests with the mark ``every_dialect`` run on all fake clusters, and, with ``--system=NAME``, on that real batch system.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from gates import gate  # noqa: F401 - a fixture
+from real_sites import REAL, real_site
 from sites import FAKES, WHOLE, FakeSite, LocalSite, Site, SlurmSite
 
 from jobpool import JobPoolExecutor
@@ -29,7 +30,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             names += [name for name in FAKES if name not in names]
         if "batch_site" in metafunc.fixturenames:
             names.remove("local")
-        metafunc.parametrize("_site", names, indirect=True, scope="session")
+        real = [pytest.param(name, marks=pytest.mark.real(name)) for name in REAL] if everywhere else []
+        metafunc.parametrize("_site", [*names, *real], indirect=True, scope="session")
     elif everywhere:
         metafunc.parametrize("fake_site", FAKES, indirect=True)
 
@@ -41,6 +43,9 @@ def _site(request: pytest.FixtureRequest) -> Iterator[Site]:
             yield LocalSite()
         case "slurm":
             yield SlurmSite(request.getfixturevalue("slurm_lab"))
+        case name if name in REAL:
+            with real_site(name) as site:
+                yield site
         case name:
             directory = Path(tempfile.mkdtemp(prefix="fake-", dir="/tmp"))
             with FakeCluster(directory, dialect=FAKES[name]) as cluster:

@@ -121,6 +121,7 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
         "exclude": ("n[1-3,5]", ("n[1-3,5]",)),
         "job_extra": ("--exclusive\n--mail-type=ALL", ("--exclusive", "--mail-type=ALL")),
         "job_skip": ("--mem", ("--mem",)),
+        "system_options": ("parallel_environment=smp", (("parallel_environment", "smp"),)),
         "submit_by": ("file", "file"),
         "setup": ("module load ffmpeg\n\nexport A=1", ("module load ffmpeg", "export A=1")),
         "idle_timeout": ("none", None),

@@ -138,7 +138,7 @@ def test_files_are_private(own_lab: SlurmLab) -> None:
 
 
 def test_export_line_leads_a_shell_there(own_lab: SlurmLab) -> None:
-    command = f"{export_line(own_lab)} && squeue --noheader && scontrol show config"
+    command = f"{export_line(own_lab.environment)} && squeue --noheader && scontrol show config"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert own_lab.plan.cluster in done.stdout
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Mapping
 
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request
 
-__all__ = ["OPTIONAL", "refuse_others"]
+__all__ = ["OPTIONAL", "options_of", "refuse_others"]
 
 OPTIONAL = {
     "partition": ("constraint", "qos", "job_extra"),
@@ -41,3 +42,21 @@ def refuse_others(request: Request, settings: Iterable[str], *, title: str) -> N
         problems.append(f"{name}={shown!r} cannot be used: {title} has no such setting; {instead}")
     if problems:
         raise ConfigError.from_problems(problems)
+
+
+def options_of(request: Request, known: Mapping[str, str], *, title: str) -> dict[str, str]:
+    """Return the request's ``system_options``. Raises ``ConfigError`` for each that a batch system does not have.
+
+    ``known`` are those that it has, each with a sentence on what it means.
+    """
+    problems = []
+    for name, value in request.system_options:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        problems.append(f"system_options: {title} has no option {name!r} (value {value!r}){meant or f': {has}'}")
+    if problems:
+        raise ConfigError.from_problems(problems)
+    return dict(request.system_options)

@@ -1,4 +1,4 @@
-"""``jobpool lab``: a practice SLURM on this machine."""
+"""``jobpool lab``: a practice batch system on this machine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 
 import click
 
+from jobpool.testing.lab_kinds import KINDS
+
 __all__ = ["lab"]
 
 
 @click.group()
 def lab() -> None:
-    """Bring a practice SLURM up on this machine, or down.
+    """Bring a practice batch system up on this machine, or down.
 
-    It is a real one, of several nodes on the loopback address. It needs Debian's packages of SLURM, and no root.
+    It is a real one on the loopback address. It needs Debian's packages of it; SLURM's needs no root.
     """
 
 
@@ -29,10 +31,13 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @lab.command()
 @_directory
-@click.option("--nodes", type=click.IntRange(1, 64), default=4, show_default=True, help="Ordinary nodes.")
+@click.option(
+    "--system", type=click.Choice(sorted(KINDS)), default="slurm", show_default=True, help="The batch system."
+)
+@click.option("--nodes", type=click.IntRange(1, 64), help="Ordinary nodes, of SLURM's lab.  [default: 4]")
 @click.option("--accounting", is_flag=True, help="With accounting: sacct, accounts and QoS.")
 @_as_json
-def up(directory: Path | None, nodes: int, accounting: bool, as_json: bool) -> None:
+def up(directory: Path | None, system: str, nodes: int | None, accounting: bool, as_json: bool) -> None:
     """Bring it up, and print the line that leads a shell to it.
 
     \b
@@ -40,18 +45,20 @@ def up(directory: Path | None, nodes: int, accounting: bool, as_json: bool) -> N
     """
     from jobpool.model.errors import BatchSystemUnavailable
     from jobpool.show.view import show_json, show_note
-    from jobpool.testing import export_line, lab_missing, lab_up
+    from jobpool.testing import export_line, lab_up
+    from jobpool.testing.lab_kinds import missing
     from jobpool.testing.lab_machine import missing_advice
 
-    if missing := lab_missing(accounting=accounting):
+    if lacking := missing(system, **({"accounting": True} if accounting else {})):
         raise BatchSystemUnavailable(
-            f"a lab needs what is not on this machine: {', '.join(missing)}", advice=missing_advice(missing)
+            f"a lab needs what is not on this machine: {', '.join(lacking)}", advice=missing_advice(lacking)
         )
-    started = lab_up(directory or _usual_directory(), nodes=nodes, accounting=accounting)
+    options = {name: value for name, value in (("nodes", nodes), ("accounting", accounting)) if value}
+    started = lab_up(directory or _usual_directory(), system=system, **options)
     if as_json:
-        show_json({"directory": started.directory, "environment": started.environment})
+        show_json({"system": system, "directory": started.directory, "environment": started.environment})
         return
-    click.echo(export_line(started))
+    click.echo(export_line(started.environment))
     option = f" --directory {shlex.quote(str(started.directory))}" if directory else ""
     show_note(f"the lab in {started.directory} is up; end it with: jobpool lab down{option}")
 

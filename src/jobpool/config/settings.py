@@ -190,6 +190,22 @@ def _variables(value: Any, _base: Path) -> dict[str, str]:
     return {name: str(text) for name, text in value.items()}
 
 
+def _options(value: Any, _base: Path) -> tuple[tuple[str, str], ...]:
+    # Which names there are, the batch system says when the request is written down.
+    if not isinstance(value, Mapping):
+        raise ValueError("it must be names with their values, such as {'parallel_environment': 'smp'}")
+    for name, text in value.items():
+        if not (isinstance(name, str) and re.fullmatch(r"[a-z][a-z_]*", name)):
+            raise ValueError(f"{name!r} is not the name of an option: small letters and '_' only")
+        if not isinstance(text, (str, int)) or not str(text).isprintable():
+            raise ValueError(f"the value of {name} must be text on one line, a whole number, true or false")
+    return tuple(sorted((name, _text_of(text)) for name, text in value.items()))
+
+
+def _text_of(value: str | int) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()
+
+
 def _or_auto(read: Read) -> Read:
     def either(value: Any, base: Path) -> Any:
         return AUTO if value == AUTO else read(value, base)
@@ -274,6 +290,13 @@ SETTINGS: dict[str, Setting] = {
         _list("exclude", "nodes not to use"),
         _list("job_extra", "more directives for the job script"),
         _list("job_skip", "directives to leave out of the job script"),
+        Setting(
+            name="system_options",
+            about="what only this batch system has a word for",
+            read=_options,
+            default=(),
+            split=_variables_in,
+        ),
         _text("submit_by", "how the job script gets to the submit command", _choice("stdin", "file"), "stdin"),
         _list("setup", "shell lines before the agent starts", _lines),
         Setting(

@@ -81,6 +81,8 @@ class JobPoolExecutor(PoolLife):
         exclude: Nodes not to use.
         job_extra: More directives, as the batch system takes them: ``["--mail-type=FAIL"]``.
         job_skip: Beginnings of directives to leave out: ``["--mem"]``.
+        system_options: What only this batch system has a word for, by name: ``{"parallel_environment": "smp"}`` on Grid
+            Engine. The page of each batch system in the documentation lists its own.
         submit_by: How the job script gets to the submit command: on its ``"stdin"``, or as a ``"file"`` for a site's
             own ``sbatch`` that takes nothing else. Default ``"stdin"``.
         setup: Shell lines to run in the job before Python: ``["module load ffmpeg"]``.
@@ -127,6 +129,7 @@ class JobPoolExecutor(PoolLife):
         exclude: str | Sequence[str] | _Unset = UNSET,
         job_extra: str | Sequence[str] | _Unset = UNSET,
         job_skip: str | Sequence[str] | _Unset = UNSET,
+        system_options: Mapping[str, str | int | bool] | _Unset = UNSET,
         submit_by: Literal["stdin", "file"] | _Unset = UNSET,
         setup: str | Sequence[str] | _Unset = UNSET,
         min_workers: int | _Unset = UNSET,
@@ -219,7 +222,7 @@ class JobPoolExecutor(PoolLife):
             **changes: What differs. Of the request: ``cores``, ``memory``, ``walltime``, ``gpus``, ``workers_per_job``
                 (default: 1 when one of ``cores``, ``memory`` and ``gpus`` is given, on a batch system),
                 ``threads_per_core``, ``bind``, ``partition``, ``account``, ``qos``, ``reservation``, ``licenses``,
-                ``constraint``, ``exclude``, ``job_extra``, ``job_skip``, ``setup``. And
+                ``constraint``, ``exclude``, ``job_extra``, ``job_skip``, ``system_options``, ``setup``. And
 
                 - ``max_workers``: calls of this kind that run at once, at most. Default: as many as of the pool's own;
                   both count alone.

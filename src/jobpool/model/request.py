@@ -43,6 +43,9 @@ class Request:
     job_extra: tuple[str, ...] = ()
     job_skip: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
+    system_options: tuple[tuple[str, str], ...] = ()
+    """What only this batch system, or this site, has a word for: names and values, sorted. Each batch system says which
+    it has."""
 
     @property
     def job_cores(self) -> int:

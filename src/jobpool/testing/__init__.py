@@ -1,4 +1,4 @@
-"""What tests need, ours and users': a practice SLURM that is real."""
+"""What tests need, ours and users': practice batch systems that are real."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobpool.testing.fake import FakeCluster
-    from jobpool.testing.lab import SlurmLab, export_line, lab_down, lab_up, unset_line
+    from jobpool.testing.lab import SlurmLab
     from jobpool.testing.lab_daemon import LabFailed, wait_until
+    from jobpool.testing.lab_kinds import export_line, lab_down, lab_up, unset_line
     from jobpool.testing.lab_machine import lab_missing
 
 __all__ = [
@@ -28,11 +29,11 @@ _HOME = {
     "FakeCluster": "fake",
     "LabFailed": "lab_daemon",
     "SlurmLab": "lab",
-    "export_line": "lab",
-    "lab_down": "lab",
+    "export_line": "lab_kinds",
+    "lab_down": "lab_kinds",
     "lab_missing": "lab_machine",
-    "lab_up": "lab",
-    "unset_line": "lab",
+    "lab_up": "lab_kinds",
+    "unset_line": "lab_kinds",
     "wait_until": "lab_daemon",
 }
 

@@ -19,7 +19,6 @@ It needs no root, and no munge or database of the site. See :mod:`jobpool.testin
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -34,6 +33,7 @@ from jobpool.testing.lab_accounting import account_commands, create_database, ma
 from jobpool.testing.lab_config import LabPlan, plan_from_json
 from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_until
 from jobpool.testing.lab_files import check_place, record_of, remove_files, remove_record, write_files
+from jobpool.testing.lab_kinds import export_line
 from jobpool.testing.lab_machine import (
     cgroup_version,
     end_processes,
@@ -45,7 +45,7 @@ from jobpool.testing.lab_machine import (
 from jobpool.testing.lab_munge import munge_answers, munged_argv
 from jobpool.testing.lab_plan import make_plan
 
-__all__ = ["SlurmLab", "export_line", "lab_down", "lab_up"]
+__all__ = ["SlurmLab"]
 
 READY = 30.0
 """Seconds for all daemons to answer. They take 0.2 (5 with accounting); a loaded machine may be slow."""
@@ -300,7 +300,7 @@ class SlurmLab:
             return
         there = type(self).attach(self.directory)
         if there.slurmctld.is_running:
-            advice = f"use it ({export_line(there)}), bring it down first, or choose another directory"
+            advice = f"use it ({export_line(there.environment)}), bring it down first, or choose another directory"
             raise LabFailed(f"a lab is up in {self.directory} already", advice=advice)
         there.down()
 
@@ -373,26 +373,3 @@ class SlurmLab:
 
 _MARK = "JOBPOOL_LAB"
 """The variable by which processes of a lab are found; slurmd hands it down to the jobs' slurmstepd."""
-
-
-def lab_up(directory: str | Path, *, nodes: int = 4, accounting: bool = False) -> SlurmLab:
-    """Bring a lab up that outlives this process; end it with :func:`lab_down`. Raises as :meth:`SlurmLab.up`."""
-    lab = SlurmLab(directory, nodes=nodes, accounting=accounting)
-    lab.up(detached=True)
-    return lab
-
-
-def lab_down(directory: str | Path) -> None:
-    """End the lab in a directory, and its jobs. Raises :class:`LabFailed` when there is none."""
-    SlurmLab.attach(directory).down()
-
-
-def export_line(lab: SlurmLab) -> str:
-    """Write the line for a shell that leads its commands to the lab."""
-    return f"export SLURM_CONF={shlex.quote(str(lab.conf))}"
-
-
-def unset_line(directory: Path, environment: Mapping[str, str]) -> str:
-    """Write the line for a shell whose commands are led to the lab in this directory. Empty: they are not."""
-    inside = Path(environment.get("SLURM_CONF", "")).is_relative_to(directory)
-    return "unset SLURM_CONF" if inside else ""

@@ -1,4 +1,4 @@
-"""The process that ends a lab whose owner was killed. Started by :class:`~jobpool.testing.lab.SlurmLab`.
+"""The process that ends a lab whose owner was killed. Started by the lab itself.
 
 A handler in the owner would not run after ``kill -9``, and a death signal (``PR_SET_PDEATHSIG``) would not reach the
 jobs, which are no children of the owner, nor remove cgroups and files.
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from jobpool.testing.lab import SlurmLab
+from jobpool.testing.lab_kinds import attached
 
 __all__ = ["main"]
 
@@ -24,7 +24,7 @@ def main(directory: Path, owner: int) -> None:
     # An orphan gets another parent. A look for the pid itself would be deceived by a successor with the same pid.
     while os.getppid() == owner:
         time.sleep(INTERVAL)
-    SlurmLab.attach(directory).down()
+    attached(directory).down()
 
 
 if __name__ == "__main__":

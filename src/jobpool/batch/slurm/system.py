@@ -40,6 +40,7 @@ from jobpool.batch.base import (
     Unanswered,
 )
 from jobpool.batch.quoting import check_name
+from jobpool.batch.settings import options_of
 from jobpool.batch.slurm import environment as slurm_environment
 from jobpool.batch.slurm import job_log, states
 from jobpool.batch.slurm import limits as slurm_limits
@@ -92,6 +93,7 @@ class Slurm:
 
     def directives(self, request: Request, site: Limits) -> tuple[Directive, ...]:
         """Say what the request becomes."""
+        options_of(request, {}, title="SLURM")
         return slurm_script.directives(request)
 
     def prepare(self, job: JobScript, *, count: int, environment: Mapping[str, str]) -> Submission:

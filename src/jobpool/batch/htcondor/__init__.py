@@ -1,0 +1,1 @@
+"""HTCondor: its commands, its answers, and what it tells people."""

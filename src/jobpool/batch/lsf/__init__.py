@@ -1,0 +1,1 @@
+"""LSF: its commands, its answers, and what it tells people."""

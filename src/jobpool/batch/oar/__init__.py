@@ -1,0 +1,1 @@
+"""OAR: its commands, its answers, and what it tells people."""

@@ -1,0 +1,1 @@
+"""Grid Engine: its commands, its answers, and what it tells people."""

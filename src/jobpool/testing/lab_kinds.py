@@ -1,0 +1,139 @@
+"""The practice batch systems that there are: one line each, and what a shell is told of them.
+
+The record ``lab.json`` in a lab's directory says of which system it is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, cast
+
+from jobpool.model.errors import ConfigError
+
+__all__ = [
+    "KINDS",
+    "Lab",
+    "LabKind",
+    "attached",
+    "export_line",
+    "lab_class",
+    "lab_down",
+    "lab_up",
+    "missing",
+    "unset_line",
+]
+
+
+class Lab(Protocol):
+    """A practice batch system: real daemons on the loopback address, for one user, that end with their owner."""
+
+    directory: Path
+
+    @classmethod
+    def attach(cls, directory: str | Path) -> Self:
+        """Take hold of the lab that another process brought up there. Raises ``LabFailed`` when there is none."""
+        ...
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that lead a client's commands to this lab."""
+        ...
+
+    def up(self, *, detached: bool = False) -> None:
+        """Bring it up, and return when it can run jobs. ``detached``: it outlives this process."""
+        ...
+
+    def down(self) -> None:
+        """End all jobs and daemons, and remove all that the lab made. Does nothing when it is not up."""
+        ...
+
+    def cancel_jobs(self, timeout: float = 10) -> None:
+        """End all jobs, and wait until the queue is empty."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabKind:
+    """Where the lab of one batch system is made."""
+
+    title: str
+    module: str
+    """Below ``jobpool.testing``."""
+    name: str
+    """Of the class, which takes a directory and, where it has several nodes, ``nodes``."""
+    missing: str
+    """A function in the module: lists the Debian packages that the lab needs and this machine lacks."""
+    options: frozenset[str] = frozenset()
+    """Keywords of the class that ``jobpool lab up`` has options for."""
+
+
+KINDS: Mapping[str, LabKind] = {
+    "slurm": LabKind(
+        title="SLURM", module="lab", name="SlurmLab", missing="lab_missing", options=frozenset({"nodes", "accounting"})
+    ),
+}
+"""By the word in ``scheduler=``."""
+
+
+def lab_class(system: str) -> Any:
+    """Return the class of the labs of a batch system."""
+    return getattr(_module(system), KINDS[system].name)
+
+
+def missing(system: str, **options: Any) -> Sequence[str]:
+    """List the Debian packages that such a lab needs and this machine lacks."""
+    return cast(Sequence[str], getattr(_module(system), KINDS[system].missing)(**options))
+
+
+def lab_up(directory: str | Path, *, system: str = "slurm", **options: Any) -> Lab:
+    """Bring a lab up that outlives this process; end it with :func:`lab_down`.
+
+    ``options``: ``nodes`` and ``accounting``, where the batch system's lab has them. Raises ``ConfigError`` for others,
+    and as the lab's own ``up``.
+    """
+    if others := sorted(options.keys() - KINDS[system].options):
+        raise ConfigError(f"a lab of {KINDS[system].title} has no option {', '.join(others)}")
+    lab = cast(Lab, lab_class(system)(directory, **options))
+    lab.up(detached=True)
+    return lab
+
+
+def lab_down(directory: str | Path) -> None:
+    """End the lab in a directory, and its jobs. Raises :class:`~jobpool.testing.LabFailed` when there is none."""
+    attached(directory).down()
+
+
+def attached(directory: str | Path) -> Lab:
+    """Take hold of the lab in a directory, of whatever system. Raises ``LabFailed`` when there is none."""
+    from jobpool.testing.lab_daemon import LabFailed  # with psutil, which the command line does not load for its help
+
+    try:
+        record = json.loads((Path(directory) / "lab.json").read_text())
+    except FileNotFoundError:
+        raise LabFailed(f"there is no lab in {Path(directory).absolute()}") from None
+    return cast(Lab, lab_class(record.get("system", "slurm")).attach(directory))
+
+
+def export_line(environment: Mapping[str, str]) -> str:
+    """Write the line for a shell that leads its commands to a lab."""
+    return "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+
+
+def unset_line(directory: Path, environment: Mapping[str, str]) -> str:
+    """Write the line for a shell whose commands are led to the lab in this directory. Empty: they are not."""
+    inside = [name for name, value in environment.items() if _leads_to(value, directory)]
+    return f"unset {' '.join(inside)}" if inside else ""
+
+
+def _leads_to(value: str, directory: Path) -> bool:
+    # A PATH keeps its other entries: it is not unset.
+    return value.startswith("/") and ":" not in value and Path(value).is_relative_to(directory)
+
+
+def _module(system: str) -> Any:
+    return importlib.import_module(f"jobpool.testing.{KINDS[system].module}")
