@@ -191,7 +191,8 @@ def _variables(value: Any, _base: Path) -> dict[str, str]:
 
 
 def _options(value: Any, _base: Path) -> tuple[tuple[str, str], ...]:
-    # Which names there are, the batch system says when the request is written down.
+    # Which names there are, the batch system says when the request is written down. A tuple was read before.
+    value = dict(value) if isinstance(value, tuple) else value
     if not isinstance(value, Mapping):
         raise ValueError("it must be names with their values, such as {'parallel_environment': 'smp'}")
     for name, text in value.items():
