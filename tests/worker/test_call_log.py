@@ -8,8 +8,8 @@ import logging
 import multiprocessing
 from pathlib import Path
 
-from crewkit import Watched, crew
-from test_crew import in_loop
+from test_workers import in_loop
+from workerskit import Watched, crew
 
 from jobpool.serialize import pickling
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crewkit import Watched, crew, reached_soon, value
-from test_crew import in_loop
+from test_workers import in_loop
+from workerskit import Watched, crew, reached_soon, value
 
 from jobpool.agent.time_left import clock_note, process_age, seconds_left
 from jobpool.model.call import Call

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from crewkit import crew, reached_soon, value
-from test_crew import hold, in_loop, square
+from test_workers import hold, in_loop, square
+from workerskit import crew, reached_soon, value
 
 
 @in_loop

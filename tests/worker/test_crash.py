@@ -18,8 +18,8 @@ from pathlib import Path
 import cloudpickle
 import psutil
 import pytest
-from crewkit import crew, reached_soon, value, wait_until
-from test_crew import hold, in_loop, pid, square
+from test_workers import hold, in_loop, pid, square
+from workerskit import crew, reached_soon, value, wait_until
 
 from jobpool.agent.reports import CannotStart
 from jobpool.transport import packing
@@ -191,7 +191,7 @@ AGENT = """
     import asyncio, sys
     from pathlib import Path
     sys.path[:0] = {path!r}
-    from crewkit import crew
+    from workerskit import crew
     from test_crash import parent_of_many
 
     async def main():
@@ -299,8 +299,8 @@ OOM_AGENT = """
     from pathlib import Path
     Path({procs!r}).write_text(str(os.getpid()))
     sys.path[:0] = {path!r}
-    from crewkit import crew
-    from test_crew import square
+    from workerskit import crew
+    from test_workers import square
     from test_crash import kill_itself
 
     def too_much():

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from crewkit import crew
-from test_crew import in_loop
+from test_workers import in_loop
+from workerskit import crew
 
 from jobpool.agent.reports import Report
 from jobpool.model.call import Outcome

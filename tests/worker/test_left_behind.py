@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crewkit import crew, value
-from test_crew import in_loop
-from test_crew_rows import results, submit_rows
+from test_worker_rows import results, submit_rows
+from test_workers import in_loop
+from workerskit import crew, value
 
 from jobpool.serialize import pickling
 from jobpool.transport.messages.base import Remark

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from crewkit import Watched, crew, reached_soon, value
-from test_crew import hold, in_loop, pid, square
+from test_workers import hold, in_loop, pid, square
+from workerskit import Watched, crew, reached_soon, value
 
 from jobpool.agent import memory_limit
 from jobpool.transport.messages.base import Remark

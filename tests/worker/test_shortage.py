@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from crewkit import Watched, crew, reached_soon
+from workerskit import Watched, crew, reached_soon
 
 from jobpool.agent import lifecycle
 from jobpool.agent.slot import State

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crewkit import crew, reached_soon, value
-from test_crew import hold, in_loop
+from test_workers import hold, in_loop
+from workerskit import crew, reached_soon, value
 
 from jobpool.agent.agent import Agent
 from jobpool.agent.job_facts import parse_arguments

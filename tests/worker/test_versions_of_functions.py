@@ -6,7 +6,7 @@ import asyncio
 import gc
 from pathlib import Path
 
-from crewkit import Watched, crew, value
+from workerskit import Watched, crew, value
 
 
 class Table:

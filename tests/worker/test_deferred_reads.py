@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from crewkit import crew, reached_soon, value, wait_until
-from test_crew import hold, in_loop, pid
+from test_workers import hold, in_loop, pid
+from workerskit import crew, reached_soon, value, wait_until
 
 from jobpool.agent import deferred_reads
 from jobpool.agent.deferred_reads import LOOK_EVERY

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crewkit import Watched, crew, reached_soon
-from test_crew import in_loop
+from test_workers import in_loop
+from workerskit import Watched, crew, reached_soon
 
 from jobpool.model.call import Call
 from jobpool.serialize import pickling

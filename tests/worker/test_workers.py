@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from crewkit import crew, reached_soon, value
+from workerskit import crew, reached_soon, value
 
 from jobpool.host.private_directory import open_directory
 from jobpool.model.call_options import CallOptions

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from crewkit import crew, reached_soon, value
-from test_crew import hold, in_loop, pid
-from test_crew_rows import results, submit_rows
+from test_worker_rows import results, submit_rows
+from test_workers import hold, in_loop, pid
+from workerskit import crew, reached_soon, value
 
 from jobpool.agent import reports
 from jobpool.agent.reports import HOLD
