@@ -1,4 +1,4 @@
-"""The door under siege: connections that prove nothing cost little, end soon, and keep nobody else out."""
+"""Strangers at the server's port: connections that prove nothing cost little, end soon, and keep nobody else out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from jobpool.transport.packing import Reader
 
 @pytest.fixture
 def directory() -> PoolDirectory:
-    directory = PoolDirectory.create("besieged")
+    directory = PoolDirectory.create("flooded")
     tls.make_keys(directory)
     return directory
 
