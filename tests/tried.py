@@ -99,7 +99,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "tests/faults/test_polled_memory_limit.py",
         "tests/faults/test_connection_flood.py",
         "tests/pool/test_exhausted.py",
-        "tests/server/test_door.py",
+        "tests/server/test_listener.py",
         "tests/worker/test_memory.py",
         "tests/worker/test_shortage.py",
     ),

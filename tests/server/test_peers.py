@@ -1,4 +1,4 @@
-"""The door's three kinds of peers: what one says that only others may say, or nobody, ends its connection alone."""
+"""The server's three kinds of peers: what one says that only others may say, or nobody, ends its connection alone."""
 
 from __future__ import annotations
 

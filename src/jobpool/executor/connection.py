@@ -62,7 +62,7 @@ T = TypeVar("T")
 log = logging.getLogger("jobpool.executor.connection")
 
 CONNECT_FOR = 30.0
-"""Seconds to try the door of a living server, where many others are."""
+"""Seconds to try the port of a living server, where many others try."""
 
 ABORT_PATIENCE = 90.0
 """Seconds for a server to end everything at once: half as long again as it gives the batch system at most for that."""

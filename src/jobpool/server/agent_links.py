@@ -112,7 +112,7 @@ class AgentLinks:
         self._last_look = self._now()
         self._held = False
 
-    # ----------------------------------------------------------------------------------------------------- at the door
+    # ------------------------------------------------------------------------------------- the first words
 
     def greet(self, link: Link, hello: AgentHello, job: e.JobKey, request: Request | None) -> None:
         """Answer an agent's first words with what it needs, or with why it is not wanted."""

@@ -37,7 +37,7 @@ from jobpool.model.units import Memory
 from jobpool.server import exit_files
 from jobpool.server.cancel import Cancels
 from jobpool.server.cleanup import look
-from jobpool.server.scripts import Door, job_script
+from jobpool.server.scripts import ServerAddress, job_script
 from jobpool.server.spec import Spec
 
 __all__ = ["BatchClient", "read_limits"]
@@ -81,7 +81,7 @@ class BatchClient:
         self.log_directory = spec.own_logs or spec.settings.log_directory or directory.logs
         # The batch system opens a job's log by its name, and follows links: never below a folder where others write.
         self._job_logs = directory.logs if spec.own_logs else self.log_directory
-        self.door: Door = ((), 0)
+        self.address: ServerAddress = ((), 0)
         self._hash_seed = _hash_seed()
 
     async def submit(self, name: str, request: Request, count: int) -> None:
@@ -166,7 +166,7 @@ class BatchClient:
             pool=self._directory.path,
             log_directory=self._job_logs,
             working_directory=self._spec.working_directory,
-            door=self.door,
+            address=self.address,
             environment=self._hash_seed,
             site=self._limits,
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from jobpool.host.home import PoolDirectory
 from jobpool.model.call import Outcome
 from jobpool.model.errors import JobPoolError
-from jobpool.server.door import Door
+from jobpool.server.listener import Listener
 from jobpool.transport import tls
 from jobpool.transport.frames import WireError
 from jobpool.transport.link import Link, in_parts
@@ -49,16 +49,16 @@ MOST_ROWS = 1 << 10
 """Rows of one call at most: a client numbers maps in steps of this."""
 
 
-async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[Door, int]:
-    """Listen with this pool's keys on a free port of ``host`` (None: of all interfaces), and return door and port."""
+async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[Listener, int]:
+    """Listen with this pool's keys on a free port of ``host`` (None: of all interfaces), and return who listens, and the port."""
     if host is not None:
-        listener = socket.create_server((host, 0), backlog=BACKLOG)
+        listening = socket.create_server((host, 0), backlog=BACKLOG)
     elif socket.has_dualstack_ipv6():
-        listener = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+        listening = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
     else:
-        listener = socket.create_server(("", 0), backlog=BACKLOG)
-    door = Door(listener, tls.server_context(directory.path), make)
-    return door, door.port
+        listening = socket.create_server(("", 0), backlog=BACKLOG)
+    listener = Listener(listening, tls.server_context(directory.path), make)
+    return listener, listener.port
 
 
 def addresses_of_this_host() -> list[str]:

@@ -42,7 +42,7 @@ class DaskScheduler:
         )
         _only_below(self._token, scheduler.http_application)
         await scheduler
-        dask_config.watch_the_door(scheduler)
+        dask_config.limit_handshakes(scheduler)
         self.scheduler = scheduler
         return int(scheduler.port)
 

@@ -36,9 +36,9 @@ from jobpool.server.agent_links import GRACE_SHARE, AgentLinks
 from jobpool.server.batch_client import BatchClient
 from jobpool.server.call_kinds import CallKinds
 from jobpool.server.core_settings import core_settings, with_partition
-from jobpool.server.door import Door
 from jobpool.server.facts import PoolFacts
 from jobpool.server.journal import Journal
+from jobpool.server.listener import Listener
 from jobpool.server.peers import HEARD, Peers
 from jobpool.server.spec import Spec
 from jobpool.transport.link import Link
@@ -98,7 +98,7 @@ class EventLoop:
             has_job=lambda id: any(job.id == id for job in self._core.snapshot().jobs),
         )
         self._host: str | None = None
-        self._door: Door | None = None
+        self._listener: Listener | None = None
         self._scheduler: DaskScheduler | None = None
         self._dask: asyncio.Future[int] | None = None
         self.broken: JobPoolError | None = None
@@ -120,14 +120,14 @@ class EventLoop:
     # ----------------------------------------------------------------------------------------------------------- life
 
     async def open(self) -> None:
-        """Open the door: from now on clients may connect. Raises ``OSError`` when there can be none."""
+        """Listen: from now on clients may connect. Raises ``OSError`` when there can be none."""
         addresses = self._addresses()
-        # Jobs of this host alone need no door to the network.
+        # Jobs of this host alone need nothing that listens on the network.
         self._host = "127.0.0.1" if all(map(client_links.is_loopback, addresses)) else None
-        self._door, port = await client_links.listen(
+        self._listener, port = await client_links.listen(
             self._directory, self._host, lambda: Link(HEARD, self._peers.hear, self._closed)
         )
-        self._batch.door = addresses, port
+        self._batch.address = addresses, port
         self._directory.remember()
         self._write_connection(addresses, port)
 
@@ -136,8 +136,8 @@ class EventLoop:
         self.spawn(self._leave_if_lonely())
         self._set_timer()
         await self.finished.wait()
-        if self._door is not None:
-            self._door.close()
+        if self._listener is not None:
+            self._listener.close()
 
     async def say_bye(self) -> None:
         """Tell the clients that this is the end, which jobs are left, and what the run taught."""
