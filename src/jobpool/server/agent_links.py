@@ -56,7 +56,7 @@ from jobpool.transport.messages.base import Checkpointed, Function, Functions, R
 
 __all__ = ["GRACE_SHARE", "AgentLinks"]
 
-log = logging.getLogger("jobpool.agents")
+log = logging.getLogger("jobpool.server.agent_links")
 
 GRACE = 20.0
 """Seconds that an agent may wait for checkpoints after the batch system's signal. Where it is killed sooner, and nobody

@@ -42,7 +42,7 @@ from jobpool.server.spec import Spec
 
 __all__ = ["BatchClient", "read_limits"]
 
-log = logging.getLogger("jobpool.batch_client")
+log = logging.getLogger("jobpool.server.batch_client")
 
 
 HANGS = 10.0

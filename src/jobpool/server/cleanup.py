@@ -22,7 +22,7 @@ from jobpool.server.cancel import Cancels
 
 __all__ = ["cancel_once", "end_server", "look", "reap"]
 
-log = logging.getLogger("jobpool.cleanup")
+log = logging.getLogger("jobpool.server.cleanup")
 
 PATIENCE = 45.0
 """Seconds to wait for cancelled jobs to be gone; what a batch system gives them between its signals comes on top where

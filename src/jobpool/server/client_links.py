@@ -28,7 +28,7 @@ from jobpool.transport.messages.client import (
 
 __all__ = ["ClientLinks", "addresses_of_this_host", "listen"]
 
-log = logging.getLogger("jobpool.channel")
+log = logging.getLogger("jobpool.server.client_links")
 
 BACKLOG = 1000
 """Connections that the kernel holds until they are taken in: all jobs of a large pool may start at once."""
@@ -50,7 +50,7 @@ MOST_ROWS = 1 << 10
 
 
 async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[Listener, int]:
-    """Listen with this pool's keys on a free port of ``host`` (None: of all interfaces), and return who listens, and the port."""
+    """Listen with this pool's keys on a free port of ``host``; None: of all interfaces. Return listener and port."""
     if host is not None:
         listening = socket.create_server((host, 0), backlog=BACKLOG)
     elif socket.has_dualstack_ipv6():

@@ -16,7 +16,7 @@ from jobpool.transport import dask_config
 
 __all__ = ["DaskScheduler"]
 
-log = logging.getLogger("jobpool.dask")
+log = logging.getLogger("jobpool.server.dask_scheduler")
 
 
 class DaskScheduler:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventLoop"]
 
-log = logging.getLogger("jobpool.event_loop")
+log = logging.getLogger("jobpool.server.event_loop")
 
 STOPPING = 240.0
 """Seconds for a server that is told to end everything at once: a submit under way (60 s), cancelled jobs on their way

@@ -53,7 +53,7 @@ from jobpool.transport.packing import Reader
 
 __all__ = ["HEARD", "Peers", "ToServer"]
 
-log = logging.getLogger("jobpool.server")
+log = logging.getLogger("jobpool.server.peers")
 
 ToServer = ClientToServer | CommandToServer | AgentToServer
 """What the server may hear from any peer. From each it hears that peer's own messages alone."""
