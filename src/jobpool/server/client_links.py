@@ -45,10 +45,6 @@ CLIENT_BITS = 40
 """A call's id in the server is ``client << 40 | id in the client``: a trillion calls for each of many clients."""
 
 
-MOST_ROWS = 1 << 10
-"""Rows of one call at most: a client numbers maps in steps of this."""
-
-
 async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[Listener, int]:
     """Listen with this pool's keys on a free port of ``host``; None: of all interfaces. Return listener and port."""
     if host is not None:
@@ -183,13 +179,6 @@ def global_ids(client: int, ids: Iterable[int]) -> Iterator[int]:
         if not 0 <= id < 1 << CLIENT_BITS:
             raise WireError(f"there can be no call {id}")
         yield client << CLIENT_BITS | id
-
-
-def rows(first: int, count: int) -> range:
-    """Return the ids of the rows of one call. Raises ``WireError`` for more than a call can have."""
-    if not 0 <= count <= MOST_ROWS:
-        raise WireError(f"there can be no call of {count} rows")
-    return range(first, first + count)
 
 
 def own_id(call: int) -> int:
