@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,14 +17,16 @@ from unittest.mock import ANY
 import pytest
 from test_server_process import prepared
 
-from jobpool.batch.base import Capabilities, JobScript, NoAccounting, Submission, Tracked, Unanswered
+from jobpool.batch.base import Capabilities, JobScript, NoAccounting, Notice, Notices, Submission, Tracked, Unanswered
 from jobpool.batch.exit_file import directory_of, file_name
 from jobpool.batch.local.system import Local
 from jobpool.commands import shell
 from jobpool.core import events as ev
-from jobpool.model.command import Command
+from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
 from jobpool.model.request import Request
+from jobpool.model.site import Limits
+from jobpool.model.units import Duration
 from jobpool.server import cleanup
 from jobpool.server.batch_client import BatchClient
 from jobpool.server.cancel import Cancels
@@ -242,6 +246,45 @@ def test_a_dead_pool_is_cleared_where_jobs_cannot_be_cancelled_by_name(play: Cal
         begun = asyncio.get_running_loop().time()
         assert await cleanup._cancel_until_gone(system, ["jp-a-1"], PATIENCE) == ()
         assert asyncio.get_running_loop().time() - begun < cleanup.AGAIN  # what is seen is cancelled at once
+
+    play(scenario)
+
+
+@dataclass(frozen=True, slots=True)
+class Slow(Local):
+    """Jobs of this machine that take seconds to end after a cancel, as the site gives them."""
+
+    gives: float = 0.0
+    ends: float = math.inf
+    """On the monotonic clock."""
+
+    def limits(self, user: str) -> tuple[Command, ...]:
+        return (Command(("true",)),)
+
+    def parse_limits(self, done: Sequence[Completed]) -> Limits:
+        return Limits(kill_wait=Duration(self.gives))
+
+    def notices(self, site: Limits) -> Notices:
+        return Notices(walltime=None, delete=None if site.kill_wait is None else Notice("TERM", float(site.kill_wait)))
+
+    def cancel(self, submissions: Sequence[Tracked], ids: Sequence[JobId]) -> tuple[Command, ...]:
+        return Local.cancel(self, submissions, ids) if time.monotonic() >= self.ends else ()
+
+
+@pytest.mark.parametrize(("gives", "left"), [(60.0, 0), (0.0, 1)])
+def test_the_jobs_of_a_dead_pool_have_as_long_to_end_as_the_site_gives_them(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch, gives: float, left: int
+) -> None:
+    """Where it gives them no longer than was waited for, they are told as left."""
+    monkeypatch.setattr(cleanup, "PATIENCE", 0.5)
+    monkeypatch.setattr(cleanup, "MARGIN", 0.5)
+    monkeypatch.setattr(cleanup, "AGAIN", 0.2)
+
+    async def scenario(client: BatchClient, system: Other, told: list[ev.Event]) -> None:
+        await submitted(client, told, "jp-a-1", 1)
+        ends = time.monotonic() + 2.0 if gives else math.inf
+        slow = Slow(system.directory, gives=gives, ends=ends)
+        assert len(await cleanup._cancel_until_gone(slow, ["jp-a-1"], None)) == left
 
     play(scenario)
 
