@@ -45,7 +45,7 @@ class Other(Local):
     asked: list[Command] = field(default_factory=list)
     """The cancel commands that were made."""
     accounts: list[str] | None = None
-    """Names for which an accounting was asked that says there is none. None: no command asks for one."""
+    """Names for which an accounting was asked, by ids, that says there is none. None: no command asks for one."""
     capabilities: Capabilities = Capabilities(exit_files=True)  # noqa: RUF009 - frozen
 
     def prepare(self, job: JobScript, *, count: int, environment: Mapping[str, str]) -> Submission:
@@ -67,7 +67,7 @@ class Other(Local):
         return unanswered[0] if unanswered else (other, *told)
 
     def account(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
-        if self.accounts is None:
+        if self.accounts is None or not any(one.ids for one in submissions):
             return ()
         self.accounts.extend(one.name for one in submissions)
         return (Command(("false",)),)
@@ -325,6 +325,21 @@ def test_without_accounting_exit_files_tell_when_they_come(play: Callable[..., N
         assert (ending.kind, ending.exit_code, ending.node) == (EndingKind.FAILED, 75, "n1")
 
     play(scenario)
+
+
+def test_an_accounting_that_takes_only_ids_is_asked_when_they_are_known(play: Callable[..., None]) -> None:
+    asked: list[str] = []
+
+    async def scenario(client: BatchClient, system: Other, told: list[ev.Event]) -> None:
+        await client.account(["jp-a-1"])
+        assert told.pop() == ev.Accounted(ANY, ("jp-a-1",), {})  # not None, after which nobody would ask again
+        assert asked == []
+        await submitted(client, told, "jp-a-1", 1)
+        await client.account(["jp-a-1"])
+        assert told.pop() == ev.Accounted(ANY, ("jp-a-1",), None)
+        assert asked == ["jp-a-1"]
+
+    play(scenario, accounts=asked, capabilities=Capabilities())
 
 
 def test_an_accounting_that_says_it_is_none_is_asked_once_and_exit_files_are_read_on(play: Callable[..., None]) -> None:

@@ -208,9 +208,11 @@ class BatchClient:
 
     async def _accounting(self, names: Sequence[str]) -> Mapping[JobId, Ending | JobState] | None:
         """Ask the accounting. None: there is none, and there will be none."""
-        submissions = self._tracked(names)
-        if self._no_accounting or not (commands := self._system.account(submissions)):
+        if self._no_accounting:
             return None
+        submissions = self._tracked(names)
+        if not (commands := self._system.account(submissions)):
+            return {}  # nothing is known by which it could be asked; later that may be otherwise
         match self._system.parse_account(await shell.run_all(commands), submissions):
             case NoAccounting():
                 self._no_accounting = True  # the core goes on asking where there are exit files
