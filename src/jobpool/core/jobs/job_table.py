@@ -192,6 +192,7 @@ class JobTable:
     def read_poll(self, polled: Polled, asked: float) -> Iterator[tuple[JobKey, Observation]]:
         """Say what an answer tells of each job that it was asked for."""
         shown = self._shown(polled)
+        beside = any(key in self.jobs and seen.state is not JobState.ENDED for key, seen in shown.items())
         for name in polled.names:
             if (submission := self.submissions.get(name)) is None:
                 continue
@@ -200,7 +201,7 @@ class JobTable:
                 if (seen := shown.get(job.key)) is not None:
                     yield job.key, Sighted(polled.time, seen, late)
                 elif not late:
-                    yield job.key, Missed(polled.time)
+                    yield job.key, Missed(polled.time, beside)
 
     def _shown(self, polled: Polled) -> dict[JobKey, Seen]:
         """Return the one job in an answer that each key stands for: the one with its id, where that is known.

@@ -96,6 +96,8 @@ class JobEntry(Struct, frozen=True, kw_only=True):
     """Polls in a row that did not show it."""
     absent_since: float = 0.0
     """When the first of them came, or the accounting knew it as living after that."""
+    passed_over: int = 0
+    """Polls in a row that showed other jobs of the pool and not this one."""
     evidence: Ending | None = None
     """An ending that the queue told while the agent was still connected."""
     kills: int = 0
@@ -286,16 +288,24 @@ def _missed(job: JobEntry, observation: Missed, settings: CoreSettings) -> JobEn
         case Closing(ending=ending):  # cancelled and gone: two sources
             return _end(job, observation.time, ending)
         case Pending() | Starting() | Silent():
-            since = job.absent_since if job.absent else observation.time
-            job = replace(job, absent=job.absent + 1, absent_since=since)
-            # An agent that has left is a witness, but one that was suspended has not left by itself; where there is
-            # none, the listing may be older than the job.
-            alone = not isinstance(job.state, Silent) or job.suspended is not None
-            if job.absent < settings.absences or (alone and observation.time - since < settings.absence_grace):
+            since, before = (job.absent_since, job.passed_over) if job.absent else (observation.time, 0)
+            passed_over = before + 1 if observation.beside else 0
+            job = replace(job, absent=job.absent + 1, absent_since=since, passed_over=passed_over)
+            if job.absent < settings.absences or observation.time - since < _grace(job, observation.time, settings):
                 return job
             return _end(job, observation.time, _vanished(job, observation.time))
         case _:
             assert_never(job.state)
+
+
+def _grace(job: JobEntry, time: float, settings: CoreSettings) -> float:
+    """Return how long a job may be absent before it counts as gone."""
+    if isinstance(job.state, Silent) and job.suspended is None:
+        return 0.0  # its agent has left, and is a witness; one that was suspended has not left by itself
+    old = isinstance(job.state, Pending | Starting) and time - job.state.since >= settings.absence_grace
+    if old and job.passed_over >= settings.absences:
+        return settings.absence_grace_beside  # a listing that shows others, and is younger than the job
+    return settings.absence_grace  # there is no witness, and the listing may be older than the job
 
 
 def _told(job: JobEntry, observation: Told) -> JobEntry:
@@ -313,11 +323,11 @@ def _told(job: JobEntry, observation: Told) -> JobEntry:
 def _vouched(job: JobEntry, observation: Vouched) -> JobEntry:
     match job.state:
         case Pending() if job.absent and observation.state is not JobState.PENDING:
-            return replace(job, state=Starting(observation.time), absent_since=observation.time)
+            return replace(job, state=Starting(observation.time), absent_since=observation.time, passed_over=0)
         case Pending() | Starting() if job.absent:
-            return replace(job, absent_since=observation.time)
+            return replace(job, absent_since=observation.time, passed_over=0)
         case Silent() if job.absent and job.suspended is not None:
-            return replace(job, absent_since=observation.time)
+            return replace(job, absent_since=observation.time, passed_over=0)
         case Submitting() | Pending() | Starting() | Serving() | Draining() | Silent() | Closing() | Ended():
             return job
         case _:
