@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from jobpool.model.call import Call, Death, Outcome, Usage
 from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.request import Request
 from jobpool.model.units import Duration, Memory
+from jobpool.testing import FakeCluster
 from jobpool.transport import frames, tls
 from jobpool.transport.link import Link, dial
 from jobpool.transport.messages import agent as a
@@ -197,3 +199,35 @@ def test_a_command_line_that_the_server_does_not_understand_is_told_what_to_do()
         with pytest.raises(PoolBroken, match="closed the connection") as caught:
             ask_now(directory, c.AddKind(key="key", kind={}))
         assert "in the script's environment" in str(caught.value)
+
+
+def test_what_calls_wait_for_is_sent_whole_only_when_it_changes(home: Path, tmp_path: Path) -> None:
+    with FakeCluster(tmp_path / "fake") as cluster, pytest.MonkeyPatch.context() as environment:
+        for name, value in cluster.environment.items():
+            environment.setenv(name, value)
+        cluster.hold("Resources")
+        with JobPoolExecutor(1, scheduler="slurm", name="heard") as pool:
+            future = pool.submit(abs, -1)
+            heard: list[dict[str, Any] | None] = []
+
+            def hear(link: Link, message: Message) -> None:
+                if isinstance(message, c.Waiting):
+                    heard.append(message.snapshot)
+
+            async def listen() -> None:
+                directory = PoolDirectory.open("heard")
+                connection = directory.connection()
+                assert connection is not None
+                context = tls.client_context(directory.path)
+                _, link = await dial(["127.0.0.1"], connection["port"], context, lambda: Link(ANSWERS, hear))
+                await link.ask(c.ClientHello())
+                async with asyncio.timeout(PATIENCE):
+                    while len(heard) < 3 or heard[-2:] != [None, None]:
+                        await asyncio.sleep(0.05)
+                link.abort()
+
+            asyncio.run(listen())
+            assert heard[0] is not None
+            assert {job["state"] for job in heard[0]["jobs"]} <= {"submitting", "pending"}
+            cluster.release()
+            assert future.result(PATIENCE) == 1

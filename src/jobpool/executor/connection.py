@@ -99,6 +99,7 @@ class Connection:
         self._thread = threading.Thread(target=self._run, name=f"jobpool-{directory.name}", daemon=True)
         self._link: Link | None = None
         self._waiting_line = WaitingLine()
+        self._waits_for: PoolStatus | None = None
         self.logs = ""
         """The run's log directory."""
         self.host = ""
@@ -400,7 +401,9 @@ class Connection:
             case Broken(error):
                 self._break(from_data(error))
             case Waiting(snapshot):
-                self._waiting_line.show(PoolStatus.from_data(snapshot))
+                self._waits_for = self._waits_for if snapshot is None else PoolStatus.from_data(snapshot)
+                if self._waits_for is not None:
+                    self._waiting_line.show(self._waits_for)
             case Notice(text, warning):
                 self._waiting_line.say(text, warning=warning)
             case Bye(left, lessons):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from jobpool.host.home import PoolDirectory
 from jobpool.model.call import Outcome
 from jobpool.model.errors import JobPoolError
+from jobpool.model.status import PoolStatus
 from jobpool.server.listener import Listener
 from jobpool.transport import tls
 from jobpool.transport.frames import WireError
@@ -24,6 +25,7 @@ from jobpool.transport.messages.client import (
     CallsWaitAgain,
     JobFacts,
     ServerToClient,
+    Waiting,
 )
 
 __all__ = ["ClientLinks", "addresses_of_this_host", "listen"]
@@ -93,6 +95,8 @@ class ClientLinks:
 
     def __init__(self, hold: Callable[[bool], None] = lambda held: None) -> None:
         self._links: dict[int, Link] = {}
+        self._waits: dict[int, tuple[object, ...]] = {}
+        """What each client was told last that its calls wait for."""
         self._next = 1
         self._hold = hold
         self._held = False
@@ -112,6 +116,7 @@ class ClientLinks:
         for number, known in list(self._links.items()):
             if known is link:
                 del self._links[number]
+                self._waits.pop(number, None)
                 self._look()
                 return True
         return False
@@ -124,6 +129,15 @@ class ClientLinks:
         """Send a message to every client."""
         for link in self._links.values():
             link.send(message)
+
+    def wait_for(self, status: PoolStatus) -> None:
+        """Tell every client what its calls wait for: all of it only when something but times has changed."""
+        jobs = tuple((job.key, job.state, job.reason) for job in status.jobs)
+        pauses = tuple((bool(request.pause), request.pause_reason) for request in status.requests)
+        waits = status.held, jobs, pauses
+        for number, link in self._links.items():
+            link.send(Waiting(None if self._waits.get(number) == waits else status.as_data()))
+            self._waits[number] = waits
 
     def started(self, job: JobFacts, ids: Iterable[int]) -> None:
         """Tell whose calls run now."""

@@ -43,7 +43,7 @@ from jobpool.server.peers import HEARD, Peers
 from jobpool.server.spec import Spec
 from jobpool.transport.link import Link
 from jobpool.transport.messages.agent import Retract, StopAgent, TakeBack
-from jobpool.transport.messages.client import Broken, Bye, DaskAddress, JobFacts, Notice, Waiting
+from jobpool.transport.messages.client import Broken, Bye, DaskAddress, JobFacts, Notice
 
 if TYPE_CHECKING:
     from jobpool.server.dask_scheduler import DaskScheduler
@@ -308,7 +308,7 @@ class EventLoop:
         states = {job.state for job in status.jobs}
         waits = status.calls.waiting or ("suspended" in states and status.calls.running)
         if waits and "serving" not in states:
-            self._clients.tell_all(Waiting(status.as_data()))
+            self._clients.wait_for(status)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
         """Run this beside the loop. Its failure is the pool's."""

@@ -195,9 +195,10 @@ class Broken(Message):
 
 
 class Waiting(Message):
-    """Server to client, once a second while calls wait and no worker serves: what for. Lost: the next one says it."""
+    """Server to client, once a second while calls wait and no worker serves: what for."""
 
-    snapshot: dict[str, Any]
+    snapshot: dict[str, Any] | None
+    """None: for the same as the last one said, but for times."""
 
 
 class Notice(Message):
