@@ -23,7 +23,7 @@ from jobpool.transport.messages.client import (
     CallsFailed,
     CallsStarted,
     CallsWaitAgain,
-    JobFacts,
+    JobOfCalls,
     ServerToClient,
     Waiting,
 )
@@ -139,7 +139,7 @@ class ClientLinks:
             link.send(Waiting(None if self._waits.get(number) == waits else status.as_data()))
             self._waits[number] = waits
 
-    def started(self, job: JobFacts, ids: Iterable[int]) -> None:
+    def started(self, job: JobOfCalls, ids: Iterable[int]) -> None:
         """Tell whose calls run now."""
         self._by_client(ids, lambda own: CallsStarted(job, own))
 
@@ -151,7 +151,7 @@ class ClientLinks:
         """End calls with an exception."""
         self._by_client(ids, lambda own: CallsFailed(error.as_data(), own))
 
-    def done(self, job: JobFacts, outcomes: Iterable[Outcome]) -> None:
+    def done(self, job: JobOfCalls, outcomes: Iterable[Outcome]) -> None:
         """Deliver what came of calls. The outcomes are the clients' from now on, and bear their own ids."""
         groups: dict[int, list[Outcome]] = {}
         for outcome in outcomes:

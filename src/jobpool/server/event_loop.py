@@ -43,7 +43,7 @@ from jobpool.server.peers import HEARD, Peers
 from jobpool.server.spec import Spec
 from jobpool.transport.link import Link
 from jobpool.transport.messages.agent import Retract, StopAgent, TakeBack
-from jobpool.transport.messages.client import Broken, Bye, DaskAddress, JobFacts, Notice
+from jobpool.transport.messages.client import Broken, Bye, DaskAddress, JobOfCalls, Notice
 
 if TYPE_CHECKING:
     from jobpool.server.dask_scheduler import DaskScheduler
@@ -266,10 +266,10 @@ class EventLoop:
         self._facts.note(text, warning=warning)
         self._clients.tell_all(Notice(text, warning))
 
-    def _job_facts(self, job: e.JobKey) -> JobFacts:
+    def _job_facts(self, job: e.JobKey) -> JobOfCalls:
         hello, path = self._agents.hello(job), self._batch.log_path(job)
         id = self._batch.id_of(job) or (hello.id if hello else "")
-        return JobFacts(str(id), hello.node if hello else "", None if path is None else str(path))
+        return JobOfCalls(str(id), hello.node if hello else "", None if path is None else str(path))
 
     # ------------------------------------------------------------------------------------------------------------ clock
 

@@ -149,7 +149,7 @@ class Stop(Question[Accepted], kw_only=True):
 # ----------------------------------------------------------------------------------------------------- server to client
 
 
-class JobFacts(msgspec.Struct, array_like=True, frozen=True):
+class JobOfCalls(msgspec.Struct, array_like=True, frozen=True):
     """The job in which calls run, for ``future.job``."""
 
     id: str
@@ -160,14 +160,14 @@ class JobFacts(msgspec.Struct, array_like=True, frozen=True):
 class CallsStarted(Message):
     """Server to client: these calls run in this job. Late: ``cancel`` still succeeds, and the worker is killed."""
 
-    job: JobFacts
+    job: JobOfCalls
     ids: list[Count]
 
 
 class CallsDone(Message):
     """Server to client: what came of calls. Late: the futures end later. Each is sent once; lost with the pool."""
 
-    job: JobFacts
+    job: JobOfCalls
     outcomes: list[Outcome]
 
     def holders(self) -> Sequence[Holder]:
