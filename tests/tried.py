@@ -134,6 +134,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "tests/server/test_large_messages.py",
         "tests/server/test_version_mismatch.py",
         "tests/test_connections.py",
+        "tests/test_message_numbers.py",
         "tests/test_plain_data.py",
         "tests/test_size_limit.py",
         "tests/worker/test_frames.py",
