@@ -63,20 +63,20 @@ async def share(workers: int, size: int, processes: int, seconds: float) -> floa
             size=workers, logs=open_directory(directory), environment={}, working_directory=None, sys_path=(),
             initializer=None, max_tasks_per_child=None, cpus=None, memory=LIMIT,
         )  # fmt: skip
-        crew = Workers(settings, take)
-        await crew.start()
+        pool = Workers(settings, take)
+        await pool.start()
         key, function = pickling.dumps_function(hold)
-        crew.define([Function(key, function)])
+        pool.define([Function(key, function)])
         for id in range(workers):
-            crew.submit([Call(id, key, pickling.dumps_arguments((size, processes), {}))])
+            pool.submit([Call(id, key, pickling.dumps_arguments((size, processes), {}))])
         await running.wait()
         await asyncio.sleep(2)  # all are as large as they get, and what was saved up is spent
         begin, used = asyncio.get_running_loop().time(), cpu()
         await asyncio.sleep(seconds)
         used, passed = cpu() - used, asyncio.get_running_loop().time() - begin
-        if len(crew.memory) != workers:
-            raise RuntimeError(f"only {len(crew.memory)} of {workers} calls are seen")
-        await crew.close(drain=False)
+        if len(pool.memory) != workers:
+            raise RuntimeError(f"only {len(pool.memory)} of {workers} calls are seen")
+        await pool.close(drain=False)
     return used / passed
 
 

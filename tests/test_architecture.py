@@ -208,3 +208,19 @@ def test_no_two_test_files_share_a_name() -> None:
     # pytest imports them by their base names.
     names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
     assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_logger_is_named_for_its_module_or_its_room(file: str) -> None:
+    """Whoever reads a line of a log finds who wrote it."""
+    module = ["jobpool", *Path(file).with_suffix("").parts]
+    own = {".".join(module), ".".join(module[:2])}
+    named = {
+        str(node.args[0].value)
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "logging.getLogger"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert {name for name in named if name.startswith("jobpool")} <= own

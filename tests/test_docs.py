@@ -145,11 +145,11 @@ GLOSSARY = dict(
 )
 
 RETIRED_MODULES = """
-about aside asking bars bell births causes control crew diary doctor_here doctor_room figures fleet guard hiring initial
-inquiry kills kinds lines mapping nested nursery offers pace page parked place reap remaining rests resuming returning
-roster rows sendable staffing submitting tally tasks tidy unchanged watch
+about aside asking bars bell births causes control crew diary doctor_here doctor_room door fake_door figures fleet
+guard hiring initial inquiry kills kinds lines mapping nested nursery offers pace page parked place reap remaining rests
+resuming returning roster rows sendable staffing submitting tally tasks tidy unchanged watch
 """
-RETIRED_CLASSES = "Batch Birth Crew Diary Fleet Nursery Place Roster Staff Tally Terms"
+RETIRED_CLASSES = "Batch Birth Crew Diary Door Fleet Nursery Place Roster Staff Tally Terms"
 """Names for which another word was chosen."""
 
 

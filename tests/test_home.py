@@ -156,7 +156,7 @@ def test_keys_and_settings_of_a_directory_that_another_user_has_put_there_are_no
     """Whoever may write in a folder above the home can exchange it: the server would run code of theirs."""
     directory = PoolDirectory.create("mine")
     tls.make_keys(directory)
-    directory.write("settings.pickle", pickle.dumps("theirs"))
+    directory.write("spec.msgpack", pickle.dumps("theirs"))
     os.chown(directory.path, 65534, 65534)
     for read in (
         lambda: Spec.load(directory),
@@ -223,12 +223,12 @@ def test_a_damaged_pool_stops_no_other_one_and_is_told_once(capfd: pytest.Captur
 
 def test_a_list_of_submissions_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:
     other = PoolDirectory.create("other")
-    other.write("settings.pickle", b"")
-    os.utime(other.path / "settings.pickle", (1, 1))
+    other.write("spec.msgpack", b"")
+    os.utime(other.path / "spec.msgpack", (1, 1))
     (other.path / "submissions").write_bytes(b"\xff\n")
     (told,) = PoolDirectory.sweep()
     assert "submissions cannot be read" in str(told)
-    assert (other.path / "settings.pickle").exists()
+    assert (other.path / "spec.msgpack").exists()
 
 
 def test_what_is_a_link_among_the_pools_is_none(tmp_path: Path) -> None:
@@ -245,10 +245,10 @@ def test_a_pool_is_being_started_by_the_clock_of_its_file_system(monkeypatch: py
     """That of this host may be minutes, or days, before or behind it."""
     fresh, old = (PoolDirectory.create(name) for name in ("fresh", "old"))
     for directory in (fresh, old):
-        directory.write("settings.pickle", b"")
+        directory.write("spec.msgpack", b"")
         directory.write("key.pem", b"secret")
         directory.server_log.touch()
-    os.utime(old.path / "settings.pickle", (1, 1))
+    os.utime(old.path / "spec.msgpack", (1, 1))
     shown = time.time
     for off in (-86400.0, 86400.0, 10 * KEEP_LOGS):
         monkeypatch.setattr(time, "time", lambda off=off: shown() + off)

@@ -194,7 +194,7 @@ def test_what_explains_a_batch_system_is_its_own() -> None:
 
 def test_a_name_of_a_log_tells_the_job_where_no_system_says_otherwise() -> None:
     found = explainer("pbs")
-    assert found.job_of_log("jp-a-b-0123abcd-2-13[4].node-1") == ("jp-a-b-0123abcd-2", "13[4].node-1", 0)
+    assert found.job_of_log("jp-a-b-0123abcd-2-13[4].node-1") == ("jp-a-b-0123abcd-2", "13[4].node-1", None)
     assert found.job_of_log("other") is None
 
 

@@ -53,7 +53,7 @@ def busy_pool(site: Site, home: Path) -> Iterator[JobPoolExecutor]:
 
 
 def ports(pool: JobPoolExecutor) -> list[int]:
-    """Return the ports on which the pool's server listens: the door, and Dask's scheduler."""
+    """Return the ports on which the pool's server listens: its own, and that of Dask's scheduler."""
     connection = PoolDirectory.open(pool.name).connection()
     assert connection is not None
     return [int(connection["port"]), int(pool._connection.ask(StartDask(dashboard=False)).port)]

@@ -127,6 +127,38 @@ def test_a_setup_that_fails_is_told_in_minutes_also_by_an_old_listing(accounting
     assert isinstance(sim.errors[id], JobsFailed)
 
 
+def test_a_job_that_vanishes_beside_others_is_missed_in_seconds() -> None:
+    """Once it is so old that the listing cannot be older."""
+    sim = pool(max_workers=4)
+    sim.faults.accounting, sim.faults.listing_age, sim.start_delay = False, AGE, 2000.0
+    sim.submit(4)
+    assert sim.run(100, until=lambda: states(sim) == ["pending"] * 4)
+    sim.run(200)
+    sim.faults.listing_age = 0.0
+    sim.run(60)
+    del sim.jobs[next(iter(sim.jobs))]
+    vanished = sim.clock.now
+    assert sim.run(180, until=lambda: len(sim.submits) == 2)
+    assert sim.clock.now - vanished < 60.0 + 30.0  # the next poll comes within a minute
+    assert sim.run(10, until=lambda: states(sim).count("pending") == 4)
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_old_jobs_too_are_kept_while_a_listing_loses_them_all(accounting: bool) -> None:
+    sim = pool(max_workers=3)
+    sim.faults.accounting, sim.start_delay = accounting, 600.0
+    ids = sim.submit(3)
+    assert sim.run(60, until=lambda: states(sim) == ["pending"] * 3)
+    sim.run(300)
+    sim.faults.blind = True
+    sim.run(120)
+    sim.faults.blind = False
+    assert sim.settle(1000)
+    assert sim.results.keys() == set(ids)
+    assert len(sim.submits) == 1
+    assert not actions(sim, act.CancelJobs)
+
+
 def test_jobs_that_vanish_without_a_word_are_replaced_in_minutes() -> None:
     sim = pool(max_workers=1)
     sim.faults.accounting, sim.start_delay = False, 1e6

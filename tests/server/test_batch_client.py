@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,14 +17,16 @@ from unittest.mock import ANY
 import pytest
 from test_server_process import prepared
 
-from jobpool.batch.base import Capabilities, JobScript, NoAccounting, Submission, Tracked, Unanswered
+from jobpool.batch.base import Capabilities, JobScript, NoAccounting, Notice, Notices, Submission, Tracked, Unanswered
 from jobpool.batch.exit_file import directory_of, file_name
 from jobpool.batch.local.system import Local
 from jobpool.commands import shell
 from jobpool.core import events as ev
-from jobpool.model.command import Command
+from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
 from jobpool.model.request import Request
+from jobpool.model.site import Limits
+from jobpool.model.units import Duration
 from jobpool.server import cleanup
 from jobpool.server.batch_client import BatchClient
 from jobpool.server.cancel import Cancels
@@ -41,7 +45,7 @@ class Other(Local):
     asked: list[Command] = field(default_factory=list)
     """The cancel commands that were made."""
     accounts: list[str] | None = None
-    """Names for which an accounting was asked that says there is none. None: no command asks for one."""
+    """Names for which an accounting was asked, by ids, that says there is none. None: no command asks for one."""
     capabilities: Capabilities = Capabilities(exit_files=True)  # noqa: RUF009 - frozen
 
     def prepare(self, job: JobScript, *, count: int, environment: Mapping[str, str]) -> Submission:
@@ -63,7 +67,7 @@ class Other(Local):
         return unanswered[0] if unanswered else (other, *told)
 
     def account(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
-        if self.accounts is None:
+        if self.accounts is None or not any(one.ids for one in submissions):
             return ()
         self.accounts.extend(one.name for one in submissions)
         return (Command(("false",)),)
@@ -246,6 +250,45 @@ def test_a_dead_pool_is_cleared_where_jobs_cannot_be_cancelled_by_name(play: Cal
     play(scenario)
 
 
+@dataclass(frozen=True, slots=True)
+class Slow(Local):
+    """Jobs of this machine that take seconds to end after a cancel, as the site gives them."""
+
+    gives: float = 0.0
+    ends: float = math.inf
+    """On the monotonic clock."""
+
+    def limits(self, user: str) -> tuple[Command, ...]:
+        return (Command(("true",)),)
+
+    def parse_limits(self, done: Sequence[Completed]) -> Limits:
+        return Limits(kill_wait=Duration(self.gives))
+
+    def notices(self, site: Limits) -> Notices:
+        return Notices(walltime=None, delete=None if site.kill_wait is None else Notice("TERM", float(site.kill_wait)))
+
+    def cancel(self, submissions: Sequence[Tracked], ids: Sequence[JobId]) -> tuple[Command, ...]:
+        return Local.cancel(self, submissions, ids) if time.monotonic() >= self.ends else ()
+
+
+@pytest.mark.parametrize(("gives", "left"), [(60.0, 0), (0.0, 1)])
+def test_the_jobs_of_a_dead_pool_have_as_long_to_end_as_the_site_gives_them(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch, gives: float, left: int
+) -> None:
+    """Where it gives them no longer than was waited for, they are told as left."""
+    monkeypatch.setattr(cleanup, "PATIENCE", 0.5)
+    monkeypatch.setattr(cleanup, "MARGIN", 0.5)
+    monkeypatch.setattr(cleanup, "AGAIN", 0.2)
+
+    async def scenario(client: BatchClient, system: Other, told: list[ev.Event]) -> None:
+        await submitted(client, told, "jp-a-1", 1)
+        ends = time.monotonic() + 2.0 if gives else math.inf
+        slow = Slow(system.directory, gives=gives, ends=ends)
+        assert len(await cleanup._cancel_until_gone(slow, ["jp-a-1"], None)) == left
+
+    play(scenario)
+
+
 def test_a_server_that_failed_cancels_where_it_cannot_by_name(play: Callable[..., None]) -> None:
     async def scenario(client: BatchClient, system: Other, told: list[ev.Event]) -> None:
         await submitted(client, told, "jp-a-1", 2)
@@ -282,6 +325,21 @@ def test_without_accounting_exit_files_tell_when_they_come(play: Callable[..., N
         assert (ending.kind, ending.exit_code, ending.node) == (EndingKind.FAILED, 75, "n1")
 
     play(scenario)
+
+
+def test_an_accounting_that_takes_only_ids_is_asked_when_they_are_known(play: Callable[..., None]) -> None:
+    asked: list[str] = []
+
+    async def scenario(client: BatchClient, system: Other, told: list[ev.Event]) -> None:
+        await client.account(["jp-a-1"])
+        assert told.pop() == ev.Accounted(ANY, ("jp-a-1",), {})  # not None, after which nobody would ask again
+        assert asked == []
+        await submitted(client, told, "jp-a-1", 1)
+        await client.account(["jp-a-1"])
+        assert told.pop() == ev.Accounted(ANY, ("jp-a-1",), None)
+        assert asked == ["jp-a-1"]
+
+    play(scenario, accounts=asked, capabilities=Capabilities())
 
 
 def test_an_accounting_that_says_it_is_none_is_asked_once_and_exit_files_are_read_on(play: Callable[..., None]) -> None:

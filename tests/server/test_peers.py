@@ -1,9 +1,11 @@
-"""The door's three kinds of peers: what one says that only others may say, or nobody, ends its connection alone."""
+"""The server's three kinds of peers: what one says that only others may say, or nobody, ends its connection alone."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +14,21 @@ from hypothesis import strategies as st
 
 from jobpool import JobPoolExecutor, PoolBroken
 from jobpool.cli.ask import ask_now
+from jobpool.config.call_options import CallKind
 from jobpool.host.home import PoolDirectory
 from jobpool.host.versions import versions
 from jobpool.model.call import Call, Death, Outcome, Usage
-from jobpool.model.units import Memory
+from jobpool.model.call_options import PLAIN, CallOptions
+from jobpool.model.request import Request
+from jobpool.model.units import Duration, Memory
+from jobpool.testing import FakeCluster
 from jobpool.transport import frames, tls
 from jobpool.transport.link import Link, dial
 from jobpool.transport.messages import agent as a
 from jobpool.transport.messages import client as c
 from jobpool.transport.messages.base import Checkpointed, Function, Functions, Message, Question, Remark
 from jobpool.transport.packing import Reader, pack, pack_plain
+from jobpool.transport.plain_data import as_plain
 
 PATIENCE = 60.0
 ANSWERS: Reader[Message] = Reader(c.ServerToClient | c.ServerAnswer | a.ServerToAgent | a.AgentAnswer)
@@ -48,7 +55,7 @@ OF_AGENT = (
     | st.builds(a.Started, IDS.map(tuple))
     | st.builds(a.Done, st.lists(OUTCOMES, max_size=3))
     | st.builds(a.Returned, IDS.map(tuple))
-    | st.builds(a.Cut, COUNTS, COUNTS)
+    | st.builds(a.Cut, COUNTS, st.integers(0, 1024))
     | st.builds(Checkpointed, COUNTS, st.binary(max_size=5))
     | st.builds(a.Died, st.none() | COUNTS, st.just(Death(exit_code=1)))
     | st.builds(a.Leaving, TEXTS, st.booleans())
@@ -75,6 +82,19 @@ MALFORMED = st.builds(
     lambda name, fields: frames.frame(pack_plain([name, {"x": 1}, *fields])), BY_NAME, st.lists(TEXTS, max_size=3)
 )
 """No field of any message is such a dictionary, or there is none."""
+KINDS = [
+    as_plain(CallKind(request, workers, terms, own=False))
+    for request, workers, terms in (
+        (Request(cores=-1), 1, PLAIN),
+        (Request(gpus=-1), 1, PLAIN),
+        (Request(workers_per_job=0), 1, PLAIN),
+        (Request(memory=Memory(-1)), 1, PLAIN),
+        (Request(walltime=Duration(math.nan)), 1, PLAIN),
+        (Request(), -1, PLAIN),
+        (Request(), 1, CallOptions(timeout=Duration(math.nan))),
+        (Request(), 1, CallOptions(expected_time=Duration(math.inf))),
+    )
+]
 IMPOSSIBLE = st.sampled_from(
     [
         c.Calls("", [Call(1, "unknown", b"")]),
@@ -84,13 +104,44 @@ IMPOSSIBLE = st.sampled_from(
         c.Cancel([2**40]),
         c.CancelRows([(1, 2**50)]),
         c.AddKind(key="key", kind={"request": {}}),
+        *(c.AddKind(key="key", kind=kind) for kind in KINDS),
+        c.Calls("", [Call(1, "unknown", b"", rows=-1)]),
+        c.Calls("", [Call(1, "unknown", b"", skip=2**40)]),
+        c.CancelRows([(1, -1)]),
+        c.Scale(-1),
         c.ClientHello(),
     ]
 )
 NOT_CLIENTS = (OF_AGENT | st.builds(c.CancelJob, id=TEXTS) | st.just(c.Bye([], [])) | IMPOSSIBLE).map(pack)
 NOT_COMMANDS = (OF_AGENT | st.builds(c.Cancel, IDS) | st.just(c.ClientHello()) | st.just(a.Ping())).map(pack)
 HELLO = a.AgentHello(job=("jp-made-up-1", 0), id="1", node="n", pid=os.getpid(), versions=versions())
-NOT_AGENTS = (OF_CLIENT | OF_COMMAND | st.just(c.ClientHello()) | st.just(HELLO) | st.just(a.Ping())).map(pack)
+NUMBERLESS = Usage(wall=math.nan, cpu=math.inf, peak_memory=Memory(1), threads=1)
+ABSURD = st.sampled_from(
+    [
+        a.Ready(-1, None),
+        a.Ready(2**40, None),
+        a.Ready(1, math.nan),
+        a.Ready(1, -math.inf),
+        a.WentOn(math.inf),
+        a.Started((-1,)),
+        a.Started((2**63,)),
+        a.Done([Outcome(1, True, b"", None, rows=-3)]),
+        a.Done([Outcome(-1, True, b"")]),
+        a.Done([Outcome(1, True, b"", NUMBERLESS)]),
+        a.Done([Outcome(1, True, b"", Usage(wall=1.0, cpu=1.0, peak_memory=Memory(-5), threads=1))]),
+        a.Done([Outcome(1, True, b"", failures=-1)]),
+        a.Returned((-1,)),
+        a.Cut(1, -1),
+        Checkpointed(-1, b""),
+        a.Died(1, Death(signal=-9)),
+        a.Died(1, Death(exit_code=2**40)),
+        a.Died(1, Death(out_of_memory=True, limit=-1)),
+        a.SlotsTaken(-1),
+        a.SlotsTaken(2**40),
+    ]
+)
+"""What no agent counts."""
+NOT_AGENTS = (ABSURD | OF_CLIENT | OF_COMMAND | st.just(c.ClientHello()) | st.just(HELLO) | st.just(a.Ping())).map(pack)
 NOT_FIRST = (OF_AGENT | st.builds(c.Cancel, IDS) | st.builds(c.Shutdown, st.booleans(), st.booleans())).map(pack)
 
 BEHAVIOUR: st.SearchStrategy[Any] = st.one_of(
@@ -148,3 +199,35 @@ def test_a_command_line_that_the_server_does_not_understand_is_told_what_to_do()
         with pytest.raises(PoolBroken, match="closed the connection") as caught:
             ask_now(directory, c.AddKind(key="key", kind={}))
         assert "in the script's environment" in str(caught.value)
+
+
+def test_what_calls_wait_for_is_sent_whole_only_when_it_changes(home: Path, tmp_path: Path) -> None:
+    with FakeCluster(tmp_path / "fake") as cluster, pytest.MonkeyPatch.context() as environment:
+        for name, value in cluster.environment.items():
+            environment.setenv(name, value)
+        cluster.hold("Resources")
+        with JobPoolExecutor(1, scheduler="slurm", name="heard") as pool:
+            future = pool.submit(abs, -1)
+            heard: list[dict[str, Any] | None] = []
+
+            def hear(link: Link, message: Message) -> None:
+                if isinstance(message, c.Waiting):
+                    heard.append(message.snapshot)
+
+            async def listen() -> None:
+                directory = PoolDirectory.open("heard")
+                connection = directory.connection()
+                assert connection is not None
+                context = tls.client_context(directory.path)
+                _, link = await dial(["127.0.0.1"], connection["port"], context, lambda: Link(ANSWERS, hear))
+                await link.ask(c.ClientHello())
+                async with asyncio.timeout(PATIENCE):
+                    while len(heard) < 3 or heard[-2:] != [None, None]:
+                        await asyncio.sleep(0.05)
+                link.abort()
+
+            asyncio.run(listen())
+            assert heard[0] is not None
+            assert {job["state"] for job in heard[0]["jobs"]} <= {"submitting", "pending"}
+            cluster.release()
+            assert future.result(PATIENCE) == 1

@@ -79,7 +79,7 @@ def test_a_client_that_is_gone_before_the_server_is_ready_leaves_a_server_that_c
 
 def test_settings_that_cannot_be_read_are_told_to_the_client(tmp_path: Path) -> None:
     directory, _ = prepared("unread")
-    (directory.path / "settings.pickle").unlink()
+    (directory.path / "spec.msgpack").unlink()
     reading, writing = os.pipe()
     server = serve(directory, writing)
     os.close(writing)
@@ -87,7 +87,7 @@ def test_settings_that_cannot_be_read_are_told_to_the_client(tmp_path: Path) -> 
         answer = pipe.read()
     assert server.wait(20) == 3
     assert "PoolBroken" in answer
-    assert "settings.pickle" in answer
+    assert "spec.msgpack" in answer
 
 
 def test_a_clock_that_fails_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:

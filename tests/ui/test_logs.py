@@ -145,3 +145,23 @@ def test_a_follower_reads_what_is_added_also_to_new_and_rewritten_files(tmp_path
     assert {text for _, text in follower.more(find_logs(tmp_path, system="slurm"))} == {"new\n", "other\n"}
     first.write_text("anew\n")
     assert [text for _, text in follower.more(find_logs(tmp_path, system="slurm"))] == ["anew\n"]
+
+
+def test_a_job_whose_id_does_not_tell_its_place_is_known_by_what_its_agent_wrote(tmp_path: Path) -> None:
+    names = [f"jp-a-0123abcd-1-{id}.log" for id in ("13[4].node1", "13[5].node1", "13[6].node1")]
+    names += [f"jp-a-0123abcd-1-{element}/worker-0.log" for element in range(3)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x\n")
+    for element, id in enumerate(("13[4].node1", "13[5].node1")):  # the third had no time to
+        (tmp_path / f"jp-a-0123abcd-1-{element}/job-id").write_text(f"{id}\n")
+    found = find_logs(tmp_path, system="zzz")
+    assert {(log.kind, log.job, log.element) for log in found} == {
+        ("job", "13[4].node1", 0),
+        ("worker", "13[4].node1", 0),
+        ("job", "13[5].node1", 1),
+        ("worker", "13[5].node1", 1),
+        ("job", "13[6].node1", None),
+        ("worker", "jp-a-0123abcd-1-2", 2),
+    }
+    assert [log.kind for log in found if log.is_of("jp-a-0123abcd-1-0")] == ["job", "worker"]

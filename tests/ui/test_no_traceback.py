@@ -12,13 +12,13 @@ from typing import Any
 
 import click
 import pytest
-from hard_times import CONDITIONS
+from adverse_conditions import CONDITIONS
 
 from jobpool import JobPoolExecutor
 from jobpool.cli.main import ExitCode, jobpool
 
 COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())"]
-HARD_TIMES = Path(__file__).with_name("hard_times.py")
+CONDITIONS_PROGRAM = Path(__file__).with_name("adverse_conditions.py")
 
 ARGUMENTS = {
     "doctor": ["--no-job"],
@@ -50,7 +50,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, A
             assert pool.submit(abs, -1).result(60) == 1
         (place / "work").mkdir()
         place.chmod(0o755)
-        arguments = [str(HARD_TIMES), str(place / "work"), str(place / ".jobpool/demo")]
+        arguments = [str(CONDITIONS_PROGRAM), str(place / "work"), str(place / ".jobpool/demo")]
         done = subprocess.run(
             [sys.executable, *arguments],
             input=json.dumps(list(command_lines())),

@@ -8,8 +8,8 @@ import logging
 import multiprocessing
 from pathlib import Path
 
-from crewkit import Watched, crew
-from test_crew import in_loop
+from test_workers import in_loop
+from workerskit import Watched, run_workers
 
 from jobpool.serialize import pickling
 
@@ -34,12 +34,12 @@ WARNING = "WARNING:tracker:clip 7 is dark"
 
 @in_loop
 async def test_it_stands_where_calls_print_from_the_given_level_on(tmp_path: Path) -> None:
-    async with crew(tmp_path, log_level=logging.INFO) as watched:
+    async with run_workers(tmp_path, log_level=logging.INFO) as watched:
         assert await logged(watched) == ["looking", INFO, WARNING]
         assert await logged(watched) == ["looking", INFO, WARNING]
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         assert await logged(watched) == ["looking", WARNING]
-    async with crew(tmp_path, log_level=logging.ERROR) as watched:
+    async with run_workers(tmp_path, log_level=logging.ERROR) as watched:
         assert await logged(watched) == ["looking"]
 
 
@@ -49,7 +49,7 @@ async def test_a_configuration_of_the_initializers_holds(tmp_path: Path) -> None
         logging.basicConfig(format="%(levelname)s here: %(message)s", level=logging.DEBUG)
 
     initializer = pickling.dumps_initializer(configure, ())
-    async with crew(tmp_path, log_level=logging.ERROR, initializer=initializer) as watched:
+    async with run_workers(tmp_path, log_level=logging.ERROR, initializer=initializer) as watched:
         for _ in range(2):
             looking, *said = await logged(watched)
             assert looking == "looking"
@@ -64,7 +64,7 @@ async def test_a_configuration_of_a_calls_holds(tmp_path: Path) -> None:
         logging.basicConfig(format="%(levelname)s here: %(message)s")  # and no level: the root logger's stays
         look(clip)
 
-    async with crew(tmp_path, log_level=logging.INFO) as watched:
+    async with run_workers(tmp_path, log_level=logging.INFO) as watched:
         assert await logged(watched, configure) == [
             "looking", "INFO here: looking at clip 7", "WARNING here: clip 7 is dark",
         ]  # fmt: skip
@@ -77,7 +77,7 @@ async def test_a_call_that_catches_its_stderr_gets_it(tmp_path: Path) -> None:
             look(7)
         return caught.getvalue()
 
-    async with crew(tmp_path, log_level=logging.INFO) as watched:
+    async with run_workers(tmp_path, log_level=logging.INFO) as watched:
         assert (await watched.run(catch)).splitlines() == [INFO, WARNING]
 
 
@@ -88,7 +88,7 @@ async def test_processes_that_a_call_forks_log_as_it_does(tmp_path: Path) -> Non
         child.start()
         child.join()
 
-    async with crew(tmp_path, log_level=logging.INFO) as watched:
+    async with run_workers(tmp_path, log_level=logging.INFO) as watched:
         assert await logged(watched, fork) == ["looking", INFO, WARNING]
 
 
@@ -96,6 +96,6 @@ async def test_processes_that_a_call_forks_log_as_it_does(tmp_path: Path) -> Non
 async def test_a_call_does_not_get_the_output_of_a_run_before(tmp_path: Path) -> None:
     """A requeued job writes to the logs of its run before."""
     for words in ("before", "now"):
-        async with crew(tmp_path) as watched:
+        async with run_workers(tmp_path) as watched:
             (id,) = watched.submit(print, (words,))
             assert (await watched.outcome(id)).log.decode() == f"{words}\n"

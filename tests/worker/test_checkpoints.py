@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crewkit import Watched, crew, reached_soon, value
-from test_crew import in_loop
+from test_workers import in_loop
+from workerskit import Watched, reached_soon, run_workers, value
 
 from jobpool.agent.time_left import clock_note, process_age, seconds_left
 from jobpool.model.call import Call
@@ -83,39 +83,39 @@ async def counting(directory: Path, workers: int = 1) -> None:
 
 def go_on(watched: Watched, left: Checkpointed) -> int:
     key, pickled = pickling.dumps_function(resume)
-    watched.crew.define([Function(key, pickled)])
-    watched.crew.submit([Call(1000 + left.call, key, left.payload)])
+    watched.workers.define([Function(key, pickled)])
+    watched.workers.submit([Call(1000 + left.call, key, left.payload)])
     return 1000 + left.call
 
 
 @in_loop
 async def test_a_call_goes_on_elsewhere_from_its_checkpoint(tmp_path: Path) -> None:
-    async with crew(tmp_path) as first:
+    async with run_workers(tmp_path) as first:
         (id,) = first.submit(Counter(tmp_path), ())
         await counting(tmp_path)
-        await first.crew.last_checkpoints(30)
+        await first.workers.last_checkpoints(30)
         await first.until(lambda: checkpoints(first))
         (left,) = checkpoints(first)
         assert left.call == id
         assert not first.died
         assert id not in first.returned
     (tmp_path / "done").touch()
-    async with crew(tmp_path) as second:
+    async with run_workers(tmp_path) as second:
         began, ended = value(await second.outcome(go_on(second, left)))
         assert 0 < began == ended
 
 
 @in_loop
 async def test_what_goes_on_can_leave_a_checkpoint_again(tmp_path: Path) -> None:
-    async with crew(tmp_path) as first:
+    async with run_workers(tmp_path) as first:
         first.submit(Counter(tmp_path), ())
         await counting(tmp_path)
-        await first.crew.last_checkpoints(30)
+        await first.workers.last_checkpoints(30)
         (left,) = checkpoints(first)
-    async with crew(tmp_path) as second:
+    async with run_workers(tmp_path) as second:
         go_on(second, left)
         await counting(tmp_path, 2)
-        await second.crew.last_checkpoints(30)
+        await second.workers.last_checkpoints(30)
         (again,) = checkpoints(second)
     counter = pickling.loads_arguments(left.payload)[0][0]
     later = pickling.loads_arguments(again.payload)[0][0]
@@ -124,22 +124,22 @@ async def test_what_goes_on_can_leave_a_checkpoint_again(tmp_path: Path) -> None
 
 @in_loop
 async def test_calls_without_one_are_not_waited_for(tmp_path: Path) -> None:
-    async with crew(tmp_path, size=2) as watched:
+    async with run_workers(tmp_path, size=2) as watched:
         (long,) = watched.submit(time.sleep, (60,))
         watched.submit(Counter(tmp_path), ())
         await counting(tmp_path)
         async with asyncio.timeout(20):
-            await watched.crew.last_checkpoints(30)
+            await watched.workers.last_checkpoints(30)
         assert [left.call for left in checkpoints(watched)] != [long]
         assert len(checkpoints(watched)) == 1
 
 
 @in_loop
 async def test_calls_behind_it_are_returned(tmp_path: Path) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         first, *behind = watched.submit(Counter(tmp_path), (), (), ())
         await counting(tmp_path)
-        await watched.crew.last_checkpoints(30)
+        await watched.workers.last_checkpoints(30)
         await watched.until(lambda: sorted(watched.returned) == behind)
         assert [left.call for left in checkpoints(watched)] == [first]
 
@@ -158,21 +158,21 @@ async def test_each_call_begins_with_the_state_of_the_submit(tmp_path: Path) -> 
         def checkpoint(self) -> Any:
             return self
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         ids = watched.submit(Once(), (), (), ())
         assert [value(await watched.outcome(id)) for id in ids] == [1, 1, 1]
 
 
 @in_loop
 async def test_a_row_of_a_map_leaves_its_own(tmp_path: Path) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         key, pickled = pickling.dumps_function(Counter(tmp_path))
-        watched.crew.define([Function(key, pickled)])
+        watched.workers.define([Function(key, pickled)])
         [(payload, _)] = chunks.dumps_rows(iter([(1,), (2,), (3,)]))
         assert isinstance(payload, bytes)
-        watched.crew.submit([Call(500, key, payload, "", 0, 3)])
+        watched.workers.submit([Call(500, key, payload, "", 0, 3)])
         await counting(tmp_path)
-        await watched.crew.last_checkpoints(30)
+        await watched.workers.last_checkpoints(30)
         await watched.until(lambda: 501 in watched.returned)
         (left,) = checkpoints(watched)
         assert left.call == 500
@@ -182,23 +182,23 @@ async def test_a_row_of_a_map_leaves_its_own(tmp_path: Path) -> None:
 
 @in_loop
 async def test_rows_that_are_done_keep_their_results(tmp_path: Path) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         key, pickled = pickling.dumps_function(Counter(tmp_path))
-        watched.crew.define([Function(key, pickled)])
+        watched.workers.define([Function(key, pickled)])
         [(payload, _)] = chunks.dumps_rows(iter([(1,), (2,), (3,)]))
         assert isinstance(payload, bytes)
         (tmp_path / "done").touch()
-        watched.crew.submit([Call(500, key, payload, "", 0, 3)])
+        watched.workers.submit([Call(500, key, payload, "", 0, 3)])
         await watched.until(lambda: sum(outcome.rows for outcome in watched.outcomes.values()) == 3)
 
 
 async def odd(directory: Path, how: str, within: float = 30.0) -> tuple[list[str], Watched]:
     """Ask a call that leaves no checkpoint, and see that it ends as any other."""
-    async with crew(directory) as watched:
+    async with run_workers(directory) as watched:
         (id,) = watched.submit(Odd(directory, how), ())
         await counting(directory)
         async with asyncio.timeout(20):
-            await watched.crew.last_checkpoints(within)
+            await watched.workers.last_checkpoints(within)
         assert not checkpoints(watched)
         await watched.until(lambda: refusals(watched))
         if how != "hangs":
@@ -253,10 +253,10 @@ async def test_a_call_that_is_in_c_leaves_it_when_it_is_back(tmp_path: Path) -> 
             ctypes.PyDLL(None).usleep(1_500_000)  # holds the GIL, and looks at no signal
             return super().__call__()
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         (id,) = watched.submit(Deaf(tmp_path), ())
         await counting(tmp_path)
-        await watched.crew.last_checkpoints(30)
+        await watched.workers.last_checkpoints(30)
         assert [left.call for left in checkpoints(watched)] == [id]
 
 
@@ -271,11 +271,11 @@ async def test_a_result_of_the_same_moment_comes_once(tmp_path: Path) -> None:
         def checkpoint(self) -> Any:
             return self
 
-    async with crew(tmp_path, size=4) as watched:
+    async with run_workers(tmp_path, size=4) as watched:
         ids = [id for _ in range(300) for id in watched.submit(Brief(), ())]
         await watched.until(lambda: len(watched.outcomes) > 20)
-        await watched.crew.last_checkpoints(30)
-        await watched.crew.close(drain=True)
+        await watched.workers.last_checkpoints(30)
+        await watched.workers.close(drain=True)
         ends = [*watched.outcomes, *watched.returned, *(left.call for left in checkpoints(watched))]
         assert sorted(ends) == ids
         assert not watched.died
@@ -292,11 +292,11 @@ async def test_the_signal_is_the_calls_no_more_when_it_is_over(tmp_path: Path) -
             signal.signal(CHECKPOINT_SIGNAL, signal.SIG_IGN)
             return (0, 0)
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         assert await watched.run(Rude(tmp_path)) == (0, 0)
         watched.submit(Counter(tmp_path), ())
         await counting(tmp_path)
-        await watched.crew.last_checkpoints(30)
+        await watched.workers.last_checkpoints(30)
         assert len(checkpoints(watched)) == 1
 
 

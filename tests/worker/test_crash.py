@@ -18,8 +18,8 @@ from pathlib import Path
 import cloudpickle
 import psutil
 import pytest
-from crewkit import crew, reached_soon, value, wait_until
-from test_crew import hold, in_loop, pid, square
+from test_workers import hold, in_loop, pid, square
+from workerskit import reached_soon, run_workers, value, wait_until
 
 from jobpool.agent.reports import CannotStart
 from jobpool.transport import packing
@@ -62,7 +62,7 @@ async def test_a_crash_costs_its_own_call_only(
             crash()
         return os.getpid()
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         one, two, three, four, five = watched.submit(maybe, (False,), (False,), (True,), (False,), (False,))
         await watched.outcome(five)
         (died,) = watched.died
@@ -80,7 +80,7 @@ async def test_a_crash_costs_its_own_call_only(
 @in_loop
 async def test_a_worker_killed_from_outside(tmp_path: Path) -> None:
     held = tmp_path / "held"
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         victim = await watched.run(pid)
         (id,) = watched.submit(hold, (str(held),))
         await reached_soon(held.exists)
@@ -92,7 +92,7 @@ async def test_a_worker_killed_from_outside(tmp_path: Path) -> None:
 
 @in_loop
 async def test_an_idle_worker_that_dies_is_replaced(tmp_path: Path) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         os.kill(await watched.run(pid), signal.SIGKILL)
         await watched.until(lambda: watched.died)
         assert watched.died[0].call is None
@@ -101,15 +101,15 @@ async def test_an_idle_worker_that_dies_is_replaced(tmp_path: Path) -> None:
 
 @in_loop
 async def test_a_worker_that_dies_while_its_place_is_taken(tmp_path: Path) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         victim = await watched.run(pid)
-        await watched.crew.occupy()
+        await watched.workers.occupy()
         os.kill(victim, signal.SIGKILL)
         await watched.until(lambda: watched.died)
         (id,) = watched.submit(square, (3,))
         await asyncio.sleep(0.1)
         assert id not in watched.outcomes
-        watched.crew.release()
+        watched.workers.release()
         assert value(await watched.outcome(id)) == 9
 
 
@@ -120,7 +120,7 @@ async def test_sigterm_and_sigint_are_the_agents_business(tmp_path: Path) -> Non
             os.kill(os.getpid(), number)
         return "still here"
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         assert await watched.run(interrupted) == "still here"
         # Programs that a call starts have the usual reactions, an interrupted Python among them.
         assert await watched.run(_interrupt_a_program) == -signal.SIGINT
@@ -133,7 +133,7 @@ async def test_so_is_another_signal_by_which_the_batch_system_gives_notice(tmp_p
         os.kill(os.getpid(), signal.SIGUSR2)
         return os.getpid()
 
-    async with crew(tmp_path, notice=(int(signal.SIGUSR2),)) as watched:
+    async with run_workers(tmp_path, notice=(int(signal.SIGUSR2),)) as watched:
         assert await watched.run(told) == await watched.run(pid)
         assert not watched.died
 
@@ -163,12 +163,12 @@ def parent_of_many(path: str) -> None:
 @in_loop
 async def test_a_retracted_call_takes_its_processes_along(tmp_path: Path) -> None:
     file = tmp_path / "pids"
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         (id,) = watched.submit(parent_of_many, (str(file),))
         await reached_soon(file.exists)
         pids = json.loads(file.read_text())
         assert all(map(psutil.pid_exists, pids))
-        watched.crew.retract([id])
+        watched.workers.retract([id])
         await reached_soon(lambda: not any(map(psutil.pid_exists, pids)))
         await watched.until(lambda: watched.returned == [id])
 
@@ -176,7 +176,7 @@ async def test_a_retracted_call_takes_its_processes_along(tmp_path: Path) -> Non
 @in_loop
 async def test_a_crash_takes_the_processes_of_its_session_along(tmp_path: Path) -> None:
     file = tmp_path / "pids"
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         watched.submit(parent_of_many, (str(file),))
         await reached_soon(file.exists)
         worker, same_session, other_group, other_session, orphan = json.loads(file.read_text())
@@ -184,21 +184,21 @@ async def test_a_crash_takes_the_processes_of_its_session_along(tmp_path: Path) 
         for pid in (same_session, other_group, orphan):
             await reached_soon(functools.partial(_is_gone, pid))
         assert await watched.run(square, 2) == 4
-    assert not psutil.pid_exists(other_session)  # at the crew's end at the latest
+    assert not psutil.pid_exists(other_session)  # when the workers end at the latest
 
 
 AGENT = """
     import asyncio, sys
     from pathlib import Path
     sys.path[:0] = {path!r}
-    from crewkit import crew
+    from workerskit import run_workers
     from test_crash import parent_of_many
 
     async def main():
-        async with crew(Path({directory!r}), size=2) as watched:
+        async with run_workers(Path({directory!r}), size=2) as watched:
             watched.submit(parent_of_many, ({directory!r} + "/pids-0",))
             watched.submit(parent_of_many, ({directory!r} + "/pids-1",))
-            print(watched.crew._lifecycle.server_pid, flush=True)
+            print(watched.workers._lifecycle.server_pid, flush=True)
             await asyncio.sleep(1000)
 
     asyncio.run(main())
@@ -222,12 +222,12 @@ def test_nothing_outlives_a_killed_agent(tmp_path: Path) -> None:
 @in_loop
 async def test_a_fork_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
     held = [tmp_path / "a", tmp_path / "b"]
-    async with crew(tmp_path, size=2) as watched:
+    async with run_workers(tmp_path, size=2) as watched:
         pids = [await watched.run(pid)]
         ids = [watched.submit(hold, (str(file),))[0] for file in held]
         (waiting,) = watched.submit(square, (5,))
         await reached_soon(lambda: all(file.exists() for file in held))
-        os.kill(watched.crew._lifecycle.server_pid, signal.SIGKILL)
+        os.kill(watched.workers._lifecycle.server_pid, signal.SIGKILL)
         await watched.until(lambda: len(watched.died) == 2)
         assert sorted(died.call for died in watched.died if died.call is not None) == ids
         assert [packing.pack(died) for died in watched.died]  # what is told must be fit to be sent
@@ -237,7 +237,7 @@ async def test_a_fork_server_that_is_killed_is_started_again(tmp_path: Path) -> 
 
 @in_loop
 async def test_workers_that_die_in_the_initializer_again_and_again(tmp_path: Path) -> None:
-    async with crew(tmp_path, initializer=cloudpickle.dumps((segfault, ()))) as watched:
+    async with run_workers(tmp_path, initializer=cloudpickle.dumps((segfault, ()))) as watched:
         (id,) = watched.submit(square, (1,))
         await watched.until(lambda: id in watched.returned)
         (given_up,) = [report for report in watched.reports if isinstance(report, CannotStart)]
@@ -248,7 +248,7 @@ async def test_workers_that_die_in_the_initializer_again_and_again(tmp_path: Pat
 
 @in_loop
 async def test_a_call_that_closes_all_descriptors_dies_alone(tmp_path: Path) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         (id,) = watched.submit(lambda: os.closerange(3, 1000), ())
         await watched.until(lambda: watched.died)
         assert watched.died[0].call == id
@@ -260,15 +260,15 @@ async def test_no_zombies_and_no_descriptors_are_left(tmp_path: Path) -> None:
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    async with crew(tmp_path, size=2, max_tasks_per_child=1) as watched:
+    async with run_workers(tmp_path, size=2, max_tasks_per_child=1) as watched:
         await watched.run(square, 1)
-        await reached_soon(lambda: len(psutil.Process(watched.crew._lifecycle.server_pid).children()) == 2)
+        await reached_soon(lambda: len(psutil.Process(watched.workers._lifecycle.server_pid).children()) == 2)
         before = descriptors()
         for n in range(10):
             await watched.run(square, n)
             watched.submit(leave, ())
         await watched.until(lambda: len(watched.died) == 10)
-        server = psutil.Process(watched.crew._lifecycle.server_pid)
+        server = psutil.Process(watched.workers._lifecycle.server_pid)
         await reached_soon(lambda: len(server.children(recursive=True)) == 2)
         assert not [child for child in server.children() if child.status() == psutil.STATUS_ZOMBIE]
         assert descriptors() == before
@@ -285,9 +285,9 @@ async def test_memory_of_the_whole_tree_of_a_long_call(tmp_path: Path) -> None:
             child.communicate()
 
     held = tmp_path / "held"
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         (id,) = watched.submit(with_a_child, (str(held),))
-        await reached_soon(lambda: watched.crew.memory.get(id, 0) > 200_000_000)
+        await reached_soon(lambda: watched.workers.memory.get(id, 0) > 200_000_000)
         held.unlink()
         usage = (await watched.outcome(id)).usage
         assert usage is not None
@@ -299,8 +299,8 @@ OOM_AGENT = """
     from pathlib import Path
     Path({procs!r}).write_text(str(os.getpid()))
     sys.path[:0] = {path!r}
-    from crewkit import crew
-    from test_crew import square
+    from workerskit import run_workers
+    from test_workers import square
     from test_crash import kill_itself
 
     def too_much():
@@ -315,7 +315,7 @@ OOM_AGENT = """
         subprocess.run([sys.executable, "-c", "bytearray(b'x') * 400_000_000"], check=True)
 
     async def main():
-        async with crew(Path({directory!r})) as watched:
+        async with run_workers(Path({directory!r})) as watched:
             first, = watched.submit(too_much, ())
             await watched.until(lambda: len(watched.died) == 1)
             second, = watched.submit(kill_itself, ())
@@ -389,15 +389,15 @@ async def test_a_call_that_had_begun_when_its_worker_was_killed_for_another_is_n
 ) -> None:
     """The one before it was cancelled in the moment in which it ended."""
     held = tmp_path / "held"
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         await watched.run(square, 3)
         first = watched.submit(square, (4,))[0]
         await watched.outcome(first)
         second, third = watched.submit(hold, (str(held),), (str(tmp_path / "third"),))
         await reached_soon(held.exists)
-        (place,) = watched.crew._slots.values()
-        place.killed.add(first)  # as it is when the kill comes too late for it
-        watched.crew._lifecycle.kill(place)
+        (slot,) = watched.workers._slots.values()
+        slot.killed.add(first)  # as it is when the kill comes too late for it
+        watched.workers._lifecycle.kill(slot)
         await reached_soon(lambda: watched.died)
         assert [died.call for died in watched.died] == [second]
         assert watched.died[0].death.innocent

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from crewkit import crew
-from test_crew import in_loop
+from test_workers import in_loop
+from workerskit import run_workers
 
 from jobpool.agent.reports import Report
 from jobpool.model.call import Outcome
@@ -55,7 +55,7 @@ async def test_every_call_ends_once(tmp_path: Path, seed: int, limit: int | None
     chance = random.Random(seed)
     kinds = ["kill", "exit", "raise", "sleep", "large", *["quick"] * 15]
     ids: list[int] = []
-    async with crew(tmp_path, size=3, max_tasks_per_child=limit) as watched:
+    async with run_workers(tmp_path, size=3, max_tasks_per_child=limit) as watched:
 
         def mostly_over(count: int) -> bool:
             return len(ends(watched.reports)) > count - 20
@@ -64,12 +64,12 @@ async def test_every_call_ends_once(tmp_path: Path, seed: int, limit: int | None
             bundle = [(chance.choice(kinds),) for _ in range(chance.randint(1, 8))]
             ids += watched.submit(anything, *bundle)
             if chance.random() < 0.3:
-                watched.crew.retract(chance.sample(ids, min(len(ids), 5)))
+                watched.workers.retract(chance.sample(ids, min(len(ids), 5)))
             if chance.random() < 0.1:
-                await watched.crew.occupy()
-                watched.crew.release()
+                await watched.workers.occupy()
+                watched.workers.release()
             if chance.random() < 0.05:
-                os.kill(watched.crew._lifecycle.server_pid, signal.SIGKILL)
+                os.kill(watched.workers._lifecycle.server_pid, signal.SIGKILL)
             if chance.random() < 0.3:
                 await watched.until(partial(mostly_over, len(ids)))
         await watched.until(lambda: len(ends(watched.reports)) == len(ids))

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crewkit import crew, value
-from test_crew import in_loop
-from test_crew_rows import results, submit_rows
+from test_worker_rows import results, submit_rows
+from test_workers import in_loop
+from workerskit import run_workers, value
 
 from jobpool.serialize import pickling
 from jobpool.transport.messages.base import Remark
@@ -89,7 +89,7 @@ async def test_it_is_put_back(tmp_path: Path) -> None:
         bind_to_one, be_a_batch, lower, lower_by_prlimit, profile,
         replace_stdout, delete_stdout, detach_stdout, exit_by_flush,
     ]  # fmt: skip
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         before = await watched.run(seen)
         for change in changes:
             assert await watched.run(change) is None
@@ -110,7 +110,7 @@ async def test_it_is_put_back_between_rows(tmp_path: Path) -> None:
             pass
         return found
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         submit_rows(watched, row, 1, 2, 3)
         await watched.until(lambda: len(results(watched)) == 3)
         assert len(set(results(watched).values())) == 1
@@ -127,7 +127,7 @@ async def test_what_an_initializer_sets_stays(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)[1:] * 2)
         os.sched_setaffinity(0, range(1000))
 
-    async with crew(tmp_path, initializer=pickling.dumps_initializer(prepare, ())) as watched:
+    async with run_workers(tmp_path, initializer=pickling.dumps_initializer(prepare, ())) as watched:
         before = await watched.run(seen)
         assert before["nice"] == os.getpriority(os.PRIO_PROCESS, 0) + 3
         assert before["limits"][resource.RLIMIT_NOFILE][0] == 20
@@ -148,7 +148,7 @@ async def test_threads_of_libraries_that_began_in_the_call_get_their_cpus_back(t
         assert thread.native_id is not None
         return thread.native_id
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         before = await watched.run(os.sched_getaffinity, 0)
         thread = await watched.run(start)
         assert await watched.run(os.sched_getaffinity, thread) == before
@@ -183,7 +183,7 @@ async def test_a_worker_is_replaced_when_it_cannot_be_put_back(
             pass
         return found
 
-    async with crew(tmp_path, initializer=pickling.dumps_initializer(give_up_rights, ())) as watched:
+    async with run_workers(tmp_path, initializer=pickling.dumps_initializer(give_up_rights, ())) as watched:
         if rows:
             submit_rows(watched, leave, 1, 2, 3)
             await watched.until(lambda: len(results(watched)) == 3)
@@ -232,7 +232,7 @@ async def test_a_child_that_comes_back_from_the_call_ends_as_a_script(
     tmp_path: Path, function: Callable[[str], int], rows: bool
 ) -> None:
     ways = ["exit", "return", "raise", "words"]
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         if rows:
             submit_rows(watched, function, *ways)
             await watched.until(lambda: len(results(watched)) == 4)

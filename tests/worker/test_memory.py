@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from crewkit import Watched, crew, reached_soon, value
-from test_crew import hold, in_loop, pid, square
+from test_workers import hold, in_loop, pid, square
+from workerskit import Watched, reached_soon, run_workers, value
 
 from jobpool.agent import memory_limit
 from jobpool.transport.messages.base import Remark
@@ -52,7 +52,7 @@ async def test_a_call_is_stopped_at_its_own_limit_and_its_neighbour_is_not(
     tmp_path: Path, take: Callable[[int], None]
 ) -> None:
     held = tmp_path / "held"
-    async with crew(tmp_path, size=2, memory=LIMIT) as watched:
+    async with run_workers(tmp_path, size=2, memory=LIMIT) as watched:
         (neighbour,) = watched.submit(hold, (str(held),))
         await reached_soon(held.exists)
         (id,) = watched.submit(take, (400 * MB,))
@@ -69,7 +69,7 @@ async def test_a_call_is_stopped_at_its_own_limit_and_its_neighbour_is_not(
 
 @in_loop
 async def test_a_limit_is_for_the_call_that_reaches_it(tmp_path: Path) -> None:
-    async with crew(tmp_path, memory=LIMIT) as watched:
+    async with run_workers(tmp_path, memory=LIMIT) as watched:
         one, two, three = watched.submit(maybe_allocate, (0,), (400 * MB,), (0,))
         await watched.outcome(three)
         assert [died.call for died in watched.died] == [two]
@@ -92,10 +92,10 @@ async def test_pages_that_a_forked_pool_shares_do_not_reach_the_limit(tmp_path: 
         return len(block)
 
     held = tmp_path / "held"
-    async with crew(tmp_path, memory=LIMIT) as watched:
+    async with run_workers(tmp_path, memory=LIMIT) as watched:
         (id,) = watched.submit(share, (str(held),))
         await reached_soon(held.exists)
-        await reached_soon(lambda: watched.crew.memory.get(id, 0) > 120 * MB)
+        await reached_soon(lambda: watched.workers.memory.get(id, 0) > 120 * MB)
         await asyncio.sleep(1)  # some more looks
         held.unlink()
         assert value(await watched.outcome(id)) == 120 * MB
@@ -113,10 +113,10 @@ async def test_a_large_mapped_file_does_not_reach_the_limit(tmp_path: Path) -> N
 
     (tmp_path / "data").write_bytes(bytes(300 * MB))
     held = tmp_path / "held"
-    async with crew(tmp_path, memory=LIMIT) as watched:
+    async with run_workers(tmp_path, memory=LIMIT) as watched:
         (id,) = watched.submit(read, (str(tmp_path / "data"), str(held)))
         await reached_soon(held.exists)
-        await reached_soon(lambda: watched.crew.memory.get(id, 0) > 0)
+        await reached_soon(lambda: watched.workers.memory.get(id, 0) > 0)
         held.unlink()
         assert value(await watched.outcome(id)) == 0
 
@@ -135,7 +135,7 @@ def remarks(watched: Watched) -> list[str]:
 
 @in_loop
 async def test_a_worker_that_grows_too_much_is_replaced_between_calls(tmp_path: Path) -> None:
-    async with crew(tmp_path, max_memory_growth=64 * 2**20) as watched:
+    async with run_workers(tmp_path, max_memory_growth=64 * 2**20) as watched:
         # In one bundle: those that did not run before are given to the next worker.
         ids = watched.submit(leak, *[(30 * 2**20,)] * 7)
         pids = [value(await watched.outcome(id)) for id in ids]
@@ -150,7 +150,7 @@ async def test_a_worker_that_grows_too_much_is_replaced_between_calls(tmp_path: 
 
 @in_loop
 async def test_no_call_is_lost_when_a_leaking_worker_is_replaced(tmp_path: Path) -> None:
-    async with crew(tmp_path, max_memory_growth=64 * 2**20) as watched:
+    async with run_workers(tmp_path, max_memory_growth=64 * 2**20) as watched:
         ids = [watched.submit(leak, (30 * 2**20,))[0] for _ in range(9)]
         pids = [value(await watched.outcome(id)) for id in ids]
         assert 2 <= len(set(pids)) <= 3
@@ -164,7 +164,7 @@ async def test_what_only_the_collector_can_free_is_no_leak(tmp_path: Path) -> No
         ring.append(ring)
         return os.getpid()
 
-    async with crew(tmp_path, max_memory_growth=64 * 2**20) as watched:
+    async with run_workers(tmp_path, max_memory_growth=64 * 2**20) as watched:
         ids = watched.submit(cycle, *[(30 * 2**20,)] * 6)
         assert len({value(await watched.outcome(id)) for id in ids}) == 1
         assert remarks(watched) == []
@@ -176,7 +176,7 @@ async def test_a_call_that_pays_for_earlier_ones_is_not_to_blame(tmp_path: Path)
         leak(size)
         signal.pause()
 
-    async with crew(tmp_path, memory=LIMIT) as watched:
+    async with run_workers(tmp_path, memory=LIMIT) as watched:
         await watched.run(square, 1)
         await watched.run(leak, 100 * MB)
         (id,) = watched.submit(leak_and_hold, (120 * MB,))
@@ -195,7 +195,7 @@ async def test_freed_memory_goes_back_between_calls(tmp_path: Path) -> None:
         kept.extend(map(bytearray, keep))
         globals()["anchor"] = keep
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         process = psutil.Process(await watched.run(pid))
         before = process.memory_info().rss
         await watched.run(use_and_free, 200)
@@ -217,7 +217,7 @@ async def test_a_look_that_the_kernel_held_up_is_not_the_last_one(
 
     monkeypatch.setattr(memory_limit, "tree_memory", slow_look)
     file = tmp_path / "held"
-    async with crew(tmp_path, memory=2**30) as watched:
+    async with run_workers(tmp_path, memory=2**30) as watched:
         watched.submit(hold, (str(file),))
         await reached_soon(lambda: len(looks) >= 4, 10)  # at one percent of a CPU it would be half a minute
         file.unlink()
@@ -231,7 +231,7 @@ async def test_the_meter_is_quick_to_see_a_tree_that_runs_into_its_limit(tmp_pat
             blocks.append(bytearray(b"x") * (10 * MB))
             time.sleep(0.005)
 
-    async with crew(tmp_path, memory=LIMIT) as watched:
+    async with run_workers(tmp_path, memory=LIMIT) as watched:
         watched.submit(run_away, ())
         await watched.until(lambda: watched.died)
         assert watched.died[0].death.peak_memory < LIMIT + 300 * MB

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from crewkit import Watched, crew, reached_soon
+from workerskit import Watched, reached_soon, run_workers
 
 from jobpool.agent import lifecycle
 from jobpool.agent.slot import State
@@ -36,13 +36,13 @@ def no_descriptors() -> Iterator[None]:
 
 
 def kill_workers(watched: Watched) -> None:
-    for place in watched.crew._lifecycle.slots.values():
-        assert place.pid is not None
-        os.kill(place.pid, signal.SIGKILL)
+    for slot in watched.workers._lifecycle.slots.values():
+        assert slot.pid is not None
+        os.kill(slot.pid, signal.SIGKILL)
 
 
 def kill_fork_server(watched: Watched) -> None:
-    os.kill(watched.crew._lifecycle.server_pid, signal.SIGKILL)
+    os.kill(watched.workers._lifecycle.server_pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("kill", [kill_workers, kill_fork_server], ids=lambda kill: kill.__name__)
@@ -50,14 +50,14 @@ def test_what_dies_while_nothing_can_be_opened_is_replaced_later(
     tmp_path: Path, kill: Callable[[Watched], None]
 ) -> None:
     async def scenario() -> None:
-        async with crew(tmp_path) as watched:
+        async with run_workers(tmp_path) as watched:
             assert await watched.run(abs, -1) == 1
             with no_descriptors():
                 kill(watched)
-                await reached_soon(lambda: watched.crew._lifecycle._short_since is not None)
+                await reached_soon(lambda: watched.workers._lifecycle._short_since is not None)
             assert await watched.run(abs, -2) == 2
             assert not any("Too many open files" in str(report) for report in watched.reports)
-            assert watched.crew._lifecycle._short_since is None
+            assert watched.workers._lifecycle._short_since is None
 
     asyncio.run(scenario())
 
@@ -71,14 +71,14 @@ def test_many_that_are_refused_at_one_moment_are_all_replaced(tmp_path: Path, mo
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     async def scenario() -> None:
-        async with crew(tmp_path, size=MANY) as watched:
-            places = watched.crew._lifecycle.slots
-            await reached_soon(lambda: [place.state for place in places.values()] == MANY * [State.IDLE])
+        async with run_workers(tmp_path, size=MANY) as watched:
+            slots = watched.workers._lifecycle.slots
+            await reached_soon(lambda: [slot.state for slot in slots.values()] == MANY * [State.IDLE])
             with monkeypatch.context() as patch:  # a real limit would let one in for each that is gone
                 patch.setattr(lifecycle, "make", refuse)
                 kill_workers(watched)
                 await reached_soon(lambda: len(refused) >= MANY)
-            await reached_soon(lambda: [place.state for place in places.values()] == MANY * [State.IDLE])
+            await reached_soon(lambda: [slot.state for slot in slots.values()] == MANY * [State.IDLE])
             assert not any("Too many open files" in str(report) for report in watched.reports)
 
     asyncio.run(scenario())
@@ -88,7 +88,7 @@ def test_a_shortage_that_lasts_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(lifecycle, "SHORT_FOR", 0.5)
 
     async def scenario() -> None:
-        async with crew(tmp_path) as watched:
+        async with run_workers(tmp_path) as watched:
             assert await watched.run(abs, -1) == 1
             with no_descriptors():
                 kill_workers(watched)

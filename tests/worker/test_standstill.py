@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crewkit import crew, reached_soon, value
-from test_crew import hold, in_loop
+from test_workers import hold, in_loop
+from workerskit import reached_soon, run_workers, value
 
 from jobpool.agent.agent import Agent
 from jobpool.agent.job_facts import parse_arguments
@@ -59,13 +59,13 @@ def test_it_is_noticed_before_anything_that_became_due_meanwhile() -> None:
 @in_loop
 async def test_the_time_in_which_it_stood_still_is_no_part_of_a_timeout(tmp_path: Path) -> None:
     held = tmp_path / "held"
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         (id,) = watched.submit(hold, (str(held),), terms=CallOptions(timeout=Duration(1.0)))
         await reached_soon(held.exists)
-        watched.crew.put_off(600.0)
-        (place,) = watched.crew._slots.values()
-        assert place.alarm is not None
-        assert place.alarm.when() > asyncio.get_running_loop().time() + 500
+        watched.workers.put_off(600.0)
+        (slot,) = watched.workers._slots.values()
+        assert slot.alarm is not None
+        assert slot.alarm.when() > asyncio.get_running_loop().time() + 500
         held.unlink()
         assert value(await watched.outcome(id))
         assert not watched.died

@@ -6,7 +6,7 @@ import asyncio
 import gc
 from pathlib import Path
 
-from crewkit import Watched, crew, value
+from workerskit import Watched, run_workers, value
 
 
 class Table:
@@ -33,7 +33,7 @@ def submit(watched: Watched, number: int) -> int:
 
 def test_large_versions_are_few(tmp_path: Path) -> None:
     async def run() -> None:
-        async with crew(tmp_path) as watched:
+        async with run_workers(tmp_path) as watched:
             seen = [value(await watched.outcome(submit(watched, number))) for number in range(8)]
         assert [number for number, _ in seen] == list(range(8))
         assert max(count for _, count in seen) <= 4
@@ -43,7 +43,7 @@ def test_large_versions_are_few(tmp_path: Path) -> None:
 
 def test_one_that_was_dropped_is_sent_again(tmp_path: Path) -> None:
     async def run() -> None:
-        async with crew(tmp_path) as watched:
+        async with run_workers(tmp_path) as watched:
             for _ in range(2):
                 ids = [submit(watched, number) for number in range(6)]
                 assert [value(await watched.outcome(id))[0] for id in ids] == list(range(6))

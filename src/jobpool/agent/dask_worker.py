@@ -90,7 +90,7 @@ async def start_worker(
         death_timeout=30,
     )
     await worker
-    dask_config.watch_the_door(worker)
+    dask_config.limit_handshakes(worker)
     # Its pages answer anybody on this node; the server's dashboard shows the same to the user alone.
     worker.http_server.stop()
     return worker

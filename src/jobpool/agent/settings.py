@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jobpool.agent import binding
 from jobpool.agent.cgroup import memory_limit
 from jobpool.agent.job_facts import JobFacts
-from jobpool.host.private_directory import make_directory, open_directory
+from jobpool.host.private_directory import JOB_ID, make_directory, open_directory, write_text
 from jobpool.transport.messages.agent import AgentSettings, NodeWarning
 
 __all__ = ["WorkerSettings", "worker_settings"]
@@ -64,6 +64,7 @@ def worker_settings(asked: AgentSettings, facts: JobFacts, job: str) -> tuple[Wo
     directory = open_directory(asked.log_directory)
     logs = make_directory(job, within=directory)
     os.close(directory)
+    write_text(JOB_ID, f"{facts.id}\n", within=logs)
     environment = binding.thread_environment(asked.cores * asked.threads_per_core, asked.environment)
     os.environ.update(environment)  # for tasks of pool.client, which run in this process
     settings = WorkerSettings(

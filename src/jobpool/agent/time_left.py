@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from jobpool.host.home import process_started
+from jobpool.model.bounded import LONGEST
 from jobpool.model.units import Duration
 
 __all__ = ["clock_note", "process_age", "seconds_left"]
@@ -36,13 +37,13 @@ def seconds_left(
         walltime = ends - began
     if walltime is None:
         by_clock = [ends - now for now in clocks] if ends is not None else []
-        return max((left for left in by_clock if left > 0), default=None)
+        return max((min(left, LONGEST) for left in by_clock if left > 0), default=None)
     left = walltime - age
     if ends is not None:
         before = [now - age - (ends - walltime) for now in clocks]
         likely = min((seconds for seconds in before if seconds >= 0), default=0.0)
         left -= likely if likely < left / 2 else 0.0
-    return max(0.0, left)
+    return min(max(0.0, left), LONGEST)
 
 
 def clock_note(ahead: float) -> str:

@@ -350,7 +350,12 @@ class BatchSystem(Protocol):
         ...
 
     def account(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
-        """Make the commands that tell how jobs of these submissions ended. Empty: there is no accounting."""
+        """Make the commands that tell how jobs of these submissions ended.
+
+        Empty: there is nothing to ask of these submissions as they are known now, for example since an accounting takes
+        only ids. The server asks again; that there is none at all, :meth:`parse_account` says (:class:`NoAccounting`),
+        or no command is ever made.
+        """
         ...
 
     def parse_account(

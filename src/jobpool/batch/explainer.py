@@ -119,13 +119,13 @@ class Explainer:
         sizes = {**_CLOCK, **self.seconds_of_fields}[len(fields)]
         return Duration.parse(sum(field * size for field, size in zip(fields, sizes, strict=True)))
 
-    def job_of_log(self, stem: str) -> tuple[str, JobId, int] | None:
+    def job_of_log(self, stem: str) -> tuple[str, JobId, int | None] | None:
         """Return the submission, the id and the index of the job whose log has this name, without its ``.log``.
 
-        The index is 0 where the name does not tell it. None: it is no name of a job's log.
+        The index is None where the name does not tell it. None: it is no name of a job's log.
         """
         match = re.fullmatch(r"(jp-.+-[0-9a-f]{8}-\d+)-(.+)", stem)
-        return None if match is None else (match[1], JobId(match[2]), 0)
+        return None if match is None else (match[1], JobId(match[2]), None)
 
     # --------------------------------------------------------------------------------------------------- the site
 

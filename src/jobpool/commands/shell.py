@@ -17,7 +17,7 @@ from jobpool.model.command import Command, Completed
 
 __all__ = ["AT_ONCE", "end_all", "run", "run_all", "run_now"]
 
-log = logging.getLogger("jobpool.shell")
+log = logging.getLogger("jobpool.commands.shell")
 
 
 SHORT_FOR = 10.0

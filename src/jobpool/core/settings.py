@@ -58,6 +58,9 @@ class CoreSettings:
     absence_grace: float = 180.0
     """A job that waits or starts has so long besides, from the first of these polls on: a site's own squeue may show a
     listing that is a minute old. The accounting, where it knows the job as living, begins this time anew."""
+    absence_grace_beside: float = 15.0
+    """So long instead where the job is older than that and these polls show other jobs of the pool: a listing that is
+    up to ``absence_grace`` old would show it, and a controller that has just started again shows none."""
     late_answer: float = 20.0
     """After so long of a shutdown the accounting is asked about jobs that the queue still shows."""
     failed_starts: int = 3

@@ -62,7 +62,7 @@ T = TypeVar("T")
 log = logging.getLogger("jobpool.executor.connection")
 
 CONNECT_FOR = 30.0
-"""Seconds to try the door of a living server, where many others are."""
+"""Seconds to try the port of a living server, where many others try."""
 
 ABORT_PATIENCE = 90.0
 """Seconds for a server to end everything at once: half as long again as it gives the batch system at most for that."""
@@ -99,6 +99,7 @@ class Connection:
         self._thread = threading.Thread(target=self._run, name=f"jobpool-{directory.name}", daemon=True)
         self._link: Link | None = None
         self._waiting_line = WaitingLine()
+        self._waits_for: PoolStatus | None = None
         self.logs = ""
         """The run's log directory."""
         self.host = ""
@@ -400,7 +401,9 @@ class Connection:
             case Broken(error):
                 self._break(from_data(error))
             case Waiting(snapshot):
-                self._waiting_line.show(PoolStatus.from_data(snapshot))
+                self._waits_for = self._waits_for if snapshot is None else PoolStatus.from_data(snapshot)
+                if self._waits_for is not None:
+                    self._waiting_line.show(self._waits_for)
             case Notice(text, warning):
                 self._waiting_line.say(text, warning=warning)
             case Bye(left, lessons):

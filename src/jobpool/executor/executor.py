@@ -1,4 +1,4 @@
-"""``JobPoolExecutor``: makes a pool. ``submit`` has how calls go in, ``pool_life`` how a pool ends."""
+"""``JobPoolExecutor``: makes a pool. ``submit`` has how calls go in, ``view`` other requests, ``pool_life`` the end."""
 
 from __future__ import annotations
 
@@ -10,32 +10,28 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from jobpool.config import resolve
 from jobpool.config.call_options import CallKind
 from jobpool.executor.connection import Connection
 from jobpool.executor.main_guard import refuse_while_imported
-from jobpool.executor.pool_life import PoolLife, finish_forgotten
+from jobpool.executor.pool_life import finish_forgotten
 from jobpool.executor.start_server import discard, start_server, try_to_write
 from jobpool.executor.submit import destination
-from jobpool.executor.view import PoolView
+from jobpool.executor.view import StartedPool
 from jobpool.host.home import PoolDirectory
 from jobpool.host.lifetime import SHORTAGE
 from jobpool.host.versions import versions
-from jobpool.model.errors import ConfigError, JobPoolError, PoolBroken
+from jobpool.model.errors import JobPoolError, PoolBroken
 from jobpool.model.request import Bind, Retry
 from jobpool.serialize.pickling import dumps_initializer
 from jobpool.server.scripts import try_script
 from jobpool.server.spec import Spec
 from jobpool.show.waiting import WaitingLine
 from jobpool.tools.project_file import tell_what_runs
-from jobpool.transport.messages.client import Scale
-
-if TYPE_CHECKING:
-    from jobpool.tools.profile import Profile
 
 __all__ = ["JobPoolExecutor"]
 
@@ -52,7 +48,7 @@ class _Unset(enum.Enum):
 UNSET: Final = _Unset.UNSET
 
 
-class JobPoolExecutor(PoolLife):
+class JobPoolExecutor(StartedPool):
     """An executor whose workers are batch jobs, or processes of this machine where there is no batch system.
 
     Each argument that is not given comes from ``JOBPOOL_*`` variables, ``jobpool.toml``, dask-jobqueue's
@@ -208,91 +204,13 @@ class JobPoolExecutor(PoolLife):
             raise
         return connection
 
-    # ----------------------------------------------------------------------------------------------------------- calls
-
-    def with_request(self, **changes: Any) -> PoolView:
-        """Return a view of this pool whose calls need something else: an executor with the same interface.
-
-        Its calls run in jobs of their own where their request differs, and in this pool's where it does not. ::
-
-            big = pool.with_request(memory="64 GiB", gpus=1)
-            quick = pool.with_request(timeout="10 min")
-
-        Args:
-            **changes: What differs. Of the request: ``cores``, ``memory``, ``walltime``, ``gpus``, ``workers_per_job``
-                (default: 1 when one of ``cores``, ``memory`` and ``gpus`` is given, on a batch system),
-                ``threads_per_core``, ``bind``, ``partition``, ``account``, ``qos``, ``reservation``, ``licenses``,
-                ``constraint``, ``exclude``, ``job_extra``, ``job_skip``, ``system_options``, ``setup``. And
-
-                - ``max_workers``: calls of this kind that run at once, at most. Default: as many as of the pool's own;
-                  both count alone.
-                - ``timeout``: how long a call may run, as a number of seconds or ``"10 min"``; then its worker is
-                  killed, and it fails with :class:`CallTimedOut`. Default: as long as its job.
-                - ``expected_time``: how long a call is expected to run. It is not started where less time is left.
-                  Default: what is learned from the calls of its function.
-                - ``retry``: a :class:`Retry` for these calls. Default: the pool's.
-
-        Raises:
-            ConfigError: Values that cannot be used; all problems at once.
-            RequestRefused: The batch system would refuse such a job, or never start it.
-        """
-        return PoolView(self, self._kind, changes)
-
-    def measure(
-        self,
-        fn: Callable[[Any], Any],
-        samples: Iterable[Any],
-        *,
-        cores: int | None = None,
-        memory: str | int | None = None,
-        walltime: str | float | datetime.timedelta | None = None,
-        repeat: bool = True,
-    ) -> Profile:
-        """Run ``fn`` with a few real inputs and return a :class:`Profile`, which proposes what to ask for. ::
-
-            profile = pool.measure(analyse, [small, usual, large])
-            print(profile, profile.request(calls=1000), sep="\\n")
-
-        The calls run one at a time in one fresh worker, in a job of their own that ends with them.
-
-        Args:
-            fn: The function, as for ``map``.
-            samples: Its inputs, a few; the largest of all should be among them.
-            cores: Cores to try it with. Default: 4, or fewer where the site has no more; at least the pool's.
-            memory: Memory to try it with. Default: 16 GiB, or less where the site allows no more; at least the pool's.
-                A call that is killed for memory runs again with twice as much.
-            walltime: Default: the pool's.
-            repeat: Call it again with the same samples, while six calls have not been made and half a minute has not
-                gone: a leak shows from call to call. False: once with each.
-
-        Raises:
-            ConfigError: No samples, or values that cannot be used.
-            RequestRefused: The batch system would refuse such a job.
-            Exception: What ``fn`` raised, when it did so with all samples.
-        """
-        from jobpool.tools.measure import measure
-
-        initializer, initargs = self._initializer
-        tried: dict[str, Any] = {"cores": cores, "memory": memory, "walltime": walltime, "repeat": repeat}
-        return measure(
-            JobPoolExecutor, self._settings, fn, samples, initializer=initializer, initargs=initargs, **tried
-        )
-
     @property
     def settings(self) -> resolve.Settings:
         """What the pool is configured with, and where each value came from."""
         return self._settings
 
-    def scale(self, n: int | None) -> None:
-        """Hold ``n`` workers from now on, busy or not, within ``max_workers``; None: as many as there are calls."""
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
-            raise ConfigError(f"scale({n!r}): it must be a whole number, at least 0, or None")
-        if n is not None and n > self._settings.max_workers:
-            raise ConfigError(
-                f"scale({n}): max_workers is {self._settings.max_workers}",
-                advice="make the pool with more max_workers",
-            )
-        self._connection.send(Scale(n))
+    def _make_another(self, **keywords: Any) -> JobPoolExecutor:
+        return JobPoolExecutor(**keywords)
 
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else self._settings.system

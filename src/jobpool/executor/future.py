@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobpool.model.call import Usage
-from jobpool.transport.messages.client import JobFacts
+from jobpool.transport.messages.client import JobOfCalls
 
 __all__ = ["Job", "JobFuture", "Jobs"]
 
@@ -121,7 +121,7 @@ class Jobs:
     def __init__(self) -> None:
         self._known: dict[str, Job] = {}
 
-    def get(self, facts: JobFacts) -> Job:
+    def get(self, facts: JobOfCalls) -> Job:
         """Return the job that these are the facts of."""
         job = self._known.get(facts.id)
         if job is None or job.node != facts.node:

@@ -14,7 +14,7 @@ from jobpool.model.call import Outcome
 from jobpool.model.errors import JobPoolError, NotUnpicklable
 from jobpool.serialize.chunks import Raised, loads_results
 from jobpool.serialize.pickling import detached, loads_exception, loads_result
-from jobpool.transport.messages.client import JobFacts
+from jobpool.transport.messages.client import JobOfCalls
 
 __all__ = ["PendingCalls"]
 
@@ -76,7 +76,7 @@ class PendingCalls:
 
     # --------------------------------------------------------------------------------- in the connection's thread
 
-    def started(self, facts: JobFacts, ids: Iterable[int]) -> None:
+    def started(self, facts: JobOfCalls, ids: Iterable[int]) -> None:
         """Take note that calls run."""
         job = self._jobs.get(facts)
         for id in ids:
@@ -93,7 +93,7 @@ class PendingCalls:
             elif chunk := self._chunk(id):
                 chunk.waits_again(id)
 
-    def done(self, facts: JobFacts, outcomes: Iterable[Outcome]) -> None:
+    def done(self, facts: JobOfCalls, outcomes: Iterable[Outcome]) -> None:
         """Deliver what came of calls."""
         job = self._jobs.get(facts)
         for outcome in outcomes:

@@ -5,7 +5,7 @@
     ~/.jobpool/                 0700   ($JOBPOOL_HOME names another place, if nodes do not share the home)
       NAME/                     0700   one per pool
         ca.pem cert.pem key.pem 0600   this pool's own keys; deleted when the pool ends
-        settings.pickle         0600   the arguments of the server
+        spec.msgpack            0600   what the server is started with
         system                  0600   the batch system's name, to remove the jobs of a dead server
         connection.json         0600   where the server listens; exists only while the server runs
         submissions             0600   the name of every submission, written before the submit command runs
@@ -50,7 +50,7 @@ STARTING = 300.0
 LARGEST = 64 * 2**20
 """Maximum size in bytes of a file that is read as a whole: enough for the record of a million jobs."""
 
-_SECRETS = ("key.pem", "cert.pem", "ca.pem", "settings.pickle", "connection.json")
+_SECRETS = ("key.pem", "cert.pem", "ca.pem", "spec.msgpack", "connection.json")
 
 
 class Damaged(JobPoolError):
@@ -262,7 +262,7 @@ class PoolDirectory:
         """Return whether the server may be running. Raises ``Damaged`` if that is not known.
 
         A server on another host counts as running while its connection file is there: from here nobody can tell.
-        One that is being started has no connection file yet, but fresh settings.
+        One that is being started has no connection file yet, but a fresh ``spec.msgpack``.
         """
         connection = self.connection()
         if connection is None:
@@ -273,7 +273,7 @@ class PoolDirectory:
 
     def _being_started(self) -> bool:
         try:
-            begun = (self.path / "settings.pickle").stat().st_mtime
+            begun = (self.path / "spec.msgpack").stat().st_mtime
         except (FileNotFoundError, NotADirectoryError):
             # The directory may be new and still empty. If the start failed, there is a log.
             if self.server_log.exists():

@@ -16,7 +16,19 @@ from pathlib import Path, PurePath
 
 from jobpool.model.errors import ConfigError
 
-__all__ = ["is_closed_to_others", "make_directory", "make_fresh_directory", "open_directory", "open_log", "opened"]
+__all__ = [
+    "JOB_ID",
+    "is_closed_to_others",
+    "make_directory",
+    "make_fresh_directory",
+    "open_directory",
+    "open_log",
+    "opened",
+    "write_text",
+]
+
+JOB_ID = "job-id"
+"""The file, beside the logs of a job's workers, in which its agent says what the batch system calls the job."""
 
 _LINKS = 40
 """Maximum number of symbolic links in one path that Linux follows."""
@@ -106,6 +118,13 @@ def open_log(name: str, *, within: int) -> int:
     descriptor = os.open(name, flags, 0o600, dir_fd=within)
     os.lseek(descriptor, 0, os.SEEK_END)  # the content is that of an earlier run of a requeued job
     return descriptor
+
+
+def write_text(name: str, text: str, *, within: int) -> None:
+    """Write a small file, readable by this user only, in the place of one of this name. Raises ``OSError``."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(name, flags, 0o600, dir_fd=within), "w") as file:
+        file.write(text)
 
 
 def is_closed_to_others(directory: Path) -> bool:

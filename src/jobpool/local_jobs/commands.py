@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jobpool.local_jobs import processes
-from jobpool.local_jobs.records import Record, load, save
+from jobpool.local_jobs.records import LocalSubmission, load, save
 from jobpool.local_jobs.supervisor import Plan, Supervisor
 
 __all__ = ["main"]
@@ -122,7 +122,7 @@ def _poll(directory: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _current(directory: Path) -> Record | None:
+def _current(directory: Path) -> LocalSubmission | None:
     """Return what is known of a submission, after cleaning up behind a supervisor that was killed."""
     record = load(directory)
     if record is None or record.over or processes.alive(record.pid, record.start):
@@ -134,7 +134,7 @@ def _current(directory: Path) -> Record | None:
     return record
 
 
-def _bury(directory: Path, record: Record) -> None:
+def _bury(directory: Path, record: LocalSubmission) -> None:
     """Kill what the jobs of a dead supervisor left; when nothing is left, note that they are lost.
 
     The kernel killed their main processes with it. What those had started is recognised by its environment.

@@ -17,11 +17,11 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["JobRecord", "Record", "load", "save"]
+__all__ = ["LocalJob", "LocalSubmission", "load", "save"]
 
 
 @dataclass(slots=True)
-class JobRecord:
+class LocalJob:
     """One job. ``state`` and ``kind`` are values of ``JobState`` and ``EndingKind``."""
 
     index: int
@@ -35,14 +35,14 @@ class JobRecord:
 
 
 @dataclass(slots=True)
-class Record:
+class LocalSubmission:
     """One submission."""
 
     name: str
     pid: int = 0
     """The supervisor's."""
     start: str = ""
-    jobs: list[JobRecord] = field(default_factory=list)
+    jobs: list[LocalJob] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -50,17 +50,17 @@ class Record:
         return all(job.state == "ended" for job in self.jobs)
 
 
-def load(directory: Path) -> Record | None:
+def load(directory: Path) -> LocalSubmission | None:
     """Read the record of a submission; None when there is none (yet)."""
     try:
         data = json.loads((directory / "record.json").read_bytes())
     except FileNotFoundError:
         return None
-    jobs = [JobRecord(**job) for job in data.pop("jobs")]
-    return Record(**data, jobs=jobs)
+    jobs = [LocalJob(**job) for job in data.pop("jobs")]
+    return LocalSubmission(**data, jobs=jobs)
 
 
-def save(directory: Path, record: Record) -> None:
+def save(directory: Path, record: LocalSubmission) -> None:
     """Replace the record."""
     new = directory / f"record.{os.getpid()}"
     new.write_text(json.dumps(asdict(record)))

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jobpool.local_jobs import processes
-from jobpool.local_jobs.records import JobRecord, Record, save
+from jobpool.local_jobs.records import LocalJob, LocalSubmission, save
 
 __all__ = ["Plan", "Supervisor"]
 
@@ -56,7 +56,7 @@ class Plan:
 class _Job:
     """A job that has not ended. ``asked``: the ending that a signal of ours will have been."""
 
-    record: JobRecord
+    record: LocalJob
     deadline: float | None
     asked: str = ""
     kill_at: float | None = None
@@ -72,7 +72,7 @@ class Supervisor:
     def __init__(self, plan: Plan, environment: Mapping[str, str]) -> None:
         self._plan = plan
         self._environment = environment
-        self._record = Record(plan.name, os.getpid(), processes.start_time(os.getpid()))
+        self._record = LocalSubmission(plan.name, os.getpid(), processes.start_time(os.getpid()))
         self._living: dict[int, _Job] = {}
         self._wakeups, wake = os.pipe()
         for end in (self._wakeups, wake):
@@ -99,7 +99,7 @@ class Supervisor:
 
     def _start(self, index: int) -> None:
         reader, writer = os.pipe()
-        record = JobRecord(index)
+        record = LocalJob(index)
         self._record.jobs.append(record)
         supervisor = os.getpid()
         pid = os.fork()

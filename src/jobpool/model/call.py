@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from jobpool.model.bounded import Byte, Count, Rows, Seconds, SignalNumber
 from jobpool.model.units import Memory
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ __all__ = ["Call", "Death", "Outcome", "Usage"]
 class Usage(msgspec.Struct, array_like=True, frozen=True, kw_only=True, gc=False):
     """What one call used."""
 
-    wall: float
+    wall: Seconds
     """Seconds from the call's start to its end."""
-    cpu: float
+    cpu: Seconds
     """CPU seconds of the call and of the child processes it waited for."""
     peak_memory: Memory
     """Bytes: peak resident memory of the worker while the call ran."""
-    threads: int
+    threads: Count
     """Threads of the worker process when the call ended."""
 
     def as_data(self) -> dict[str, float]:
@@ -46,20 +47,20 @@ class Call(msgspec.Struct, array_like=True, gc=False):
     A call has this one form in every process and in the messages between them. The process that receives it owns it.
     """
 
-    id: int
+    id: Count
     """The client's own id between client and server; with the client's number in it from the server on."""
     function: str
     """Content hash of the pickled function; the server knows the pickle."""
     payload: bytes
     request: str = ""
     """Key of the request; empty: the pool's own. The server sets it."""
-    skip: int = 0
+    skip: Rows = 0
     """Rows at the beginning of the payload that do not belong to this call."""
-    rows: int = 0
+    rows: Rows = 0
     """The number of rows. 0: a single call, with a payload of another format."""
     terms: _Terms = None
     """The options of the call, for the server alone: no message carries them. None: none were given."""
-    timeout: float | None = None
+    timeout: Seconds | None = None
     """Seconds that the call may run."""
 
     @property
@@ -90,16 +91,16 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
     It has this one form in every process and in the messages between them, as :class:`Call`.
     """
 
-    call: int
+    call: Count
     ok: bool
     """True for rows, whose payload holds results and exceptions."""
     payload: bytes
     usage: Usage | None = None
     log: bytes = b""
     """The last 64 KiB of what the call wrote to stdout and stderr."""
-    rows: int = 0
+    rows: Rows = 0
     """How many rows, from ``call`` on, it is of; the others of that call run on. 0: it is of a single call."""
-    failures: int = 0
+    failures: Rows = 0
     """How many of the calls raised."""
     words: str = ""
     """What the first of them raised, in one line: the server opens no payload."""
@@ -109,11 +110,11 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
 class Death:
     """How a worker (a child process) died."""
 
-    exit_code: int | None = None
-    signal: int | None = None
+    exit_code: Byte | None = None
+    signal: SignalNumber | None = None
     out_of_memory: bool = False
     """The kernel's counters say that the job's cgroup killed a process for memory just then; or see ``limit``."""
-    limit: int | None = None
+    limit: Count | None = None
     """Bytes: the agent killed it itself, since its process tree held more than this limit of each worker."""
     child: bool = False
     """Not the worker was killed for memory, but a process that the call had started."""
@@ -123,11 +124,11 @@ class Death:
     killed for another call, which had ended just before."""
     timed_out: bool = False
     """Its call ran for longer than its own ``timeout``, and the agent killed it."""
-    peak_memory: int = 0
+    peak_memory: Count = 0
     """Bytes, as the meter saw it last. 0: not known."""
-    files: int = 0
+    files: Count = 0
     """Bytes of files in memory that fill most of the job's, and that its end did not free. 0: they do not."""
-    kills: int = 0
+    kills: Count = 0
     """How often the kernel has killed in the job for memory, until now."""
     tail: str = ""
     """The last lines of its stderr."""

@@ -56,7 +56,7 @@ from jobpool.transport.messages.base import Checkpointed, Function, Functions, R
 
 __all__ = ["GRACE_SHARE", "AgentLinks"]
 
-log = logging.getLogger("jobpool.agents")
+log = logging.getLogger("jobpool.server.agent_links")
 
 GRACE = 20.0
 """Seconds that an agent may wait for checkpoints after the batch system's signal. Where it is killed sooner, and nobody
@@ -112,7 +112,7 @@ class AgentLinks:
         self._last_look = self._now()
         self._held = False
 
-    # ----------------------------------------------------------------------------------------------------- at the door
+    # ------------------------------------------------------------------------------------- the first words
 
     def greet(self, link: Link, hello: AgentHello, job: e.JobKey, request: Request | None) -> None:
         """Answer an agent's first words with what it needs, or with why it is not wanted."""

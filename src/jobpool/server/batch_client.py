@@ -37,12 +37,12 @@ from jobpool.model.units import Memory
 from jobpool.server import exit_files
 from jobpool.server.cancel import Cancels
 from jobpool.server.cleanup import look
-from jobpool.server.scripts import Door, job_script
+from jobpool.server.scripts import ServerAddress, job_script
 from jobpool.server.spec import Spec
 
 __all__ = ["BatchClient", "read_limits"]
 
-log = logging.getLogger("jobpool.batch_client")
+log = logging.getLogger("jobpool.server.batch_client")
 
 
 HANGS = 10.0
@@ -81,7 +81,7 @@ class BatchClient:
         self.log_directory = spec.own_logs or spec.settings.log_directory or directory.logs
         # The batch system opens a job's log by its name, and follows links: never below a folder where others write.
         self._job_logs = directory.logs if spec.own_logs else self.log_directory
-        self.door: Door = ((), 0)
+        self.address: ServerAddress = ((), 0)
         self._hash_seed = _hash_seed()
 
     async def submit(self, name: str, request: Request, count: int) -> None:
@@ -166,7 +166,7 @@ class BatchClient:
             pool=self._directory.path,
             log_directory=self._job_logs,
             working_directory=self._spec.working_directory,
-            door=self.door,
+            address=self.address,
             environment=self._hash_seed,
             site=self._limits,
         )
@@ -208,9 +208,11 @@ class BatchClient:
 
     async def _accounting(self, names: Sequence[str]) -> Mapping[JobId, Ending | JobState] | None:
         """Ask the accounting. None: there is none, and there will be none."""
-        submissions = self._tracked(names)
-        if self._no_accounting or not (commands := self._system.account(submissions)):
+        if self._no_accounting:
             return None
+        submissions = self._tracked(names)
+        if not (commands := self._system.account(submissions)):
+            return {}  # nothing is known by which it could be asked; later that may be otherwise
         match self._system.parse_account(await shell.run_all(commands), submissions):
             case NoAccounting():
                 self._no_accounting = True  # the core goes on asking where there are exit files

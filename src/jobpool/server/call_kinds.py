@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from jobpool.model.call_options import CallOptions
 from jobpool.model.errors import JobPoolError
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
-from jobpool.server.client_links import CLIENT_BITS, MOST_ROWS
+from jobpool.server.client_links import CLIENT_BITS
 from jobpool.server.preflight import refuse_what_cannot_run
 from jobpool.site.check import choose_partition
 from jobpool.transport.frames import WireError
@@ -46,6 +47,8 @@ class CallKinds:
             kind = from_plain(CallKind, data)
         except (ValueError, JobPoolError) as reason:
             raise WireError(f"what came in is no kind of calls: {reason}") from None
+        if not _is_possible(kind):
+            raise WireError("what came in is no kind of calls: there is a number in it that can be none")
         self._check(kind.request)
         refuse_what_cannot_run(kind.request, self._limits)
         request = choose_partition(kind.request, self._limits)
@@ -66,10 +69,18 @@ class CallKinds:
             timeout = None if terms is None or terms.timeout is None else float(terms.timeout)
             functions, first, end = self._functions, client << CLIENT_BITS, 1 << CLIENT_BITS
             for call in calls:
-                if not (0 <= call.id < end and 0 <= call.rows <= MOST_ROWS and call.skip >= 0):
-                    raise WireError(f"there can be no call {call.id} of {call.rows} rows behind {call.skip} others")
+                if call.id + (call.rows or 1) > end:
+                    raise WireError(f"there can be no call {call.id} of {call.rows} rows")
                 call.id |= first
                 call.function = functions[call.function]  # the one text for all calls
                 call.request, call.terms, call.timeout = request, terms, timeout
         except KeyError as unknown:
             raise WireError(f"calls name {unknown}, of which nothing was said before") from None
+
+
+def _is_possible(kind: CallKind) -> bool:
+    """Say whether its numbers are such as the client lets through."""
+    request, terms = kind.request, kind.terms
+    counts = (request.cores, request.workers_per_job, request.threads_per_core, kind.max_workers)
+    amounts = (request.memory, request.walltime, terms.timeout, terms.expected_time)
+    return min(counts) >= 1 and request.gpus >= 0 and all(amount is None or 0 < amount < math.inf for amount in amounts)

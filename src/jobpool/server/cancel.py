@@ -14,7 +14,7 @@ from jobpool.model.job import JobId
 
 __all__ = ["Cancels"]
 
-log = logging.getLogger("jobpool.cancel")
+log = logging.getLogger("jobpool.server.cancel")
 
 
 class Cancels:

@@ -16,20 +16,22 @@ from jobpool.batch import registry
 from jobpool.batch.base import BatchSystem, Tracked, Unanswered
 from jobpool.commands import shell
 from jobpool.host.home import PoolDirectory
+from jobpool.host.user import user_name
 from jobpool.model.job import JobId, JobState, Seen
-from jobpool.model.site import Limits
 from jobpool.server.cancel import Cancels
 
 __all__ = ["cancel_once", "end_server", "look", "reap"]
 
-log = logging.getLogger("jobpool.cleanup")
+log = logging.getLogger("jobpool.server.cleanup")
 
 PATIENCE = 45.0
-"""Seconds to wait for cancelled jobs to be gone; what a batch system gives them between its signals comes on top where
-it is more than ``NOTICE``."""
+"""Seconds to wait for cancelled jobs to be gone, before the site is asked whether it gives them longer to end."""
 
-NOTICE = 30.0
-"""Seconds that most batch systems give a job to end, at most."""
+MARGIN = 15.0
+"""Seconds for a job to go from the queue after the time that the site gives it."""
+
+LONGEST = 600.0
+"""Seconds that are waited for it at most: a person waits, too."""
 
 AGAIN = 10.0
 """Seconds after which a cancel is repeated: one that met a job between two states may have been lost."""
@@ -38,7 +40,7 @@ AGAIN = 10.0
 async def reap(directory: PoolDirectory, *, patience: float | None = None) -> tuple[JobId, ...]:
     """Cancel what is left of a dead pool and forget its keys; return the jobs that could not be removed.
 
-    ``patience``: seconds to wait for them. None: as long as the batch system may need.
+    ``patience``: seconds to wait for them. None: as long as the site gives them to end.
     """
     names = [] if directory.replaced else directory.lines("submissions")  # not those of another pool's jobs
     if not names:
@@ -47,8 +49,6 @@ async def reap(directory: PoolDirectory, *, patience: float | None = None) -> tu
     # Not from connection.json: a server that ended with jobs left has taken it away.
     named = directory.lines("system") or [str((directory.connection() or {}).get("system") or registry.detect())]
     system = registry.get(named[0], directory.path)
-    if patience is None:
-        patience = PATIENCE + max(0.0, min(NOTICE, system.notices(Limits()).after_delete - NOTICE))
     left = await _cancel_until_gone(system, names, patience)
     if not left:
         (directory.path / "submissions").unlink(missing_ok=True)
@@ -56,8 +56,9 @@ async def reap(directory: PoolDirectory, *, patience: float | None = None) -> tu
     return left
 
 
-async def _cancel_until_gone(system: BatchSystem, names: list[str], patience: float) -> tuple[JobId, ...]:
+async def _cancel_until_gone(system: BatchSystem, names: list[str], patience: float | None) -> tuple[JobId, ...]:
     loop = asyncio.get_running_loop()
+    asks, patience = patience is None, PATIENCE if patience is None else patience
     cancels, submissions = Cancels(system), [Tracked(name) for name in names]
     begun, pause = loop.time(), 0.1
     by_name, cancelled = await cancels.cancel(submissions, ()), loop.time()
@@ -72,7 +73,10 @@ async def _cancel_until_gone(system: BatchSystem, names: list[str], patience: fl
             if not living:
                 return ()
         if loop.time() - begun > patience:
-            return living
+            if isinstance(answer, Unanswered) or not asks:
+                return living
+            asks, patience = False, await _time_to_end(system) + MARGIN
+            continue
         again = loop.time() - cancelled >= AGAIN
         new = not (by_name or isinstance(answer, Unanswered)) and not told.issuperset(living)
         if again or new:
@@ -81,6 +85,14 @@ async def _cancel_until_gone(system: BatchSystem, names: list[str], patience: fl
             cancelled, told = loop.time(), told | set(ids)
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 3.0)
+
+
+async def _time_to_end(system: BatchSystem) -> float:
+    """Ask how many seconds a cancelled job has to end at this site."""
+    limits = system.parse_limits(await shell.run_all(system.limits(user_name())))
+    seconds = min(LONGEST, system.notices(limits).after_delete)
+    log.info("the site gives a cancelled job %.0f s to end", seconds)
+    return seconds
 
 
 async def cancel_once(system: BatchSystem, names: Sequence[str]) -> None:

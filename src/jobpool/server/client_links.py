@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from jobpool.host.home import PoolDirectory
 from jobpool.model.call import Outcome
 from jobpool.model.errors import JobPoolError
-from jobpool.server.door import Door
+from jobpool.model.status import PoolStatus
+from jobpool.server.listener import Listener
 from jobpool.transport import tls
 from jobpool.transport.frames import WireError
 from jobpool.transport.link import Link, in_parts
@@ -22,13 +23,14 @@ from jobpool.transport.messages.client import (
     CallsFailed,
     CallsStarted,
     CallsWaitAgain,
-    JobFacts,
+    JobOfCalls,
     ServerToClient,
+    Waiting,
 )
 
 __all__ = ["ClientLinks", "addresses_of_this_host", "listen"]
 
-log = logging.getLogger("jobpool.channel")
+log = logging.getLogger("jobpool.server.client_links")
 
 BACKLOG = 1000
 """Connections that the kernel holds until they are taken in: all jobs of a large pool may start at once."""
@@ -45,20 +47,16 @@ CLIENT_BITS = 40
 """A call's id in the server is ``client << 40 | id in the client``: a trillion calls for each of many clients."""
 
 
-MOST_ROWS = 1 << 10
-"""Rows of one call at most: a client numbers maps in steps of this."""
-
-
-async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[Door, int]:
-    """Listen with this pool's keys on a free port of ``host`` (None: of all interfaces), and return door and port."""
+async def listen(directory: PoolDirectory, host: str | None, make: Callable[[], Link]) -> tuple[Listener, int]:
+    """Listen with this pool's keys on a free port of ``host``; None: of all interfaces. Return listener and port."""
     if host is not None:
-        listener = socket.create_server((host, 0), backlog=BACKLOG)
+        listening = socket.create_server((host, 0), backlog=BACKLOG)
     elif socket.has_dualstack_ipv6():
-        listener = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+        listening = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
     else:
-        listener = socket.create_server(("", 0), backlog=BACKLOG)
-    door = Door(listener, tls.server_context(directory.path), make)
-    return door, door.port
+        listening = socket.create_server(("", 0), backlog=BACKLOG)
+    listener = Listener(listening, tls.server_context(directory.path), make)
+    return listener, listener.port
 
 
 def addresses_of_this_host() -> list[str]:
@@ -97,6 +95,8 @@ class ClientLinks:
 
     def __init__(self, hold: Callable[[bool], None] = lambda held: None) -> None:
         self._links: dict[int, Link] = {}
+        self._waits: dict[int, tuple[object, ...]] = {}
+        """What each client was told last that its calls wait for."""
         self._next = 1
         self._hold = hold
         self._held = False
@@ -116,6 +116,7 @@ class ClientLinks:
         for number, known in list(self._links.items()):
             if known is link:
                 del self._links[number]
+                self._waits.pop(number, None)
                 self._look()
                 return True
         return False
@@ -129,7 +130,16 @@ class ClientLinks:
         for link in self._links.values():
             link.send(message)
 
-    def started(self, job: JobFacts, ids: Iterable[int]) -> None:
+    def wait_for(self, status: PoolStatus) -> None:
+        """Tell every client what its calls wait for: all of it only when something but times has changed."""
+        jobs = tuple((job.key, job.state, job.reason) for job in status.jobs)
+        pauses = tuple((bool(request.pause), request.pause_reason) for request in status.requests)
+        waits = status.held, jobs, pauses
+        for number, link in self._links.items():
+            link.send(Waiting(None if self._waits.get(number) == waits else status.as_data()))
+            self._waits[number] = waits
+
+    def started(self, job: JobOfCalls, ids: Iterable[int]) -> None:
         """Tell whose calls run now."""
         self._by_client(ids, lambda own: CallsStarted(job, own))
 
@@ -141,7 +151,7 @@ class ClientLinks:
         """End calls with an exception."""
         self._by_client(ids, lambda own: CallsFailed(error.as_data(), own))
 
-    def done(self, job: JobFacts, outcomes: Iterable[Outcome]) -> None:
+    def done(self, job: JobOfCalls, outcomes: Iterable[Outcome]) -> None:
         """Deliver what came of calls. The outcomes are the clients' from now on, and bear their own ids."""
         groups: dict[int, list[Outcome]] = {}
         for outcome in outcomes:
@@ -183,13 +193,6 @@ def global_ids(client: int, ids: Iterable[int]) -> Iterator[int]:
         if not 0 <= id < 1 << CLIENT_BITS:
             raise WireError(f"there can be no call {id}")
         yield client << CLIENT_BITS | id
-
-
-def rows(first: int, count: int) -> range:
-    """Return the ids of the rows of one call. Raises ``WireError`` for more than a call can have."""
-    if not 0 <= count <= MOST_ROWS:
-        raise WireError(f"there can be no call of {count} rows")
-    return range(first, first + count)
 
 
 def own_id(call: int) -> int:

@@ -12,7 +12,7 @@ from jobpool.core.settings import CoreSettings
 from jobpool.host.home import PoolDirectory
 from jobpool.model.site import Limits
 from jobpool.server.spec import Spec
-from jobpool.site import check as core_limits
+from jobpool.site.check import choose_partition
 
 __all__ = ["core_settings", "with_partition"]
 
@@ -28,7 +28,7 @@ def with_partition(spec: Spec, limits: Limits) -> Spec:
     """Put the best partition in the place of ``"auto"``; for sizes that are to be found, one for what is tried."""
     asked, sizes = spec.settings.request, spec.settings.auto
     tried = generous(asked, sizes, limits) if sizes else asked
-    request = replace(asked, partition=core_limits.choose_partition(tried, limits).partition)
+    request = replace(asked, partition=choose_partition(tried, limits).partition)
     same = request == asked
     return spec if same else replace(spec, settings=replace(spec.settings, request=request))
 

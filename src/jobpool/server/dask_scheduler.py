@@ -16,7 +16,7 @@ from jobpool.transport import dask_config
 
 __all__ = ["DaskScheduler"]
 
-log = logging.getLogger("jobpool.dask")
+log = logging.getLogger("jobpool.server.dask_scheduler")
 
 
 class DaskScheduler:
@@ -42,7 +42,7 @@ class DaskScheduler:
         )
         _only_below(self._token, scheduler.http_application)
         await scheduler
-        dask_config.watch_the_door(scheduler)
+        dask_config.limit_handshakes(scheduler)
         self.scheduler = scheduler
         return int(scheduler.port)
 

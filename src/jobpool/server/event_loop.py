@@ -36,21 +36,21 @@ from jobpool.server.agent_links import GRACE_SHARE, AgentLinks
 from jobpool.server.batch_client import BatchClient
 from jobpool.server.call_kinds import CallKinds
 from jobpool.server.core_settings import core_settings, with_partition
-from jobpool.server.door import Door
 from jobpool.server.facts import PoolFacts
 from jobpool.server.journal import Journal
+from jobpool.server.listener import Listener
 from jobpool.server.peers import HEARD, Peers
 from jobpool.server.spec import Spec
 from jobpool.transport.link import Link
 from jobpool.transport.messages.agent import Retract, StopAgent, TakeBack
-from jobpool.transport.messages.client import Broken, Bye, DaskAddress, JobFacts, Notice, Waiting
+from jobpool.transport.messages.client import Broken, Bye, DaskAddress, JobOfCalls, Notice
 
 if TYPE_CHECKING:
     from jobpool.server.dask_scheduler import DaskScheduler
 
 __all__ = ["EventLoop"]
 
-log = logging.getLogger("jobpool.event_loop")
+log = logging.getLogger("jobpool.server.event_loop")
 
 STOPPING = 240.0
 """Seconds for a server that is told to end everything at once: a submit under way (60 s), cancelled jobs on their way
@@ -98,7 +98,7 @@ class EventLoop:
             has_job=lambda id: any(job.id == id for job in self._core.snapshot().jobs),
         )
         self._host: str | None = None
-        self._door: Door | None = None
+        self._listener: Listener | None = None
         self._scheduler: DaskScheduler | None = None
         self._dask: asyncio.Future[int] | None = None
         self.broken: JobPoolError | None = None
@@ -120,14 +120,14 @@ class EventLoop:
     # ----------------------------------------------------------------------------------------------------------- life
 
     async def open(self) -> None:
-        """Open the door: from now on clients may connect. Raises ``OSError`` when there can be none."""
+        """Listen: from now on clients may connect. Raises ``OSError`` when there can be none."""
         addresses = self._addresses()
-        # Jobs of this host alone need no door to the network.
+        # Jobs of this host alone need nothing that listens on the network.
         self._host = "127.0.0.1" if all(map(client_links.is_loopback, addresses)) else None
-        self._door, port = await client_links.listen(
+        self._listener, port = await client_links.listen(
             self._directory, self._host, lambda: Link(HEARD, self._peers.hear, self._closed)
         )
-        self._batch.door = addresses, port
+        self._batch.address = addresses, port
         self._directory.remember()
         self._write_connection(addresses, port)
 
@@ -136,8 +136,8 @@ class EventLoop:
         self.spawn(self._leave_if_lonely())
         self._set_timer()
         await self.finished.wait()
-        if self._door is not None:
-            self._door.close()
+        if self._listener is not None:
+            self._listener.close()
 
     async def say_bye(self) -> None:
         """Tell the clients that this is the end, which jobs are left, and what the run taught."""
@@ -266,10 +266,10 @@ class EventLoop:
         self._facts.note(text, warning=warning)
         self._clients.tell_all(Notice(text, warning))
 
-    def _job_facts(self, job: e.JobKey) -> JobFacts:
+    def _job_facts(self, job: e.JobKey) -> JobOfCalls:
         hello, path = self._agents.hello(job), self._batch.log_path(job)
         id = self._batch.id_of(job) or (hello.id if hello else "")
-        return JobFacts(str(id), hello.node if hello else "", None if path is None else str(path))
+        return JobOfCalls(str(id), hello.node if hello else "", None if path is None else str(path))
 
     # ------------------------------------------------------------------------------------------------------------ clock
 
@@ -308,7 +308,7 @@ class EventLoop:
         states = {job.state for job in status.jobs}
         waits = status.calls.waiting or ("suspended" in states and status.calls.running)
         if waits and "serving" not in states:
-            self._clients.tell_all(Waiting(status.as_data()))
+            self._clients.wait_for(status)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
         """Run this beside the loop. Its failure is the pool's."""

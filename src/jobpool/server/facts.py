@@ -18,7 +18,7 @@ from jobpool.server.batch_client import BatchClient
 
 __all__ = ["PoolFacts"]
 
-log = logging.getLogger("jobpool.server")
+log = logging.getLogger("jobpool.server.facts")
 
 
 class PoolFacts:

@@ -18,7 +18,7 @@ from jobpool.model.run_record import RunRecord
 
 __all__ = ["Journal"]
 
-log = logging.getLogger("jobpool.journal")
+log = logging.getLogger("jobpool.server.journal")
 
 FIRST = 1.0
 """Seconds after which a run is written down for the first time. The pauses double from there on, up to ``PAUSE``."""

@@ -53,7 +53,7 @@ from jobpool.transport.packing import Reader
 
 __all__ = ["HEARD", "Peers", "ToServer"]
 
-log = logging.getLogger("jobpool.server")
+log = logging.getLogger("jobpool.server.peers")
 
 ToServer = ClientToServer | CommandToServer | AgentToServer
 """What the server may hear from any peer. From each it hears that peer's own messages alone."""
@@ -164,7 +164,7 @@ class Peers:
             case Cancel(ids):
                 self._pool.tell(e.CallsCancelled(now, tuple(client_links.global_ids(number, ids))))
             case CancelRows(spans):
-                ids = [id for first, count in spans for id in client_links.rows(first, count)]
+                ids = [id for first, count in spans for id in range(first, first + count)]
                 self._pool.tell(e.CallsCancelled(now, tuple(client_links.global_ids(number, ids))))
             case Scale(workers):
                 self._pool.tell(e.ScaleAsked(now, workers))

@@ -14,9 +14,9 @@ from jobpool.host.versions import python_path
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
 
-__all__ = ["Door", "job_script", "try_script"]
+__all__ = ["ServerAddress", "job_script", "try_script"]
 
-Door = tuple[Sequence[str], int]
+ServerAddress = tuple[Sequence[str], int]
 """The server's addresses, and its port."""
 
 
@@ -28,7 +28,7 @@ def job_script(
     pool: Path,
     log_directory: Path,
     working_directory: str,
-    door: Door,
+    address: ServerAddress,
     environment: Mapping[str, str] | None = None,
     site: Limits | None = None,
 ) -> JobScript:
@@ -36,7 +36,7 @@ def job_script(
 
     ``environment`` holds variables that the user's own win over.
     """
-    addresses, port = door
+    addresses, port = address
     return JobScript(
         name=name,
         request=request,
@@ -76,6 +76,6 @@ def try_script(settings: Settings, working_directory: str) -> None:
         pool=pool,
         log_directory=settings.log_directory or pool / "logs",
         working_directory=working_directory,
-        door=(settings.addresses, 65535),
+        address=(settings.addresses, 65535),
     )
     registry.get(settings.system, pool).prepare(job, count=1, environment={})

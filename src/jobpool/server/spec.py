@@ -36,12 +36,12 @@ class Spec:
 
     def save(self, directory: PoolDirectory) -> None:
         """Write it where only this user reads it."""
-        directory.write("settings.pickle", pack_plain(as_plain(self)))
+        directory.write("spec.msgpack", pack_plain(as_plain(self)))
         directory.write("system", f"{self.system}\n".encode())
 
     @classmethod
     def load(cls, directory: PoolDirectory) -> Spec:
         """Read it back. Raises ``OSError``, also where others have put a directory of theirs in its place."""
         with opened(directory.path) as place:
-            data = unpack_plain((place / "settings.pickle").read_bytes())
+            data = unpack_plain((place / "spec.msgpack").read_bytes())
         return from_plain(cls, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from jobpool.batch import registry
 from jobpool.batch.explainer import Explainer
 from jobpool.core.jobs.job_table import stem
 from jobpool.host.home import read_file
-from jobpool.host.private_directory import open_directory
+from jobpool.host.private_directory import JOB_ID, open_directory
 from jobpool.model.errors import JobPoolError
 
 __all__ = ["LAST", "Follower", "LogFile", "find_logs", "heading", "last_lines", "logs_of", "place_of", "texts"]
@@ -36,11 +36,11 @@ class LogFile:
     kind: str
     """``job``: what its agent and the batch system said; ``worker``: what calls printed; ``server``."""
     job: str
-    """The batch system's id, as far as the file's name tells it; empty for the server."""
+    """The batch system's id, as far as the file's name or the job's agent tells it; empty for the server."""
     submission: str
     """The name of its job's submission; empty for the server."""
-    element: int
-    """The place of its job in the submission, from 0."""
+    element: int | None
+    """The place of its job in the submission, from 0. None: neither the file's name nor the job's agent told it."""
     size: int
     """Bytes."""
     changed: float
@@ -50,8 +50,9 @@ class LogFile:
         """Whether somebody who writes this means this log: an id, ``server``, or a part of the file's path."""
         if self.kind == "server":
             return job == "server"
-        names = {self.job, *(f"{self.submission}{mark}{self.element}" for mark in "-."), str(self.path)}
-        return job in names or job == self.path.name
+        if self.element is not None and job in {f"{self.submission}{mark}{self.element}" for mark in "-."}:
+            return True
+        return job in (self.job, str(self.path), self.path.name)
 
     def as_data(self) -> dict[str, object]:
         """Return the same as plain values."""
@@ -65,11 +66,14 @@ def find_logs(*directories: Path, system: str, server_log: Path | None = None) -
     ``system`` is the pool's batch system: the names of its jobs' logs tell their ids.
     """
     explainer = registry.explainer(system)
-    found = [_job_log(path, explainer) for directory in directories for path in directory.glob("jp-*.log")]
-    jobs = {(log.submission, log.element): log.job for log in found if log is not None}
-    found += [_worker_log(path, jobs) for directory in directories for path in directory.glob("jp-*/*.log")]
+    ids = dict(_told_ids(directories))
+    elements = {(submission, id): element for (submission, element), id in ids.items()}
+    found = [_job_log(path, explainer, elements) for directory in directories for path in directory.glob("jp-*.log")]
+    named = {(log.submission, log.element): log.job for log in found if log is not None and log.element is not None}
+    ids = {**named, **ids}
+    found += [_worker_log(path, ids) for directory in directories for path in directory.glob("jp-*/*.log")]
     if server_log is not None:
-        found.append(_log(server_log, "server", "", "", 0))
+        found.append(_log(server_log, "server", "", "", None))
     return sorted((log for log in found if log is not None), key=lambda log: log.changed)
 
 
@@ -135,23 +139,36 @@ def heading(log: LogFile) -> str:
     return f"==> {' '.join(filter(None, (log.kind, log.job)))}: {log.path} <=="
 
 
-def _job_log(path: Path, explainer: Explainer) -> LogFile | None:
+def _told_ids(directories: Iterable[Path]) -> Iterator[tuple[tuple[str, int], str]]:
+    """Yield the submissions, indices and ids of jobs, as their agents have written them beside the workers' logs."""
+    for directory in directories:
+        for path in directory.glob(f"jp-*/{JOB_ID}"):
+            if (job := _job_of_directory(path.parent)) is not None and (id := _text(path).strip()):
+                yield job, id
+
+
+def _job_of_directory(directory: Path) -> tuple[str, int] | None:
+    match = re.fullmatch(r"(jp-.+-\d+)-(\d+)", directory.name)
+    return None if match is None else (match[1], int(match[2]))
+
+
+def _job_log(path: Path, explainer: Explainer, elements: Mapping[tuple[str, str], int]) -> LogFile | None:
     found = explainer.job_of_log(path.stem)
     if found is None:
         return None
     submission, id, element = found
-    return _log(path, "job", id, submission, element)
+    return _log(path, "job", id, submission, elements.get((submission, id), element))
 
 
-def _worker_log(path: Path, jobs: dict[tuple[str, int], str]) -> LogFile | None:
-    match = re.fullmatch(r"(jp-.+-\d+)-(\d+)", path.parent.name)
-    if match is None:
+def _worker_log(path: Path, ids: Mapping[tuple[str, int], str]) -> LogFile | None:
+    job = _job_of_directory(path.parent)
+    if job is None:
         return None
-    submission, element = match[1], int(match[2])
-    return _log(path, "worker", jobs.get((submission, element), f"{submission}-{element}"), submission, element)
+    submission, element = job
+    return _log(path, "worker", ids.get(job, f"{submission}-{element}"), submission, element)
 
 
-def _log(path: Path, kind: str, job: str, submission: str, element: int) -> LogFile | None:
+def _log(path: Path, kind: str, job: str, submission: str, element: int | None) -> LogFile | None:
     try:
         status = path.stat()
     except OSError:  # somebody has deleted it just now

@@ -39,10 +39,10 @@ from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.testing import fake_commands, fake_neutral
 from jobpool.testing.dialects import SLURM, VARIABLE, Dialect
-from jobpool.testing.fake_door import Door
 from jobpool.testing.fake_jobs import Ended, EndingWord, FakeJob, JobQueue, StateOnly
 from jobpool.testing.fake_processes import Processes
 from jobpool.testing.fake_site import Answer, Asked, Site
+from jobpool.testing.fake_socket import CommandSocket
 from jobpool.testing.simulation import FakeClock
 
 __all__ = ["PARTITIONS", "FakeCluster", "Received"]
@@ -128,7 +128,7 @@ class FakeCluster:
         # Guards all of the above; who waits for a frozen controller to come back waits on it.
         self._changed = threading.Condition(threading.RLock())
         self._closed = threading.Event()
-        self._door: Door | None = None
+        self._socket: CommandSocket | None = None
         self._ticker: threading.Thread | None = None
 
     # In memory
@@ -152,7 +152,7 @@ class FakeCluster:
             raise ValueError("FakeCluster: give it a directory to use it as a context manager")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._processes.spool.mkdir(mode=0o700)
-        self._door = Door(self.directory, self.dialect.programs, self._ask)
+        self._socket = CommandSocket(self.directory, self.dialect.programs, self._ask)
         self._ticker = threading.Thread(target=self._tick, name="fake-cluster", daemon=True)
         self._ticker.start()
         return self
@@ -162,18 +162,18 @@ class FakeCluster:
         self._closed.set()
         with self._changed:
             self._changed.notify_all()
-        if self._door is not None and self._ticker is not None:
+        if self._socket is not None and self._ticker is not None:
             self._ticker.join()
-            self._door.close()
+            self._socket.close()
         if self._processes is not None:
             self._processes.end_all()
 
     @property
     def bin(self) -> Path:
         """The directory of the programs."""
-        if self._door is None:
+        if self._socket is None:
             raise ValueError("FakeCluster: its programs exist inside 'with FakeCluster(directory)' only")
-        return self._door.bin
+        return self._socket.bin
 
     @property
     def environment(self) -> dict[str, str]:

@@ -224,7 +224,7 @@ class Fake:
     def account(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
         """Make one command for all jobs whose ids are known, where there is an accounting."""
         ids = [id for each in submissions for id in each.ids.values()]
-        return (self._command("fake-account", *ids),) if self.dialect.accounting else ()
+        return (self._command("fake-account", *ids),) if ids and self.dialect.accounting else ()
 
     def parse_account(
         self, done: Sequence[Completed], submissions: Sequence[Tracked]

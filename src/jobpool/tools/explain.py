@@ -12,14 +12,14 @@ from jobpool.host.home import home
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Memory
 from jobpool.show import explanation as shown
-from jobpool.site import explain as core_explain
+from jobpool.site import explain as site_explain
 from jobpool.site.check import choose_partition
 from jobpool.tools.check import read_limits_now, tried
 
 __all__ = ["Explained", "explain", "explain_settings"]
 
 
-class Explained(core_explain.Explanation):
+class Explained(site_explain.Explanation):
     """What a request becomes. ``print`` it, or let a notebook show it with a picture of the node."""
 
     __slots__ = ()
@@ -61,7 +61,7 @@ def explain_settings(settings: resolve.Settings) -> Explained:
     if able.shares_machine:
         request = replace(request, partition=None)
     directives = registry.get(settings.system, home()).directives(request, limits)
-    made = core_explain.explain(
+    made = site_explain.explain(
         request,
         limits,
         system=settings.system,

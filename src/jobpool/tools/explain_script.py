@@ -14,13 +14,13 @@ from jobpool.model.errors import ConfigError
 from jobpool.model.site import Limits
 from jobpool.model.units import Memory
 from jobpool.show import explanation_script as shown
-from jobpool.site import explain_script as core_script
+from jobpool.site import explain_script as site_script
 from jobpool.tools.check import read_limits_now
 
 __all__ = ["ExplainedScript", "cluster_script", "explain_cluster", "explain_script", "read_call"]
 
 
-class ExplainedScript(core_script.ScriptExplanation):
+class ExplainedScript(site_script.ScriptExplanation):
     """What a job script would really give. ``print`` it."""
 
     __slots__ = ()
@@ -72,7 +72,7 @@ def _reader_of(text: str) -> tuple[str, Explainer]:
 def _explained(text: str, system: str, explainer: Explainer, limits: Limits | None) -> ExplainedScript:
     asked = explainer.read_script(text)
     limits = read_limits_now(system) if limits is None else limits
-    made = core_script.explain_script(asked, limits, explainer)
+    made = site_script.explain_script(asked, limits, explainer)
     return ExplainedScript(**{field.name: getattr(made, field.name) for field in fields(made)})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import dask
 
-__all__ = ["extend_path", "patience", "quiet_logging", "security", "settings", "watch_the_door", "worker_name"]
+__all__ = ["extend_path", "limit_handshakes", "patience", "quiet_logging", "security", "settings", "worker_name"]
 
 _PATIENCE = {"distributed.comm.timeouts.tcp": "10 minutes"}
 """For how long the other side of a connection may take nothing. Dask gives it to the kernel as ``TCP_USER_TIMEOUT``, so
@@ -57,13 +57,13 @@ def patience() -> Any:
 
 MOST_UNPROVEN = 256
 """Connections at a Dask listener that have proved nothing yet, at most; a quarter of the descriptors where these are
-few, as in the pool's own door (``jobpool.server.door``)."""
+few, as in the pool's own listener (``jobpool.server.listener``)."""
 
 DEADLINE = 30.0
 """Seconds for the handshake at a Dask listener, which sets none itself."""
 
 
-def watch_the_door(server: Any) -> None:
+def limit_handshakes(server: Any) -> None:
     """Let a Dask server's listeners drop connections that do not prove to hold the key: anybody can open them."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_UNPROVEN if soft == resource.RLIM_INFINITY else min(MOST_UNPROVEN, soft // 4)

@@ -272,7 +272,7 @@ async def introduce(
 ) -> tuple[str, Link, A]:
     """Dial, ask the first question, and return the address that answered, the link and the answer.
 
-    Whoever is turned away tries again, for ``patience`` seconds as long as ``wanted()``: the door does that when many
+    Whoever is turned away tries again, for ``patience`` seconds as long as ``wanted()``: the server does that when many
     come at once, and may do so when the handshake is over for this side (TLS 1.3). Raises ``Unreachable`` or
     ``LinkClosed``.
     """

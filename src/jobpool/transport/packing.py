@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
+from jobpool.model.bounded import Count, Seconds
 from jobpool.transport import frames
 from jobpool.transport.frames import WireError
 from jobpool.transport.messages.base import Message
@@ -121,7 +122,7 @@ def _plain(value: object) -> object:
 
 
 def _from_number(kind: type, value: Any) -> Any:
-    return kind(value)
+    return kind(msgspec.convert(value, Seconds if issubclass(kind, float) else Count))
 
 
 def _text(code: int, data: memoryview) -> str:

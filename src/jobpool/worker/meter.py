@@ -54,8 +54,9 @@ class CallMeter:
         wall = time.perf_counter() - self._wall
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime - self._cpu
+        cpu = max(0.0, cpu)  # each part is rounded down to microseconds, and their sum may step back
         # The directory of a process's threads has a link for each of them, besides . and ..
-        threads = os.fstat(self._tasks).st_nlink - 2 if self._tasks is not None else 1
+        threads = max(1, os.fstat(self._tasks).st_nlink - 2) if self._tasks is not None else 1
         return wall, cpu, own.ru_maxrss * 1024, threads
 
 

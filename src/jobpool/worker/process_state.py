@@ -20,7 +20,7 @@ from typing import Any
 
 from jobpool.worker.shared_page import CHECKPOINT_SIGNAL
 
-__all__ = ["Limits", "ProcessState", "flush", "open_streams"]
+__all__ = ["ProcessState", "ResourceLimits", "flush", "open_streams"]
 
 _KEPT_SIGNALS = (
     *map(int, (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)),
@@ -48,7 +48,7 @@ class ProcessState:
     closing a descriptor sends what was printed to the file server.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ResourceLimits) -> None:
         self._limits = limits
         self._path = _where()
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -141,7 +141,7 @@ class ProcessState:
         return ""
 
 
-class Limits:
+class ResourceLimits:
     """Restores the resource limits (``ulimit``) and the scheduling policy, if a function of Python has set them.
 
     To read all 16 limits after each call would take as long as everything else together.

@@ -56,7 +56,7 @@ from jobpool.worker.functions import FunctionTable
 from jobpool.worker.initializer_globals import run_initializer
 from jobpool.worker.meter import CallMeter
 from jobpool.worker.multiprocessing_by_value import send_by_value
-from jobpool.worker.process_state import Limits, ProcessState, flush, open_streams
+from jobpool.worker.process_state import ProcessState, ResourceLimits, flush, open_streams
 from jobpool.worker.shared_objects import here
 from jobpool.worker.shared_page import BEGUN, MAIL, NOTHING, SharedPage
 from jobpool.worker.trim_memory import MemoryTrimmer
@@ -123,7 +123,7 @@ class _Worker:
         self._functions = FunctionTable(self._living)
         self._queue: deque[Call] = deque()
         self._unpacker = HEARD.unpacker()
-        self._limits = Limits()
+        self._limits = ResourceLimits()
         self._spoilt = ""
         """What the last call has changed in the process, and cannot be put back."""
         self.is_copy = False

@@ -138,7 +138,7 @@ class Local:
                 return Unanswered(_words(answer))
 
     def account(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
-        """Make none: the poll tells all endings."""
+        """Make none, ever: the poll tells all endings."""
         return ()
 
     def parse_account(

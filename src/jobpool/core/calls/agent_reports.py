@@ -10,7 +10,7 @@ from msgspec import structs
 from jobpool.core.calls.agent_table import AgentTable
 from jobpool.core.calls.call_table import CallTable
 from jobpool.core.calls.fitting import Fitting
-from jobpool.core.calls.queues import Entry, Stage
+from jobpool.core.calls.queues import CallEntry, Stage
 from jobpool.core.events import JobKey, Outcome
 from jobpool.core.histograms import Sum
 from jobpool.core.recovery.decide import History
@@ -128,6 +128,6 @@ class AgentReports:
         entry = self._entry(key, id)
         return None if entry is None else (entry.history, entry.items, entry.call.terms or PLAIN)
 
-    def _entry(self, key: JobKey, id: int) -> Entry | None:
+    def _entry(self, key: JobKey, id: int) -> CallEntry | None:
         agent = self._agents.get(key)
         return None if agent is None else agent.calls.get(id)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from msgspec import structs
 
 from jobpool.core.calls.id_set import IdSet
-from jobpool.core.calls.queues import AgentView, Entry, Queue, Stage
+from jobpool.core.calls.queues import AgentView, CallEntry, Queue, Stage
 from jobpool.core.events import JobKey
 from jobpool.core.histograms import Statistics
 from jobpool.model.call import Call
@@ -25,7 +25,7 @@ class CallTable:
     """All calls that are not resolved yet."""
 
     def __init__(self) -> None:
-        self.entries: dict[int, Entry] = {}
+        self.entries: dict[int, CallEntry] = {}
         self.queues: dict[str, Queue] = {}
         """By request."""
         self.statistics = Statistics()
@@ -51,7 +51,7 @@ class CallTable:
     def add(self, call: Call) -> None:
         """Queue a call with a new id."""
         statistics = self.statistics.of(call.function, call.request)
-        entry = self.entries[call.id] = Entry(call, statistics)
+        entry = self.entries[call.id] = CallEntry(call, statistics)
         statistics.open += entry.items
         queue = self.queues[call.request]
         queue.ready.append(entry)
@@ -137,7 +137,7 @@ class CallTable:
 
     # ------------------------------------------------------------------------------------------------ one entry
 
-    def forget(self, entry: Entry, time: float | None = None) -> AgentView | None:
+    def forget(self, entry: CallEntry, time: float | None = None) -> AgentView | None:
         """Remove a call from its queue, or from the agent that has it. Return that agent."""
         del self.entries[entry.call.id]
         self._count -= entry.items
@@ -152,7 +152,7 @@ class CallTable:
         entry.stage = Stage.GONE
         return agent
 
-    def queue_again(self, entry: Entry, time: float) -> None:
+    def queue_again(self, entry: CallEntry, time: float) -> None:
         """Put a call that an agent had at the head of its queue; forget it if it was cancelled meanwhile."""
         if entry.unwanted:
             self.forget(entry, time)
@@ -164,14 +164,14 @@ class CallTable:
         queue.waiting += entry.items
         queue.revive()
 
-    def change_request(self, entry: Entry, request: str) -> None:
+    def change_request(self, entry: CallEntry, request: str) -> None:
         """Let a call need another request from now on."""
         entry.call = structs.replace(entry.call, request=request)
         entry.statistics.open -= entry.items
         entry.statistics = self.statistics.of(entry.call.function, request)
         entry.statistics.open += entry.items
 
-    def shorten(self, entry: Entry, count: int, time: float) -> None:
+    def shorten(self, entry: CallEntry, count: int, time: float) -> None:
         """Remove the first ``count`` rows: their results came back, and the agent runs the others."""
         del self.entries[entry.call.id]
         self._count -= count
@@ -186,7 +186,7 @@ class CallTable:
         if bundle is not None:
             bundle.agent.calls[entry.call.id] = entry
 
-    def _detach(self, entry: Entry, time: float | None) -> AgentView | None:
+    def _detach(self, entry: CallEntry, time: float | None) -> AgentView | None:
         """Take a call from the agent that has it, and note when that frees a worker."""
         bundle, entry.bundle = entry.bundle, None
         if bundle is None:

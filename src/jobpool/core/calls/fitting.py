@@ -10,7 +10,7 @@ import math
 from collections import deque
 
 from jobpool.core.calls.bundle_size import BundleSize
-from jobpool.core.calls.queues import AgentView, Entry, Queue
+from jobpool.core.calls.queues import AgentView, CallEntry, Queue
 from jobpool.core.scaling.walltime import LEAD_SHARE
 
 __all__ = ["Fitting"]
@@ -32,14 +32,14 @@ class Fitting:
             size = self._sizes[function] = BundleSize()
         return size
 
-    def size(self, entry: Entry) -> BundleSize:
+    def size(self, entry: CallEntry) -> BundleSize:
         """Return what is known of the duration of calls like this one."""
         if entry.history.checkpoints:
             return UNKNOWN  # the rest of a call after its checkpoint may take any time
         size = self._sizes.get(entry.call.function)
         return self.of_function(entry.call.function) if size is None else size
 
-    def need(self, entry: Entry) -> float:
+    def need(self, entry: CallEntry) -> float:
         """Return the seconds that an agent should have left for this call."""
         if entry.history.timed_out:
             return math.inf  # the call did not end within a part of a walltime: it gets a whole one
@@ -48,7 +48,7 @@ class Fitting:
         given = entry.call.expected_time
         return self.size(entry).need if given is None else given
 
-    def find(self, queue: Queue, agent: AgentView, time: float) -> deque[Entry] | None:
+    def find(self, queue: Queue, agent: AgentView, time: float) -> deque[CallEntry] | None:
         """Return where the call waits that an agent should have. None: every waiting call needs more time than it
         has."""
         for need, aside in list(queue.set_aside.items()):
@@ -62,7 +62,7 @@ class Fitting:
             queue.set_aside.setdefault(self._alike(entry), deque()).append(queue.ready.popleft())
         return None
 
-    def _alike(self, entry: Entry) -> float | str:
+    def _alike(self, entry: CallEntry) -> float | str:
         if entry.history.timed_out:
             return math.inf
         given = entry.call.expected_time
@@ -90,6 +90,6 @@ class Fitting:
         ends = (entry.bundle.heard + self._expected(entry) for entry in agent.calls.values() if entry.bundle)
         return max(time, min(ends, default=time))
 
-    def _expected(self, entry: Entry) -> float:
+    def _expected(self, entry: CallEntry) -> float:
         given = entry.call.expected_time
         return (self.size(entry).mean or 0.0) if given is None else given

@@ -2,9 +2,9 @@
 
 ::
 
-    Queue ─┬─ ready: Entry, ...           calls that wait, or rows of a map
-           ├─ set_aside: Entry, ...       calls that need more time than the agents had left, by what they need
-           └─ AgentView ─ Bundle ─ Entry  calls that were sent; a bundle keeps one worker busy
+    Queue ─┬─ ready: CallEntry, ...           calls that wait, or rows of a map
+           ├─ set_aside: CallEntry, ...       calls that need more time than the agents had left, by what they need
+           └─ AgentView ─ Bundle ─ CallEntry  calls that were sent; a bundle keeps one worker busy
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jobpool.core.recovery.decide import NEVER, History
 from jobpool.core.scaling.walltime import Span
 from jobpool.model.call import Call
 
-__all__ = ["AgentView", "Bundle", "Entry", "Queue", "Stage", "holds_back"]
+__all__ = ["AgentView", "Bundle", "CallEntry", "Queue", "Stage", "holds_back"]
 
 
 class Stage(enum.Enum):
@@ -38,7 +38,7 @@ class Stage(enum.Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class CallEntry:
     """A call, or rows of a map, with what happened to it."""
 
     call: Call
@@ -86,7 +86,7 @@ class AgentView:
     """Calls that the agent has."""
     long: int = 0
     """Bundles with a call that is long, or may be."""
-    calls: dict[int, Entry] = field(default_factory=dict)
+    calls: dict[int, CallEntry] = field(default_factory=dict)
     open: bool = True
     """The agent takes more calls."""
     leaving: bool = False
@@ -121,7 +121,7 @@ class Queue:
 
     def __init__(self, ceiling: int) -> None:
         self.ceiling = ceiling
-        self.ready: deque[Entry] = deque()
+        self.ready: deque[CallEntry] = deque()
         self.waiting = 0
         """Calls in ``ready`` and ``set_aside``."""
         self.sent = 0
@@ -137,7 +137,7 @@ class Queue:
         """Open agents where one more bundle may wait."""
         self.loaded: dict[JobKey, AgentView] = {}
         """Open agents where a bundle waits."""
-        self.set_aside: dict[float | str, deque[Entry]] = {}
+        self.set_aside: dict[float | str, deque[CallEntry]] = {}
         """Calls for which no agent had enough time. They come first, as soon as an agent has."""
         self.short_of_time: dict[JobKey, AgentView] = {}
         """Open agents with a free worker whose time left is too short for every waiting call."""
@@ -185,16 +185,16 @@ class Queue:
                 agent.short_of_time = None
             self.sort(agent)
 
-    def sources(self) -> list[deque[Entry]]:
+    def sources(self) -> list[deque[CallEntry]]:
         """Return where calls wait: first the calls set aside, which need much time, then the others."""
         return [*self.set_aside.values(), self.ready] if self.set_aside else [self.ready]
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[CallEntry]:
         """Yield all calls that wait."""
         return (entry for source in self.sources() for entry in source if entry.stage is Stage.WAITING)
 
     @staticmethod
-    def head(source: deque[Entry]) -> Entry | None:
+    def head(source: deque[CallEntry]) -> CallEntry | None:
         """Return the first call that still waits, without the cancelled ones before it."""
         while source and source[0].stage is not Stage.WAITING:
             source.popleft()

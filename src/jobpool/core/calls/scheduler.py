@@ -28,7 +28,7 @@ from jobpool.core.calls.bundle_size import (
 )
 from jobpool.core.calls.call_table import CallTable
 from jobpool.core.calls.fitting import Fitting
-from jobpool.core.calls.queues import AgentView, Bundle, Entry, Queue, Stage, holds_back
+from jobpool.core.calls.queues import AgentView, Bundle, CallEntry, Queue, Stage, holds_back
 from jobpool.core.events import JobKey
 
 __all__ = ["Scheduler"]
@@ -82,7 +82,7 @@ class Scheduler:
                     found += [agent.key for agent in queue.agents.values() if holds_back(agent, time)]
         return found
 
-    def _send(self, queue: Queue, source: deque[Entry], agent: AgentView, time: float, most: int) -> SendBundle:
+    def _send(self, queue: Queue, source: deque[CallEntry], agent: AgentView, time: float, most: int) -> SendBundle:
         entries = self._take(queue, source, agent, time, most)
         long = not all(self._fitting.size(entry).short for entry in entries)
         agent.bundles += 1
@@ -100,9 +100,11 @@ class Scheduler:
         queue.sort(agent)
         return SendBundle(agent.key, tuple([entry.call for entry in entries]))
 
-    def _take(self, queue: Queue, source: deque[Entry], agent: AgentView, time: float, most: int) -> list[Entry]:
+    def _take(
+        self, queue: Queue, source: deque[CallEntry], agent: AgentView, time: float, most: int
+    ) -> list[CallEntry]:
         share = max(1, queue.waiting // (2 * max(1, queue.workers)))
-        entries: list[Entry] = []
+        entries: list[CallEntry] = []
         work, size, cap, taken = 0.0, 0, most, 0
         while len(entries) < BUNDLE_CALLS and (entry := queue.head(source)) is not None:
             expected = self._fitting.size(entry)
@@ -124,11 +126,11 @@ class Scheduler:
             entries.append(entry)
         return entries
 
-    def _fits_behind(self, work: float, entry: Entry, agent: AgentView, time: float) -> bool:
+    def _fits_behind(self, work: float, entry: CallEntry, agent: AgentView, time: float) -> bool:
         """Return whether an agent has the time for a call after ``work`` seconds of other calls."""
         return agent.span.endless or agent.span.fits(self._fitting.need(entry), time + work)
 
-    def _leave(self, source: deque[Entry], entry: Entry, most: int) -> None:
+    def _leave(self, source: deque[CallEntry], entry: CallEntry, most: int) -> None:
         """Leave the rows beyond ``most`` in the queue."""
         if entry.call.rows > most:
             entry.call, rest = entry.call.cut(most)

@@ -16,7 +16,7 @@ from jobpool.core.events import Accounted, JobKey, Polled
 from jobpool.core.jobs.machine import (
     Draining,
     Ended,
-    Job,
+    JobEntry,
     Missed,
     Observation,
     Pending,
@@ -71,8 +71,8 @@ class JobTable:
 
     def __init__(self, settings: CoreSettings) -> None:
         self._settings = settings
-        self.jobs: dict[JobKey, Job] = {}
-        self.ended: dict[JobKey, Job] = {}
+        self.jobs: dict[JobKey, JobEntry] = {}
+        self.ended: dict[JobKey, JobEntry] = {}
         self.submissions: dict[str, Submission] = {}
         """Those with a job that did not end."""
         self.ghosts: dict[str, None] = {}
@@ -93,10 +93,10 @@ class JobTable:
         substitutes = self._held[request] - self._stuck[request]
         for element in range(count):
             key, substitute = JobKey(name, element), element < substitutes
-            self.put(Job(key=key, request=request, state=Submitting(now), asked=now, substitute=substitute))
+            self.put(JobEntry(key=key, request=request, state=Submitting(now), asked=now, substitute=substitute))
         return submission
 
-    def put(self, job: Job) -> None:
+    def put(self, job: JobEntry) -> None:
         """Store a job after a change."""
         before = self.jobs.get(job.key)
         if before is not None:
@@ -125,7 +125,7 @@ class JobTable:
             self.submissions.pop(name, None)
             del self._alive[name]
 
-    def _count(self, job: Job, step: int) -> None:
+    def _count(self, job: JobEntry, step: int) -> None:
         self._alive[job.key.submission] += step
         if job.supplies:
             self._supply[job.request] += step
@@ -145,11 +145,11 @@ class JobTable:
         """Count those of them that have been asked for in the place of others that are held."""
         return self._stuck[request]
 
-    def of(self, request: str) -> list[Job]:
+    def of(self, request: str) -> list[JobEntry]:
         """Return the jobs of a request that did not end."""
         return [job for job in self.jobs.values() if job.request == request]
 
-    def of_submission(self, submission: Submission) -> list[Job]:
+    def of_submission(self, submission: Submission) -> list[JobEntry]:
         """Return the jobs of a submission that did not end."""
         keys = (JobKey(submission.name, element) for element in range(submission.count))
         return [self.jobs[key] for key in keys if key in self.jobs]
@@ -192,6 +192,7 @@ class JobTable:
     def read_poll(self, polled: Polled, asked: float) -> Iterator[tuple[JobKey, Observation]]:
         """Say what an answer tells of each job that it was asked for."""
         shown = self._shown(polled)
+        beside = any(key in self.jobs and seen.state is not JobState.ENDED for key, seen in shown.items())
         for name in polled.names:
             if (submission := self.submissions.get(name)) is None:
                 continue
@@ -200,7 +201,7 @@ class JobTable:
                 if (seen := shown.get(job.key)) is not None:
                     yield job.key, Sighted(polled.time, seen, late)
                 elif not late:
-                    yield job.key, Missed(polled.time)
+                    yield job.key, Missed(polled.time, beside)
 
     def _shown(self, polled: Polled) -> dict[JobKey, Seen]:
         """Return the one job in an answer that each key stands for: the one with its id, where that is known.
@@ -267,7 +268,7 @@ def stem(pool: str) -> str:
     return f"{plain[: _STEM - 9]}-{hashlib.sha256(pool.encode()).hexdigest()[:8]}"
 
 
-def _since(job: Job) -> float:
+def _since(job: JobEntry) -> float:
     match job.state:
         case Submitting(since=since) | Pending(since=since) | Starting(since=since):
             return since

@@ -60,7 +60,7 @@ __all__ = [
     "Dropped",
     "Ended",
     "Faded",
-    "Job",
+    "JobEntry",
     "Joined",
     "Left",
     "Missed",
@@ -82,7 +82,7 @@ __all__ = [
 ]
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class JobEntry(Struct, frozen=True, kw_only=True):
     """One job of the pool, as far as it is known."""
 
     key: JobKey
@@ -96,6 +96,8 @@ class Job(Struct, frozen=True, kw_only=True):
     """Polls in a row that did not show it."""
     absent_since: float = 0.0
     """When the first of them came, or the accounting knew it as living after that."""
+    passed_over: int = 0
+    """Polls in a row that showed other jobs of the pool and not this one."""
     evidence: Ending | None = None
     """An ending that the queue told while the agent was still connected."""
     kills: int = 0
@@ -151,7 +153,7 @@ class Job(Struct, frozen=True, kw_only=True):
                 assert_never(self.state)
 
 
-def advance(job: Job, observation: Observation, settings: CoreSettings) -> Job:
+def advance(job: JobEntry, observation: Observation, settings: CoreSettings) -> JobEntry:
     """Return the job after this observation; the same object when it changes nothing."""
     match observation:
         case Accepted():
@@ -184,13 +186,13 @@ def advance(job: Job, observation: Observation, settings: CoreSettings) -> Job:
             assert_never(observation)
 
 
-def _accepted(job: Job, observation: Accepted) -> Job:
+def _accepted(job: JobEntry, observation: Accepted) -> JobEntry:
     if isinstance(job.state, Submitting):
         return replace(job, id=observation.id, state=Pending(observation.time))
     return job if job.id is not None else replace(job, id=observation.id)  # its agent was faster than the answer
 
 
-def _sighted(job: Job, observation: Sighted, settings: CoreSettings) -> Job:
+def _sighted(job: JobEntry, observation: Sighted, settings: CoreSettings) -> JobEntry:
     seen = observation.seen
     if seen.state is JobState.ENDED:
         return _sighted_ended(job, observation)
@@ -208,14 +210,14 @@ def _sighted(job: Job, observation: Sighted, settings: CoreSettings) -> Job:
             assert_never(seen.state)
 
 
-def _note(job: Job, seen: Seen) -> Job:
+def _note(job: JobEntry, seen: Seen) -> JobEntry:
     noted = (seen.id, seen.node or job.node, seen.message, 0, None)
     if noted == (job.id, job.node, job.message, job.absent, job.evidence):
         return job
     return replace(job, id=seen.id, node=seen.node or job.node, message=seen.message, absent=0, evidence=None)
 
 
-def _note_suspension(job: Job, observation: Sighted) -> Job:
+def _note_suspension(job: JobEntry, observation: Sighted) -> JobEntry:
     if observation.seen.state is JobState.UNKNOWN:
         return job
     since = None
@@ -224,7 +226,7 @@ def _note_suspension(job: Job, observation: Sighted) -> Job:
     return job if since == job.suspended else replace(job, suspended=since)
 
 
-def _sighted_ended(job: Job, observation: Sighted) -> Job:
+def _sighted_ended(job: JobEntry, observation: Sighted) -> JobEntry:
     seen = observation.seen
     ending = seen.ending or Ending(kind=EndingKind.LOST, message=seen.message, node=seen.node, source="queue")
     match job.state:
@@ -239,7 +241,7 @@ def _sighted_ended(job: Job, observation: Sighted) -> Job:
             assert_never(job.state)
 
 
-def _sighted_pending(job: Job, observation: Sighted, settings: CoreSettings) -> Job:
+def _sighted_pending(job: JobEntry, observation: Sighted, settings: CoreSettings) -> JobEntry:
     reason, hold = observation.seen.reason, observation.seen.hold
     match job.state:
         case Submitting() | Pending() | Starting() | Silent() if hold is not None and hold.hopeless:
@@ -260,7 +262,7 @@ def _sighted_pending(job: Job, observation: Sighted, settings: CoreSettings) -> 
             assert_never(job.state)
 
 
-def _sighted_running(job: Job, observation: Sighted, settings: CoreSettings) -> Job:
+def _sighted_running(job: JobEntry, observation: Sighted, settings: CoreSettings) -> JobEntry:
     match job.state:
         case Submitting() | Pending():
             return replace(job, state=Starting(observation.time))
@@ -275,30 +277,38 @@ def _sighted_running(job: Job, observation: Sighted, settings: CoreSettings) -> 
             assert_never(job.state)
 
 
-def _cancel_again(job: Job, state: Closing, time: float, settings: CoreSettings) -> Job:
+def _cancel_again(job: JobEntry, state: Closing, time: float, settings: CoreSettings) -> JobEntry:
     return job if time - state.since < settings.cancel_again else replace(job, state=replace(state, since=time))
 
 
-def _missed(job: Job, observation: Missed, settings: CoreSettings) -> Job:
+def _missed(job: JobEntry, observation: Missed, settings: CoreSettings) -> JobEntry:
     match job.state:
         case Submitting() | Serving() | Draining() | Ended():
             return job if job.suspended is None else replace(job, suspended=None)  # nobody says so any more
         case Closing(ending=ending):  # cancelled and gone: two sources
             return _end(job, observation.time, ending)
         case Pending() | Starting() | Silent():
-            since = job.absent_since if job.absent else observation.time
-            job = replace(job, absent=job.absent + 1, absent_since=since)
-            # An agent that has left is a witness, but one that was suspended has not left by itself; where there is
-            # none, the listing may be older than the job.
-            alone = not isinstance(job.state, Silent) or job.suspended is not None
-            if job.absent < settings.absences or (alone and observation.time - since < settings.absence_grace):
+            since, before = (job.absent_since, job.passed_over) if job.absent else (observation.time, 0)
+            passed_over = before + 1 if observation.beside else 0
+            job = replace(job, absent=job.absent + 1, absent_since=since, passed_over=passed_over)
+            if job.absent < settings.absences or observation.time - since < _grace(job, observation.time, settings):
                 return job
             return _end(job, observation.time, _vanished(job, observation.time))
         case _:
             assert_never(job.state)
 
 
-def _told(job: Job, observation: Told) -> Job:
+def _grace(job: JobEntry, time: float, settings: CoreSettings) -> float:
+    """Return how long a job may be absent before it counts as gone."""
+    if isinstance(job.state, Silent) and job.suspended is None:
+        return 0.0  # its agent has left, and is a witness; one that was suspended has not left by itself
+    old = isinstance(job.state, Pending | Starting) and time - job.state.since >= settings.absence_grace
+    if old and job.passed_over >= settings.absences:
+        return settings.absence_grace_beside  # a listing that shows others, and is younger than the job
+    return settings.absence_grace  # there is no witness, and the listing may be older than the job
+
+
+def _told(job: JobEntry, observation: Told) -> JobEntry:
     match job.state:
         case Pending() | Starting() if job.absent:  # an earlier run of a requeued job is in the accounting too
             return _end(job, observation.time, observation.ending)
@@ -310,21 +320,21 @@ def _told(job: Job, observation: Told) -> Job:
             assert_never(job.state)
 
 
-def _vouched(job: Job, observation: Vouched) -> Job:
+def _vouched(job: JobEntry, observation: Vouched) -> JobEntry:
     match job.state:
         case Pending() if job.absent and observation.state is not JobState.PENDING:
-            return replace(job, state=Starting(observation.time), absent_since=observation.time)
+            return replace(job, state=Starting(observation.time), absent_since=observation.time, passed_over=0)
         case Pending() | Starting() if job.absent:
-            return replace(job, absent_since=observation.time)
+            return replace(job, absent_since=observation.time, passed_over=0)
         case Silent() if job.absent and job.suspended is not None:
-            return replace(job, absent_since=observation.time)
+            return replace(job, absent_since=observation.time, passed_over=0)
         case Submitting() | Pending() | Starting() | Serving() | Draining() | Silent() | Closing() | Ended():
             return job
         case _:
             assert_never(job.state)
 
 
-def _joined(job: Job, observation: Joined) -> Job:
+def _joined(job: JobEntry, observation: Joined) -> JobEntry:
     hello = observation.hello
     match job.state:
         case Closing() | Ended():
@@ -339,14 +349,14 @@ def _joined(job: Job, observation: Joined) -> Job:
             assert_never(job.state)
 
 
-def _went_on(job: Job, observation: WentOn) -> Job:
+def _went_on(job: JobEntry, observation: WentOn) -> JobEntry:
     job = replace(job, suspended=None, stirred=observation.time)
     if isinstance(job.state, Serving | Draining):
         return replace(job, state=replace(job.state, deadline=observation.deadline))
     return job
 
 
-def _left(job: Job, observation: Left, settings: CoreSettings) -> Job:
+def _left(job: JobEntry, observation: Left, settings: CoreSettings) -> JobEntry:
     match job.state:
         case Serving(since=since, pid=pid, deadline=deadline) | Draining(since=since, pid=pid, deadline=deadline):
             if observation.pid not in (0, pid):
@@ -361,7 +371,7 @@ def _left(job: Job, observation: Left, settings: CoreSettings) -> Job:
             assert_never(job.state)
 
 
-def _retired(job: Job, observation: Retired) -> Job:
+def _retired(job: JobEntry, observation: Retired) -> JobEntry:
     if isinstance(job.state, Serving):
         state = job.state
         draining = Draining(state.since, state.pid, state.deadline, observation.why, observation.ours)
@@ -369,7 +379,7 @@ def _retired(job: Job, observation: Retired) -> Job:
     return job
 
 
-def _dropped(job: Job, observation: Dropped) -> Job:
+def _dropped(job: JobEntry, observation: Dropped) -> JobEntry:
     match job.state:
         case Submitting():
             # No id to cancel, and a cancel by name may overtake the submit: it is dropped when the answer is there.
@@ -382,7 +392,7 @@ def _dropped(job: Job, observation: Dropped) -> Job:
             assert_never(job.state)
 
 
-def _waited(job: Job, observation: Waited, settings: CoreSettings) -> Job:
+def _waited(job: JobEntry, observation: Waited, settings: CoreSettings) -> JobEntry:
     now = observation.time
     match job.state:
         case Silent() | Starting() if job.suspended is not None:
@@ -401,7 +411,7 @@ def _waited(job: Job, observation: Waited, settings: CoreSettings) -> Job:
             assert_never(job.state)
 
 
-def _end(job: Job, time: float, ending: Ending) -> Job:
+def _end(job: JobEntry, time: float, ending: Ending) -> JobEntry:
     if ending.kind is EndingKind.OUT_OF_MEMORY and ending.kills is not None and ending.kills <= job.kills:
         # SLURM calls a job so after any kill in it. These its agent has outlived: it died of something else.
         ending = dataclasses.replace(ending, kind=EndingKind.FAILED)
@@ -412,7 +422,7 @@ def _end(job: Job, time: float, ending: Ending) -> Job:
             return replace(job, state=Ended(time, ending))
 
 
-def _vanished(job: Job, time: float) -> Ending:
+def _vanished(job: JobEntry, time: float) -> Ending:
     """Say what is known of a job that left no ending."""
     kind, said = EndingKind.LOST, [job.message] if job.message else []
     if isinstance(job.state, Silent):

@@ -127,9 +127,10 @@ class Sighted(Struct, frozen=True):
 
 
 class Missed(Struct, frozen=True):
-    """A poll for its submission was answered and did not show it."""
+    """A poll for its submission was answered and did not show it. ``beside``: it showed other jobs of the pool."""
 
     time: float
+    beside: bool = False
 
 
 class Told(Struct, frozen=True):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from jobpool.core.events import JobKey
 from jobpool.core.histograms import FunctionStatistics, Histogram, Sum
-from jobpool.core.jobs.machine import Ended, Job, Submitting
+from jobpool.core.jobs.machine import Ended, JobEntry, Submitting
 from jobpool.core.record.series import Recent, Series
 from jobpool.core.record.timeline import DONE, PIECES, RAISED, RUNS, Interval, Timeline
 from jobpool.model.call import Outcome
@@ -117,7 +117,7 @@ class Record:
 
     # ------------------------------------------------------------------------------------------------------- jobs
 
-    def job(self, before: Job, after: Job, now: float) -> None:
+    def job(self, before: JobEntry, after: JobEntry, now: float) -> None:
         """Note a job's change."""
         record = self.jobs.get(after.key)
         if record is None:
@@ -361,5 +361,5 @@ def _request(request: Request, spent: dict[str, float]) -> RunRequest:
     )
 
 
-def _word(job: Job) -> str:
+def _word(job: JobEntry) -> str:
     return type(job.state).__name__.lower()

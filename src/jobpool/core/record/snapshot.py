@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobpool.core.jobs.machine import Closing, Draining, Ended, Job, Pending, Serving, Silent, Starting, Submitting
+from jobpool.core.jobs.machine import Closing, Draining, Ended, JobEntry, Pending, Serving, Silent, Starting, Submitting
 from jobpool.model.job import EndingKind
 from jobpool.model.status import JobStatus, JobWord
 
@@ -17,7 +17,7 @@ def ending_in_words(kind: str, words: str, *, ours: bool) -> str:
     return words if words.startswith(kind) else f"{kind}: {words}" if words else kind
 
 
-def describe(job: Job, *, now: float, workers: int, busy: int) -> JobStatus:
+def describe(job: JobEntry, *, now: float, workers: int, busy: int) -> JobStatus:
     """Return the status of a job."""
     word, reason, since = _state(job)
     return JobStatus(
@@ -33,7 +33,7 @@ def describe(job: Job, *, now: float, workers: int, busy: int) -> JobStatus:
     )
 
 
-def _state(job: Job) -> tuple[JobWord, str, float]:
+def _state(job: JobEntry) -> tuple[JobWord, str, float]:
     if job.suspended is not None and not job.over:
         return (
             "suspended",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from jobpool.core.jobs.machine import Job
+from jobpool.core.jobs.machine import JobEntry
 from jobpool.core.scaling.policy import Backoff, Demand, Settling, chunks, jobs_wanted
 from jobpool.core.scaling.walltime import LEAD_EXTRA
 from jobpool.core.settings import CoreSettings
@@ -77,7 +77,7 @@ class RequestState:
         self.puzzle = same, self.puzzle[1] + 1 if self.puzzle[0] == same else 1
         return self.puzzle[1]
 
-    def joined(self, job: Job, now: float) -> None:
+    def joined(self, job: JobEntry, now: float) -> None:
         """Learn from the connection of a job's agent how long another job would take to start."""
         if not (job.proven or job.connected):
             self.startup = max(now - job.asked, _FADING * self.startup)
@@ -96,7 +96,7 @@ class RequestState:
         if fruitful:
             self.losses, self.caution = 0, Backoff()
 
-    def lost(self, job: Job, ending: Ending, now: float, settings: CoreSettings) -> tuple[bool, str]:
+    def lost(self, job: JobEntry, ending: Ending, now: float, settings: CoreSettings) -> tuple[bool, str]:
         """Note that a job ended and the pool had not asked it to.
 
         Return whether the pool should give up the request, and the message on a pause that begins now.
@@ -128,7 +128,7 @@ class RequestState:
         return max(0.0, max(self.backoff.until, self.caution.until) - now)
 
 
-def jobs_failed(job: Job, ending: Ending, failures: int) -> JobsFailed:
+def jobs_failed(job: JobEntry, ending: Ending, failures: int) -> JobsFailed:
     """Return the error that several jobs in a row failed, with the last one as an example."""
     return JobsFailed(
         f"{failures} jobs in a row ended before they could run a call; no more jobs are requested",

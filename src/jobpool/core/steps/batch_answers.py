@@ -8,7 +8,7 @@ from jobpool.core import actions as act
 from jobpool.core import events as ev
 from jobpool.core.events import JobKey
 from jobpool.core.jobs.job_table import Doubt, Submission
-from jobpool.core.jobs.machine import Accepted, Closing, Job, Pending, Vouched
+from jobpool.core.jobs.machine import Accepted, Closing, JobEntry, Pending, Vouched
 from jobpool.core.scaling.policy import Backoff
 from jobpool.core.scaling.request_state import request_refused
 from jobpool.core.steps.auto_size import fall_back
@@ -146,9 +146,9 @@ def polled(pool: PoolState, event: ev.Polled) -> None:
         pool.out.append(act.AskAccounting(names))
 
 
-def _tell_holds(pool: PoolState, held: Sequence[Job]) -> None:
+def _tell_holds(pool: PoolState, held: Sequence[JobEntry]) -> None:
     """Tell of jobs that are held from now on: without a person nothing comes of them."""
-    by_reason: dict[str, list[Job]] = {}
+    by_reason: dict[str, list[JobEntry]] = {}
     for job in held:
         assert isinstance(job.state, Pending)
         by_reason.setdefault(job.state.reason, []).append(job)
@@ -158,14 +158,14 @@ def _tell_holds(pool: PoolState, held: Sequence[Job]) -> None:
         pool.notice(f"{which} held ({reason}) and will not start: {first.hold.advice}", warning=True)
 
 
-def _is_hopeless(job: Job) -> bool:
+def _is_hopeless(job: JobEntry) -> bool:
     """Say whether a job is cancelled since the batch system holds it for good."""
     return isinstance(job.state, Closing) and job.state.ending.kind is EndingKind.LAUNCH_FAILED
 
 
-def _tell_hopeless(pool: PoolState, jobs: Sequence[Job]) -> None:
+def _tell_hopeless(pool: PoolState, jobs: Sequence[JobEntry]) -> None:
     """Tell of jobs that the batch system could not start and holds: they are cancelled."""
-    by_message: dict[str, list[Job]] = {}
+    by_message: dict[str, list[JobEntry]] = {}
     for job in jobs:
         by_message.setdefault(job.message, []).append(job)
     for message, (first, *others) in by_message.items():

@@ -24,7 +24,7 @@ from jobpool.core.events import Event
 from jobpool.core.jobs.machine import (
     Accepted,
     Dropped,
-    Job,
+    JobEntry,
     Joined,
     Left,
     Retired,
@@ -122,7 +122,7 @@ class Core:
             notices=pool.notices,
         )
 
-    def _view(self, job: Job, now: float) -> JobStatus:
+    def _view(self, job: JobEntry, now: float) -> JobStatus:
         pool = self._pool
         workers, busy = pool.agents.busy(job.key)
         return describe(job, now=now, workers=workers, busy=busy)
@@ -303,7 +303,7 @@ def _agent_joined(pool: PoolState, event: ev.AgentJoined) -> None:
     scale_jobs.relieve(pool, job.request)
 
 
-def _too_late(pool: PoolState, job: Job, hello: ev.Hello) -> str:
+def _too_late(pool: PoolState, job: JobEntry, hello: ev.Hello) -> str:
     """Return why the rest of a job's walltime is too short to be of use; empty if it is long enough."""
     walltime = pool.request_states[job.request].request.walltime
     if walltime is None or hello.deadline is None or hello.deadline - pool.now >= LATE * walltime:
@@ -315,7 +315,7 @@ def _too_late(pool: PoolState, job: Job, hello: ev.Hello) -> str:
     )
 
 
-def _agent_replaced(pool: PoolState, job: Job) -> None:
+def _agent_replaced(pool: PoolState, job: JobEntry) -> None:
     """Decide on the calls of the agent's predecessor: the job was requeued, or the agent lost its connection for a
     while.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobpool.core import actions as act
 from jobpool.core import events as ev
-from jobpool.core.jobs.machine import Dropped, Ended, Job
+from jobpool.core.jobs.machine import Dropped, Ended, JobEntry
 from jobpool.core.steps.state import NOT_NEEDED, PoolState
 from jobpool.model.errors import PoolBroken
 from jobpool.model.job import JobId
@@ -63,7 +63,7 @@ def _cancel_all(pool: PoolState) -> None:
         pool.out.append(act.CancelJobs(tuple(names), ids))
 
 
-def _lately_ended(pool: PoolState) -> list[Job]:
+def _lately_ended(pool: PoolState) -> list[JobEntry]:
     """Return jobs that may reappear: a controller that was killed continues from the state that it had saved."""
     ended = pool.job_table.ended.values()
     return [job for job in ended if isinstance(job.state, Ended) and pool.now - job.state.at < LATELY]

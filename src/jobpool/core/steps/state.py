@@ -30,7 +30,7 @@ from jobpool.core.jobs.machine import (
     Closing,
     Dropped,
     Ended,
-    Job,
+    JobEntry,
     Observation,
     Pending,
     Retired,
@@ -115,13 +115,13 @@ class PoolState:
         if (job := self.job_table.jobs.get(key)) is not None:
             self.observe(job, observation)
 
-    def observe(self, job: Job, observation: Observation) -> None:
+    def observe(self, job: JobEntry, observation: Observation) -> None:
         """Apply an observation to a job."""
         after = advance(job, observation, self.settings)
         if after is not job:
             self.store(job, after)
 
-    def store(self, before: Job, after: Job) -> None:
+    def store(self, before: JobEntry, after: JobEntry) -> None:
         """Store a changed job, and do what follows from the change."""
         self.job_table.put(after)
         self.record.job(before, after, self.now)
@@ -147,7 +147,7 @@ class PoolState:
         if unwanted and isinstance(after.state, Pending | Starting):
             self.observe(after, Dropped(self.now, NOT_NEEDED))
 
-    def _suspend(self, job: Job) -> None:
+    def _suspend(self, job: JobEntry) -> None:
         """Send no calls to a suspended job until it is resumed."""
         self.polling.hurry(self.now)
         if job.suspended is None:
@@ -163,14 +163,14 @@ class PoolState:
                 f"{text} resumed (the same holds for each job that the status shows as suspended)", warning=True
             )
 
-    def _cancel_job(self, before: Job, after: Job, state: Closing) -> None:
+    def _cancel_job(self, before: JobEntry, after: JobEntry, state: Closing) -> None:
         if before.connected:
             self.out.append(act.StopAgent(after.key, state.ending.message, drain=False))
         again = isinstance(before.state, Closing) and before.state.since == state.since
         if after.id is not None and (not again or before.id is None):
             self.cancels[after.id] = None
 
-    def _suspect(self, job: Job) -> None:
+    def _suspect(self, job: JobEntry) -> None:
         """Cancel a job that is missing from the queue without other evidence of its end: the queue may show it
         again."""
         self.job_table.ghosts[job.key.submission] = None
@@ -183,7 +183,7 @@ class PoolState:
             self.out.append(act.CancelJobs(ids=tuple(self.cancels)))
             self.cancels.clear()
 
-    def _learn_from_end(self, job: Job) -> None:
+    def _learn_from_end(self, job: JobEntry) -> None:
         """Learn from the end of a job: avoid its node, back off, or give up its request."""
         state, request_state = job.state, self.request_states[job.request]
         if job.proven:
@@ -213,7 +213,7 @@ class PoolState:
         else:
             self.give_up(job.request, jobs_failed(job, state.ending, request_state.failures), job.key)
 
-    def blame_node(self, job: Job, call: int, words: str) -> None:
+    def blame_node(self, job: JobEntry, call: int, words: str) -> None:
         """Note that a call's worker died on this job's node."""
         if self.nodes.crashed(job.node, call, self.request_states[job.request].request, self.now):
             self._avoid(job.node, words)
@@ -253,7 +253,7 @@ class PoolState:
         if ids:
             self.out.append(act.TellAgain(ids))
 
-    def decide_calls(self, job: Job, ending: Ending) -> tuple[int, ...]:
+    def decide_calls(self, job: JobEntry, ending: Ending) -> tuple[int, ...]:
         """Decide on the calls that a lost job had. Return their ids."""
         held = self.agents.remove(job.key, self.now)
         alone = sum(call.started for call in held) == 1
@@ -265,7 +265,7 @@ class PoolState:
         self.recover(job, losses)
         return tuple(id for call in held for id in range(call.id, call.id + call.items))
 
-    def recover(self, job: Job, losses: list[tuple[int, Loss, History, CallOptions]]) -> None:
+    def recover(self, job: JobEntry, losses: list[tuple[int, Loss, History, CallOptions]]) -> None:
         """Run these calls again, or give them up."""
         request_state = self.request_states[job.request]
         place = LossPlace(job.id, job.node, request_state.request, self.settings.limits)
@@ -438,7 +438,7 @@ def _cause(cause: Ending | Death) -> str:
     return "its worker: out of memory" if cause.out_of_memory else "its worker: crashed"
 
 
-def _ending(job: Job) -> Ending:
+def _ending(job: JobEntry) -> Ending:
     """Return why a job has no agent any more."""
     if isinstance(job.state, Closing | Ended):
         return job.state.ending

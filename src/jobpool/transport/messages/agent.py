@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from jobpool.model.bounded import Count, Level, Mode, Number, Port, Rows, Seconds, Slots
 from jobpool.model.call import Call, Death, Outcome
 from jobpool.transport.messages.base import (
     Answer,
@@ -24,30 +25,30 @@ from jobpool.transport.messages.base import (
 class AgentSettings(Answer, kw_only=True):
     """The answer to :class:`AgentHello`: the job is wanted, and its workers are to be like this."""
 
-    time: float
+    time: Seconds
     """The clock of the server's host, in seconds since the epoch."""
-    dask_port: int | None
+    dask_port: Port | None
     """Dask's Scheduler runs there. None: not yet, and :class:`JoinDask` may come."""
-    workers: int
-    cores: int
+    workers: Slots
+    cores: Slots
     """Of each worker."""
-    gpus: int
-    walltime: float | None
+    gpus: Slots
+    walltime: Seconds | None
     """Seconds from the job's start; the agent may know better from the batch system."""
-    grace: float
+    grace: Seconds
     """Seconds that the agent may wait for checkpoints after SIGTERM."""
-    log_level: int
-    umask: int
-    threads_per_core: int
+    log_level: Level
+    umask: Mode
+    threads_per_core: Slots
     bind: Literal["cores", "threads"] | None
     sys_path: list[str]
     working_directory: str
     initializer: bytes | None
     """A pickle that only workers open."""
-    max_tasks_per_child: int | None
-    memory: int | None
+    max_tasks_per_child: Count | None
+    memory: Count | None
     """Bytes of one worker. None: no limit of the agent's own."""
-    max_memory_growth: int | None
+    max_memory_growth: Count | None
     log_directory: str
     environment: dict[str, str]
 
@@ -67,20 +68,20 @@ class AgentHello(Question[AgentSettings | NotWanted], kw_only=True):
     It is understood across versions of jobpool, so that the answer can tell which ones do not fit.
     """
 
-    job: tuple[str, int]
+    job: tuple[str, Count]
     """The submission and the index in it."""
     id: str
     """The batch system's."""
     node: str
-    pid: int
+    pid: Number
     versions: dict[str, str]
 
 
 class Ready(Message):
     """Agent to server, once: its workers are on their way, and calls may come. Late: the job does nothing meanwhile."""
 
-    workers: int
-    left: float | None
+    workers: Slots
+    left: Seconds | None
     """Seconds until the job's walltime ends."""
 
 
@@ -95,7 +96,7 @@ class Started(Message):
     before it begins, and once more when it runs long. Lost with the job: a call may count as not begun though it was.
     """
 
-    ids: tuple[int, ...]
+    ids: tuple[Count, ...]
 
 
 class Done(Message):
@@ -112,7 +113,7 @@ class Returned(Message):
     """Agent to server: these calls will not be run here: retracted before they started, or killed for it, or the agent
     leaves. Lost with the agent, whose calls all come back then."""
 
-    ids: tuple[int, ...]
+    ids: tuple[Count, ...]
 
 
 class Cut(Message):
@@ -121,8 +122,8 @@ class Cut(Message):
     It comes before any message that names the second.
     """
 
-    call: int
-    at: int
+    call: Count
+    at: Rows
 
 
 class Died(Message):
@@ -131,7 +132,7 @@ class Died(Message):
     Lost with the agent: the end of the job decides on the call.
     """
 
-    call: int | None
+    call: Count | None
     death: Death
 
 
@@ -150,13 +151,13 @@ class Suspended(Message):
 class WentOn(Message):
     """Agent to server: the job stood still and goes on, with so many seconds left."""
 
-    left: float | None
+    left: Seconds | None
 
 
 class SlotsTaken(Message):
     """Agent to server: tasks of ``pool.client`` hold so many of its workers' slots now. The last one holds."""
 
-    count: int
+    count: Slots
 
 
 class Trouble(Message):
@@ -198,7 +199,7 @@ class Bundle(Message):
 class Retract(Message):
     """Server to agent: these calls are not wanted; each one is done or returned. Late: they run for nothing."""
 
-    ids: list[int]
+    ids: list[Count]
 
 
 class TakeBack(Message):
@@ -212,7 +213,7 @@ class Ping(Message):
 class JoinDask(Message):
     """Server to agent: Dask's Scheduler listens on this port of the server's. Twice: nothing changes."""
 
-    port: int
+    port: Port
 
 
 class StopAgent(Message):

@@ -7,6 +7,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from jobpool.model.bounded import Count
+
 __all__ = [
     "Answer",
     "Checkpointed",
@@ -43,14 +45,14 @@ class Message(msgspec.Struct, array_like=True, tag=True):
 class Question(Message, Generic[A], kw_only=True):
     """A message that is answered with one of type ``A``, or with :class:`Refused`."""
 
-    reference: int = 0
+    reference: Count = 0
     """The link's number of the question."""
 
 
 class Answer(Message, kw_only=True):
     """What the receiver of a question sends back. Lost: who asks hears that the connection has ended."""
 
-    reference: int = 0
+    reference: Count = 0
     """That of the question."""
 
 
@@ -83,7 +85,7 @@ class Functions(Message):
 class Checkpointed(Message):
     """Worker to agent and agent to server: this call stopped, and goes on with this payload. Lost: it begins anew."""
 
-    call: int
+    call: Count
     payload: bytes
 
     def holders(self) -> Sequence[Holder]:

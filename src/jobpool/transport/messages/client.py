@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from jobpool.model.bounded import Count, Port, Rows, Seconds
 from jobpool.model.call import Call, Outcome
 from jobpool.transport.messages.base import Answer, ErrorData, Functions, Holder, Message, Question, Refused
 
@@ -31,14 +32,14 @@ class Facts(Answer, kw_only=True):
 class Starts(Answer, kw_only=True):
     """The answer to :class:`AskStarts`: seconds since the epoch by the ids of jobs."""
 
-    starts: dict[str, float | None]
+    starts: dict[str, Seconds | None]
 
 
 class DaskAddress(Answer, kw_only=True):
     """The answer to :class:`StartDask`."""
 
-    port: int
-    dashboard: tuple[int, str] | None
+    port: Port
+    dashboard: tuple[Port, str] | None
     """Port on the loopback, and path. None: there is none, or it was not asked for."""
 
 
@@ -89,19 +90,19 @@ class Calls(Message):
 class Cancel(Message):
     """Client to server: these calls are not wanted. Late: they run meanwhile. Twice: nothing changes."""
 
-    ids: list[int]
+    ids: list[Count]
 
 
 class CancelRows(Message):
     """Client to server: the rest of a map is not wanted; pairs of a first id and a count. As :class:`Cancel`."""
 
-    spans: list[tuple[int, int]]
+    spans: list[tuple[Count, Rows]]
 
 
 class Scale(Message):
     """Client to server, from ``pool.scale``: so many workers; None: as the calls need. The last one holds."""
 
-    workers: int | None
+    workers: Count | None
 
 
 class Shutdown(Message):
@@ -148,7 +149,7 @@ class Stop(Question[Accepted], kw_only=True):
 # ----------------------------------------------------------------------------------------------------- server to client
 
 
-class JobFacts(msgspec.Struct, array_like=True, frozen=True):
+class JobOfCalls(msgspec.Struct, array_like=True, frozen=True):
     """The job in which calls run, for ``future.job``."""
 
     id: str
@@ -159,14 +160,14 @@ class JobFacts(msgspec.Struct, array_like=True, frozen=True):
 class CallsStarted(Message):
     """Server to client: these calls run in this job. Late: ``cancel`` still succeeds, and the worker is killed."""
 
-    job: JobFacts
-    ids: list[int]
+    job: JobOfCalls
+    ids: list[Count]
 
 
 class CallsDone(Message):
     """Server to client: what came of calls. Late: the futures end later. Each is sent once; lost with the pool."""
 
-    job: JobFacts
+    job: JobOfCalls
     outcomes: list[Outcome]
 
     def holders(self) -> Sequence[Holder]:
@@ -177,14 +178,14 @@ class CallsDone(Message):
 class CallsWaitAgain(Message):
     """Server to client: these calls were lost or taken back and wait again. Late: futures say that they run."""
 
-    ids: list[int]
+    ids: list[Count]
 
 
 class CallsFailed(Message):
     """Server to client: these calls end with an error of the pool's. As :class:`CallsDone`."""
 
     error: ErrorData
-    ids: list[int]
+    ids: list[Count]
 
 
 class Broken(Message):
@@ -194,9 +195,10 @@ class Broken(Message):
 
 
 class Waiting(Message):
-    """Server to client, once a second while calls wait and no worker serves: what for. Lost: the next one says it."""
+    """Server to client, once a second while calls wait and no worker serves: what for."""
 
-    snapshot: dict[str, Any]
+    snapshot: dict[str, Any] | None
+    """None: for the same as the last one said, but for times."""
 
 
 class Notice(Message):

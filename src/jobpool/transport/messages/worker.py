@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jobpool.model.bounded import Count, Level, Mode, Number, Seconds, SignalNumber
 from jobpool.model.call import Call, Outcome
 from jobpool.transport.messages.base import Checkpointed, Functions, Holder, Message, Remark
 
@@ -29,7 +30,7 @@ class Forget(Message):
 class Skip(Message):
     """Agent to worker: drop the calls of these spans (first id, end), announced on the shared page before."""
 
-    spans: list[tuple[int, int]]
+    spans: list[tuple[Count, Count]]
 
 
 # ------------------------------------------------------------------------------------------------------ worker to agent
@@ -55,9 +56,9 @@ class CallDone(Message):
     """Worker to agent, after a call or some rows. It may lie in the socket for a while, and outlives the worker."""
 
     outcome: Outcome
-    log_end: int
+    log_end: Count
     """Where the worker's log ends now."""
-    at: float
+    at: Seconds
     """When, on the clock that all processes of a host share."""
 
     def holders(self) -> Sequence[Holder]:
@@ -68,13 +69,13 @@ class CallDone(Message):
 class Skipped(Message):
     """Worker to agent, the answer to :class:`Skip`: the first id of each thing that was dropped."""
 
-    ids: tuple[int, ...]
+    ids: tuple[Count, ...]
 
 
 class NoCheckpoint(Message):
     """Worker to agent: a call was asked for a checkpoint and left none; it goes on."""
 
-    call: int | None
+    call: Count | None
     """None: the agent says so itself, of all that were asked."""
     words: str
 
@@ -83,8 +84,8 @@ class Grown(Message):
     """Worker to agent: this function's calls have left so much memory that the worker runs no other one."""
 
     function: str
-    bytes: int
-    calls: int
+    bytes: Count
+    calls: Count
 
 
 class Spoilt(Message):
@@ -103,11 +104,11 @@ class ForkServerSetup(Message):
     working_directory: str | None
     sys_path: list[str]
     initializer: bytes | None
-    log_level: int
-    umask: int
-    notice: list[int]
+    log_level: Level
+    umask: Mode
+    notice: list[SignalNumber]
     """Signals by which the batch system tells a job that it will be killed: they are for the agent alone."""
-    max_memory_growth: int | None
+    max_memory_growth: Count | None
     flags: list[str]
     """Of the interpreter."""
 
@@ -115,15 +116,15 @@ class ForkServerSetup(Message):
 class Fork(Message):
     """Agent to fork-server, with four descriptors: channel, log, shared page, wakeup. Lost: all workers are gone."""
 
-    token: int
-    cpus: list[int]
+    token: Count
+    cpus: list[Number]
     environment: dict[str, str]
 
 
 class Kill(Message):
     """Agent to fork-server: end this worker and all that it started. Twice, or late: it is dead already."""
 
-    token: int
+    token: Count
 
 
 class ForkServerUp(Message):
@@ -133,25 +134,25 @@ class ForkServerUp(Message):
 class Forked(Message):
     """Fork-server to agent: the process of this worker runs."""
 
-    token: int
-    pid: int
+    token: Count
+    pid: Number
 
 
 class NotForked(Message):
     """Fork-server to agent: the system made no process for this worker."""
 
-    token: int
-    errno: int
+    token: Count
+    errno: Number
     words: str
 
 
 class Exited(Message):
     """Fork-server to agent: the process of this worker is gone, and what it started too."""
 
-    token: int
-    status: int
+    token: Count
+    status: Number
     """As ``os.wait4`` gives it."""
-    peak_memory: int
+    peak_memory: Count
     """Bytes."""
 
 

@@ -50,13 +50,13 @@ class Bench:
             size=1, logs=open_directory(directory), environment={}, working_directory=None, sys_path=(),
             initializer=None, max_tasks_per_child=None, cpus=None,
         )  # fmt: skip
-        self.crew = Workers(settings, self._take)
+        self.workers = Workers(settings, self._take)
         self._done = 0
         self._reports = 0
         self._wanted = 0
         self._reached: asyncio.Event = asyncio.Event()
         self._key, function = pickling.dumps_function(noop)
-        self.crew.define([Function(self._key, function)])
+        self.workers.define([Function(self._key, function)])
 
     def _take(self, report: Report) -> None:
         self._reports += 1
@@ -74,11 +74,11 @@ class Bench:
         ]
         self._done, self._reports, self._wanted = 0, 0, calls
         self._reached.clear()
-        (pid,) = [place.pid for place in self.crew._slots.values()]
+        (pid,) = [slot.pid for slot in self.workers._slots.values()]
         assert pid is not None
         own, worker, wall = cpu(resource.RUSAGE_SELF), tree_cpu(pid), time.perf_counter()
         for one in bundles:
-            self.crew.submit(one)
+            self.workers.submit(one)
         await self._reached.wait()
         wall = time.perf_counter() - wall
         own, worker = cpu(resource.RUSAGE_SELF) - own, tree_cpu(pid) - worker
@@ -91,23 +91,23 @@ class Bench:
             self._done, self._wanted = 0, 1
             self._reached.clear()
             begin = time.perf_counter()
-            self.crew.submit([Call(n, self._key, pickling.dumps_arguments((n,), {}))])
+            self.workers.submit([Call(n, self._key, pickling.dumps_arguments((n,), {}))])
             await self._reached.wait()
             taken.append(time.perf_counter() - begin)
         return statistics.median(taken) * 1e6
 
 
-async def measure_crew(calls: int) -> None:
+async def measure_workers(calls: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(Path(directory))
-        await bench.crew.start()
+        await bench.workers.start()
         await bench.latency(10)
         for size in SIZES:
             wall, agent, worker, reports = await bench.run(calls, size)
-            print(f"crew            bundle {size:5d}: {wall:7.1f} us wall, {agent:6.1f} us agent CPU, "
+            print(f"workers         bundle {size:5d}: {wall:7.1f} us wall, {agent:6.1f} us agent CPU, "
                   f"{worker:6.1f} us worker CPU, {reports:6.3f} reports per call")  # fmt: skip
-        print(f"crew            latency of a single call: {await bench.latency(500):.0f} us (median)")
-        await bench.crew.close(drain=True)
+        print(f"workers         latency of a single call: {await bench.latency(500):.0f} us (median)")
+        await bench.workers.close(drain=True)
 
 
 def measure_peer(calls: int) -> None:
@@ -130,7 +130,7 @@ def measure_peer(calls: int) -> None:
 def main(argv: list[str] | None = None) -> int:
     options = _common.arguments(__doc__, {}, argv, quick={"repeats": 1, "calls": 2000}, repeats=1, calls=10_000)
     for _ in range(options.repeats):
-        asyncio.run(measure_crew(options.calls))
+        asyncio.run(measure_workers(options.calls))
         measure_peer(options.calls)
     return _common.finish(options)
 

@@ -1,7 +1,7 @@
 """Runs commands of jobpool, each in a fork, under conditions that users and hosts bring about: for its test.
 
-``hard_times.py PLACE POOL`` reads a list of command lines from stdin, and writes one JSON line for each command line
-under each condition. It imports everything once: a command costs some milliseconds.
+``adverse_conditions.py PLACE POOL`` reads a list of command lines from stdin, and writes one JSON line for each
+command line under each condition. It imports everything once: a command costs some milliseconds.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from jobpool.core.jobs.machine import (
     Draining,
     Dropped,
     Ended,
-    Job,
+    JobEntry,
     Joined,
     Left,
     Missed,
@@ -117,7 +117,7 @@ def cells() -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("before", "observation", "after"), cells())
 def test_table(before: str, observation: str, after: str) -> None:
-    job = Job(key=KEY, request="", state=STATES[before], id=ID, node="n1")
+    job = JobEntry(key=KEY, request="", state=STATES[before], id=ID, node="n1")
     moved = advance(job, OBSERVATIONS[observation], SETTINGS)
     assert type(moved.state).__name__.lower() == (before if after == "." else after)
 
@@ -126,11 +126,11 @@ def test_the_table_is_complete() -> None:
     assert {(state, name) for state, name, _ in cells()} == {(state, name) for state in STATES for name in OBSERVATIONS}
 
 
-def a_job(state: State, **fields: object) -> Job:
-    return Job(key=KEY, request="", state=state, id=ID, node="n1", **fields)  # type: ignore[arg-type]
+def a_job(state: State, **fields: object) -> JobEntry:
+    return JobEntry(key=KEY, request="", state=state, id=ID, node="n1", **fields)  # type: ignore[arg-type]
 
 
-def after(job: Job, *observations: Observation) -> Job:
+def after(job: JobEntry, *observations: Observation) -> JobEntry:
     for observation in observations:
         job = advance(job, observation, SETTINGS)
     return job
@@ -232,7 +232,7 @@ def test_a_cancelled_job_that_is_still_there_is_cancelled_again() -> None:
 
 
 def test_an_agent_faster_than_the_answer_of_the_submit_command() -> None:
-    job = Job(key=KEY, request="", state=Submitting(1.0))
+    job = JobEntry(key=KEY, request="", state=Submitting(1.0))
     job = after(job, Joined(2.0, Hello(job=KEY, id=ID, node="n1", workers=1, pid=7)), Accepted(3.0, ID))
     assert isinstance(job.state, Serving)
     assert job.id == ID
@@ -244,14 +244,14 @@ def test_an_agent_faster_than_the_answer_of_the_submit_command() -> None:
 )
 def test_kills_that_the_agent_has_outlived_are_not_what_the_job_ended_by(outlived: int, kind: EndingKind) -> None:
     killed = Ending(kind=EndingKind.OUT_OF_MEMORY, message="OUT_OF_MEMORY", kills=2)
-    job = Job(key=KEY, request="", state=Silent(1.0), kills=outlived)
+    job = JobEntry(key=KEY, request="", state=Silent(1.0), kills=outlived)
     after = advance(job, seen(JobState.ENDED, ending=killed), SETTINGS)
     assert isinstance(after.state, Ended)
     assert after.state.ending.kind is kind
 
 
 def test_kills_count_for_one_run_of_a_job() -> None:
-    job = Job(key=KEY, request="", state=Pending(1.0), kills=2)
+    job = JobEntry(key=KEY, request="", state=Pending(1.0), kills=2)
     assert advance(job, OBSERVATIONS["joined"], SETTINGS).kills == 0
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crewkit import Watched, crew, reached_soon
-from test_crew import in_loop
+from test_workers import in_loop
+from workerskit import Watched, reached_soon, run_workers
 
 from jobpool.model.call import Call
 from jobpool.serialize import pickling
@@ -24,11 +24,11 @@ FIRST = 2**38
 def submit_rows(watched: Watched, function: Any, *args: Any) -> Call:
     """Submit one bundle: a row for each argument."""
     key, pickled = pickling.dumps_function(function)
-    watched.crew.define([Function(key, pickled)])
+    watched.workers.define([Function(key, pickled)])
     ((payload, count),) = dumps_rows((arg,) for arg in args)
     assert isinstance(payload, bytes)
     call = Call(FIRST, key, payload, "", 0, count)
-    watched.crew.submit([call])
+    watched.workers.submit([call])
     return call
 
 
@@ -47,7 +47,7 @@ async def test_each_row_has_its_own_end(tmp_path: Path) -> None:
     def invert(number: Any) -> Any:
         return [1 / number]
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         submit_rows(watched, invert, 1, 0, 2)
         await watched.until(lambda: len(results(watched)) == 3)
         first, bad, last = results(watched).values()
@@ -67,7 +67,7 @@ async def test_results_are_sent_when_calls_take_a_while(tmp_path: Path) -> None:
 
     held = tmp_path / "held"
     held.touch()
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         submit_rows(watched, slow, "", "", str(held), "")
         await watched.until(lambda: len(results(watched)) == 2)
         held.unlink()
@@ -85,10 +85,10 @@ async def test_rows_behind_a_long_one_are_taken_back_without_the_worker(tmp_path
 
     held, quick = tmp_path / "held", tmp_path / "quick"
     held.touch()
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         call = submit_rows(watched, hold, str(quick), str(held), str(quick), str(quick))
         await watched.until(lambda: watched.started.count(call.id) == 2)
-        watched.crew.take_back()
+        watched.workers.take_back()
         await watched.until(lambda: watched.returned)
         assert [report for report in watched.reports if isinstance(report, Cut)] == [Cut(call.id, 2)]
         assert watched.returned == [call.id + 2]
@@ -106,11 +106,11 @@ async def test_a_bundle_that_waits_is_taken_back_whole(tmp_path: Path) -> None:
 
     held = tmp_path / "held"
     held.touch()
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         (running,) = watched.submit(hold, (str(held),))
         call = submit_rows(watched, hold, "a", "b")
         await watched.until(lambda: running in watched.started)
-        watched.crew.take_back()
+        watched.workers.take_back()
         await watched.until(lambda: watched.returned)
         assert watched.returned == [call.id]
         held.unlink()
@@ -126,12 +126,12 @@ async def test_a_call_behind_a_long_one_is_taken_back_and_may_come_again(tmp_pat
 
     held = tmp_path / "held"
     held.touch()
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         running, behind = watched.submit(hold, (str(held),), ("nothing",))
         await watched.until(lambda: watched.started.count(running) == 2)  # before it began, and since it runs long
-        watched.crew.take_back()
+        watched.workers.take_back()
         await watched.until(lambda: behind in watched.returned)
-        watched.crew.take_back()  # there is nothing more, and nothing comes of it
+        watched.workers.take_back()  # there is nothing more, and nothing comes of it
         held.unlink()
         await watched.outcome(running)
         assert await watched.run(len, "abc") == 3
@@ -145,14 +145,14 @@ async def test_a_worker_that_ends_after_its_call_may_be_asked_for_calls_just_the
         while Path(running).exists():
             time.sleep(0.01)
 
-    async with crew(tmp_path, max_tasks_per_child=1) as watched:
+    async with run_workers(tmp_path, max_tasks_per_child=1) as watched:
         (id,) = watched.submit(hold, (str(tmp_path / "running"),))
         await reached_soon((tmp_path / "running").exists)  # before it has begun it would be taken back
-        (place,) = watched.crew._busy()
-        watched.crew._withdrawal._take_back_from(place)
+        (slot,) = watched.workers._busy()
+        watched.workers._withdrawal._take_back_from(slot)
         (tmp_path / "running").unlink()
         await watched.outcome(id)
-        watched.crew._withdrawal._taken_back(place)  # as if the millisecond ended now
+        watched.workers._withdrawal._taken_back(slot)  # as if the millisecond ended now
         assert await watched.run(len, "abc") == 3
 
 
@@ -164,7 +164,7 @@ async def test_a_crash_names_the_rows_that_have_no_result_yet(tmp_path: Path) ->
             os.kill(os.getpid(), signal.SIGSEGV)
         return number
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         submit_rows(watched, die, 0, 1, 2, 3)
         (other,) = watched.submit(len, ("abc",))
         await watched.until(lambda: watched.died)
@@ -181,10 +181,10 @@ async def test_retracted_rows_do_not_begin(tmp_path: Path) -> None:
             file.write("ran\n")
         time.sleep(0.05)
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         call = submit_rows(watched, note, *[str(tmp_path / "log")] * 100)
         await reached_soon((tmp_path / "log").exists)
-        watched.crew.retract(call.ids)
+        watched.workers.retract(call.ids)
         await watched.until(lambda: watched.returned)
         assert await watched.run(len, "abc") == 3
         assert len((tmp_path / "log").read_text().splitlines()) <= 5
@@ -192,7 +192,7 @@ async def test_retracted_rows_do_not_begin(tmp_path: Path) -> None:
 
 @in_loop
 async def test_a_worker_runs_no_more_rows_than_calls_it_may(tmp_path: Path) -> None:
-    async with crew(tmp_path, max_tasks_per_child=3) as watched:
+    async with run_workers(tmp_path, max_tasks_per_child=3) as watched:
         submit_rows(watched, lambda _: [os.getpid()], *range(8))
         await watched.until(lambda: len(results(watched)) == 8)
         pids = [pid for (pid,) in results(watched).values()]
@@ -209,7 +209,7 @@ async def test_a_function_that_cannot_be_made_there_ends_every_row(tmp_path: Pat
         def __call__(self, _: Any) -> None:
             pass
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         submit_rows(watched, Unmakable(), 1, 2)
         await watched.until(lambda: len(results(watched)) == 2)
         assert all("invalid literal" in str(value.error) for value in results(watched).values())

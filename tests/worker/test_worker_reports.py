@@ -1,4 +1,4 @@
-"""When a crew tells what happens to its calls: at once, or together with more of it."""
+"""When a job's workers tell what happens to their calls: at once, or together with more of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from crewkit import crew, reached_soon, value
-from test_crew import hold, in_loop, pid
-from test_crew_rows import results, submit_rows
+from test_worker_rows import results, submit_rows
+from test_workers import hold, in_loop, pid
+from workerskit import reached_soon, run_workers, value
 
 from jobpool.agent import reports
 from jobpool.agent.reports import HOLD
@@ -17,7 +17,7 @@ from jobpool.transport.messages.agent import Done, Started
 
 @in_loop
 async def test_a_bundle_runs_in_order_on_one_worker_and_costs_no_report_per_call(tmp_path: Path) -> None:
-    async with crew(tmp_path, size=2) as watched:
+    async with run_workers(tmp_path, size=2) as watched:
         ids = watched.submit(pid, *[()] * 2000)
         await watched.until(lambda: len(watched.outcomes) == 2000)
         assert len({value(outcome) for outcome in watched.outcomes.values()}) == 1
@@ -34,7 +34,7 @@ async def test_a_result_goes_out_while_the_next_call_of_the_bundle_runs(tmp_path
         if path:
             hold(path)
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         first, second = watched.submit(either, (None,), (str(file),))
         await watched.outcome(first)
         await watched.until(lambda: second in watched.started)
@@ -52,13 +52,13 @@ async def test_what_waits_to_be_told_is_told_when_asked_for(tmp_path: Path, monk
         if path:
             hold(path)
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         first, *_ = watched.submit(either, (None,), (str(file),), (None,))
         await reached_soon(file.exists)
         assert first not in watched.outcomes
 
         def flushed() -> bool:
-            watched.crew.flush()
+            watched.workers.flush()
             return first in watched.outcomes
 
         await reached_soon(flushed)
@@ -75,7 +75,7 @@ async def test_a_large_result_waits_for_no_other(tmp_path: Path, monkeypatch: py
             hold(path)
         return bytes(size)
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         small, large, *_ = watched.submit(either, (1, None), (reports.LARGE, None), (1, str(file)), (1, None))
         assert len(value(await watched.outcome(large))) == reports.LARGE
         assert small in watched.outcomes  # it goes with it
@@ -88,7 +88,7 @@ async def test_a_large_result_waits_for_no_other(tmp_path: Path, monkeypatch: py
 async def test_short_calls_with_others_behind_them_cost_a_report_each_tenth_of_a_second(
     tmp_path: Path, *, as_rows: bool
 ) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         begin = time.monotonic()
         if as_rows:
             submit_rows(watched, time.sleep, *[0.005] * 40)

@@ -1,4 +1,4 @@
-"""A crew to try things on: real processes, and all reports kept."""
+"""Workers to try things on: real processes, and all reports kept."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ DEADLINE = 30.0
 
 
 class Watched:
-    """A crew, the reports that it made, and ways to wait for them."""
+    """A job's workers, the reports that they made, and ways to wait for them."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self.crew = Workers(settings, self._take)
+        self.workers = Workers(settings, self._take)
         self.settings = settings
         self.reports: list[Report] = []
         self._news = asyncio.Event()
@@ -45,10 +45,10 @@ class Watched:
     ) -> list[int]:
         """Submit one bundle: a call for each tuple of arguments."""
         key, pickled = pickling.dumps_function(function)
-        self.crew.define([Function(key, pickled)])
+        self.workers.define([Function(key, pickled)])
         payloads = [pickling.dumps_arguments(args, {}) for args in argument_lists]
         calls = [Call(next(self._ids), key, payload, timeout=terms.timeout) for payload in payloads]
-        self.crew.submit(calls)
+        self.workers.submit(calls)
         return [call.id for call in calls]
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -97,8 +97,8 @@ def value(outcome: Outcome) -> Any:
 
 
 @asynccontextmanager
-async def crew(directory: Path, **changes: Any) -> AsyncIterator[Watched]:
-    """Run a crew, and see that nothing is left of it."""
+async def run_workers(directory: Path, **changes: Any) -> AsyncIterator[Watched]:
+    """Run workers, and see that nothing is left of them."""
     settings: dict[str, Any] = {
         "size": 1,
         "logs": open_directory(directory),
@@ -111,12 +111,12 @@ async def crew(directory: Path, **changes: Any) -> AsyncIterator[Watched]:
     }
     before = set(psutil.Process().children(recursive=True))  # a lab's daemons, for one
     watched = Watched(WorkerSettings(**{**settings, **changes}))
-    await watched.crew.start()
+    await watched.workers.start()
     try:
         yield watched
     finally:
         processes = set(psutil.Process().children(recursive=True)) - before
-        await watched.crew.close(drain=False)
+        await watched.workers.close(drain=False)
     # Those of a fork-server that was killed die with it, and are taken off the list by the first process.
     assert not psutil.wait_procs(processes, timeout=5)[1], "processes are left"
 

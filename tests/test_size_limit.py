@@ -15,7 +15,7 @@ from jobpool.serialize import chunks, pickling
 from jobpool.transport import frames, packing, size_limit
 from jobpool.transport.messages.agent import Done
 from jobpool.transport.messages.base import Message
-from jobpool.transport.messages.client import CallsDone, JobFacts
+from jobpool.transport.messages.client import CallsDone, JobOfCalls
 from jobpool.transport.messages.worker import CallDone
 from jobpool.worker import worker as child
 
@@ -33,7 +33,7 @@ def test_a_result_of_the_largest_size_fits_into_each_message_on_its_way() -> Non
     content, log, words = b"x" * 1000, b"o" * child.LOG_KEPT, "w" * 300
     usage = Usage(wall=1.0, cpu=1.0, peak_memory=Memory(2**50), threads=1000)
     outcome = Outcome(2**40, True, content, usage, log, 256, 256, words)
-    job = JobFacts("j" * 100, "n" * 255, "p" * 4096)
+    job = JobOfCalls("j" * 100, "n" * 255, "p" * 4096)
     for message in (CallDone(outcome, 2**50, 1e9), Done([outcome]), CallsDone(job, [outcome])):
         assert overhead(message, content) < SLACK / 4
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jobpool.testing.fake_site import Answer
 
-__all__ = ["Door"]
+__all__ = ["CommandSocket"]
 
 Ask = Callable[[str, tuple[str, ...], str, Mapping[str, str], Path, int], Answer]
 """Program, arguments, stdin, environment, working directory and umask of a command -> its answer."""
@@ -29,12 +29,12 @@ name = sys.argv[0].rpartition("/")[2]
 reads = name in ("sbatch", "fake-submit") and all(word.startswith("-") for word in sys.argv[1:])
 text = sys.stdin.buffer.read() if reads else b""
 message = marshal.dumps((name, sys.argv[1:], text, posix.environ, posix.getcwd(), posix.umask(0)))
-door = _socket.socket(_socket.AF_UNIX)
-door.connect({socket!r})
-door.sendall(message)
-door.shutdown(_socket.SHUT_WR)
+connection = _socket.socket(_socket.AF_UNIX)
+connection.connect({socket!r})
+connection.sendall(message)
+connection.shutdown(_socket.SHUT_WR)
 parts = []
-while part := door.recv(65536):
+while part := connection.recv(65536):
     parts.append(part)
 answer = b"".join(parts)
 code, out, err = marshal.loads(answer) if answer else (1, "", name + ": the fake cluster is gone\\n")
@@ -48,7 +48,7 @@ _SOCKET_PATH_MAX = 100
 """Characters; the kernel takes 107."""
 
 
-class Door:
+class CommandSocket:
     """Listens for commands and writes the programs that send them."""
 
     def __init__(self, directory: Path, programs: Iterable[str], ask: Ask) -> None:
@@ -57,14 +57,16 @@ class Door:
         self._short = (
             None if len(str(directory)) < _SOCKET_PATH_MAX - 5 else tempfile.mkdtemp(prefix="fake-", dir="/tmp")
         )
-        self._socket = Path(self._short or directory) / "door"
+        self._socket = Path(self._short or directory) / "commands"
         self.bin.mkdir(mode=0o700)
         for program in programs:
             stub = self.bin / program
             stub.write_text(_STUB.format(python=sys.executable, socket=str(self._socket)))
             stub.chmod(0o700)
         self._server = _Server(str(self._socket), self._answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="fake-door", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="fake-socket", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The door under siege: connections that prove nothing cost little, end soon, and keep nobody else out."""
+"""Strangers at the server's port: connections that prove nothing cost little, end soon, and keep nobody else out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from jobpool.commands import shell
 from jobpool.host import descriptors
 from jobpool.host.home import PoolDirectory
 from jobpool.model.command import Command
-from jobpool.server import client_links, door
-from jobpool.server.door import Door
+from jobpool.server import client_links, listener
+from jobpool.server.listener import Listener
 from jobpool.transport import dask_config, tls
 from jobpool.transport.link import Link, Unreachable, dial
 from jobpool.transport.messages.base import Message
@@ -28,7 +28,7 @@ from jobpool.transport.packing import Reader
 
 @pytest.fixture
 def directory() -> PoolDirectory:
-    directory = PoolDirectory.create("besieged")
+    directory = PoolDirectory.create("flooded")
     tls.make_keys(directory)
     return directory
 
@@ -60,7 +60,7 @@ async def until(reached: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def with_door(directory: PoolDirectory, work: Callable[[Door], Coroutine[Any, Any, None]]) -> None:
+def with_listener(directory: PoolDirectory, work: Callable[[Listener], Coroutine[Any, Any, None]]) -> None:
     def welcome(link: Link, message: ClientHello) -> None:
         link.answer(message, ClientWelcome(system="local", logs="heard"))
 
@@ -90,36 +90,36 @@ def test_who_holds_the_key_gets_in_beside_many_who_do_not(
     directory: PoolDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest of those that prove nothing make way."""
-    monkeypatch.setattr(door, "MOST", 20)
+    monkeypatch.setattr(listener, "MOST", 20)
 
-    async def work(opened: Door) -> None:
+    async def work(opened: Listener) -> None:
         with half_open(opened.port, 60) as sockets:
             assert await asked(opened.port, directory) == "heard"
             await until(lambda: sum(map(is_over, sockets)) >= 40)
             assert len(opened._unproven) <= 20
             assert not is_over(sockets[-1])
 
-    with_door(directory, work)
+    with_listener(directory, work)
 
 
 def test_a_handshake_has_a_deadline(directory: PoolDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "DEADLINE", 0.2)
+    monkeypatch.setattr(listener, "DEADLINE", 0.2)
 
-    async def work(opened: Door) -> None:
+    async def work(opened: Listener) -> None:
         with half_open(opened.port, 3) as sockets:
             sockets[1].sendall(b"\x16\x03\x01")  # the beginning of a handshake
             await until(lambda: all(map(is_over, sockets)))
 
-    with_door(directory, work)
+    with_listener(directory, work)
 
 
-def test_where_no_descriptor_or_memory_is_left_the_log_stays_small_and_the_door_open(
+def test_where_no_descriptor_or_memory_is_left_the_log_stays_small_and_the_server_listens(
     directory: PoolDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(door, "PAUSE", 0.001)
+    monkeypatch.setattr(listener, "PAUSE", 0.001)
     tries = 0
 
-    async def work(opened: Door) -> None:
+    async def work(opened: Listener) -> None:
         loop = asyncio.get_running_loop()
         accept = loop.sock_accept
 
@@ -135,8 +135,8 @@ def test_where_no_descriptor_or_memory_is_left_the_log_stays_small_and_the_door_
         opened._accepting = loop.create_task(opened._accept())
         assert await asked(opened.port, directory) == "heard"
 
-    with caplog.at_level(logging.INFO, "jobpool.door"):
-        with_door(directory, work)
+    with caplog.at_level(logging.INFO, "jobpool.server.listener"):
+        with_listener(directory, work)
     assert tries >= 300
     assert len(caplog.records) == 1
     assert "Too many open files" in caplog.text
@@ -148,13 +148,13 @@ def test_the_last_descriptors_are_not_for_connections(
     """They are for commands; who was turned away may try again."""
     monkeypatch.setattr(descriptors, "most", lambda: 4)
 
-    async def work(opened: Door) -> None:
+    async def work(opened: Listener) -> None:
         with pytest.raises(Unreachable, match="closed before it began"):
             await asked(opened.port, directory)
         opened._highest = 10_000
         assert await asked(opened.port, directory) == "heard"
 
-    with_door(directory, work)
+    with_listener(directory, work)
 
 
 def test_a_command_gets_the_limits_that_the_server_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_a_command_gets_the_limits_that_the_server_was_started_with(monkeypatch:
 
 
 @pytest.mark.parametrize(("most", "deadline", "over"), [(20, 600.0, 39), (1000, 0.5, 60)], ids=["many", "slow"])
-def test_dasks_door_lets_the_same_go(
+def test_dasks_scheduler_lets_the_same_go(
     directory: PoolDirectory, monkeypatch: pytest.MonkeyPatch, most: int, deadline: float, over: int
 ) -> None:
     distributed = pytest.importorskip("distributed")

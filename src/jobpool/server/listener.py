@@ -18,9 +18,9 @@ from typing import Any
 from jobpool.host import descriptors
 from jobpool.transport.link import Link
 
-__all__ = ["Door"]
+__all__ = ["Listener"]
 
-log = logging.getLogger("jobpool.door")
+log = logging.getLogger("jobpool.server.listener")
 
 MOST = 256
 """Connections that have proved nothing yet, at most; a quarter of the descriptors where these are few."""
@@ -38,12 +38,12 @@ QUIET = 60.0
 """Seconds between two lines of the log about who was turned away."""
 
 
-class Door:
+class Listener:
     """Listens, until it is closed; the connections go on."""
 
-    def __init__(self, listener: socket.socket, context: ssl.SSLContext, make: Callable[[], Link]) -> None:
+    def __init__(self, listening: socket.socket, context: ssl.SSLContext, make: Callable[[], Link]) -> None:
         """``make`` returns one end of a connection whose other side has proved to hold the key."""
-        self._listener, self._context, self._make = listener, context, make
+        self._socket, self._context, self._make = listening, context, make
         self._loop = asyncio.get_running_loop()
         descriptors_here = descriptors.most()
         self._most = max(5, min(MOST, descriptors_here // 4))
@@ -51,26 +51,26 @@ class Door:
         self._unproven: dict[asyncio.Task[None], None] = {}
         """In the order in which they came."""
         self._turned_away, self._next_word = 0, 0.0
-        listener.setblocking(False)
+        listening.setblocking(False)
         self._accepting = self._loop.create_task(self._accept())
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        port: int = self._listener.getsockname()[1]
+        port: int = self._socket.getsockname()[1]
         return port
 
     def close(self) -> None:
         """Take nobody in any more."""
         self._accepting.cancel()
-        self._listener.close()
+        self._socket.close()
         for task in self._unproven:
             task.cancel()
 
     async def _accept(self) -> None:
         while True:
             try:
-                connection, address = await self._loop.sock_accept(self._listener)
+                connection, address = await self._loop.sock_accept(self._socket)
             except (OSError, MemoryError) as error:
                 self._note(str(error), None)
                 await asyncio.sleep(PAUSE)

@@ -1,4 +1,4 @@
-"""Calls, bundles, retraction, places: what a crew does while its workers are well."""
+"""Calls, bundles, retraction, slots: what a job's workers do while they are well."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from crewkit import crew, reached_soon, value
+from workerskit import reached_soon, run_workers, value
 
 from jobpool.host.private_directory import open_directory
 from jobpool.model.call_options import CallOptions
@@ -61,7 +61,7 @@ def touch(path: str) -> None:
 
 @in_loop
 async def test_100_calls_on_2_workers(tmp_path: Path) -> None:
-    async with crew(tmp_path, size=2) as watched:
+    async with run_workers(tmp_path, size=2) as watched:
         ids = [watched.submit(square, (n,))[0] for n in range(100)]
         await watched.until(lambda: len(watched.outcomes) == 100)
         assert [value(watched.outcomes[id]) for id in ids] == [n * n for n in range(100)]
@@ -71,7 +71,7 @@ async def test_100_calls_on_2_workers(tmp_path: Path) -> None:
 @in_loop
 async def test_workers_run_at_the_same_time(tmp_path: Path) -> None:
     files = [tmp_path / name for name in "ab"]
-    async with crew(tmp_path, size=2) as watched:
+    async with run_workers(tmp_path, size=2) as watched:
         ids = [watched.submit(hold, (str(file),))[0] for file in files]
         await reached_soon(lambda: all(file.exists() for file in files))
         await watched.until(lambda: sorted(set(watched.started)) == ids)
@@ -82,7 +82,7 @@ async def test_workers_run_at_the_same_time(tmp_path: Path) -> None:
 
 @in_loop
 async def test_an_exception_is_the_calls_own_and_carries_its_traceback(tmp_path: Path) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         with pytest.raises(ValueError, match="bad day") as caught:
             await watched.run(fail, "bad day")
         assert type(caught.value.__cause__) is process._RemoteTraceback
@@ -108,13 +108,13 @@ async def test_retracted_calls_that_have_not_started_never_run(tmp_path: Path) -
     def either(hold_it: bool, path: str) -> None:
         (hold if hold_it else touch)(path)
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         running, waiting, kept = watched.submit(
             either, (True, str(held)), (False, str(never)), (False, str(tmp_path / "kept"))
         )
         (queued,) = watched.submit(touch, (str(never),))
         await reached_soon(held.exists)
-        watched.crew.retract([waiting, queued, 999])
+        watched.workers.retract([waiting, queued, 999])
         await watched.until(lambda: queued in watched.returned)
         held.unlink()
         await watched.outcome(kept)
@@ -131,10 +131,10 @@ async def test_a_retracted_call_that_runs_is_killed_and_the_rest_of_its_bundle_r
     def either(path: str | None) -> int:
         return hold(path) if path else os.getpid()
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         before, running, after = watched.submit(either, (None,), (str(held),), (None,))
         await reached_soon(held.exists)
-        watched.crew.retract([running])
+        watched.workers.retract([running])
         assert value(await watched.outcome(after)) != value(watched.outcomes[before])
         assert watched.returned == [running]
         assert running not in watched.outcomes
@@ -150,7 +150,7 @@ async def test_output_of_python_and_of_c_is_kept_for_its_call(tmp_path: Path) ->
         subprocess.run(["echo", "child"], check=True)
         print("no newline", end="")
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         ids = watched.submit(speak, ("a",), ("b",))
         await watched.until(lambda: len(watched.outcomes) == 2)
         for id, word in zip(ids, "ab", strict=True):
@@ -163,7 +163,7 @@ async def test_output_of_python_and_of_c_is_kept_for_its_call(tmp_path: Path) ->
 
 @in_loop
 async def test_only_the_last_part_of_a_long_output_travels(tmp_path: Path) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         (id,) = watched.submit(lambda: print("x" * 200_000 + "end"), ())
         log = (await watched.outcome(id)).log
         assert len(log) == 64 * 1024
@@ -192,7 +192,7 @@ async def test_what_a_call_changes_does_not_harm_the_next(tmp_path: Path) -> Non
 
     home = tmp_path / "home"
     home.mkdir()
-    async with crew(tmp_path, working_directory=str(home)) as watched:
+    async with run_workers(tmp_path, working_directory=str(home)) as watched:
         fresh = await watched.run(state)
         assert fresh[0] == str(home)
         await watched.run(spoil)
@@ -220,7 +220,7 @@ def spawns() -> int:
 
 @in_loop
 async def test_multiprocessing_works_inside_a_call(tmp_path: Path) -> None:
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         assert await watched.run(in_a_pool, 5) == [5, 4, 3, 2, 1]
         assert await watched.run(terminates) == -signal.SIGTERM
         assert await watched.run(spawns) == 3
@@ -242,7 +242,7 @@ async def test_a_worker_is_light_and_has_nothing_of_the_agents(tmp_path: Path) -
     secret = tmp_path / "agents-own"
     with secret.open("w") as file:
         os.set_inheritable(file.fileno(), True)
-        async with crew(tmp_path, size=3) as watched:
+        async with run_workers(tmp_path, size=3) as watched:
             heavy, links, main, argv = await watched.run(about)
     assert heavy == []
     assert main is None
@@ -257,17 +257,17 @@ async def test_a_worker_is_light_and_has_nothing_of_the_agents(tmp_path: Path) -
 async def test_settings_reach_the_worker(tmp_path: Path) -> None:
     own = tmp_path / "lib"
     own.mkdir()
-    (own / "crewtest_own_module.py").write_text("ANSWER = 42")
+    (own / "workerstest_own_module.py").write_text("ANSWER = 42")
     home = tmp_path / "home"
     home.mkdir()
 
     def see() -> tuple[Any, ...]:
-        import crewtest_own_module  # type: ignore[import-not-found]
+        import workerstest_own_module  # type: ignore[import-not-found]
 
-        return os.environ["OMP_NUM_THREADS"], str(Path.cwd()), os.sched_getaffinity(0), crewtest_own_module.ANSWER
+        return os.environ["OMP_NUM_THREADS"], str(Path.cwd()), os.sched_getaffinity(0), workerstest_own_module.ANSWER
 
     cpu = min(os.sched_getaffinity(0))
-    async with crew(
+    async with run_workers(
         tmp_path,
         environment={"OMP_NUM_THREADS": "3"},
         working_directory=str(home),
@@ -279,7 +279,7 @@ async def test_settings_reach_the_worker(tmp_path: Path) -> None:
 
 @in_loop
 async def test_a_working_directory_that_is_not_here_is_passed_over(tmp_path: Path) -> None:
-    async with crew(tmp_path, working_directory="/no/such/directory") as watched:
+    async with run_workers(tmp_path, working_directory="/no/such/directory") as watched:
         assert await watched.run(square, 2) == 4
 
 
@@ -292,7 +292,7 @@ async def test_the_initializer_runs_once_in_each_worker(tmp_path: Path) -> None:
 
     ran = tmp_path / "ran"
     initializer = cloudpickle.dumps((initialize, (str(ran), "hello")))
-    async with crew(tmp_path, size=2, initializer=initializer) as watched:
+    async with run_workers(tmp_path, size=2, initializer=initializer) as watched:
         for _ in range(3):
             assert await watched.run(lambda: os.environ["CREWTEST"]) == "hello"
         await reached_soon(lambda: len(ran.read_text().split()) == 2)
@@ -305,7 +305,7 @@ async def test_an_initializer_that_raises_is_reported_once_and_returns_the_calls
         print("about to fail")
         raise RuntimeError("no licence")
 
-    async with crew(tmp_path, size=2, initializer=cloudpickle.dumps((initialize, ()))) as watched:
+    async with run_workers(tmp_path, size=2, initializer=cloudpickle.dumps((initialize, ()))) as watched:
         ids = watched.submit(square, (1,), (2,))
         await watched.until(lambda: watched.failed and len(watched.returned) == 2)
         assert "RuntimeError: no licence" in watched.failed[0].text
@@ -314,20 +314,20 @@ async def test_an_initializer_that_raises_is_reported_once_and_returns_the_calls
         watched.submit(square, (3,))
         await watched.until(lambda: len(watched.returned) == 3)
         with pytest.raises(RuntimeError, match="closing"):
-            await watched.crew.occupy()
+            await watched.workers.occupy()
     assert len(watched.failed) == 1
     assert not watched.died
 
 
 @in_loop
 async def test_modules_of_the_initializer_are_imported_once_for_all(tmp_path: Path) -> None:
-    (tmp_path / "crewtest_slow_module.py").write_text(
+    (tmp_path / "workerstest_slow_module.py").write_text(
         "import os\nopen(os.environ['CREWTEST_LOG'], 'a').write(f'{os.getpid()} ')\ndef ready(): pass\n"
     )
     log = tmp_path / "imports"
     # By name, as a module that is installed.
-    initializer = b"(ccrewtest_slow_module\nready\n)t."
-    async with crew(
+    initializer = b"(cworkerstest_slow_module\nready\n)t."
+    async with run_workers(
         tmp_path,
         size=3,
         initializer=initializer,
@@ -343,7 +343,7 @@ async def test_modules_of_the_initializer_are_imported_once_for_all(tmp_path: Pa
 @in_loop
 async def test_a_module_that_starts_threads_is_not_imported_before_the_fork(tmp_path: Path) -> None:
     # Its thread would be missing in a forked worker, and whoever waits for it would hang.
-    (tmp_path / "crewtest_threaded_module.py").write_text(
+    (tmp_path / "workerstest_threaded_module.py").write_text(
         "import queue, threading\n"
         "asked, answers = queue.Queue(), queue.Queue()\n"
         "def serve():\n"
@@ -351,13 +351,13 @@ async def test_a_module_that_starts_threads_is_not_imported_before_the_fork(tmp_
         "threading.Thread(target=serve, daemon=True).start()\n"
         "def ask(): asked.put(3)\n"
     )
-    initializer = b"(ccrewtest_threaded_module\nask\n)t."
-    async with crew(tmp_path, size=2, initializer=initializer, sys_path=(str(tmp_path),)) as watched:
+    initializer = b"(cworkerstest_threaded_module\nask\n)t."
+    async with run_workers(tmp_path, size=2, initializer=initializer, sys_path=(str(tmp_path),)) as watched:
 
         def answer() -> int:
-            import crewtest_threaded_module  # type: ignore[import-not-found]
+            import workerstest_threaded_module  # type: ignore[import-not-found]
 
-            result: int = crewtest_threaded_module.answers.get(timeout=20)
+            result: int = workerstest_threaded_module.answers.get(timeout=20)
             return result
 
         assert await watched.run(answer) == 3
@@ -366,7 +366,7 @@ async def test_a_module_that_starts_threads_is_not_imported_before_the_fork(tmp_
 @pytest.mark.parametrize("bundle", [1, 5])
 @in_loop
 async def test_max_tasks_per_child(tmp_path: Path, bundle: int) -> None:
-    async with crew(tmp_path, max_tasks_per_child=2) as watched:
+    async with run_workers(tmp_path, max_tasks_per_child=2) as watched:
         ids: list[int] = []
         for _ in range(10 // bundle):
             ids += watched.submit(pid, *[()] * bundle)
@@ -380,7 +380,7 @@ async def test_max_tasks_per_child(tmp_path: Path, bundle: int) -> None:
 @in_loop
 async def test_large_payloads_both_ways_do_not_block_the_loop(tmp_path: Path) -> None:
     payload = os.urandom(10_000_000)
-    async with crew(tmp_path, size=2) as watched:
+    async with run_workers(tmp_path, size=2) as watched:
         assert await watched.run(square, 1) == 1
         ids = watched.submit(lambda data: data[::-1], *[(payload,)] * 3)
         longest, last = 0.0, time.perf_counter()
@@ -397,9 +397,9 @@ async def test_large_payloads_both_ways_do_not_block_the_loop(tmp_path: Path) ->
 async def test_a_call_for_a_function_that_nobody_defined_is_refused(tmp_path: Path) -> None:
     from jobpool.model.call import Call
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         with pytest.raises(KeyError):
-            watched.crew.submit([Call(1, "no such key", b"")])
+            watched.workers.submit([Call(1, "no such key", b"")])
 
 
 @in_loop
@@ -409,7 +409,7 @@ async def test_a_log_directory_that_cannot_be_written_is_told_at_the_start(tmp_p
     logs = open_directory(gone)
     gone.rmdir()
     with pytest.raises(OSError, match=r"fork-server\.log"):
-        async with crew(tmp_path, logs=logs):
+        async with run_workers(tmp_path, logs=logs):
             pass
 
 
@@ -422,7 +422,7 @@ async def test_usage_is_that_of_the_call(tmp_path: Path) -> None:
             pass
         bytearray(100_000_000)
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         heavy, light = watched.submit(lambda busy: work() if busy else None, (True,), (False,))
         await watched.until(lambda: len(watched.outcomes) == 2)
         usage, small = watched.outcomes[heavy].usage, watched.outcomes[light].usage
@@ -446,7 +446,7 @@ async def test_random_numbers_differ_between_workers(tmp_path: Path) -> None:
 
     # numpy is imported before the fork, and would give all workers the same numbers.
     initializer = b"(cnumpy\nzeros\n(I1\ntt."
-    async with crew(tmp_path, size=1, initializer=initializer, max_tasks_per_child=1) as watched:
+    async with run_workers(tmp_path, size=1, initializer=initializer, max_tasks_per_child=1) as watched:
         drawn = [await watched.run(draw) for _ in range(3)]
         assert len({one for one, _ in drawn}) == 3
         assert len({other for _, other in drawn}) == 3
@@ -458,7 +458,7 @@ async def test_a_call_is_killed_at_its_timeout_and_what_is_behind_it_runs(tmp_pa
         print("hangs", flush=True)
         time.sleep(600)
 
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         (hangs,) = watched.submit(hang, (), terms=CallOptions(timeout=Duration(1.0)))
         (behind,) = watched.submit(len, ("abc",))
         await watched.until(lambda: watched.died)
@@ -470,7 +470,7 @@ async def test_a_call_is_killed_at_its_timeout_and_what_is_behind_it_runs(tmp_pa
 @in_loop
 async def test_a_call_that_ends_before_its_timeout_is_left_alone(tmp_path: Path) -> None:
     terms = CallOptions(timeout=Duration(0.5))
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         pids = [watched.submit(pid, (), terms=terms)[0] for _ in range(3)]
         first = [value(await watched.outcome(id)) for id in pids]
         await watched.run(time.sleep, 0.7)  # their timeouts are over in it, and it has none
@@ -486,10 +486,10 @@ async def test_a_call_that_runs_because_the_one_before_it_was_cancelled_has_its_
 
     held = tmp_path / "held"
     held.touch()
-    async with crew(tmp_path) as watched:
+    async with run_workers(tmp_path) as watched:
         (running,) = watched.submit(hold, (str(held),))
         unwanted, hangs = watched.submit(time.sleep, (600,), (601,), terms=CallOptions(timeout=Duration(0.5)))
-        watched.crew.retract([unwanted])
+        watched.workers.retract([unwanted])
         held.unlink()
         await watched.outcome(running)
         await watched.until(lambda: watched.died)

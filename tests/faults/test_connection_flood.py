@@ -14,7 +14,7 @@ from jobpool.host.home import PoolDirectory
 from jobpool.testing import wait_until
 from jobpool.testing.lab_machine import processes_of
 
-SOFT, HARD, BESIEGERS = 300, 1024, 1300
+SOFT, HARD, STRANGERS = 300, 1024, 1300
 
 _CLIENT = f"""
 import resource, sys
@@ -34,14 +34,14 @@ def meet(directory, number):
     return number
 
 if __name__ == "__main__":
-    with JobPoolExecutor(3, workers_per_job=1, name="besieged") as pool:
+    with JobPoolExecutor(3, workers_per_job=1, name="flooded") as pool:
         print(pool.submit(descriptors).result(), flush=True)
         sys.stdin.readline()
         print(sum(pool.map(abs, range(1000))), flush=True)
         print(sum(future.result() for future in [pool.submit(meet, sys.argv[1], n) for n in range(3)]), flush=True)
 """
 
-_BESIEGER = f"""
+_STRANGER = f"""
 import resource, socket, sys, time
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -52,7 +52,7 @@ def come():
     except OSError:
         return None
 
-held = [come() for _ in range({BESIEGERS})]
+held = [come() for _ in range({STRANGERS})]
 print("here", flush=True)
 while True:  # whoever is turned away comes again
     held = [*held[1:], come()]
@@ -75,7 +75,7 @@ def test_half_open_connections_cost_neither_calls_nor_new_jobs_nor_the_disk(
     """And a job gets the soft limit that the script had, though the server uses the hard one."""
     (tmp_path / "client.py").write_text(_CLIENT)
     (tmp_path / "met").mkdir()
-    mark = f"{MARK}=besieged"
+    mark = f"{MARK}=flooded"
     client = subprocess.Popen(
         [sys.executable, str(tmp_path / "client.py"), str(tmp_path / "met")],
         env=script_environment(place, home, mark),
@@ -83,27 +83,27 @@ def test_half_open_connections_cost_neither_calls_nor_new_jobs_nor_the_disk(
         stdout=subprocess.PIPE,
         text=True,
     )
-    besieger: subprocess.Popen[str] | None = None
+    stranger: subprocess.Popen[str] | None = None
     first = f"{SOFT}\n"
     try:
         assert client.stdout is not None
         if begins == "while it works":
             assert client.stdout.readline() == first
             first = ""
-        address = home / ".jobpool" / "besieged" / "connection.json"
+        address = home / ".jobpool" / "flooded" / "connection.json"
         assert wait_until(address.exists, PATIENCE)
-        directory = PoolDirectory.open("besieged")
+        directory = PoolDirectory.open("flooded")
         connection = directory.connection()
         assert connection is not None
         assert f"Max open files            {HARD} " in Path(f"/proc/{connection['pid']}/limits").read_text()
-        argv = [sys.executable, "-c", _BESIEGER, str(connection["port"])]
-        besieger = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        assert besieger.stdout is not None
-        assert besieger.stdout.readline() == "here\n"
+        argv = [sys.executable, "-c", _STRANGER, str(connection["port"])]
+        stranger = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == "here\n"
         out, _ = client.communicate("go\n", timeout=2 * PATIENCE)
         assert out == f"{first}{sum(range(1000))}\n3\n"
     finally:
-        for process in filter(None, (client, besieger)):
+        for process in filter(None, (client, stranger)):
             process.kill()
             process.communicate()
     log = directory.server_log.read_text()

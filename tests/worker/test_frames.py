@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobpool.model.bounded import MOST_ROWS
 from jobpool.model.call import Call, Outcome, Usage
 from jobpool.model.units import Duration, Memory
 from jobpool.server.peers import ToServer
@@ -46,8 +47,9 @@ USAGES = st.none() | st.builds(
     threads=st.integers(0, 2**20),
 )  # fmt: skip
 COUNTS = st.integers(0, 2**62)
-OUTCOMES = st.builds(Outcome, COUNTS, st.booleans(), CONTENTS, USAGES, st.binary(max_size=9), COUNTS, COUNTS, TEXTS)
-CALLS = st.builds(Call, COUNTS, TEXTS, CONTENTS, skip=COUNTS, rows=COUNTS, timeout=st.none() | st.floats(0, 1e9))
+ROWS = st.integers(0, MOST_ROWS)
+OUTCOMES = st.builds(Outcome, COUNTS, st.booleans(), CONTENTS, USAGES, st.binary(max_size=9), ROWS, ROWS, TEXTS)
+CALLS = st.builds(Call, COUNTS, TEXTS, CONTENTS, skip=ROWS, rows=ROWS, timeout=st.none() | st.floats(0, 1e9))
 FROM_PEERS = (
     st.builds(Calls, TEXTS, st.lists(CALLS, max_size=4))
     | st.builds(Done, st.lists(OUTCOMES, max_size=4))
@@ -57,7 +59,7 @@ FROM_PEERS = (
         job=st.tuples(TEXTS, COUNTS),
         id=TEXTS,
         node=TEXTS,
-        pid=COUNTS,
+        pid=st.integers(0, 2**22),
         versions=st.dictionaries(st.text("abc"), TEXTS),
     )
 )
