@@ -25,7 +25,7 @@ def test_without_any_source_all_values_are_defaults(site: Site) -> None:
     assert settings.system == "slurm"
     assert settings.max_workers == DEFAULT_MAX_WORKERS
     assert settings.idle_timeout == Duration(600)
-    assert settings.python == sys.executable
+    assert settings.python == (sys.executable,)
     assert settings.log_directory is None
     assert settings.notes == ()
     assert set(settings.origins) == set(settings.values()) == set(SETTINGS)
@@ -122,6 +122,7 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
         "job_extra": ("--exclusive\n--mail-type=ALL", ("--exclusive", "--mail-type=ALL")),
         "job_skip": ("--mem", ("--mem",)),
         "system_options": ("parallel_environment=smp", (("parallel_environment", "smp"),)),
+        "arrays": ("10", 10),
         "submit_by": ("file", "file"),
         "setup": ("module load ffmpeg\n\nexport A=1", ("module load ffmpeg", "export A=1")),
         "idle_timeout": ("none", None),
@@ -129,7 +130,7 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
         "max_memory_growth": ("256 MiB", 256 * 2**20),
         "name": ("my-pool_1", "my-pool_1"),
         "log_directory": ("logs", site.root / "project" / "logs"),
-        "python": ("/opt/python", "/opt/python"),
+        "python": ("/opt/python", ("/opt/python",)),
         "environment": ("A=1\nB=x=y", {"A": "1", "B": "x=y"}),
         "addresses": ("login1, 10.0.0.1", ("login1", "10.0.0.1")),
     }
@@ -184,10 +185,47 @@ def test_lists_and_variables_are_replaced_and_not_merged(site: Site) -> None:
 def test_relative_paths_are_meant_from_where_they_are_written(site: Site) -> None:
     site.write("user.toml", "log_directory = 'logs'\npython = 'venv/bin/python'")
     assert site.resolve().log_directory == site.root / "logs"
-    assert site.resolve().python == str(site.root / "venv/bin/python")
+    assert site.resolve().python == (str(site.root / "venv/bin/python"),)
     assert site.resolve(log_directory="logs").log_directory == site.root / "project" / "logs"
     assert site.resolve(log_directory=Path("~/logs")).log_directory == Path.home() / "logs"
-    assert site.resolve(python="python3").python == "python3"
+    assert site.resolve(python="python3").python == ("python3",)
+
+
+def test_python_may_be_a_command(site: Site) -> None:
+    command = ("apptainer", "exec", "my image.sif", "python")
+    assert site.resolve(python=list(command)).python == command
+    # As dask-jobqueue's users write it; a program with a blank in its path stays one.
+    assert site.resolve(python="apptainer exec 'my image.sif' python").python == command
+    program = site.root / "my env" / "python"
+    program.parent.mkdir()
+    program.touch()
+    assert site.resolve(python=str(program)).python == (str(program),)
+    assert site.resolve(python=["./run", "-c"]).python == (str(site.root / "project" / "run"), "-c")
+    site.write("user.toml", "python = ['bin/run', 'python']")
+    assert site.resolve().python == (str(site.root / "bin/run"), "python")
+    site.environment["JOBPOOL_PYTHON"] = "podman run image python"
+    assert site.resolve().python == ("podman", "run", "image", "python")
+
+
+def test_options_of_the_batch_system_are_a_table_in_a_file(site: Site) -> None:
+    site.write("user.toml", "[slurm.system_options]\nqueue_of = 'me'\n[local]\nsystem_options = {slots = 3}")
+    assert site.resolve(scheduler="local").request.system_options == (("slots", "3"),)
+    with pytest.raises(ConfigError) as caught:  # SLURM has none
+        site.resolve()
+    (problem,) = caught.value.problems
+    assert problem == (
+        f"system_options ({site.root}/user.toml, key slurm.system_options): SLURM has no option 'queue_of' "
+        "(value 'me'): it has none"
+    )
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("1", 1), ("10", 10)])
+def test_arrays_are_on_off_or_a_number(site: Site, text: str, value: object) -> None:
+    site.environment["JOBPOOL_ARRAYS"] = text
+    assert site.resolve().arrays is value or site.resolve().arrays == value
+    site.write("user.toml", f"arrays = {text.lower()}")
+    site.environment.clear()
+    assert (site.resolve().arrays, type(site.resolve().arrays)) == (value, type(value))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ from jobpool.model.units import Duration, Memory
 
 if TYPE_CHECKING:
     from jobpool.batch.base import BatchSystem
-    from jobpool.batch.registry import Machine
+    from jobpool.batch.registry import Found, Machine
 
 __all__ = ["DEFAULT_MAX_WORKERS", "Origin", "Settings", "keywords_from_text", "local_cores", "resolve"]
 
@@ -73,12 +73,17 @@ class Settings:
     max_memory_growth: Memory | None = None
     name: str | None = None
     log_directory: Path | None = None
+    arrays: bool | int = True
+    """Whether several jobs are submitted as one array; a number: how many at most."""
     submit_by: str = "stdin"
-    python: str
+    python: tuple[str, ...]
+    """The command that runs Python in a job: an interpreter alone, or behind what starts it."""
     environment: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    choice: str = ""
+    """Why ``auto`` came to this batch system, for the user, where several could have been meant. Else empty."""
 
     def values(self, *, auto: bool = True) -> dict[str, Any]:
         """Return every setting by its name, in the order of the table; without ``auto``, the defaults in its place."""
@@ -95,7 +100,7 @@ def resolve(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     places: Places | None = None,
-    detect: Callable[[], str] | None = None,
+    detect: Callable[[], str | Found] | None = None,
     cores_here: Callable[[], int] | None = None,
 ) -> Settings:
     """Find every setting's value.
@@ -115,7 +120,7 @@ def resolve(
     general = ChainMap(*strong, *(from_table(file, file.table, "") for file in tomls))
 
     scheduler = _checked("scheduler", general, findings)
-    system = (detect or _detect)() if scheduler == "auto" else scheduler
+    system, choice = _taken(detect or _find) if scheduler == "auto" else (scheduler, "")
     layers = strong + [from_toml(file, system, findings) for file in tomls]
     layers.append(from_jobqueue(places, system, cwd, set(ChainMap(*layers)), findings))
     given = ChainMap(*layers)
@@ -125,7 +130,8 @@ def resolve(
     if findings.problems:
         unknown_system = scheduler is None and len(findings.problems) == 1
         raise (BatchSystemUnavailable if unknown_system else ConfigError).from_problems(findings.problems)
-    return _writable(_settings(scheduler, system or "local", found, origins, findings, cores_here or local_cores))
+    settings = _settings(scheduler, system or "local", found, origins, findings, cores_here or local_cores)
+    return _writable(replace(settings, choice=choice))
 
 
 def keywords_from_text(pairs: Iterable[str]) -> dict[str, Any]:
@@ -207,6 +213,8 @@ def _writable(settings: Settings) -> Settings:
     if problems := _refused(system, request):
         # Said as of every other setting: with the place that its value came from.
         said = [_with_origin(text, origin) if text.startswith("job_extra=") else text for text in problems]
+        options = f"system_options ({settings.origins['system_options']}): "
+        said = [text.replace("system_options: ", options, 1) for text in said]
         raise ConfigError.from_problems(said)
     return settings
 
@@ -230,10 +238,15 @@ def require(system: str) -> None:
     registry.require(system, _machine())
 
 
-def _detect() -> str:
+def _find() -> Found:
     from jobpool.batch import registry
 
-    return registry.detect(_machine())
+    return registry.find(_machine())
+
+
+def _taken(detect: Callable[[], str | Found]) -> tuple[str, str]:
+    found = detect()
+    return (found, "") if isinstance(found, str) else (found.name, found.why)
 
 
 def _machine() -> Machine:

@@ -6,6 +6,7 @@ import difflib
 import numbers
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
@@ -179,6 +180,25 @@ def _program(value: Any, base: Path) -> str:
     return str(_directory(word, base)) if "/" in word else word
 
 
+def _command(value: Any, base: Path) -> tuple[str, ...]:
+    """Read a program, or a command that runs one: ``["apptainer", "exec", "image.sif", "python"]``."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(word, str) and "\0" not in word for word in value):
+        return (_program(value[0], base), *value[1:])
+    if isinstance(value, (list, tuple)):
+        raise ValueError("it must be a program, or a list of texts: a program and its arguments")
+    program = _program(value, base)
+    if " " not in program or os.path.lexists(program):
+        return (program,)
+    # As dask-jobqueue's users write it, whose text is a part of the job script; here no shell reads it.
+    if bad := next((character for character in program if character in "$`|&;<>"), None):
+        raise ValueError(f"no shell reads it, to which {bad!r} would mean something; write a list of texts")
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        raise ValueError(f"it cannot be read as a command ({error}); write a list of texts") from None
+    return (_program(words[0], base), *words[1:])
+
+
 def _variables(value: Any, _base: Path) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError("it must be variables with their values, such as {'OMP_PROC_BIND': 'true'}")
@@ -207,6 +227,15 @@ def _text_of(value: str | int) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
+def _arrays(value: Any, base: Path) -> bool | int:
+    if isinstance(value, bool):
+        return value
+    try:
+        return int(_whole(1)(value, base))
+    except ValueError:
+        raise ValueError("it must be true, false, or the most jobs of one array, a whole number above 0") from None
+
+
 def _or_auto(read: Read) -> Read:
     def either(value: Any, base: Path) -> Any:
         return AUTO if value == AUTO else read(value, base)
@@ -220,6 +249,10 @@ def _or_auto(read: Read) -> Read:
 def _number_in(text: str) -> Any:
     # Leaves what is no number as it is: the message then shows what was written.
     return int(text) if re.fullmatch(r"\s*[+-]?\d{1,18}\s*", text) else text
+
+
+def _switch_or_number_in(text: str) -> Any:
+    return {"true": True, "false": False}.get(text.strip().lower(), _number_in(text))
 
 
 def _lines_in(text: str) -> list[str]:
@@ -298,6 +331,13 @@ SETTINGS: dict[str, Setting] = {
             default=(),
             split=_variables_in,
         ),
+        Setting(
+            name="arrays",
+            about="whether jobs are submitted as arrays, or how many in one at most",
+            read=_arrays,
+            default=True,
+            split=_switch_or_number_in,
+        ),
         _text("submit_by", "how the job script gets to the submit command", _choice("stdin", "file"), "stdin"),
         _list("setup", "shell lines before the agent starts", _lines),
         Setting(
@@ -311,7 +351,12 @@ SETTINGS: dict[str, Setting] = {
         _text("max_memory_growth", "memory by which a worker may grow before it is replaced", _memory),
         _text("name", "name of the pool and its jobs", _name),
         _text("log_directory", "where the jobs' logs go", _directory),
-        _text("python", "interpreter in the jobs", _program, sys.executable),
+        Setting(
+            name="python",
+            about="interpreter in the jobs, or a command that runs it",
+            read=_command,
+            default=(sys.executable,),
+        ),
         Setting(name="environment", about="variables in the jobs", read=_variables, default={}, split=_variables_in),
         _list("addresses", "host names or addresses the server announces", _hosts, _hosts_in),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def job_script(
         working_directory=Path(working_directory),
         # -P: a file of the user's that is named like a module must not stand in for it.
         argv=(
-            settings.python or sys.executable,
+            *settings.python,
             "-P",
             "-m",
             "jobpool.agent",

@@ -49,6 +49,11 @@ def check(*, start: bool = False, **keywords: Any) -> Verdict:
 
 def check_settings(settings: resolve.Settings, *, start: bool = False) -> Verdict:
     """Do the same for settings that are found already."""
+    verdict = _verdict(settings, start=start)
+    return replace(verdict, notes=(settings.choice, *verdict.notes)) if settings.choice else verdict
+
+
+def _verdict(settings: resolve.Settings, *, start: bool) -> Verdict:
     if not registry.capabilities(settings.system).refuses:
         here = f"the jobs are processes of this machine (scheduler={settings.scheduler!r}): nothing is refused"
         return Verdict(partition=None, notes=(here,), starts_in=Duration(0) if start else None)

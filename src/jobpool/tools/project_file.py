@@ -7,6 +7,7 @@ who wrote or named them knows them.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,7 +50,7 @@ def _from_project(settings: Settings) -> Iterator[tuple[str, Any]]:
     values = settings.values()
     for name in RUNNING:
         if settings.origins[name].kind == "project" and values[name]:
-            yield name, values[name]
+            yield name, shlex.join(values[name]) if name == "python" else values[name]
 
 
 def _shown(value: Any) -> str:
