@@ -131,6 +131,8 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
         "name": ("my-pool_1", "my-pool_1"),
         "log_directory": ("logs", site.root / "project" / "logs"),
         "python": ("/opt/python", ("/opt/python",)),
+        "container": ("podman://docker.io/library/python", "podman://docker.io/library/python"),
+        "container_options": ("--bind=/data\n--rocm", ("--bind=/data", "--rocm")),
         "environment": ("A=1\nB=x=y", {"A": "1", "B": "x=y"}),
         "addresses": ("login1, 10.0.0.1", ("login1", "10.0.0.1")),
     }
@@ -205,6 +207,18 @@ def test_python_may_be_a_command(site: Site) -> None:
     assert site.resolve().python == (str(site.root / "bin/run"), "python")
     site.environment["JOBPOOL_PYTHON"] = "podman run image python"
     assert site.resolve().python == ("podman", "run", "image", "python")
+
+
+def test_an_image_is_a_path_from_where_it_is_written_or_a_name(site: Site) -> None:
+    site.write("user.toml", "container = 'tools.sif'")
+    assert site.resolve().container == str(site.root / "tools.sif")
+    assert site.resolve(container=Path("images/a.sif")).container == str(site.root / "project" / "images/a.sif")
+    assert site.resolve(container="podman://./rootfs").container == f"podman://{site.root}/project/rootfs"
+    (site.root / "project" / "folder").mkdir()
+    assert site.resolve(container="folder").container == str(site.root / "project" / "folder")
+    for name in ("docker.io/library/python:3.12", "docker://python", "podman://python", "apptainer://docker://a/b"):
+        assert site.resolve(container=name).container == name
+    assert site.resolve(container=None).container is None
 
 
 def test_options_of_the_batch_system_are_a_table_in_a_file(site: Site) -> None:

@@ -54,6 +54,7 @@ BAD = [
     ("arrays", 0, ARRAYS),
     ("arrays", "no", ARRAYS),
     ("arrays", 2.5, ARRAYS),
+    ("container", "", ONE_LINE),
     ("submit_by", "files", "it must be stdin or file; did you mean file?"),
     ("setup", 3, "it must be lines for the shell: text, or a list of texts"),
     ("setup", ["a\0b"], "it must be lines for the shell: text, or a list of texts"),

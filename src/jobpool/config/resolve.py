@@ -78,6 +78,9 @@ class Settings:
     submit_by: str = "stdin"
     python: tuple[str, ...]
     """The command that runs Python in a job: an interpreter alone, or behind what starts it."""
+    container: str | None = None
+    """The image in which Python runs in a job, perhaps with the program that runs it (``podman://...``)."""
+    container_options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)

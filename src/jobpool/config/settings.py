@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobpool.batch import registry
+from jobpool.batch import container, registry
 from jobpool.model.units import Duration, Memory
 
 __all__ = ["AUTO", "SETTINGS", "SYSTEMS", "Setting", "did_you_mean"]
@@ -199,6 +199,16 @@ def _command(value: Any, base: Path) -> tuple[str, ...]:
     return (_program(words[0], base), *words[1:])
 
 
+def _image(value: Any, base: Path) -> str:
+    # A name in a registry has slashes, too: a path is what looks like one, or is there.
+    word = _word(os.fspath(value) if isinstance(value, os.PathLike) else value, base)
+    named = re.match(rf"({'|'.join(container.PROGRAMS)})://", word)
+    prefix, image = (named[0], word[named.end() :]) if named else ("", word)
+    looks = image.startswith(("/", "./", "../", "~")) or image.endswith((".sif", ".sqfs", ".img"))
+    is_path = looks or ("://" not in image and (base / image).exists())
+    return prefix + (os.path.normpath(_directory(image, base)) if is_path else image)
+
+
 def _variables(value: Any, _base: Path) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError("it must be variables with their values, such as {'OMP_PROC_BIND': 'true'}")
@@ -357,6 +367,8 @@ SETTINGS: dict[str, Setting] = {
             read=_command,
             default=(sys.executable,),
         ),
+        _text("container", "image of a container in which that runs", _image),
+        _list("container_options", "more options for the program that runs the container"),
         Setting(name="environment", about="variables in the jobs", read=_variables, default={}, split=_variables_in),
         _list("addresses", "host names or addresses the server announces", _hosts, _hosts_in),
     )

@@ -101,6 +101,9 @@ class JobPoolExecutor(PoolLife):
             made in it. Default: ``~/.jobpool/NAME/logs``.
         python: Interpreter for the jobs, or a command that runs it: ``["apptainer", "exec", "image.sif", "python"]``.
             Default: this one.
+        container: Image of a container in which that Python runs: ``"image.sif"``. Its program (Apptainer, Singularity,
+            Podman, Charliecloud) is the first on the PATH that can run it, or named: ``"podman://python:3.12"``.
+        container_options: More options for that program: ``["--bind=/data"]``.
         environment: Variables to set in the jobs.
         addresses: Host names or addresses under which the jobs reach this host. Default: they try all it has.
         retry: How often calls run again after a loss, and with how much more memory. Default: ``Retry()``.
@@ -146,6 +149,8 @@ class JobPoolExecutor(PoolLife):
         name: str | _Unset | None = UNSET,
         log_directory: str | os.PathLike[str] | _Unset | None = UNSET,
         python: str | os.PathLike[str] | Sequence[str] | _Unset = UNSET,
+        container: str | os.PathLike[str] | _Unset | None = UNSET,
+        container_options: str | Sequence[str] | _Unset = UNSET,
         environment: Mapping[str, str] | _Unset = UNSET,
         addresses: str | Sequence[str] | _Unset = UNSET,
         retry: Retry | None = None,

@@ -18,9 +18,9 @@ from jobpool.show.waiting import WaitingLine
 
 __all__ = ["RUNNING", "tell_what_runs"]
 
-RUNNING = ("setup", "python", "environment", "job_extra")
-"""Settings that make something run in a job: shell lines, an interpreter, variables (``LD_PRELOAD``), and options of
-the batch system (``--container``)."""
+RUNNING = ("setup", "python", "container", "container_options", "environment", "job_extra")
+"""Settings that make something run in a job: shell lines, an interpreter, an image, variables (``LD_PRELOAD``), and
+options of the batch system (``--container``)."""
 
 LONGEST = 500
 """Characters of one value that are shown; the rest is counted."""
