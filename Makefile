@@ -92,6 +92,7 @@ installed: $(READY)
 
 slurm:
 	@.ci/packages "the tests on a real SLURM" $(SLURM)
+	@.ci/packages "the tests of commands on another host" openssh-server openssh-client
 	@if [ -e /dev/fuse ]; then .ci/packages "a test on a file system that hangs" bindfs; fi
 
 containers:

@@ -122,6 +122,7 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
         "job_extra": ("--exclusive\n--mail-type=ALL", ("--exclusive", "--mail-type=ALL")),
         "job_skip": ("--mem", ("--mem",)),
         "system_options": ("parallel_environment=smp", (("parallel_environment", "smp"),)),
+        "submit_host": ("alice@login1", None),  # local jobs run here
         "arrays": ("10", 10),
         "submit_by": ("file", "file"),
         "setup": ("module load ffmpeg\n\nexport A=1", ("module load ffmpeg", "export A=1")),
@@ -141,6 +142,20 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
     settings = site.resolve()
     assert settings.values() == {name: value for name, (_, value) in texts.items()}
     assert {origin.kind for origin in settings.origins.values()} == {"environment"}
+
+
+def test_the_submit_host_comes_from_the_user_and_not_from_a_project(site: Site) -> None:
+    site.environment = {"JOBPOOL_SUBMIT_HOST": "login1", "JOBPOOL_SCHEDULER": "slurm"}
+    assert site.resolve().submit_host == "login1"
+    site.environment = {}
+    site.write("user.toml", "[slurm]\nsubmit_host = 'login2'")
+    assert site.resolve(scheduler="slurm").submit_host == "login2"
+    site.write("project/jobpool.toml", "submit_host = 'elsewhere'")
+    with pytest.raises(ConfigError, match="a project's file must not name it"):
+        site.resolve(scheduler="slurm")
+    site.write("project/jobpool.toml", "[slurm]\nsubmit_host = 'elsewhere'")
+    with pytest.raises(ConfigError, match="a project's file must not name it"):
+        site.resolve(scheduler="slurm")
 
 
 def test_an_empty_variable_is_unset(site: Site) -> None:

@@ -76,6 +76,7 @@ JobPoolExecutor(memory=8 * 2**30, walltime=3600.0, log_directory="logs", idle_ti
 JobPoolExecutor(python=["apptainer", "exec", "image.sif", "python"], arrays=False, system_options={"slots": 2})
 JobPoolExecutor(python=Path("/opt/python"), arrays=10)
 JobPoolExecutor(container="image.sif", container_options=["--bind=/data"])
+JobPoolExecutor(submit_host="login1")
 JobPoolExecutor(container=Path("image.sif"))
 JobPoolExecutor(python=3)  # type: ignore[arg-type]
 JobPoolExecutor(arrays="no")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from jobpool.batch.base import BatchSystem, Capabilities, Machine
+from jobpool.batch.elsewhere import at
 from jobpool.model.errors import BatchSystemUnavailable
 
 if TYPE_CHECKING:
@@ -93,17 +94,17 @@ _ADVICE = (
 )
 
 
-def get(name: str, directory: Path) -> BatchSystem:
+def get(name: str, directory: Path, *, host: str | None = None) -> BatchSystem:
     """Return the batch system with this name.
 
-    ``directory`` is the pool's, where ``local`` keeps its records. Raises ``BatchSystemUnavailable`` for a name that is
-    unknown, or of a system that is not built yet.
+    ``directory`` is the pool's, where ``local`` keeps its records. ``host``: its commands run there, by ssh. Raises
+    ``BatchSystemUnavailable`` for a name that is unknown, or of a system that is not built yet.
     """
     if (entry := SYSTEMS.get(name)) is None:
         raise _unknown(name)
     if entry.module is None:
         raise _not_built(f"{entry.title} (scheduler={name!r}) is not supported yet")
-    return cast(BatchSystem, importlib.import_module(entry.module).make(directory))
+    return at(cast(BatchSystem, importlib.import_module(entry.module).make(directory)), host)
 
 
 def title(name: str) -> str:

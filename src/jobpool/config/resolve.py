@@ -25,6 +25,7 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,8 @@ class Settings:
     max_memory_growth: Memory | None = None
     name: str | None = None
     log_directory: Path | None = None
+    submit_host: str | None = None
+    """The host on which the batch system's commands run, as ``ssh`` takes it. None: this one."""
     arrays: bool | int = True
     """Whether several jobs are submitted as one array; a number: how many at most."""
     submit_by: str = "stdin"
@@ -122,14 +125,20 @@ def resolve(
     strong = [from_keywords(keywords, cwd, findings), from_environment(environment, cwd, findings)]
     general = ChainMap(*strong, *(from_table(file, file.table, "") for file in tomls))
 
-    scheduler = _checked("scheduler", general, findings)
-    system, choice = _taken(detect or _find) if scheduler == "auto" else (scheduler, "")
+    scheduler, host = _checked("scheduler", general, findings), _submit_host(general)
+    system, choice = _taken(detect or partial(_find, host)) if scheduler == "auto" else (scheduler, "")
     layers = strong + [from_toml(file, system, findings) for file in tomls]
     layers.append(from_jobqueue(places, system, cwd, set(ChainMap(*layers)), findings))
     given = ChainMap(*layers)
     found = {name: _checked(name, given, findings) for name in SETTINGS if name != "scheduler"}
     origins = {name: given[name].origin if name in given else Origin("default") for name in SETTINGS}
     findings.problems += _conflicts(found, origins)
+    if _is_from_project(given):
+        # The jobs' variables, which may hold secrets, go to that host: not to one that a cloned repository names.
+        findings.problems.append(
+            f"submit_host={given['submit_host'].value!r} ({origins['submit_host']}) cannot be used: a project's file "
+            "must not name it; write it into your own jobpool.toml, or set JOBPOOL_SUBMIT_HOST"
+        )
     if findings.problems:
         unknown_system = scheduler is None and len(findings.problems) == 1
         raise (BatchSystemUnavailable if unknown_system else ConfigError).from_problems(findings.problems)
@@ -234,17 +243,35 @@ def _refused(system: BatchSystem, request: Request) -> list[str]:
     return []
 
 
-def require(system: str) -> None:
-    """Raise :class:`BatchSystemUnavailable` when this batch system cannot be used on this machine."""
+def require(system: str, submit_host: str | None = None) -> None:
+    """Raise :class:`BatchSystemUnavailable` when this batch system cannot be used on the submit host (None: here)."""
     from jobpool.batch import registry
 
-    registry.require(system, _machine())
+    registry.require(system, _machine(submit_host))
 
 
-def _find() -> Found:
+def _submit_host(given: Mapping[str, Given]) -> str | None:
+    """Return the host on which a batch system is looked for. What is wrong with it is noted with all other problems."""
+    if _is_from_project(given):
+        return None
+    host: str | None = _checked("submit_host", given, Findings())
+    return host
+
+
+def _is_from_project(given: Mapping[str, Given]) -> bool:
+    return "submit_host" in given and given["submit_host"].origin.kind == "project"
+
+
+def _find(submit_host: str | None) -> Found:
     from jobpool.batch import registry
 
-    return registry.find(_machine())
+    found = registry.find(_machine(submit_host))
+    if submit_host is not None and found.name == "local":
+        raise BatchSystemUnavailable(
+            f"no batch system was found on {submit_host} (submit_host)" + (f": {found.why}" if found.why else ""),
+            advice="name a host on which the batch system's commands work, or use scheduler='local'",
+        )
+    return found
 
 
 def _taken(detect: Callable[[], str | Found]) -> tuple[str, str]:
@@ -252,10 +279,22 @@ def _taken(detect: Callable[[], str | Found]) -> tuple[str, str]:
     return (found, "") if isinstance(found, str) else (found.name, found.why)
 
 
-def _machine() -> Machine:
-    from jobpool.batch.registry import Machine
-    from jobpool.commands import shell
+def _machine(submit_host: str | None) -> Machine:
+    from jobpool.batch.registry import SYSTEMS, Machine
+    from jobpool.commands import shell, ssh
 
+    if submit_host is not None:
+        names = dict.fromkeys(name for entry in SYSTEMS.values() for name in entry.commands)
+        done = shell.run_now(ssh.programs(names, submit_host))
+        if done.returncode is None:
+            raise BatchSystemUnavailable(
+                f"no command can be run on {submit_host} (submit_host)",
+                words=done.words,
+                advice=f"try ssh {submit_host} true; it must ask for nothing: keys, an agent, a port and a user come "
+                "from your configuration of ssh",
+            )
+        there = ssh.parse_programs(done)
+        return Machine(there.get, lambda command: shell.run_now(replace(command, host=submit_host)))
     return Machine(run=shell.run_now, environment=os.environ, is_there=os.path.exists)
 
 
@@ -282,6 +321,8 @@ def _settings(
     if able.shares_machine and origins["workers_per_job"].kind == "default":
         # This machine is one node: one agent for all its workers, instead of one (60 MB, 0.5 s of CPU) for each.
         found["workers_per_job"] = found["max_workers"]
+    if able.shares_machine:
+        found["submit_host"] = None  # what was written for a cluster runs here, too
     if found["workers_per_job"] > found["max_workers"]:
         # Not an error: a site's file may well say 8 where one pool wants 2. The rest of the job would never be used.
         findings.notes.append(

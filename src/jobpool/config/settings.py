@@ -158,6 +158,13 @@ def _hosts(value: Any, base: Path) -> tuple[str, ...]:
     return hosts
 
 
+def _destination(value: Any, base: Path) -> str:
+    word = _word(value, base)
+    if word.startswith("-") or any(character.isspace() for character in word):
+        raise ValueError("it must be a host as ssh takes it: its name, user@name, or one of your configuration of ssh")
+    return word
+
+
 def _name(value: Any, _base: Path) -> str:
     # The narrowest of the batch systems' rules for job names: Grid Engine's has no digit at the front.
     if not (isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", value)):
@@ -341,6 +348,7 @@ SETTINGS: dict[str, Setting] = {
             default=(),
             split=_variables_in,
         ),
+        _text("submit_host", "host on which the batch system's commands run, by ssh", _destination),
         Setting(
             name="arrays",
             about="whether jobs are submitted as arrays, or how many in one at most",

@@ -84,6 +84,7 @@ class JobPoolExecutor(PoolLife):
         job_skip: Beginnings of directives to leave out: ``["--mem"]``.
         system_options: What only this batch system has a word for, by name: ``{"parallel_environment": "smp"}`` on Grid
             Engine. The page of each batch system in the documentation lists its own.
+        submit_host: Host on which the batch system's commands run, as ``ssh`` takes it, where they are not on this one.
         arrays: Whether jobs that are asked for together are submitted as one array. False: each alone; a number:
             so many in one array at most. Default True: as many as the site allows.
         submit_by: How the job script gets to the submit command: on its ``"stdin"``, or as a ``"file"`` for a site's
@@ -137,6 +138,7 @@ class JobPoolExecutor(PoolLife):
         job_extra: str | Sequence[str] | _Unset = UNSET,
         job_skip: str | Sequence[str] | _Unset = UNSET,
         system_options: Mapping[str, str | int | bool] | _Unset = UNSET,
+        submit_host: str | _Unset | None = UNSET,
         arrays: bool | int | _Unset = UNSET,
         submit_by: Literal["stdin", "file"] | _Unset = UNSET,
         setup: str | Sequence[str] | _Unset = UNSET,
@@ -168,7 +170,7 @@ class JobPoolExecutor(PoolLife):
         if not isinstance(retry, Retry | None):
             raise TypeError("retry must be a jobpool.Retry")
         self._settings = resolve.resolve(given)
-        resolve.require(self._settings.system)
+        resolve.require(self._settings.system, self._settings.submit_host)
         self._to = destination(self._settings)
         working_directory = os.getcwd()  # noqa: PTH109 - as text: it travels
         try_script(self._settings, working_directory)

@@ -46,7 +46,7 @@ async def reap(directory: PoolDirectory, *, patience: float | None = None) -> tu
         return ()
     # Not from connection.json: a server that ended with jobs left has taken it away.
     named = directory.lines("system") or [str((directory.connection() or {}).get("system") or registry.detect())]
-    system = registry.get(named[0], directory.path)
+    system = registry.get(named[0], directory.path, host=next(iter(directory.lines("submit_host")), None))
     if patience is None:
         patience = PATIENCE + max(0.0, min(NOTICE, system.notices(Limits()).after_delete - NOTICE))
     left = await _cancel_until_gone(system, names, patience)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobpool.batch import registry
+from jobpool.batch.elsewhere import commands_at
 from jobpool.batch.explainer import Explainer, Remark, Surroundings, Used
 from jobpool.commands.shell import run_now
 from jobpool.config.resolve import Settings
@@ -110,8 +111,9 @@ def _site(settings: Settings, around: Surroundings, remarks: tuple[Remark, ...])
     if able.shares_machine:
         return site
     explainer = registry.explainer(settings.system)
-    facts = explainer.parse_site([run_now(command) for command in explainer.site_commands()])
-    limits = read_limits_now(settings.system)
+    host = settings.submit_host
+    facts = explainer.parse_site([run_now(command) for command in commands_at(explainer.site_commands(), host)])
+    limits = read_limits_now(settings.system, host)
     request = choose_partition(settings.request, limits)
     return replace(
         site,
@@ -120,17 +122,17 @@ def _site(settings: Settings, around: Surroundings, remarks: tuple[Remark, ...])
         chosen=settings.request.partition == AUTO,
         auto=settings.auto,
         facts=facts,
-        left=_left(request, limits, explainer),
+        left=_left(request, limits, explainer, host),
     )
 
 
-def _left(request: Request, limits: Limits, explainer: Explainer) -> tuple[Used, ...] | None:
+def _left(request: Request, limits: Limits, explainer: Explainer, host: str | None) -> tuple[Used, ...] | None:
     """Ask what the account and the QoS that hold for such jobs leave."""
     user, places = user_name(), partitions_of(request, limits)
     account, qos = request.account, list[Quota]()
     if limits.accounting is not None and places:
         account, qos = charged_to(request, places[0], limits.accounting)
-    done = [run_now(command) for command in explainer.left_commands(user)]
+    done = [run_now(command) for command in commands_at(explainer.left_commands(user), host)]
     return explainer.parse_left(done, user=user, uid=os.getuid(), account=account, qos=qos)
 
 
