@@ -18,6 +18,7 @@ from jobpool.batch.elsewhere import commands_at
 from jobpool.batch.explainer import Explainer, Remark, Surroundings, Used
 from jobpool.commands.shell import run_now
 from jobpool.config.resolve import Settings
+from jobpool.diagnose import setup_lines
 from jobpool.diagnose.checks import Finding, Level, examine, examine_here, examine_site
 from jobpool.diagnose.facts import Meeting, Side, Site
 from jobpool.diagnose.main_guard import examine_script
@@ -68,6 +69,8 @@ def doctor(
     # The job is short, and might fit where the user's own ones do not: it goes where those would.
     settings = replace(settings, request=site.request)
     findings = [*examine_site(site), *examine_here(here, site)]
+    if settings.choice:
+        findings.append(Finding("batch system", Level.NOTE, settings.choice))
     if script is not None:
         text = script.read_text(errors="replace")
         findings += examine_script(text, script.name, start_method=here.start_method)
@@ -142,7 +145,8 @@ def _job(
     """Run one call in a job like the user's own, and compare what it sees with what is seen here."""
     tell_what_runs(settings, again=True)
     keywords = settings.values(auto=False) | {"max_workers": 1, "workers_per_job": 1, "min_workers": 0, "name": None}
-    keywords |= {"walltime": "5 min", "scheduler": settings.system}
+    setup = settings.request.setup
+    keywords |= {"walltime": "5 min", "scheduler": settings.system, "setup": setup_lines.timed(setup)}
     try:
         with make_pool(**keywords) as pool:
             asked = time.time()
@@ -165,7 +169,8 @@ def _job(
         address=match[1] if (match := _ANSWERS.search(log)) else "",
         job=f"job {future.job.id} on {future.job.node}" if future.job else "",
     )
-    return examine(here, there, replace(site, request=pool.settings.request), meeting)
+    seen = setup_lines.findings(setup_lines.read(log), setup)
+    return [*examine(here, there, replace(site, request=pool.settings.request), meeting), *seen]
 
 
 def _failed(error: JobPoolError) -> Finding:
