@@ -43,7 +43,7 @@ test: slurm browser containers cpython-tests lint installed
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
 	parts_end
 
-test-user: slurm browser installed
+test-user: slurm browser containers installed
 	.ci/as-user $(USER_ARGS) $(ARGS)
 
 lint: $(READY)

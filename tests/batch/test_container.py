@@ -57,7 +57,8 @@ def test_podman_shares_what_a_job_has() -> None:
 def test_charliecloud_binds_onto_folders_that_the_image_has() -> None:
     has = {"/home", "/scratch", "/opt/conda"}
     assert written("charliecloud", "/images/a", in_image=has.__contains__, options=["--bind=/data"]) == (
-        "ch-run --cd=/scratch/alice --bind=/home --bind=/opt/conda --bind=/scratch --bind=/data /images/a -- python3"
+        "ch-run --cd=/scratch/alice --bind=/home --bind=/opt/conda --bind=/scratch --bind=/tmp --bind=/data "
+        "/images/a -- python3"
     )
     with pytest.raises(ConfigError, match="has no such folder") as caught:
         written("charliecloud", "/images/a", in_image={"/home", "/scratch", "/usr"}.__contains__)

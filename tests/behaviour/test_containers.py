@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ def _missing(image: Path) -> str:
     return f"ch-run cannot work here: {done.stderr.strip()}" if done.returncode else ""
 
 
-def in_container(site: Site, image: Path, **more: Any) -> JobPoolExecutor:
-    options = {"container": f"charliecloud://{image}", "container_options": HOSTS, "workers_per_job": 2}
-    return JobPoolExecutor(**{"max_workers": 2, **site.keywords, **options, **more})
+def in_container(site: Site, image: Path, workers: int = 2, **more: Any) -> AbstractContextManager[JobPoolExecutor]:
+    """Make a pool in the container; nothing of it is left afterwards."""
+    options = {"container": f"charliecloud://{image}", "container_options": HOSTS}
+    return site.pool(workers, **{**options, "workers_per_job": workers, **more})
 
 
 def seen() -> dict[str, Any]:
@@ -92,7 +94,7 @@ def test_calls_run_in_the_container_and_see_what_calls_see(
 def test_a_cancelled_job_ends_in_its_container_and_its_call_runs_again(
     batch_site: Site, image: Path, gate: Gate
 ) -> None:
-    with in_container(batch_site, image, workers_per_job=1, max_workers=1) as pool:
+    with in_container(batch_site, image, 1) as pool:
         future = pool.submit(gate.hold(), 5)
         gate.wait_for(1)
         (job,) = batch_site.wait_for_jobs(pool.name, 1)

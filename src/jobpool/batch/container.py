@@ -124,7 +124,8 @@ def command(
             words = ["run", "--rm", "--env-host", *shared, *user, "--entrypoint=", f"--workdir={working_directory}"]
             return (program, *words, *volumes, *devices, *options, image.name, *python)
         case "charliecloud":
-            points = _outermost(_mount_point(folder, image.name, in_image) for folder in bound)
+            # Its own /tmp would be what TMPDIR names, in which other places below /tmp are missing.
+            points = _outermost(["/tmp", *(_mount_point(folder, image.name, in_image) for folder in bound)])
             words = [f"--cd={working_directory}", *(f"--bind={folder}" for folder in points), *options]
             return (program, *words, image.name, "--", *python)
         case _:
