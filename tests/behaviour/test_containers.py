@@ -75,7 +75,10 @@ def test_calls_run_in_the_container_and_see_what_calls_see(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     outside = tmp_path / "setup-ran"
-    more = {"environment": {"X_MARK": "1"}, "setup": [f"touch {outside}", "export X_SETUP=2", "ls /of-the-image"]}
+    more: dict[str, Any] = {
+        "environment": {"X_MARK": "1"},
+        "setup": [f"touch {outside}", "export X_SETUP=2", "ls /of-the-image"],
+    }
     with in_container(site, image, **more) as pool:
         first, second = pool.submit(seen), pool.submit(seen)
         found = first.result(60)
