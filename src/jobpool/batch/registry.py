@@ -141,8 +141,8 @@ def require(name: str, machine: Machine | None = None) -> None:
     if missing := [command for command in entry.commands if machine.which(command) is None]:
         raise BatchSystemUnavailable(
             f"{asked} {', '.join(missing)} cannot be found",
-            advice="run this where the batch system's commands are on the PATH, name such a host (submit_host=), or use "
-            "scheduler='local'",
+            advice="run this where the batch system's commands are on the PATH, name such a host (submit_host=), or "
+            "use scheduler='local'",
         )
     if (absent := system.presence(machine)) is not None:
         raise BatchSystemUnavailable(f"{asked} {absent.why}", words=absent.words, advice=absent.advice)
