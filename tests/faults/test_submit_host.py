@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from sshkit import HOST, SSHD, Sshd
 
 from jobpool import BatchSystemUnavailable, ConfigError, JobPoolExecutor, check
 from jobpool.batch import registry
+from jobpool.cli.main import main
 from jobpool.commands import shell, ssh
 from jobpool.config.resolve import resolve
 from jobpool.host.home import PoolDirectory
@@ -92,8 +94,6 @@ def test_its_variables_are_those_of_a_login_there_and_what_it_is_given(
     given = (("X_SECRET", "it's\na $ecret"), ("X_WAY", "mine"), ("UID", "3"), ("BASH_FUNC_x%%", "() { :; }"))
 
     def environment(**more: object) -> dict[str, str]:
-        import json
-
         found: dict[str, str] = json.loads(run("python3", "-c", code, **more).stdout)
         return found
 
@@ -160,6 +160,15 @@ def test_without_a_batch_system_there_nothing_runs_here_instead(sshd: Sshd, monk
         JobPoolExecutor(1, submit_host=HOST)
     assert "Connection refused" in str(caught.value)
     assert "ssh login1 true" in str(caught.value)
+
+
+def test_the_tools_ask_there(slurm_lab: SlurmLab, sshd: Sshd, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", f"submit_host={HOST}", "cores=2"]) == 0
+    assert "--cpus-per-task=2" in capfd.readouterr().out
+    assert main(["doctor", f"submit_host={HOST}", "--no-job", "--json"]) == 0
+    found = {finding["subject"]: finding["text"] for finding in json.loads(capfd.readouterr().out)}
+    assert "is disabled" in found["accounting"]
+    assert "partition 'short' end after 1 h" in found["walltime"]
 
 
 @pytest.mark.slow
