@@ -24,7 +24,7 @@ INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
-.PHONY: help demo test test-user lint bench notebook clean venv installed slurm browser cpython-tests
+.PHONY: help demo test test-user lint bench notebook clean venv installed slurm browser containers cpython-tests
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,14 +36,14 @@ demo: $(READY)
 	    export JOBPOOL_SCHEDULER=local; fi; \
 	$(BIN)/jobpool demo --output out/video_analysis.png $(ARGS)
 
-test: slurm browser cpython-tests lint installed
+test: slurm browser containers cpython-tests lint installed
 	@. .ci/parts; \
 	tests "all tests" $(INSTALLED) -m pytest $(ARGS); \
 	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
 	parts_end
 
-test-user: slurm browser installed
+test-user: slurm browser containers installed
 	.ci/as-user $(USER_ARGS) $(ARGS)
 
 lint: $(READY)
@@ -92,7 +92,11 @@ installed: $(READY)
 
 slurm:
 	@.ci/packages "the tests on a real SLURM" $(SLURM)
+	@.ci/packages "the tests of commands on another host" openssh-server openssh-client
 	@if [ -e /dev/fuse ]; then .ci/packages "a test on a file system that hangs" bindfs; fi
+
+containers:
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages "the tests of containers" charliecloud-runtime; fi
 
 browser:
 	@.ci/packages "the tests of pages in a browser" $(BROWSER)

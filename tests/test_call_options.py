@@ -21,6 +21,12 @@ def test_what_is_not_changed_stays() -> None:
     assert (again.terms.timeout, again.terms.expected_time) == (Duration(600), Duration(60))
 
 
+def test_options_of_the_batch_system_may_differ() -> None:
+    view = OWN.changed({"system_options": {"b": True, "a": "x"}}, system="slurm")
+    assert view.request.system_options == (("a", "x"), ("b", "true"))
+    assert view.key
+
+
 def test_kinds_that_are_alike_have_one_key() -> None:
     one, other = (OWN.changed({"memory": text}, system="slurm") for text in ("2 GiB", "2048 MiB"))
     assert one.key == other.key

@@ -58,7 +58,7 @@ def test_a_section_becomes_settings(site: Site) -> None:
         setup=("module load ffmpeg", 'export A="$HOME"'),
     )
     assert settings.request.walltime == 86400.0
-    assert settings.python == "/opt/conda/bin/python"
+    assert settings.python == ("/opt/conda/bin/python",)
     assert settings.log_directory == Path("/scratch/logs")
     assert settings.name is None
 

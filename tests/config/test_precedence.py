@@ -25,7 +25,7 @@ def test_without_any_source_all_values_are_defaults(site: Site) -> None:
     assert settings.system == "slurm"
     assert settings.max_workers == DEFAULT_MAX_WORKERS
     assert settings.idle_timeout == Duration(600)
-    assert settings.python == sys.executable
+    assert settings.python == (sys.executable,)
     assert settings.log_directory is None
     assert settings.notes == ()
     assert set(settings.origins) == set(settings.values()) == set(SETTINGS)
@@ -122,6 +122,8 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
         "job_extra": ("--exclusive\n--mail-type=ALL", ("--exclusive", "--mail-type=ALL")),
         "job_skip": ("--mem", ("--mem",)),
         "system_options": ("parallel_environment=smp", (("parallel_environment", "smp"),)),
+        "submit_host": ("alice@login1", None),  # local jobs run here
+        "arrays": ("10", 10),
         "submit_by": ("file", "file"),
         "setup": ("module load ffmpeg\n\nexport A=1", ("module load ffmpeg", "export A=1")),
         "idle_timeout": ("none", None),
@@ -129,7 +131,9 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
         "max_memory_growth": ("256 MiB", 256 * 2**20),
         "name": ("my-pool_1", "my-pool_1"),
         "log_directory": ("logs", site.root / "project" / "logs"),
-        "python": ("/opt/python", "/opt/python"),
+        "python": ("/opt/python", ("/opt/python",)),
+        "container": ("podman://docker.io/library/python", "podman://docker.io/library/python"),
+        "container_options": ("--bind=/data\n--rocm", ("--bind=/data", "--rocm")),
         "environment": ("A=1\nB=x=y", {"A": "1", "B": "x=y"}),
         "addresses": ("login1, 10.0.0.1", ("login1", "10.0.0.1")),
     }
@@ -138,6 +142,20 @@ def test_every_setting_can_be_set_by_a_variable(site: Site) -> None:
     settings = site.resolve()
     assert settings.values() == {name: value for name, (_, value) in texts.items()}
     assert {origin.kind for origin in settings.origins.values()} == {"environment"}
+
+
+def test_the_submit_host_comes_from_the_user_and_not_from_a_project(site: Site) -> None:
+    site.environment = {"JOBPOOL_SUBMIT_HOST": "login1", "JOBPOOL_SCHEDULER": "slurm"}
+    assert site.resolve().submit_host == "login1"
+    site.environment = {}
+    site.write("user.toml", "[slurm]\nsubmit_host = 'login2'")
+    assert site.resolve(scheduler="slurm").submit_host == "login2"
+    site.write("project/jobpool.toml", "submit_host = 'elsewhere'")
+    with pytest.raises(ConfigError, match="a project's file must not name it"):
+        site.resolve(scheduler="slurm")
+    site.write("project/jobpool.toml", "[slurm]\nsubmit_host = 'elsewhere'")
+    with pytest.raises(ConfigError, match="a project's file must not name it"):
+        site.resolve(scheduler="slurm")
 
 
 def test_an_empty_variable_is_unset(site: Site) -> None:
@@ -184,10 +202,59 @@ def test_lists_and_variables_are_replaced_and_not_merged(site: Site) -> None:
 def test_relative_paths_are_meant_from_where_they_are_written(site: Site) -> None:
     site.write("user.toml", "log_directory = 'logs'\npython = 'venv/bin/python'")
     assert site.resolve().log_directory == site.root / "logs"
-    assert site.resolve().python == str(site.root / "venv/bin/python")
+    assert site.resolve().python == (str(site.root / "venv/bin/python"),)
     assert site.resolve(log_directory="logs").log_directory == site.root / "project" / "logs"
     assert site.resolve(log_directory=Path("~/logs")).log_directory == Path.home() / "logs"
-    assert site.resolve(python="python3").python == "python3"
+    assert site.resolve(python="python3").python == ("python3",)
+
+
+def test_python_may_be_a_command(site: Site) -> None:
+    command = ("apptainer", "exec", "my image.sif", "python")
+    assert site.resolve(python=list(command)).python == command
+    # As dask-jobqueue's users write it; a program with a blank in its path stays one.
+    assert site.resolve(python="apptainer exec 'my image.sif' python").python == command
+    program = site.root / "my env" / "python"
+    program.parent.mkdir()
+    program.touch()
+    assert site.resolve(python=str(program)).python == (str(program),)
+    assert site.resolve(python=["./run", "-c"]).python == (str(site.root / "project" / "run"), "-c")
+    site.write("user.toml", "python = ['bin/run', 'python']")
+    assert site.resolve().python == (str(site.root / "bin/run"), "python")
+    site.environment["JOBPOOL_PYTHON"] = "podman run image python"
+    assert site.resolve().python == ("podman", "run", "image", "python")
+
+
+def test_an_image_is_a_path_from_where_it_is_written_or_a_name(site: Site) -> None:
+    site.write("user.toml", "container = 'tools.sif'")
+    assert site.resolve().container == str(site.root / "tools.sif")
+    assert site.resolve(container=Path("images/a.sif")).container == str(site.root / "project" / "images/a.sif")
+    assert site.resolve(container="podman://./rootfs").container == f"podman://{site.root}/project/rootfs"
+    (site.root / "project" / "folder").mkdir()
+    assert site.resolve(container="folder").container == str(site.root / "project" / "folder")
+    for name in ("docker.io/library/python:3.12", "docker://python", "podman://python", "apptainer://docker://a/b"):
+        assert site.resolve(container=name).container == name
+    assert site.resolve(container=None).container is None
+
+
+def test_options_of_the_batch_system_are_a_table_in_a_file(site: Site) -> None:
+    site.write("user.toml", "[slurm.system_options]\nqueue_of = 'me'\n[local]\nsystem_options = {slots = 3}")
+    assert site.resolve(scheduler="local").request.system_options == (("slots", "3"),)
+    with pytest.raises(ConfigError) as caught:  # SLURM has none
+        site.resolve()
+    (problem,) = caught.value.problems
+    assert problem == (
+        f"system_options ({site.root}/user.toml, key slurm.system_options): SLURM has no option 'queue_of' "
+        "(value 'me'): it has none"
+    )
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("1", 1), ("10", 10)])
+def test_arrays_are_on_off_or_a_number(site: Site, text: str, value: object) -> None:
+    site.environment["JOBPOOL_ARRAYS"] = text
+    assert site.resolve().arrays is value or site.resolve().arrays == value
+    site.write("user.toml", f"arrays = {text.lower()}")
+    site.environment.clear()
+    assert (site.resolve().arrays, type(site.resolve().arrays)) == (value, type(value))
 
 
 @pytest.mark.parametrize(

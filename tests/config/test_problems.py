@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 AT_LEAST_1 = "it must be a whole number, at least 1"
 ONE_LINE = "it must be text on one line, without control characters"
 TEXTS = "it must be text, or a list of texts, each on one line"
+ARRAYS = "it must be true, false, or the most jobs of one array, a whole number above 0"
+HOST = "it must be a host as ssh takes it: its name, user@name, or one of your configuration of ssh"
 NAME = "it must begin with a letter and have letters, digits, '-' and '_' only, at most 40"
 
 # One bad value: the keyword, and what the sentence says is wrong with it.
@@ -50,6 +52,12 @@ BAD = [
     ("exclude", {"n1"}, TEXTS),
     ("job_extra", "--a\n--b", TEXTS),
     ("job_skip", None, TEXTS),
+    ("arrays", 0, ARRAYS),
+    ("arrays", "no", ARRAYS),
+    ("arrays", 2.5, ARRAYS),
+    ("container", "", ONE_LINE),
+    ("submit_host", "-oProxyCommand=x", HOST),
+    ("submit_host", "a b", HOST),
     ("submit_by", "files", "it must be stdin or file; did you mean file?"),
     ("setup", 3, "it must be lines for the shell: text, or a list of texts"),
     ("setup", ["a\0b"], "it must be lines for the shell: text, or a list of texts"),

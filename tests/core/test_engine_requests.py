@@ -84,6 +84,23 @@ def test_arrays_are_cut_to_the_sites_limit() -> None:
     ]
 
 
+def test_jobs_without_arrays_are_submitted_alone_and_a_few_at_a_time() -> None:
+    sim = pool(max_workers=30, array_size=1)
+    sim.submit(100)
+    assert [action.count for action in sim.submits] == [1] * sim.settings.submits_at_once
+    assert sim.settle()
+    assert [action.count for action in sim.submits] == [1] * 30
+    assert sim.most_running == 30
+    finish(sim)
+
+
+def test_arrays_are_cut_to_the_users_size() -> None:
+    sim = pool(max_workers=20, array_size=10, limits=Limits(max_array_size=1000))
+    sim.submit(100)
+    assert sim.settle()
+    assert [action.count for action in sim.submits] == [10, 10]
+
+
 def test_workers_that_are_held_without_work() -> None:
     sim = pool(max_workers=4, min_workers=2, idle_timeout=10.0)
     sim.run(120)

@@ -20,6 +20,7 @@ from jobpool.model.site import Limits
 from jobpool.testing.simulation import Simulation
 
 DOUBTFUL = ev.SubmitDoubtful(0.0, "", "Socket timed out on send/recv operation")
+TEMPORARY = ev.SubmitRefused(0.0, "", "QOSMaxSubmitJobPerUserLimit", temporary=True)
 PERMANENT = ev.SubmitRefused(0.0, "", "Invalid account", temporary=False)
 
 
@@ -49,6 +50,16 @@ def test_refused_while_others_serve_goes_on_with_fewer() -> None:
     assert sim.results.keys() == set(ids)
     assert sim.most_running == 2
     assert any("going on with fewer: Invalid account" in text for text in sim.notices)
+
+
+def test_single_jobs_that_are_refused_together_make_one_pause() -> None:
+    sim = pool(max_workers=12, array_size=1)
+    sim.faults.answers = deque([None, None, *[TEMPORARY] * 10])
+    ids = sim.submit(200, seconds=30.0)
+    assert sim.run(60, until=lambda: sim.most_running == 12)
+    assert len([text for text in sim.notices if "takes no more now" in text]) <= 2
+    assert sim.settle()
+    assert sim.results.keys() == set(ids)
 
 
 GONE = ev.SubmitRefused(0.0, "", "", temporary=False, error=PoolBroken("the pool's directory was deleted"))

@@ -43,6 +43,9 @@ def test_chunks_keep_the_array_limit() -> None:
     assert chunks(20, Limits(max_array_size=8)) == [8, 8, 4]
     assert chunks(1, Limits(max_array_size=8)) == [1]
     assert chunks(0, Limits()) == []
+    assert chunks(20, Limits(max_array_size=8), 10) == [8, 8, 4]
+    assert chunks(20, Limits(), 10) == [10, 10]
+    assert chunks(3, Limits(), 1) == [1, 1, 1]
 
 
 def test_demand_that_grows_is_waited_for_but_not_long() -> None:

@@ -73,6 +73,13 @@ pool = JobPoolExecutor(
     log_directory=Path("logs"),
 )
 JobPoolExecutor(memory=8 * 2**30, walltime=3600.0, log_directory="logs", idle_timeout=None)
+JobPoolExecutor(python=["apptainer", "exec", "image.sif", "python"], arrays=False, system_options={"slots": 2})
+JobPoolExecutor(python=Path("/opt/python"), arrays=10)
+JobPoolExecutor(container="image.sif", container_options=["--bind=/data"])
+JobPoolExecutor(submit_host="login1")
+JobPoolExecutor(container=Path("image.sif"))
+JobPoolExecutor(python=3)  # type: ignore[arg-type]
+JobPoolExecutor(arrays="no")  # type: ignore[arg-type]
 JobPoolExecutor(no_such_keyword=1)  # type: ignore[call-arg]
 executor: concurrent.futures.Executor = pool
 

@@ -115,6 +115,20 @@ def test_config_as_json_is_for_programs(run: Run) -> None:
     assert data["notes"] == []
 
 
+def test_config_writes_each_value_as_it_may_be_given(run: Run) -> None:
+    given = ("scheduler=local", "system_options=parallel_environment=smp", "python=run 'my image' python", "arrays=10")
+    shown = run("config", *given).stdout
+    for line in (
+        "system_options +parallel_environment=smp +keyword",
+        "python +run 'my image' python +keyword",
+        "arrays +10 +keyword",
+    ):
+        assert re.search(f"^{line}$", shown, re.MULTILINE), line
+    settings = json.loads(run("config", "--json", *given).stdout)["settings"]
+    assert settings["system_options"]["value"] == {"parallel_environment": "smp"}
+    assert settings["python"]["value"] == "run 'my image' python"
+
+
 def test_config_says_what_auto_came_to(run: Run, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()

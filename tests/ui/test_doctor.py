@@ -42,6 +42,19 @@ def test_here(tmp_path: Path) -> None:
     assert list((tmp_path / "project").iterdir()) == []
 
 
+def test_what_setup_prints_and_how_long_it_and_pythons_start_take(tmp_path: Path) -> None:
+    (tmp_path / "jobpool.toml").write_text("setup = ['echo hello', 'sleep 0.5; no-such-command']\n")
+    (tmp_path / "jobpool.toml").chmod(0o600)
+    found = read(doctor(tmp_path, "scheduler=local", "--json"))
+    assert found["setup"]["level"] == "warning"
+    said = re.fullmatch(
+        r"its 2 lines took (\S+) s in the job, and printed 'hello'; '.*command not found'", found["setup"]["text"]
+    )
+    assert said
+    assert 0.5 <= float(said[1]) < 60
+    assert re.fullmatch(r"Python had begun \S+ m?s after the job was set up", found["python start"]["text"])
+
+
 def test_worst_first_and_each_with_what_to_do(tmp_path: Path) -> None:
     done = doctor(tmp_path, "scheduler=local", "--no-job", PYTHONSTARTUP="/x.py")
     assert done.returncode == 0

@@ -92,7 +92,7 @@ def test_a_full_disk_is_told_once_and_by_the_exit_code(home: Path, unbuffered: s
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*COMMAND, "config"],
+            [*COMMAND, "config", "scheduler=local"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from jobpool.batch.base import BatchSystem, Capabilities, Machine
+from jobpool.batch.elsewhere import at
 from jobpool.model.errors import BatchSystemUnavailable
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ __all__ = [
     "PLANNED",
     "SYSTEMS",
     "Entry",
+    "Found",
     "Machine",
     "capabilities",
     "detect",
     "explainer",
     "explainers",
+    "find",
     "get",
     "require",
     "title",
@@ -91,17 +94,17 @@ _ADVICE = (
 )
 
 
-def get(name: str, directory: Path) -> BatchSystem:
+def get(name: str, directory: Path, *, host: str | None = None) -> BatchSystem:
     """Return the batch system with this name.
 
-    ``directory`` is the pool's, where ``local`` keeps its records. Raises ``BatchSystemUnavailable`` for a name that is
-    unknown, or of a system that is not built yet.
+    ``directory`` is the pool's, where ``local`` keeps its records. ``host``: its commands run there, by ssh. Raises
+    ``BatchSystemUnavailable`` for a name that is unknown, or of a system that is not built yet.
     """
     if (entry := SYSTEMS.get(name)) is None:
         raise _unknown(name)
     if entry.module is None:
         raise _not_built(f"{entry.title} (scheduler={name!r}) is not supported yet")
-    return cast(BatchSystem, importlib.import_module(entry.module).make(directory))
+    return at(cast(BatchSystem, importlib.import_module(entry.module).make(directory)), host)
 
 
 def title(name: str) -> str:
@@ -138,31 +141,85 @@ def require(name: str, machine: Machine | None = None) -> None:
     if missing := [command for command in entry.commands if machine.which(command) is None]:
         raise BatchSystemUnavailable(
             f"{asked} {', '.join(missing)} cannot be found",
-            advice="run this where the batch system's commands are on the PATH, or with scheduler='local'",
+            advice="run this where the batch system's commands are on the PATH, name such a host (submit_host=), or "
+            "use scheduler='local'",
         )
     if (absent := system.presence(machine)) is not None:
         raise BatchSystemUnavailable(f"{asked} {absent.why}", words=absent.words, advice=absent.advice)
 
 
-def detect(machine: Machine | None = None) -> str:
-    """Name the batch system whose commands are here, and ``local`` where there is none.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The batch system that is taken on a machine."""
 
-    Its packages may be installed on a machine that belongs to no cluster: that is ``local``.
+    name: str
+    why: str = ""
+    """Where there was a choice: why it is this one, and how another one is taken, for the user. Else empty."""
+
+
+def find(machine: Machine | None = None) -> Found:
+    """Find the batch system that has a cluster here: of those whose commands are here, the first one in the table.
+
+    The packages of several may be installed, of which one has a cluster, or none: that is ``local``.
 
     Raises ``BatchSystemUnavailable`` where the commands are those of a system that is not built yet, or of one whose
     configuration is lost: running everything on its login node is not what anybody meant.
     """
     machine = machine or Machine()
-    for name, entry in SYSTEMS.items():
-        if not entry.listed or not entry.commands or not all(map(machine.which, entry.commands)):
+    here = [
+        name
+        for name, entry in SYSTEMS.items()
+        if entry.listed and entry.commands and all(map(machine.which, entry.commands))
+    ]
+    built = [name for name in here if SYSTEMS[name].module is not None]
+    if here and not built:
+        entry = SYSTEMS[here[0]]
+        raise _not_built(
+            f"the batch system here is {entry.title} ({entry.commands[0]} was found), which is not supported yet"
+        )
+    there: list[str] = []
+    absent: dict[str, str] = {}
+    for name in built:
+        try:
+            lacking = get(name, Path()).presence(machine)
+        except BatchSystemUnavailable:
+            if not there:  # nothing before it can be taken: it is the one that is meant
+                raise
             continue
-        if entry.module is None:
-            raise _not_built(
-                f"the batch system here is {entry.title} ({entry.commands[0]} was found), which is not supported yet"
-            )
-        # Those of others are not looked for then: SLURM's packages bring a qsub and a pbsnodes of their own.
-        return name if get(name, Path()).presence(machine) is None else "local"
-    return "local"
+        if lacking is None:
+            there.append(name)
+        else:
+            absent[name] = f"{title(name)}: {lacking.why}"
+    if not there:
+        return Found("local", _why_local(absent))
+    name = there[0]
+    passed_over = [why for other, why in absent.items() if built.index(other) < built.index(name)]
+    return Found(name, _why_first(there, passed_over))
+
+
+def _why_local(absent: Mapping[str, str]) -> str:
+    if not absent:
+        return ""
+    return (
+        "scheduler='auto' found commands of batch systems, but no cluster behind them, and runs the work on this "
+        f"machine ({'; '.join(absent.values())})"
+    )
+
+
+def _why_first(there: list[str], passed_over: list[str]) -> str:
+    name, *others = there
+    said = []
+    if passed_over:
+        said.append(f"there is no cluster behind the commands of others ({'; '.join(passed_over)})")
+    if others:
+        listed = " and ".join(f"{title(other)} (scheduler={other!r} takes it)" for other in others)
+        said.append(f"there is also {listed}")
+    return f"scheduler='auto' took {title(name)}: {'; '.join(said)}" if said else ""
+
+
+def detect(machine: Machine | None = None) -> str:
+    """Name the batch system that :func:`find` finds. Raises as that does."""
+    return find(machine).name
 
 
 def _unknown(name: str) -> BatchSystemUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,12 +32,18 @@ def config(settings: tuple[str, ...], as_json: bool) -> None:
         show_json(_data(resolved))
         return
     show_table(("setting", "value", "from"), _rows(resolved))
-    for note in resolved.notes:
+    for note in filter(None, (resolved.choice, *resolved.notes)):
         show_note(note)
 
 
-def _rows(settings: Settings) -> list[tuple[str, object, str]]:
+def _values(settings: Settings) -> dict[str, Any]:
+    """Return every value in the form in which it may be given."""
     values = settings.values()
+    return values | {"python": shlex.join(values["python"]), "system_options": dict(values["system_options"])}
+
+
+def _rows(settings: Settings) -> list[tuple[str, object, str]]:
+    values = _values(settings)
     if settings.scheduler != settings.system:
         values["scheduler"] = f"{settings.scheduler}: {settings.system}"
     if settings.log_directory is None:
@@ -46,7 +53,7 @@ def _rows(settings: Settings) -> list[tuple[str, object, str]]:
 
 def _data(settings: Settings) -> dict[str, Any]:
     entries = {}
-    for name, value in settings.values().items():
+    for name, value in _values(settings).items():
         origin = settings.origins[name]
         entries[name] = {"value": value, "from": origin.kind, "place": origin.place, "key": origin.key}
-    return {"system": settings.system, "settings": entries, "notes": settings.notes}
+    return {"system": settings.system, "settings": entries, "choice": settings.choice, "notes": settings.notes}

@@ -50,7 +50,7 @@ def doctor(
     except ValueError as error:
         raise ConfigError(f"--wait: {error}") from error
     resolved = resolve.resolve(resolve.keywords_from_text(settings))
-    resolve.require(resolved.system)
+    resolve.require(resolved.system, resolved.submit_host)
     findings = run(JobPoolExecutor, resolved, with_job=not no_job, patience=patience, script=script)
     if as_json:
         show_json([finding.as_data() for finding in findings])

@@ -68,7 +68,7 @@ def measure(
     from jobpool.tools.measure import measure as run
 
     resolved = resolve.resolve(resolve.keywords_from_text(settings))
-    resolve.require(resolved.system)
+    resolve.require(resolved.system, resolved.submit_host)
     if plot is not None:
         _check_plot(plot)
     called, samples = _function(function), _values(inputs) if literal else inputs

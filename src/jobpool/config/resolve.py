@@ -25,6 +25,7 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ from jobpool.model.units import Duration, Memory
 
 if TYPE_CHECKING:
     from jobpool.batch.base import BatchSystem
-    from jobpool.batch.registry import Machine
+    from jobpool.batch.registry import Found, Machine
 
 __all__ = ["DEFAULT_MAX_WORKERS", "Origin", "Settings", "keywords_from_text", "local_cores", "resolve"]
 
@@ -73,12 +74,22 @@ class Settings:
     max_memory_growth: Memory | None = None
     name: str | None = None
     log_directory: Path | None = None
+    submit_host: str | None = None
+    """The host on which the batch system's commands run, as ``ssh`` takes it. None: this one."""
+    arrays: bool | int = True
+    """Whether several jobs are submitted as one array; a number: how many at most."""
     submit_by: str = "stdin"
-    python: str
+    python: tuple[str, ...]
+    """The command that runs Python in a job: an interpreter alone, or behind what starts it."""
+    container: str | None = None
+    """The image in which Python runs in a job, perhaps with the program that runs it (``podman://...``)."""
+    container_options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    choice: str = ""
+    """Why ``auto`` came to this batch system, for the user, where several could have been meant. Else empty."""
 
     def values(self, *, auto: bool = True) -> dict[str, Any]:
         """Return every setting by its name, in the order of the table; without ``auto``, the defaults in its place."""
@@ -95,7 +106,7 @@ def resolve(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     places: Places | None = None,
-    detect: Callable[[], str] | None = None,
+    detect: Callable[[], str | Found] | None = None,
     cores_here: Callable[[], int] | None = None,
 ) -> Settings:
     """Find every setting's value.
@@ -114,18 +125,25 @@ def resolve(
     strong = [from_keywords(keywords, cwd, findings), from_environment(environment, cwd, findings)]
     general = ChainMap(*strong, *(from_table(file, file.table, "") for file in tomls))
 
-    scheduler = _checked("scheduler", general, findings)
-    system = (detect or _detect)() if scheduler == "auto" else scheduler
+    scheduler, host = _checked("scheduler", general, findings), _submit_host(general)
+    system, choice = _taken(detect or partial(_find, host)) if scheduler == "auto" else (scheduler, "")
     layers = strong + [from_toml(file, system, findings) for file in tomls]
     layers.append(from_jobqueue(places, system, cwd, set(ChainMap(*layers)), findings))
     given = ChainMap(*layers)
     found = {name: _checked(name, given, findings) for name in SETTINGS if name != "scheduler"}
     origins = {name: given[name].origin if name in given else Origin("default") for name in SETTINGS}
     findings.problems += _conflicts(found, origins)
+    if _is_from_project(given):
+        # The jobs' variables, which may hold secrets, go to that host: not to one that a cloned repository names.
+        findings.problems.append(
+            f"submit_host={given['submit_host'].value!r} ({origins['submit_host']}) cannot be used: a project's file "
+            "must not name it; write it into your own jobpool.toml, or set JOBPOOL_SUBMIT_HOST"
+        )
     if findings.problems:
         unknown_system = scheduler is None and len(findings.problems) == 1
         raise (BatchSystemUnavailable if unknown_system else ConfigError).from_problems(findings.problems)
-    return _writable(_settings(scheduler, system or "local", found, origins, findings, cores_here or local_cores))
+    settings = _settings(scheduler, system or "local", found, origins, findings, cores_here or local_cores)
+    return _writable(replace(settings, choice=choice))
 
 
 def keywords_from_text(pairs: Iterable[str]) -> dict[str, Any]:
@@ -207,6 +225,8 @@ def _writable(settings: Settings) -> Settings:
     if problems := _refused(system, request):
         # Said as of every other setting: with the place that its value came from.
         said = [_with_origin(text, origin) if text.startswith("job_extra=") else text for text in problems]
+        options = f"system_options ({settings.origins['system_options']}): "
+        said = [text.replace("system_options: ", options, 1) for text in said]
         raise ConfigError.from_problems(said)
     return settings
 
@@ -223,23 +243,58 @@ def _refused(system: BatchSystem, request: Request) -> list[str]:
     return []
 
 
-def require(system: str) -> None:
-    """Raise :class:`BatchSystemUnavailable` when this batch system cannot be used on this machine."""
+def require(system: str, submit_host: str | None = None) -> None:
+    """Raise :class:`BatchSystemUnavailable` when this batch system cannot be used on the submit host (None: here)."""
     from jobpool.batch import registry
 
-    registry.require(system, _machine())
+    registry.require(system, _machine(submit_host))
 
 
-def _detect() -> str:
+def _submit_host(given: Mapping[str, Given]) -> str | None:
+    """Return the host on which a batch system is looked for. What is wrong with it is noted with all other problems."""
+    if _is_from_project(given):
+        return None
+    host: str | None = _checked("submit_host", given, Findings())
+    return host
+
+
+def _is_from_project(given: Mapping[str, Given]) -> bool:
+    return "submit_host" in given and given["submit_host"].origin.kind == "project"
+
+
+def _find(submit_host: str | None) -> Found:
     from jobpool.batch import registry
 
-    return registry.detect(_machine())
+    found = registry.find(_machine(submit_host))
+    if submit_host is not None and found.name == "local":
+        raise BatchSystemUnavailable(
+            f"no batch system was found on {submit_host} (submit_host)" + (f": {found.why}" if found.why else ""),
+            advice="name a host on which the batch system's commands work, or use scheduler='local'",
+        )
+    return found
 
 
-def _machine() -> Machine:
-    from jobpool.batch.registry import Machine
-    from jobpool.commands import shell
+def _taken(detect: Callable[[], str | Found]) -> tuple[str, str]:
+    found = detect()
+    return (found, "") if isinstance(found, str) else (found.name, found.why)
 
+
+def _machine(submit_host: str | None) -> Machine:
+    from jobpool.batch.registry import SYSTEMS, Machine
+    from jobpool.commands import shell, ssh
+
+    if submit_host is not None:
+        names = dict.fromkeys(name for entry in SYSTEMS.values() for name in entry.commands)
+        done = shell.run_now(ssh.programs(names, submit_host))
+        if done.returncode is None:
+            raise BatchSystemUnavailable(
+                f"no command can be run on {submit_host} (submit_host)",
+                words=done.words,
+                advice=f"try ssh {submit_host} true; it must ask for nothing: keys, an agent, a port and a user come "
+                "from your configuration of ssh",
+            )
+        there = ssh.parse_programs(done)
+        return Machine(there.get, lambda command: shell.run_now(replace(command, host=submit_host)))
     return Machine(run=shell.run_now, environment=os.environ, is_there=os.path.exists)
 
 
@@ -266,6 +321,8 @@ def _settings(
     if able.shares_machine and origins["workers_per_job"].kind == "default":
         # This machine is one node: one agent for all its workers, instead of one (60 MB, 0.5 s of CPU) for each.
         found["workers_per_job"] = found["max_workers"]
+    if able.shares_machine:
+        found["submit_host"] = None  # what was written for a cluster runs here, too
     if found["workers_per_job"] > found["max_workers"]:
         # Not an error: a site's file may well say 8 where one pool wants 2. The rest of the job would never be used.
         findings.notes.append(

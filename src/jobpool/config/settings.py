@@ -6,13 +6,14 @@ import difflib
 import numbers
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobpool.batch import registry
+from jobpool.batch import container, registry
 from jobpool.model.units import Duration, Memory
 
 __all__ = ["AUTO", "SETTINGS", "SYSTEMS", "Setting", "did_you_mean"]
@@ -157,6 +158,13 @@ def _hosts(value: Any, base: Path) -> tuple[str, ...]:
     return hosts
 
 
+def _destination(value: Any, base: Path) -> str:
+    word = _word(value, base)
+    if word.startswith("-") or any(character.isspace() for character in word):
+        raise ValueError("it must be a host as ssh takes it: its name, user@name, or one of your configuration of ssh")
+    return word
+
+
 def _name(value: Any, _base: Path) -> str:
     # The narrowest of the batch systems' rules for job names: Grid Engine's has no digit at the front.
     if not (isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", value)):
@@ -177,6 +185,35 @@ def _program(value: Any, base: Path) -> str:
     # A bare name is looked for on the job's own PATH; "./venv/bin/python" is meant from where it was written.
     word = _word(os.fspath(value) if isinstance(value, os.PathLike) else value, base)
     return str(_directory(word, base)) if "/" in word else word
+
+
+def _command(value: Any, base: Path) -> tuple[str, ...]:
+    """Read a program, or a command that runs one: ``["apptainer", "exec", "image.sif", "python"]``."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(word, str) and "\0" not in word for word in value):
+        return (_program(value[0], base), *value[1:])
+    if isinstance(value, (list, tuple)):
+        raise ValueError("it must be a program, or a list of texts: a program and its arguments")
+    program = _program(value, base)
+    if " " not in program or os.path.lexists(program):
+        return (program,)
+    # As dask-jobqueue's users write it, whose text is a part of the job script; here no shell reads it.
+    if bad := next((character for character in program if character in "$`|&;<>"), None):
+        raise ValueError(f"no shell reads it, to which {bad!r} would mean something; write a list of texts")
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        raise ValueError(f"it cannot be read as a command ({error}); write a list of texts") from None
+    return (_program(words[0], base), *words[1:])
+
+
+def _image(value: Any, base: Path) -> str:
+    # A name in a registry has slashes, too: a path is what looks like one, or is there.
+    word = _word(os.fspath(value) if isinstance(value, os.PathLike) else value, base)
+    named = re.match(rf"({'|'.join(container.PROGRAMS)})://", word)
+    prefix, image = (named[0], word[named.end() :]) if named else ("", word)
+    looks = image.startswith(("/", "./", "../", "~")) or image.endswith((".sif", ".sqfs", ".img"))
+    is_path = looks or ("://" not in image and (base / image).exists())
+    return prefix + (os.path.normpath(_directory(image, base)) if is_path else image)
 
 
 def _variables(value: Any, _base: Path) -> dict[str, str]:
@@ -207,6 +244,15 @@ def _text_of(value: str | int) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
+def _arrays(value: Any, base: Path) -> bool | int:
+    if isinstance(value, bool):
+        return value
+    try:
+        return int(_whole(1)(value, base))
+    except ValueError:
+        raise ValueError("it must be true, false, or the most jobs of one array, a whole number above 0") from None
+
+
 def _or_auto(read: Read) -> Read:
     def either(value: Any, base: Path) -> Any:
         return AUTO if value == AUTO else read(value, base)
@@ -220,6 +266,10 @@ def _or_auto(read: Read) -> Read:
 def _number_in(text: str) -> Any:
     # Leaves what is no number as it is: the message then shows what was written.
     return int(text) if re.fullmatch(r"\s*[+-]?\d{1,18}\s*", text) else text
+
+
+def _switch_or_number_in(text: str) -> Any:
+    return {"true": True, "false": False}.get(text.strip().lower(), _number_in(text))
 
 
 def _lines_in(text: str) -> list[str]:
@@ -298,6 +348,14 @@ SETTINGS: dict[str, Setting] = {
             default=(),
             split=_variables_in,
         ),
+        _text("submit_host", "host on which the batch system's commands run, by ssh", _destination),
+        Setting(
+            name="arrays",
+            about="whether jobs are submitted as arrays, or how many in one at most",
+            read=_arrays,
+            default=True,
+            split=_switch_or_number_in,
+        ),
         _text("submit_by", "how the job script gets to the submit command", _choice("stdin", "file"), "stdin"),
         _list("setup", "shell lines before the agent starts", _lines),
         Setting(
@@ -311,7 +369,14 @@ SETTINGS: dict[str, Setting] = {
         _text("max_memory_growth", "memory by which a worker may grow before it is replaced", _memory),
         _text("name", "name of the pool and its jobs", _name),
         _text("log_directory", "where the jobs' logs go", _directory),
-        _text("python", "interpreter in the jobs", _program, sys.executable),
+        Setting(
+            name="python",
+            about="interpreter in the jobs, or a command that runs it",
+            read=_command,
+            default=(sys.executable,),
+        ),
+        _text("container", "image of a container in which that runs", _image),
+        _list("container_options", "more options for the program that runs the container"),
         Setting(name="environment", about="variables in the jobs", read=_variables, default={}, split=_variables_in),
         _list("addresses", "host names or addresses the server announces", _hosts, _hosts_in),
     )

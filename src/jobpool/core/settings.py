@@ -26,6 +26,10 @@ class CoreSettings:
     trial: Request | None = None
     """What these run with; None: there is no ``auto``."""
     limits: Limits = field(default_factory=Limits)
+    array_size: int | None = None
+    """Jobs in one submission at most, as the user wants it; None: as many as the site allows."""
+    submits_at_once: int = 12
+    """Submissions under way at most, for each request: each is a process here, and a connection at the batch system."""
     max_workers: int = 1
     """Calls that run at once at most, for each request."""
     min_workers: int = 0

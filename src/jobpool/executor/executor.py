@@ -24,6 +24,7 @@ from jobpool.executor.submit import destination
 from jobpool.executor.view import StartedPool
 from jobpool.host.home import PoolDirectory
 from jobpool.host.lifetime import SHORTAGE
+from jobpool.host.told_once import first_time
 from jobpool.host.versions import versions
 from jobpool.model.errors import JobPoolError, PoolBroken
 from jobpool.model.request import Bind, Retry
@@ -79,6 +80,9 @@ class JobPoolExecutor(StartedPool):
         job_skip: Beginnings of directives to leave out: ``["--mem"]``.
         system_options: What only this batch system has a word for, by name: ``{"parallel_environment": "smp"}`` on Grid
             Engine. The page of each batch system in the documentation lists its own.
+        submit_host: Host on which the batch system's commands run, as ``ssh`` takes it, where they are not on this one.
+        arrays: Whether jobs that are asked for together are submitted as one array. False: each alone; a number:
+            so many in one array at most. Default True: as many as the site allows.
         submit_by: How the job script gets to the submit command: on its ``"stdin"``, or as a ``"file"`` for a site's
             own ``sbatch`` that takes nothing else. Default ``"stdin"``.
         setup: Shell lines to run in the job before Python: ``["module load ffmpeg"]``.
@@ -92,7 +96,11 @@ class JobPoolExecutor(StartedPool):
         name: Name of the pool and its jobs. Default: a random one.
         log_directory: Where the jobs' logs go; where others may write there, a directory (0700) of the run's own is
             made in it. Default: ``~/.jobpool/NAME/logs``.
-        python: Interpreter for the jobs. Default: this one.
+        python: Interpreter for the jobs, or a command that runs it: ``["apptainer", "exec", "image.sif", "python"]``.
+            Default: this one.
+        container: Image of a container in which that Python runs: ``"image.sif"``. Its program (Apptainer, Singularity,
+            Podman, Charliecloud) is the first on the PATH that can run it, or named: ``"podman://python:3.12"``.
+        container_options: More options for that program: ``["--bind=/data"]``.
         environment: Variables to set in the jobs.
         addresses: Host names or addresses under which the jobs reach this host. Default: they try all it has.
         retry: How often calls run again after a loss, and with how much more memory. Default: ``Retry()``.
@@ -126,6 +134,8 @@ class JobPoolExecutor(StartedPool):
         job_extra: str | Sequence[str] | _Unset = UNSET,
         job_skip: str | Sequence[str] | _Unset = UNSET,
         system_options: Mapping[str, str | int | bool] | _Unset = UNSET,
+        submit_host: str | _Unset | None = UNSET,
+        arrays: bool | int | _Unset = UNSET,
         submit_by: Literal["stdin", "file"] | _Unset = UNSET,
         setup: str | Sequence[str] | _Unset = UNSET,
         min_workers: int | _Unset = UNSET,
@@ -136,7 +146,9 @@ class JobPoolExecutor(StartedPool):
         max_memory_growth: str | int | _Unset | None = UNSET,
         name: str | _Unset | None = UNSET,
         log_directory: str | os.PathLike[str] | _Unset | None = UNSET,
-        python: str | os.PathLike[str] | _Unset = UNSET,
+        python: str | os.PathLike[str] | Sequence[str] | _Unset = UNSET,
+        container: str | os.PathLike[str] | _Unset | None = UNSET,
+        container_options: str | Sequence[str] | _Unset = UNSET,
         environment: Mapping[str, str] | _Unset = UNSET,
         addresses: str | Sequence[str] | _Unset = UNSET,
         retry: Retry | None = None,
@@ -154,7 +166,7 @@ class JobPoolExecutor(StartedPool):
         if not isinstance(retry, Retry | None):
             raise TypeError("retry must be a jobpool.Retry")
         self._settings = resolve.resolve(given)
-        resolve.require(self._settings.system)
+        resolve.require(self._settings.system, self._settings.submit_host)
         self._to = destination(self._settings)
         working_directory = os.getcwd()  # noqa: PTH109 - as text: it travels
         try_script(self._settings, working_directory)
@@ -174,7 +186,9 @@ class JobPoolExecutor(StartedPool):
         # Called when this object is collected, or at the interpreter's exit. It refers to the connection, not to this
         # object.
         self._finalizer = weakref.finalize(self, finish_forgotten, self._connection)
-        for note in self._settings.notes:
+        choice = self._settings.choice
+        news = (choice,) if choice and first_time(choice) else ()
+        for note in (*news, *self._settings.notes):
             WaitingLine().say(note, warning=False)
 
     def _start(self, initializer: bytes | None, retry: Retry, working_directory: str, logs: Path | None) -> Connection:

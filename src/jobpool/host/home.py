@@ -6,7 +6,8 @@
       NAME/                     0700   one per pool
         ca.pem cert.pem key.pem 0600   this pool's own keys; deleted when the pool ends
         spec.msgpack            0600   what the server is started with
-        system                  0600   the batch system's name, to remove the jobs of a dead server
+        system, submit_host     0600   the batch system's name, and the host where its commands run, if that is another
+                                       one: to remove the jobs of a dead server
         connection.json         0600   where the server listens; exists only while the server runs
         submissions             0600   the name of every submission, written before the submit command runs
         record.json             0600   the record of the run, for the report, even if the server was killed

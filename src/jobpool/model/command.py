@@ -41,6 +41,8 @@ class Command:
     may hold secrets."""
     unset: Unset = field(default=Unset(), repr=False)
     """What it does not see of the variables of the process that runs it."""
+    host: str | None = None
+    """The host on which it runs, as ``ssh`` takes it. None: this one."""
 
 
 @dataclass(frozen=True, slots=True)

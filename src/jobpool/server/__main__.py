@@ -73,7 +73,8 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
         # Dask's Scheduler unpickles graphs, and its pickles name the functions of a module beside the user's script. At
         # the end: a file of the user's must not stand in for a module of ours.
         sys.path += [path for path in spec.sys_path if path not in sys.path]
-        system = registry.get(spec.system, directory.path)
+        shell.connect_in(directory.path)
+        system = registry.get(spec.system, directory.path, host=spec.settings.submit_host)
         system.directives(spec.settings.request, Limits())  # raises for what no script can say
         limits, _ = await asyncio.gather(read_limits(system), asyncio.to_thread(tls.make_keys, directory))
         refuse_what_cannot_run(spec.settings.request, limits)
@@ -82,6 +83,7 @@ async def _serve(directory: PoolDirectory, ready: int) -> int:
     except Exception as error:
         log.exception("cannot start")
         known = error if isinstance(error, JobPoolError) else PoolBroken(f"the pool's server cannot start: {error}")
+        await asyncio.to_thread(shell.disconnect)
         directory.retire(keep_logs=True)
         _say(ready, {"error": known.as_data()})
         return 3
@@ -107,6 +109,7 @@ async def _clear_up(control: EventLoop, directory: PoolDirectory, system: BatchS
         await _in_time(cancel_once(system, names))
     elif not control.left:
         await _in_time(asyncio.to_thread((directory.path / "submissions").unlink, missing_ok=True))
+    await _in_time(asyncio.to_thread(shell.disconnect))
     await _in_time(control.journal.close())
     await _in_time(asyncio.to_thread(directory.retire, keep_logs=True))
     log.info("finished left=%s", list(control.left))

@@ -48,7 +48,7 @@ async def reap(directory: PoolDirectory, *, patience: float | None = None) -> tu
         return ()
     # Not from connection.json: a server that ended with jobs left has taken it away.
     named = directory.lines("system") or [str((directory.connection() or {}).get("system") or registry.detect())]
-    system = registry.get(named[0], directory.path)
+    system = registry.get(named[0], directory.path, host=next(iter(directory.lines("submit_host")), None))
     left = await _cancel_until_gone(system, names, patience)
     if not left:
         (directory.path / "submissions").unlink(missing_ok=True)

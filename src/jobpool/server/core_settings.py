@@ -47,6 +47,7 @@ def core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, lim
         auto=settings.auto,
         trial=trial,
         limits=limits,
+        array_size=_array_size(settings.arrays),
         max_workers=settings.max_workers,
         min_workers=settings.min_workers,
         idle_timeout=math.inf if settings.idle_timeout is None else float(settings.idle_timeout),
@@ -54,3 +55,7 @@ def core_settings(directory: PoolDirectory, spec: Spec, system: BatchSystem, lim
         shutdown_patience=min(LONGEST_SHUTDOWN, max(SHUTDOWN, system.notices(limits).after_delete)),
         retry=retry,
     )
+
+
+def _array_size(arrays: bool | int) -> int | None:
+    return (None if arrays else 1) if isinstance(arrays, bool) else arrays

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from jobpool.host.home import home
 from jobpool.host.versions import python_path
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
+from jobpool.server.in_container import python_command, variables
 
 __all__ = ["ServerAddress", "job_script", "try_script"]
 
@@ -46,7 +46,7 @@ def job_script(
         working_directory=Path(working_directory),
         # -P: a file of the user's that is named like a module must not stand in for it.
         argv=(
-            settings.python or sys.executable,
+            *python_command(settings, request, folders=(pool, log_directory, Path(working_directory))),
             "-P",
             "-m",
             "jobpool.agent",
@@ -58,7 +58,7 @@ def job_script(
             str(port),
             *(part for address in addresses for part in ("--address", address)),
         ),
-        environment={**python_path(), **(environment or {}), **settings.environment},
+        environment={**python_path(), **variables(settings), **(environment or {}), **settings.environment},
         by_file=settings.submit_by == "file",
     )
 

@@ -38,6 +38,8 @@ class Spec:
         """Write it where only this user reads it."""
         directory.write("spec.msgpack", pack_plain(as_plain(self)))
         directory.write("system", f"{self.system}\n".encode())
+        if self.settings.submit_host is not None:
+            directory.write("submit_host", f"{self.settings.submit_host}\n".encode())
 
     @classmethod
     def load(cls, directory: PoolDirectory) -> Spec:

@@ -49,17 +49,23 @@ def check(*, start: bool = False, **keywords: Any) -> Verdict:
 
 def check_settings(settings: resolve.Settings, *, start: bool = False) -> Verdict:
     """Do the same for settings that are found already."""
+    verdict = _verdict(settings, start=start)
+    return replace(verdict, notes=(settings.choice, *verdict.notes)) if settings.choice else verdict
+
+
+def _verdict(settings: resolve.Settings, *, start: bool) -> Verdict:
     if not registry.capabilities(settings.system).refuses:
         here = f"the jobs are processes of this machine (scheduler={settings.scheduler!r}): nothing is refused"
         return Verdict(partition=None, notes=(here,), starts_in=Duration(0) if start else None)
-    limits = read_limits_now(settings.system)
+    limits = read_limits_now(settings.system, settings.submit_host)
     request = tried(settings, limits)
     registry.get(settings.system, home()).directives(request, limits)  # raises for what no script can say
     verdict = judge(request, limits, max_workers=settings.max_workers)
     if not start or not verdict.ok:
         return verdict
     by_file = settings.submit_by == "file"
-    found = start_of(choose_partition(request, limits), settings.system, limits, by_file=by_file)
+    chosen = choose_partition(request, limits)
+    found = start_of(chosen, settings.system, limits, by_file=by_file, submit_host=settings.submit_host)
     if isinstance(found, str):
         return replace(verdict, unknown=(*verdict.unknown, f"when a job would start: {found}"))
     return replace(verdict, starts_in=found)
@@ -70,12 +76,14 @@ def tried(settings: resolve.Settings, limits: Limits) -> Request:
     return generous(settings.request, settings.auto, limits) if settings.auto else settings.request
 
 
-def start_of(request: Request, system: str, limits: Limits, *, by_file: bool = False) -> Duration | str:
+def start_of(
+    request: Request, system: str, limits: Limits, *, by_file: bool = False, submit_host: str | None = None
+) -> Duration | str:
     """Estimate in how much time a job for this request would start; or say why that is not known.
 
     ``limits`` are the site's, as far as they are known. ``by_file``: the submit command takes no script on stdin.
     """
-    found = registry.get(system, home())
+    found = registry.get(system, home(), host=submit_host)
     nowhere = Path("/nonexistent")  # nothing runs, and no log is written
     job = JobScript(
         name="estimate",
@@ -108,10 +116,10 @@ def _run_with_files(system: BatchSystem, job: JobScript) -> Completed:
         return shell.run_now(made.command)
 
 
-def read_limits_now(system: str) -> Limits:
+def read_limits_now(system: str, submit_host: str | None = None) -> Limits:
     """Read the limits that a batch system tells this user, all commands at once. Raises ``BatchSystemUnavailable``."""
-    resolve.require(system)
-    found = registry.get(system, home())
+    resolve.require(system, submit_host)
+    found = registry.get(system, home(), host=submit_host)
     commands = found.limits(user_name())
     try:
         with ThreadPoolExecutor(len(commands) or 1) as threads:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from jobpool.batch import registry
+from jobpool.batch.elsewhere import commands_at
 from jobpool.batch.explainer import Explainer, Remark, Surroundings, Used
 from jobpool.commands.shell import run_now
 from jobpool.config.resolve import Settings
+from jobpool.diagnose import setup_lines
 from jobpool.diagnose.checks import Finding, Level, examine, examine_here, examine_site
 from jobpool.diagnose.facts import Meeting, Side, Site
 from jobpool.diagnose.main_guard import examine_script
@@ -67,6 +69,8 @@ def doctor(
     # The job is short, and might fit where the user's own ones do not: it goes where those would.
     settings = replace(settings, request=site.request)
     findings = [*examine_site(site), *examine_here(here, site)]
+    if settings.choice:
+        findings.append(Finding("batch system", Level.NOTE, settings.choice))
     if script is not None:
         text = script.read_text(errors="replace")
         findings += examine_script(text, script.name, start_method=here.start_method)
@@ -110,8 +114,9 @@ def _site(settings: Settings, around: Surroundings, remarks: tuple[Remark, ...])
     if able.shares_machine:
         return site
     explainer = registry.explainer(settings.system)
-    facts = explainer.parse_site([run_now(command) for command in explainer.site_commands()])
-    limits = read_limits_now(settings.system)
+    host = settings.submit_host
+    facts = explainer.parse_site([run_now(command) for command in commands_at(explainer.site_commands(), host)])
+    limits = read_limits_now(settings.system, host)
     request = choose_partition(settings.request, limits)
     return replace(
         site,
@@ -120,17 +125,17 @@ def _site(settings: Settings, around: Surroundings, remarks: tuple[Remark, ...])
         chosen=settings.request.partition == AUTO,
         auto=settings.auto,
         facts=facts,
-        left=_left(request, limits, explainer),
+        left=_left(request, limits, explainer, host),
     )
 
 
-def _left(request: Request, limits: Limits, explainer: Explainer) -> tuple[Used, ...] | None:
+def _left(request: Request, limits: Limits, explainer: Explainer, host: str | None) -> tuple[Used, ...] | None:
     """Ask what the account and the QoS that hold for such jobs leave."""
     user, places = user_name(), partitions_of(request, limits)
     account, qos = request.account, list[Quota]()
     if limits.accounting is not None and places:
         account, qos = charged_to(request, places[0], limits.accounting)
-    done = [run_now(command) for command in explainer.left_commands(user)]
+    done = [run_now(command) for command in commands_at(explainer.left_commands(user), host)]
     return explainer.parse_left(done, user=user, uid=os.getuid(), account=account, qos=qos)
 
 
@@ -140,7 +145,8 @@ def _job(
     """Run one call in a job like the user's own, and compare what it sees with what is seen here."""
     tell_what_runs(settings, again=True)
     keywords = settings.values(auto=False) | {"max_workers": 1, "workers_per_job": 1, "min_workers": 0, "name": None}
-    keywords |= {"walltime": "5 min", "scheduler": settings.system}
+    setup = settings.request.setup
+    keywords |= {"walltime": "5 min", "scheduler": settings.system, "setup": setup_lines.timed(setup)}
     try:
         with make_pool(**keywords) as pool:
             asked = time.time()
@@ -163,7 +169,8 @@ def _job(
         address=match[1] if (match := _ANSWERS.search(log)) else "",
         job=f"job {future.job.id} on {future.job.node}" if future.job else "",
     )
-    return examine(here, there, replace(site, request=pool.settings.request), meeting)
+    seen = setup_lines.findings(setup_lines.read(log), setup)
+    return [*examine(here, there, replace(site, request=pool.settings.request), meeting), *seen]
 
 
 def _failed(error: JobPoolError) -> Finding:

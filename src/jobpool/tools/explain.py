@@ -56,7 +56,7 @@ def explain(**keywords: Any) -> Explained:
 def explain_settings(settings: resolve.Settings) -> Explained:
     """Do the same for settings that are found already."""
     able = registry.capabilities(settings.system)
-    limits = this_machine() if able.shares_machine else read_limits_now(settings.system)
+    limits = this_machine() if able.shares_machine else read_limits_now(settings.system, settings.submit_host)
     request = choose_partition(tried(settings, limits), limits)
     if able.shares_machine:
         request = replace(request, partition=None)

@@ -7,6 +7,7 @@ who wrote or named them knows them.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +18,9 @@ from jobpool.show.waiting import WaitingLine
 
 __all__ = ["RUNNING", "tell_what_runs"]
 
-RUNNING = ("setup", "python", "environment", "job_extra")
-"""Settings that make something run in a job: shell lines, an interpreter, variables (``LD_PRELOAD``), and options of
-the batch system (``--container``)."""
+RUNNING = ("setup", "python", "container", "container_options", "environment", "job_extra")
+"""Settings that make something run in a job: shell lines, an interpreter, an image, variables (``LD_PRELOAD``), and
+options of the batch system (``--container``)."""
 
 LONGEST = 500
 """Characters of one value that are shown; the rest is counted."""
@@ -49,7 +50,7 @@ def _from_project(settings: Settings) -> Iterator[tuple[str, Any]]:
     values = settings.values()
     for name in RUNNING:
         if settings.origins[name].kind == "project" and values[name]:
-            yield name, values[name]
+            yield name, shlex.join(values[name]) if name == "python" else values[name]
 
 
 def _shown(value: Any) -> str:

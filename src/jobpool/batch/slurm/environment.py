@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from jobpool.model.command import Command, Unset
 
-__all__ = ["command", "for_commands", "for_jobs"]
+__all__ = ["UNSET", "command", "for_commands", "for_jobs"]
 
 _OWN = (
     "SLURM_",
@@ -46,17 +46,18 @@ _DEVICES = frozenset({"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVIC
 """Inside an allocation: its GPUs, which are not those of the new job."""
 
 
-_UNSET = Unset(_OWN, _ACCESS)
+UNSET = Unset(_OWN, _ACCESS)
+"""What no command of SLURM sees of the user's variables; on another host, of those that a login there has."""
 
 
 def command(*argv: str, stdin: str | None = None, timeout: float = 60.0) -> Command:
     """Make a command that runs without the variables that would change what it does or prints."""
-    return Command(argv, stdin=stdin, timeout=timeout, unset=_UNSET)
+    return Command(argv, stdin=stdin, timeout=timeout, unset=UNSET)
 
 
 def for_commands(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a command that asks SLURM or cancels its jobs."""
-    return _UNSET.cleaned(environment)
+    return UNSET.cleaned(environment)
 
 
 def for_jobs(environment: Mapping[str, str], stated: frozenset[str]) -> dict[str, str]:

@@ -47,7 +47,7 @@ from jobpool.batch.slurm import limits as slurm_limits
 from jobpool.batch.slurm import presence as slurm_presence
 from jobpool.batch.slurm import script as slurm_script
 from jobpool.batch.slurm import submit as slurm_submit
-from jobpool.batch.slurm.environment import command
+from jobpool.batch.slurm.environment import UNSET, command
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, JobId, JobState
 from jobpool.model.request import Request
@@ -110,6 +110,7 @@ class Slurm:
                 (*argv, str(job.directory / file)) if job.by_file else argv,
                 stdin=None if job.by_file else text,
                 environment=tuple(cleaned.items()),
+                unset=UNSET,
             ),
         )
 

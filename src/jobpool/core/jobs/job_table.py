@@ -145,6 +145,10 @@ class JobTable:
         """Count those of them that have been asked for in the place of others that are held."""
         return self._stuck[request]
 
+    def unanswered(self, request: str) -> int:
+        """Count the submissions of a request whose submit commands are under way."""
+        return sum(not each.answered for each in self.submissions.values() if each.request == request)
+
     def of(self, request: str) -> list[JobEntry]:
         """Return the jobs of a request that did not end."""
         return [job for job in self.jobs.values() if job.request == request]

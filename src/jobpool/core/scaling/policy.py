@@ -51,9 +51,9 @@ def jobs_wanted(demand: Demand, *, workers_per_job: int, limits: Limits) -> int:
     return jobs if limits.max_jobs is None else min(jobs, max(1, limits.max_jobs))
 
 
-def chunks(jobs: int, limits: Limits) -> list[int]:
-    """Cut a number of jobs into submissions that the site's array limit allows."""
-    most = limits.max_array_size or jobs
+def chunks(jobs: int, limits: Limits, array_size: int | None = None) -> list[int]:
+    """Cut a number of jobs into submissions that the site's array limit, and the user's (None: none), allow."""
+    most = min(limits.max_array_size or jobs, array_size or jobs)
     return [min(most, jobs - start) for start in range(0, jobs, max(1, most))]
 
 
@@ -93,11 +93,13 @@ class Backoff(Struct, frozen=True):
         """Return the back-off after a temporary refusal of ``count`` jobs.
 
         A submit limit refuses a whole array even if a part of it would be accepted. So the pool soon tries half of the
-        jobs, and waits only after the refusal of a single job.
+        jobs, and waits only after the refusal of a single job. Jobs of many small submissions are refused together, of
+        which each was made before the pause began: they do not make it longer.
         """
         if count > 1:
             return replace(self, most=count // 2, until=max(self.until, now + settings.halving_gap))
-        return replace(self.longer(now, settings), most=1)
+        longer = self if self.most is not None and now < self.until else self.longer(now, settings)
+        return replace(longer, most=1)
 
     def accepted(self, count: int) -> Backoff:
         """Return the back-off after an accepted submission: after a refusal, double the maximum again."""

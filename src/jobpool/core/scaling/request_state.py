@@ -68,7 +68,7 @@ class RequestState:
     def submissions(self, missing: int, settings: CoreSettings) -> list[int]:
         """Return the sizes of the submissions to make now."""
         self.settling = Settling()
-        return chunks(min(missing, self.backoff.most or missing), settings.limits)
+        return chunks(min(missing, self.backoff.most or missing), settings.limits, settings.array_size)
 
     def puzzled(self, words: str) -> int:
         """Note that a submit command gave this message and left no job. Return how often in a row; numbers may

@@ -63,8 +63,11 @@ def _refused(pool: PoolState, submission: Submission, words: str, *, temporary: 
         why = f"jobs that avoid {', '.join(avoided)} are refused; then they are asked for there too: {words}"
         pool.notice(request_state.pausing(why, pool.now), warning=True)
     elif temporary:
-        request_state.backoff = request_state.backoff.refused(submission.count, pool.now, pool.settings)
-        pool.notice(request_state.pausing(f"the batch system takes no more now: {words}", pool.now), warning=True)
+        before = request_state.backoff
+        request_state.backoff = before.refused(submission.count, pool.now, pool.settings)
+        said = request_state.pausing(f"the batch system takes no more now: {words}", pool.now)
+        if request_state.backoff != before:  # of small submissions, many are refused at once
+            pool.notice(said, warning=True)
     elif pool.job_table.supply(submission.request) or pool.job_table.held(submission.request):
         request_state.backoff = request_state.backoff.longer(pool.now + pool.settings.backoff_last, pool.settings)
         why = f"the batch system refused more jobs; going on with fewer: {words}"

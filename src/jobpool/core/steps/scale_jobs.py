@@ -43,7 +43,9 @@ def request_jobs(pool: PoolState) -> None:
         if due > pool.now:
             pool.wake = due if pool.wake is None else min(pool.wake, due)
             continue
-        for count in request_state.submissions(missing, pool.settings):
+        # The others are made when these are answered: a refusal then stops them.
+        room = pool.settings.submits_at_once - pool.job_table.unanswered(key)
+        for count in request_state.submissions(missing, pool.settings)[: max(0, room)]:
             submission = pool.job_table.submit(key, count, pool.now)
             pool.out.append(act.SubmitJobs(submission.name, _elsewhere(pool, request_state.request), count))
 

@@ -1,0 +1,53 @@
+"""What a command on another host becomes here, and what its answer is worth, as text."""
+
+from __future__ import annotations
+
+from jobpool.commands.ssh import Call, closing, parse_programs, programs
+from jobpool.model.command import Command, Completed
+
+COMMAND = Command(("sbatch", "--parsable"), stdin="#!/bin/bash\n", timeout=60.0, host="login1")
+CALL = Call(COMMAND, mark="MARK", control="/home/a b/.jobpool/p%1/ssh-1")
+
+
+def answer(returncode: int | None, stdout: str, stderr: str) -> Completed:
+    return CALL.read(Completed(CALL.here, returncode, stdout, stderr))
+
+
+def test_what_runs_here() -> None:
+    here = CALL.here
+    size = len(CALL.text.encode())
+    assert here.argv[0] == "ssh"
+    assert here.argv[-3:] == ("--", "login1", f"exec /bin/sh -c 'eval \"$(head -c {size})\"'")
+    assert "BatchMode=yes" in here.argv
+    assert 'ControlPath="/home/a b/.jobpool/p%%1/ssh-1"' in here.argv
+    assert here.stdin == CALL.text + "#!/bin/bash\n"
+    assert (here.host, here.timeout) == (None, 60.0)
+    assert "ControlPath=none" in Call(COMMAND).here.argv
+    assert closing("login1", "/x").argv[-4:] == ("-O", "exit", "--", "login1")
+
+
+def test_what_a_profile_prints_is_no_answer() -> None:
+    done = answer(0, "Welcome!\nMARK\n4711\n", "module: no\nMARK\nslow today\n\nMARK 0\n")
+    assert done == Completed(COMMAND, 0, "4711\n", "slow today\n")
+
+
+def test_a_code_of_255_is_the_commands_own_where_its_last_mark_is_there() -> None:
+    assert answer(0, "MARK\n", "MARK\nnot allowed\nMARK 255\n") == Completed(COMMAND, 255, "", "not allowed")
+
+
+def test_without_the_last_mark_nobody_knows() -> None:
+    cut = answer(255, "MARK\n47", "MARK\nShared connection to login1 closed.\n")
+    assert (cut.returncode, cut.words) == (None, "sbatch on login1: Shared connection to login1 closed.")
+    never = answer(255, "", "ssh: connect to host login1 port 22: Connection refused\n")
+    assert never.returncode is None
+    assert "Connection refused" in never.words
+    assert answer(255, "", "").words == "sbatch on login1: ssh ended with 255"
+    late = answer(None, "", "ssh: no answer in 60 s")
+    assert (late.returncode, late.words) == (None, "sbatch on login1: ssh: no answer in 60 s")
+
+
+def test_programs_are_looked_for_in_one_command() -> None:
+    command = programs(["qsub", "sbatch"], "login1")
+    assert command.host == "login1"
+    found = parse_programs(Completed(command, 0, "sbatch /opt/bin/sbatch\nnoise\nsbatch /opt/bin/sbatch\n", ""))
+    assert found == {"sbatch": "/opt/bin/sbatch"}
