@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from jobpool.testing.lab_kinds import KINDS
+from jobpool.testing.lab_kinds import KINDS, USUAL
 
 __all__ = ["lab"]
 
@@ -31,9 +31,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @lab.command()
 @_directory
-@click.option(
-    "--system", type=click.Choice(sorted(KINDS)), default="slurm", show_default=True, help="The batch system."
-)
+@click.option("--system", type=click.Choice(sorted(KINDS)), default=USUAL, show_default=True, help="The batch system.")
 @click.option("--nodes", type=click.IntRange(1, 64), help="Ordinary nodes, of SLURM's lab.  [default: 4]")
 @click.option("--accounting", is_flag=True, help="With accounting: sacct, accounts and QoS.")
 @_as_json

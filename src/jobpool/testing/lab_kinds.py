@@ -17,6 +17,7 @@ from jobpool.model.errors import ConfigError
 
 __all__ = [
     "KINDS",
+    "USUAL",
     "Lab",
     "LabKind",
     "attached",
@@ -78,6 +79,9 @@ KINDS: Mapping[str, LabKind] = {
     ),
 }
 """By the word in ``scheduler=``."""
+
+USUAL = "slurm"
+"""The one that is brought up when none is named: it needs no root."""
 
 
 def lab_class(system: str) -> Any:
