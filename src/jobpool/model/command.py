@@ -41,6 +41,8 @@ class Command:
     may hold secrets."""
     unset: Unset = field(default=Unset(), repr=False)
     """What it does not see of the variables of the process that runs it."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """What it sees besides them, by which it answers at once, or in a form that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
