@@ -8,7 +8,7 @@ from jobpool.batch.lsf.script import NO_DIRECTORY, NO_LOG
 from jobpool.model.job import Ending, EndingKind
 from jobpool.model.units import Memory
 
-__all__ = ["ending", "keyword_of", "size"]
+__all__ = ["KILLED_BY", "ending", "keyword_of", "size"]
 
 _KINDS = {
     **dict.fromkeys(("RUNLIMIT", "CPULIMIT", "DEADLINE"), EndingKind.TIMED_OUT),
@@ -24,6 +24,9 @@ _KINDS = {
     "CWD_NOTEXIST": EndingKind.LAUNCH_FAILED,
 }
 """By the keyword, without its TERM_. Others (a signal of somebody's, TERM_UNKNOWN) leave it to the exit code."""
+
+KILLED_BY = r"Signal <KILL> requested by [^;\n]*"
+"""What the history says before the end of a job that somebody has killed, with or without a keyword behind it."""
 
 _LAUNCH = {NO_DIRECTORY: "its working directory is not there", NO_LOG: "its log cannot be opened"}
 
@@ -58,6 +61,8 @@ def ending(
     number = int(code) if re.fullmatch(r"[0-9]{1,9}", code) else None
     signal = number - 128 if number is not None and 128 < number <= 128 + _LAST_SIGNAL else None
     kind = _KINDS.get(keyword_of(reason))
+    if kind is None and re.match(KILLED_BY, reason):
+        kind = EndingKind.CANCELLED
     if kind is None:
         kind = EndingKind.FAILED if started or number is not None else EndingKind.CANCELLED
         if number in _LAUNCH and not reason:

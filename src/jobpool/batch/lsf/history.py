@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from jobpool.batch.base import NoAccounting, Unanswered
-from jobpool.batch.lsf.endings import ending
+from jobpool.batch.lsf.endings import KILLED_BY, ending
 from jobpool.batch.lsf.states import node_of
 from jobpool.model.command import Completed
 from jobpool.model.job import Ending, EndingKind, JobId, JobState
@@ -55,6 +55,8 @@ def _told(paragraph: str) -> Ending | JobState:
             run, state, node = [], JobState.RUNNING, node_of(host[1])
         elif re.match(r"Requeued?|Pending: .*requeued|Migration", event[1]):
             run, state = [], JobState.PENDING
+        elif re.match(r"Signal <KILL> requested by", event[1]):
+            run.append(event[1])
         elif re.match(r"Done successfully|Exited|Completed <", event[1]):
             run.append(event[1])
             state = JobState.ENDED
@@ -68,7 +70,7 @@ def _ending(said: str, node: str | None) -> Ending:
         return Ending(kind=EndingKind.COMPLETED, message="DONE", exit_code=0, node=node, source="accounting")
     code, signal = _CODE.search(said), _SIGNAL.search(said)
     number = code[1] if code else str(128 + int(signal[1])) if signal else ""
-    reason = re.search(r"TERM_[A-Z_]+[^.;\n]*", said)
+    reason = re.search(r"TERM_[A-Z_]+[^.;\n]*", said) or re.search(KILLED_BY, said)
     return ending(
         reason=reason[0].strip() if reason else "",
         code=number,
