@@ -37,6 +37,29 @@ ALONE = frozenset(
 )
 """Options that take no value."""
 
+_LONG = frozenset(
+    {
+        *(
+            "alloc_flags",
+            "app",
+            "clusters",
+            "cn_cu",
+            "cn_mem",
+            "core_isolation",
+            "csm",
+            "cwd",
+            "data",
+            "datagrp",
+            "env",
+        ),
+        *("eo", "Ep", "eptl", "ext", "freq", "gpu", "hl", "hostfile", "is", "Jd", "jm", "jobaff", "jsdl", "json"),
+        *("jsonfile", "ln_mem", "ln_slots", "Lp", "mig", "network", "nnodes", "notify", "oo", "outdir", "pack"),
+        *("ptl", "rcacct", "rnc", "sla", "smt", "sp", "stage", "step_cgroup", "stepd", "ti", "tty", "wa", "We", "wt"),
+        *("yaml",),
+    }
+) | {option[1:] for option in ALONE}
+"""Options whose names are not a letter and its value in one word, as ``-n4`` is."""
+
 _OWNED = {
     "-J": "the pool finds its jobs by it; use name=",
     "-o": "the pool reads its jobs' logs; use log_directory=",
@@ -100,7 +123,7 @@ def options_of(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             continue
         if word in ALONE:
             yield word, ""
-        elif attached := re.fullmatch(r"(-[nWMqPJRGgmuwoe])([^A-Za-z-].*)", word):  # -n4, -W10
+        elif word[1:] not in _LONG and (attached := re.fullmatch(r"(-[A-Za-z])(.+)", word)):
             yield attached[1], attached[2]
         else:
             yield word, rest.pop(0) if rest else ""
