@@ -152,7 +152,17 @@ DIALECTS: Mapping[str, Dialect] = {
 }
 """The dialects of batch systems that there are not, by name: ``scheduler="fake"``."""
 
-IMITATED: Mapping[str, Dialect] = {}
+_LSF = Dialect(
+    name="lsf",
+    scheduler="lsf",
+    element="{base}[{number}]",
+    first=1,
+    notice=signal.SIGINT,
+    tells_log=False,
+    programs=("bsub", "bjobs", "bkill", "bqueues", "bhosts", "lshosts", "bhist", "lsid", "bparams", "bmgroup"),
+)
+
+IMITATED: Mapping[str, Dialect] = {dialect.scheduler: dialect for dialect in (_LSF,)}
 """The dialects of real batch systems other than SLURM, by the word in ``scheduler=``."""
 
 FULL_SUITE = "brackets"

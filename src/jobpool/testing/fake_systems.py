@@ -20,6 +20,7 @@ __all__ = ["MODULES", "SystemCommands", "commands_of"]
 MODULES = {
     "slurm": "jobpool.testing.fake_commands",
     "fake": "jobpool.testing.fake_neutral",
+    "lsf": "jobpool.testing.fake_lsf",
 }
 """By the word in ``scheduler=``."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from jobpool.batch.lsf.endings import size
 from jobpool.batch.lsf.environment import command
+from jobpool.batch.lsf.hosts import Host, members_of, parse_gpus, parse_groups, parse_hosts
 from jobpool.batch.lsf.queues import Queue, parse_queues
 from jobpool.batch.lsf.rules import LsfRules
 from jobpool.model.command import Command, Completed
@@ -24,11 +24,11 @@ DEFAULT_ARRAY = 1000
 """MAX_JOB_ARRAY_SIZE where the site does not say: elements of an array."""
 
 _SUBJECTS = (
-    "queues", "queues of the user", "hosts", "shapes of hosts", "host groups", "parameters", "all parameters",
+    "queues", "queues of the user", "hosts", "shapes of hosts", "GPUs", "host groups", "parameters", "all parameters",
     "configuration",
 )  # fmt: skip
 
-_OPTIONAL = frozenset({"host groups", "parameters", "all parameters", "configuration"})
+_OPTIONAL = frozenset({"GPUs", "host groups", "parameters", "all parameters", "configuration"})
 """What a site may not have, or not show, and a version not know: their defaults stand then."""
 
 READ_CONFIGURATION = ("sh", "-c", 'cat "${LSF_ENVDIR:-/etc}/lsf.conf"')
@@ -42,6 +42,7 @@ def commands(user: str) -> tuple[Command, ...]:
         command("bqueues", "-w", "-u", user),
         command("bhosts", "-w"),
         command("lshosts", "-w"),
+        command("lshosts", "-gpu", "-w", timeout=20.0),
         command("bmgroup", "-r", "-w", timeout=20.0),
         command("bparams", "-l", timeout=20.0),
         command("bparams", "-a", timeout=20.0),
@@ -52,38 +53,46 @@ def commands(user: str) -> tuple[Command, ...]:
 def parse(done: Sequence[Completed]) -> Limits:
     """Read their answers."""
     answers = dict(zip(_SUBJECTS, done, strict=False))
-    texts = {subject: answer.stdout for subject, answer in answers.items() if answer.ok}
+    texts = {subject: answer.stdout if answer.ok else "" for subject, answer in answers.items()}
     parameters = {**config_of(texts.get("parameters", "")), **config_of(texts.get("all parameters", ""))}
     config = config_of(texts.get("configuration", ""))
-    hosts = _hosts(texts.get("hosts", ""), texts.get("shapes of hosts", ""))
-    groups = _groups(texts.get("host groups", ""))
-    usable = _usable(texts["queues of the user"]) if "queues of the user" in texts else None
-    queues = list(parse_queues(texts.get("queues", "")))
-    failed = {name: answer for name, answer in answers.items() if not answer.ok and name not in _OPTIONAL}
-    unknown = [
-        f"{name}: {answer.words or f'the command ended with {answer.returncode}'}" for name, answer in failed.items()
-    ]
+    unknown = [f"{name}: {_why_not(answer)}" for name, answer in answers.items() if _is_missed(name, answer, texts)]
+    hosts = parse_hosts(texts.get("hosts", ""), texts.get("shapes of hosts", ""), parse_gpus(texts.get("GPUs", "")))
+    groups = parse_groups(texts.get("host groups", ""))
+    usable = _usable(answers.get("queues of the user"))
     partitions = []
-    for queue in queues:
-        members = _members(queue.hosts, hosts, groups)
+    for queue in parse_queues(texts.get("queues", "")):
+        members = members_of(queue.hosts, hosts, groups)
         if members is None and hosts:
             unknown.append(f"nodes of queue {queue.name!r}: {' '.join(queue.hosts)} cannot be read")
-        partitions.append(_partition(queue, members, hosts, usable))
+        there = [hosts[name] for name in members or ()]
+        partition = _partition(queue, there, closed=usable is not None and queue.name not in usable)
+        if any(text.startswith("GPUs") for text in unknown):
+            partition = replace(partition, nodes=())  # the one with the GPUs may be the one that fits
+        partitions.append(partition)
+    per_task = _says(parameters, "RESOURCE_RESERVE_PER_TASK", "RESOURCE_RESERVE_PER_SLOT")
+    interval = _count(parameters.get("JOB_TERMINATE_INTERVAL", ""))
     return Limits(
-        rules=LsfRules(
-            "task" if _says(parameters, "RESOURCE_RESERVE_PER_TASK", "RESOURCE_RESERVE_PER_SLOT") else "host"
-        ),
+        rules=LsfRules("task" if per_task else "host"),
         partitions=tuple(partitions),
-        max_array_size=_array(parameters),
-        max_jobs=_count(parameters.get("MAX_PEND_JOBS", "")),
+        max_array_size=_count(parameters.get("MAX_JOB_ARRAY_SIZE", "")) or DEFAULT_ARRAY,
         confined=_confined(config),
         unconfined_words="LSB_RESOURCE_ENFORCE without cpu, and no affinity",
-        kill_wait=Duration(2 * interval)
-        if (interval := _count(parameters.get("JOB_TERMINATE_INTERVAL", "")))
-        else None,
+        kill_wait=Duration(2 * interval) if interval else None,
         user=_user(answers.get("queues of the user")),
         unknown=tuple(unknown),
     )
+
+
+def _is_missed(subject: str, answer: Completed, texts: Mapping[str, str]) -> bool:
+    """Say whether something is not known since this command has failed."""
+    if subject == "GPUs" and not answer.ok:
+        return "gpu" in f"{texts.get('shapes of hosts')} {texts.get('configuration')}".lower()
+    return not answer.ok and subject not in _OPTIONAL
+
+
+def _why_not(answer: Completed) -> str:
+    return answer.words or f"the command ended with {answer.returncode}"
 
 
 def config_of(text: str) -> Mapping[str, str]:
@@ -97,10 +106,6 @@ def config_of(text: str) -> Mapping[str, str]:
 
 def _says(config: Mapping[str, str], *names: str) -> bool:
     return any(config.get(name, "").upper().startswith("Y") for name in names)
-
-
-def _array(parameters: Mapping[str, str]) -> int:
-    return _count(parameters.get("MAX_JOB_ARRAY_SIZE", "")) or DEFAULT_ARRAY
 
 
 def _count(text: str) -> int | None:
@@ -118,99 +123,16 @@ def _user(asked: Completed | None) -> User | None:
     return None if asked is None else User(name=asked.command.argv[-1], privileged=asked.command.argv[-1] == "root")
 
 
-def _usable(text: str) -> frozenset[str]:
-    """Read the names of ``bqueues -w -u USER``."""
-    return frozenset(line.split()[0] for line in text.splitlines()[1:] if line.split())
+def _usable(done: Completed | None) -> frozenset[str] | None:
+    """Read the names of ``bqueues -w -u USER``. None: not known."""
+    if done is None or not done.ok:
+        return None
+    return frozenset(line.split()[0] for line in done.stdout.splitlines()[1:] if line.split())
 
 
-# ------------------------------------------------------------------------------------------------------------- hosts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """One host."""
-
-    name: str
-    slots: int
-    memory: Memory | None
-    up: bool
-    used: int
-    features: tuple[str, ...] = ()
-
-
-def _table(text: str) -> Iterator[Mapping[str, str]]:
-    """Read a table with a head, whose last column may hold blanks."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    start = next((number for number, line in enumerate(lines) if line.startswith("HOST_NAME")), None)
-    if start is None:
-        return
-    names = lines[start].split()
-    for line in lines[start + 1 :]:
-        cells = line.split(None, len(names) - 1)
-        if len(cells) == len(names):
-            yield dict(zip(names, cells, strict=True))
-
-
-def _hosts(states: str, shapes: str) -> Mapping[str, Host]:
-    """Put together what ``bhosts -w`` and ``lshosts -w`` say of the hosts that run jobs."""
-    told = {row["HOST_NAME"]: row for row in _table(shapes)}
-    found = {}
-    for row in _table(states):
-        shape = told.get(row["HOST_NAME"], {})
-        slots = _count(row.get("MAX", "")) or _count(shape.get("ncpus", ""))
-        if slots:
-            found[row["HOST_NAME"]] = Host(
-                name=row["HOST_NAME"],
-                slots=slots,
-                memory=size(shape.get("maxmem", "")),
-                # closed_Full is a host whose slots are all in use: it is in service.
-                up=row.get("STATUS", "").startswith(("ok", "closed_Full", "closed_Busy", "closed_Excl", "closed_cu")),
-                used=_count(row.get("NJOBS", "")) or 0,
-                features=tuple(shape.get("RESOURCES", "").strip("()").split()),
-            )
-    return found
-
-
-def _groups(text: str) -> Mapping[str, tuple[str, ...]]:
-    """Read ``bmgroup -r -w``: a group, and the names of its hosts."""
-    groups = {}
-    for line in text.splitlines():
-        name, *members = line.split() or [""]
-        if members and name != "GROUP_NAME":
-            groups[name.rstrip("/")] = tuple(members)
-    return groups
-
-
-def _members(
-    words: Sequence[str], hosts: Mapping[str, Host], groups: Mapping[str, tuple[str, ...]]
-) -> tuple[str, ...] | None:
-    """List the hosts of ``all``, ``node1+2 group/ ~node7``. None: a word of it is not known."""
-    wanted: dict[str, None] = {}
-    unwanted: set[str] = set()
-    for word in words:
-        name = re.sub(r"\+\d*$", "", word.lstrip("~")).rstrip("/")
-        if name in ("all", "allremote", "others", "none"):
-            members: tuple[str, ...] = () if name == "none" else tuple(hosts)
-        elif name in groups:
-            members = tuple(hosts) if groups[name] == ("all",) else groups[name]
-        elif name in hosts:
-            members = (name,)
-        else:
-            return None
-        if word.startswith("~"):
-            unwanted.update(members)
-        else:
-            wanted.update(dict.fromkeys(members))
-    return tuple(name for name in wanted if name in hosts and name not in unwanted)
-
-
-def _partition(
-    queue: Queue, members: Sequence[str] | None, hosts: Mapping[str, Host], usable: frozenset[str] | None
-) -> Partition:
-    there = [hosts[name] for name in members or ()]
-    up = [host for host in there if host.up]
-    closed = usable is not None and queue.name not in usable
-    shapes = Counter((host.slots, host.memory, host.features) for host in there if host.memory is not None)
+def _partition(queue: Queue, hosts: Sequence[Host], *, closed: bool) -> Partition:
+    """``closed``: the user may not use it."""
+    up = [host for host in hosts if host.up]
     return Partition(
         name=queue.name,
         default=queue.default,
@@ -220,18 +142,20 @@ def _partition(
         max_cpus_per_node=queue.max_slots,
         max_memory_per_node=queue.max_memory,
         allow_groups=(queue.users or ("others",)) if closed else (),
-        node_names=" ".join(members or ()),
-        # Where the memory of a host is not told (its daemon is down), none is compared: it may be the one that fits.
-        nodes=(
-            tuple(
-                NodeShape(count=count, cores=slots, threads_per_core=1, memory=memory, features=features)
-                for (slots, memory, features), count in shapes.items()
-                if memory is not None
-            )
-            if there and all(host.memory is not None for host in there)
-            else ()
-        ),
-        idle_cpus=sum(host.slots - host.used for host in up) if there else None,
-        usable_cpus=sum(host.slots for host in up) if there else None,
+        node_names=" ".join(host.name for host in hosts),
+        nodes=tuple(_shapes(hosts)),
+        idle_cpus=sum(host.slots - host.used for host in up) if hosts else None,
+        usable_cpus=sum(host.slots for host in up) if hosts else None,
         waiting=queue.pending,
     )
+
+
+def _shapes(hosts: Sequence[Host]) -> Iterator[NodeShape]:
+    """Count hosts that are alike. A slot is taken as a core.
+
+    Where the memory of one is not told (its daemon is down), none is compared: that one may be the one that fits.
+    """
+    kinds = Counter((host.slots, host.memory, host.gpus) for host in hosts)
+    if all(memory is not None for _, memory, _ in kinds):
+        for (slots, memory, gpus), count in kinds.items():
+            yield NodeShape(count=count, cores=slots, threads_per_core=1, memory=Memory(memory or 0), gpus=gpus)
