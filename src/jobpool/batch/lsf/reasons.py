@@ -27,16 +27,20 @@ _REASONS = (
         "As many elements of its array run as the array allows at once; it waits until one ends.",
     ),
     (
+        "user's groups? has reached|One of (the )?user's groups",
+        "Your group uses as many job slots as it may; it waits until some of its jobs end.",
+    ),
+    (
+        "will not finish",
+        "It would not end before the queue's window closes, or its deadline; ask for less walltime.",
+    ),
+    (
         "queue has reached its (job slot|.*slot) limit",
         "All slots that the queue may use are taken; it waits until some of its jobs end, or use another queue.",
     ),
     (
         r"per-user job slot limit|user has reached (his/her|the per-user|its) .*limit|User's .*limit",
         "You use as many job slots as you may; it waits until some of your jobs end.",
-    ),
-    (
-        "user's groups? has reached|One of (the )?user's groups",
-        "Your group uses as many job slots as it may; it waits until some of its jobs end.",
     ),
     (
         "not enough job slots for the parallel job|enough .*slots of the queue",
@@ -49,10 +53,6 @@ _REASONS = (
     (
         "queue is inactivated by its time windows|windows? closed|windows? .*(is|are) closed",
         "The queue runs jobs at certain times only; it waits until its next window, which 'bqueues -l' shows.",
-    ),
-    (
-        "will not finish",
-        "It would not end before the queue's window closes, or its deadline; ask for less walltime.",
     ),
     (
         "dependency condition (is )?invalid or never satisfied",
