@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +14,11 @@ from batch_steps import tracked
 
 from jobpool.batch.base import JobScript
 from jobpool.batch.lsf.environment import for_jobs
+from jobpool.batch.lsf.options import SYSTEM_OPTIONS
 from jobpool.batch.lsf.rules import LsfRules
 from jobpool.batch.lsf.system import Lsf
+from jobpool.config.files import Places
+from jobpool.config.resolve import resolve
 from jobpool.model.errors import ConfigError
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
@@ -369,3 +374,29 @@ def test_what_jobs_are_told_before_they_are_killed() -> None:
     assert notices.signals == ("USR2", "INT", "TERM")
     assert (notices.after_delete, notices.longest) == (20.0, 600.0)
     assert lsf.notices(Limits(kill_wait=Duration(60))).after_delete == 60.0
+
+
+def rows_of_the_page() -> list[list[str]]:
+    text = (Path(__file__).parents[2] / "docs" / "on-lsf.md").read_text()
+    [table] = re.findall(r"^\| you write \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+@pytest.mark.parametrize("row", rows_of_the_page(), ids=lambda row: row[0])
+def test_the_page_s_directives_are_those_that_are_written(row: list[str], tmp_path: Path) -> None:
+    call = ast.parse(f"f({row[0].strip('`')})", mode="eval").body
+    assert isinstance(call, ast.Call)
+    asked = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+    settings = resolve({"scheduler": "lsf", **asked}, environment={}, cwd=tmp_path, places=Places())
+    written = [directive.text for directive in lsf.directives(settings.request, Limits())]
+    said = [text for text in re.findall(r"`([^`]+)`", row[1]) if text.startswith("-") and not text.startswith("-J")]
+    if "max_workers" in asked:
+        assert str(settings.max_workers) in row[1]
+    else:
+        assert said
+    assert set(said) <= set(written)
+
+
+def test_the_page_names_all_options_of_the_system() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "on-lsf.md").read_text()
+    assert [name for name in SYSTEM_OPTIONS if f"`{name}`" not in text] == []

@@ -131,7 +131,7 @@ def _memory(request: Request, memory: Memory, options: Mapping[str, str], rules:
         whole = f"{-(-memory // _UNITS[unit])}{suffix}"
         yield Directive(
             f"-M {whole}{'!' if limit == 'enforced' else ''}",
-            "The limit to the same: of the whole job where the site says so (LSB_JOB_MEMLIMIT), else of each process.",
+            "memory= as a limit, too: of the whole job where the site has set LSB_JOB_MEMLIMIT, else of each process.",
         )
 
 

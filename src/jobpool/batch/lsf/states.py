@@ -92,6 +92,8 @@ def _seen(record: Mapping[str, str]) -> Seen | None:
     number = int(record.get("JOBINDEX") or (element[2] if element and element[2] else 0) or 0)
     id = JobId(f"{job}[{number}]" if number else job)
     state, reason = record["STAT"], record.get("PEND_REASON", "").strip("; ")
+    if state == "PSUSP" and not reason:
+        reason = state
     known = _STATES.get(state, JobState.UNKNOWN)
     return Seen(
         id=id,
