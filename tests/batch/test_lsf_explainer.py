@@ -96,13 +96,13 @@ def test_variables_of_a_job_and_of_bsub_are_remarked_on() -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 5400), ("1:30", 5400), ("01:30", 5400), ("90 min", 5400)])
 def test_times_are_minutes_at_the_end(text: str, seconds: int) -> None:
-    assert LSF.read_walltime(text) == seconds
+    assert LSF.read_walltime(text) == Duration(seconds)
 
 
 @pytest.mark.parametrize("text", ["1:30:00", "soon", "1:2:3:4", ""])
 def test_a_time_that_bsub_does_not_take_has_a_meaning_of_its_own_or_none(text: str) -> None:
     if text == "1:30:00":
-        assert LSF.read_walltime(text) == 5400
+        assert LSF.read_walltime(text) == Duration(5400)
     else:
         with pytest.raises(ValueError, match=r"time|unit"):
             LSF.read_walltime(text)
@@ -141,6 +141,27 @@ def test_facts_of_a_site_and_what_is_not_known() -> None:
     unknown = LSF.parse_site([down, down, down, said(code=None)])
     assert (unknown.enforcement, unknown.own_jobs) == (None, None)
     assert unknown.accounting == "bhist cannot be run"
+
+
+def left(stdout: str, code: int = 0) -> Any:
+    assert [command.argv for command in LSF.left_commands("alice")] == [("busers", "-w", "alice")]
+    return LSF.parse_left([said(stdout, code=code)], user="alice", uid=1000, account=None, qos=())
+
+
+def test_what_is_left_of_the_user_s_limits() -> None:
+    head = "USER/GROUP          JL/P    MAX  NJOBS   PEND    RUN  SSUSP  USUSP    RSV  MPEND  PJOBS MPJOBS \n"
+    assert left(
+        f"{head}alice                  -    200     24     20      1      0      3      0      -     20   1000\n"
+    ) == (
+        ("job slots at once, in use or asked for (alice)", 200.0, 24.0),
+        ("pending jobs (alice)", 1000.0, 20.0),
+    )
+    assert (
+        left(f"{head}alice                  -      -      4      0      1      0      3      0      -      0      - \n")
+        == ()
+    )
+    assert left(golden("relative", "limits of a user", system="lsf").stdout) == ()
+    assert left("", code=255) is None
 
 
 # Scripts

@@ -33,7 +33,7 @@ _LONGEST = 4000
 _UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 
 _CHOICES = {
-    "memory_limit": ("enforced", "job", "none", "process"),
+    "memory_limit": ("enforced", "job", "none"),
     "memory_per": ("host", "job", "task"),
     "memory_unit": tuple(_UNITS),
 }

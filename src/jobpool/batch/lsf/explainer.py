@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobpool.batch.explainer import Explainer, Remark, SiteFacts, Surroundings
-from jobpool.batch.lsf import dask_cluster, pitfalls, site, surroundings, user_script
+from jobpool.batch.explainer import Explainer, Remark, SiteFacts, Surroundings, Used
+from jobpool.batch.lsf import dask_cluster, pitfalls, site, surroundings, usage, user_script
 from jobpool.batch.lsf.reasons import explain_reason
 from jobpool.batch.lsf.rules import LsfRules
 from jobpool.batch.user_script import OnScriptNode, ScriptWish
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import JobId
 from jobpool.model.rules import Rules
-from jobpool.model.site import Partition
+from jobpool.model.site import Partition, Quota
 
 __all__ = ["LsfExplainer", "make"]
 
@@ -60,6 +60,16 @@ class LsfExplainer(Explainer):
     def parse_site(self, done: Sequence[Completed]) -> SiteFacts:
         """Read their answers."""
         return site.parse(done)
+
+    def left_commands(self, user: str) -> tuple[Command, ...]:
+        """Make the command that tells how much of the user's limits is used."""
+        return (usage.command(user),)
+
+    def parse_left(
+        self, done: Sequence[Completed], *, user: str, uid: int, account: str | None, qos: Sequence[Quota]
+    ) -> tuple[Used, ...] | None:
+        """Read its answer."""
+        return usage.parse(done[0], user)
 
     def directs(self, text: str) -> bool:
         """Say whether a script has ``#BSUB`` lines."""

@@ -22,7 +22,7 @@ SYSTEM_OPTIONS = {
     "gpu_options": "what follows num= in -gpu (mode=exclusive_process:j_exclusive=yes)",
     "gpu_resource": "a resource that counts GPUs, for versions without -gpu (ngpus_excl_p)",
     "job_group": "job group (-g)",
-    "memory_limit": "job, process (both write -M), enforced (-M with '!'), or none",
+    "memory_limit": "job (-M), enforced (-M with '!'), or none",
     "memory_per": "host, task or job: what rusage[mem=...] is counted for",
     "memory_unit": "KB, MB, GB or TB: amounts are then bare numbers of this unit, for versions that take no units",
     "service_class": "service class (-sla)",
