@@ -53,7 +53,13 @@ def directives(request: Request, site: Limits) -> tuple[Directive, ...]:
 
 
 def quoted(value: str, what: str) -> str:
-    """Write a value as bsub reads it behind ``#BSUB``: its quotes are a shell's, and nobody says what escapes in them.
+    """Write a value as bsub reads it behind ``#BSUB``: in quotes, unless it is a plain word."""
+    value = _plain(value, what)
+    return value if re.fullmatch(r"[\w./:,@%+=-]+", value) else f'"{value}"'
+
+
+def _plain(value: str, what: str) -> str:
+    """Return a value that may stand in quotes: they are a shell's, and nobody says what escapes in them.
 
     Raises ``ConfigError`` for a value that only an escape could hold.
     """
@@ -62,7 +68,7 @@ def quoted(value: str, what: str) -> str:
         raise ConfigError(f"{what} is longer than {_LONGEST} bytes: {value[:60]}...")
     if bad := next((character for character in value if character in '"\\$`'), None):
         raise ConfigError(f"{what} must not contain {bad!r}, which bsub gives a meaning: {value!r}")
-    return value if re.fullmatch(r"[\w./:,@%+=-]+", value) else f'"{value}"'
+    return value
 
 
 def _options(request: Request) -> dict[str, str]:
@@ -139,9 +145,9 @@ def _gpus(request: Request, options: Mapping[str, str]) -> Directive:
     asked = f"gpus={request.gpus} for each of {request.workers_per_job} worker(s)"
     if resource := options.get("gpu_resource"):
         return Directive(f'-R "rusage[{resource}={request.job_gpus}]"', f"{asked}, by the resource of this site.")
-    more = options.get("gpu_options", "")
-    text = quoted(f"num={request.job_gpus}{':' if more else ''}{more}", "system_options: gpu_options")
-    return Directive(f'-gpu "{text.strip(chr(34))}"', f"{asked}.")
+    more = f":{options['gpu_options']}" if "gpu_options" in options else ""
+    text = _plain(f"num={request.job_gpus}{more}", "system_options: gpu_options")
+    return Directive(f'-gpu "{text}"', f"{asked}.")
 
 
 def _license(text: str) -> str:
@@ -164,8 +170,10 @@ def _places(request: Request, options: Mapping[str, str]) -> Iterator[Directive]
         if value is not None:
             yield Directive(f"{option} {quoted(value, name)}", f"{name}= was given.")
     if request.constraint is not None:
-        text = quoted(request.constraint, "constraint").strip('"')
-        yield Directive(f'-R "select[{text}]"', "constraint= was given: only nodes of which this is true.")
+        yield Directive(
+            f'-R "select[{_plain(request.constraint, "constraint")}]"',
+            "constraint= was given: only nodes of which this is true.",
+        )
     if request.exclude:
         yield Directive(f'-R "select[{_others(request.exclude)}]"', "exclude=: not on these nodes.")
 
