@@ -108,6 +108,12 @@ def test_a_submit_that_gives_up_waiting_for_the_limit_on_pending_jobs_is_worth_a
     assert lsf.parse_submit(said(stderr=f"{words}\n", code=255), count=1) == Refused(words, temporary=True)
 
 
+def test_an_option_that_this_version_does_not_have_is_a_refusal() -> None:
+    # Seen on an open relative.
+    words = "bsub: option cannot have an argument -- r\nUsage: bsub [-h] [-V] [-x] [-H] [-r] [-N] [-B]"
+    assert lsf.parse_submit(said(stderr=f"{words}\n", code=255), count=1) == Refused(words)
+
+
 def test_words_on_stderr_alone_tell_the_id_too() -> None:
     done = said(stderr="Job <7> is submitted to default queue <normal>.\n")  # BSUB_STDERR
     assert lsf.parse_submit(done, count=1) == Submitted((JobId("7"),))

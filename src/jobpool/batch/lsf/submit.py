@@ -13,7 +13,8 @@ __all__ = ["DOWN", "parse_submit"]
 _ACCEPTED = re.compile(r"^Job <(\d{1,18})> is submitted to (?:default )?queue <[^>]*>\.?\s*$", re.MULTILINE)
 """A site's own programs (esub) may print anything before and behind."""
 
-_REFUSED = re.compile(r"\bJob not submitted\b", re.IGNORECASE)
+_REFUSED = re.compile(r"\bJob not submitted\b|^Usage: bsub ", re.IGNORECASE | re.MULTILINE)
+"""Of an option that it does not have bsub says how it is used."""
 
 DOWN = re.compile(
     r"LIM is down|LSF is down|Cannot connect to LSF|still trying|LIM configuration is not ready|try later"
