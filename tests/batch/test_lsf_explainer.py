@@ -18,6 +18,7 @@ from jobpool.model.rules import Wish
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.site.explain_script import explain_script
+from jobpool.tools.explain_script import cluster_of, explain_cluster, read_call
 
 LSF = LsfExplainer()
 GIB = 2**30
@@ -280,3 +281,13 @@ def test_an_empty_script_asks_for_one_slot() -> None:
     asked = LSF.read_script("#!/bin/bash\n./run\n")
     assert isinstance(asked, ScriptWish)
     assert (asked.wish.cpus, asked.wish.memory, asked.nodes) == (1, None, 1)
+
+
+def test_a_call_of_dask_jobqueue_s_cluster_is_explained_by_its_name() -> None:
+    call = "LSFCluster(cores=4, memory='8GB', queue='long', walltime='01:30', lsf_units='mb')"
+    shape = NodeShape(count=2, cores=16, threads_per_core=1, memory=Memory(64 * GIB))
+    limits = Limits(rules=LSF.rules, partitions=(Partition(name="long", nodes=(shape,)),))
+    found = explain_cluster(read_call(call), cluster=cluster_of(call), limits=limits)
+    assert dict(found.keywords)["walltime"] == "'1 h 30 min'"
+    assert dict(found.keywords)["workers_per_job"] == "4"
+    assert any("-M is a limit and reserves nothing" in pitfall for pitfall in found.pitfalls)
