@@ -103,15 +103,26 @@ def test_what_is_neither_yes_nor_no_is_doubtful(done: Completed, unclear: bool) 
     assert (read.unclear, read.words != "") == (unclear, True)
 
 
+def test_a_daemon_that_is_down_is_a_refusal_for_a_time() -> None:
+    done = answer("relative", "bsub, LIM is down")
+    assert lsf.parse_submit(done, count=1) == Refused(done.stderr.strip(), temporary=True)
+
+
 def test_a_submit_that_gives_up_waiting_for_the_limit_on_pending_jobs_is_worth_asking_again() -> None:
-    words = "User <alice>: Pending job threshold reached. Job not submitted."
-    assert lsf.parse_submit(said(stderr=f"{words}\n", code=255), count=1) == Refused(words, temporary=True)
+    done = answer("relative", "bsub, too many pending jobs")
+    assert lsf.parse_submit(done, count=1) == Refused(done.stderr.strip(), temporary=True)
 
 
 def test_an_option_that_this_version_does_not_have_is_a_refusal() -> None:
-    # Seen on an open relative.
-    words = "bsub: option cannot have an argument -- r\nUsage: bsub [-h] [-V] [-x] [-H] [-r] [-N] [-B]"
-    assert lsf.parse_submit(said(stderr=f"{words}\n", code=255), count=1) == Refused(words)
+    done = answer("relative", "bsub, an option that it does not have")
+    assert lsf.parse_submit(done, count=1) == Refused(done.stderr.strip())
+
+
+def test_a_frozen_daemon_leaves_each_command_doubtful_whatever_it_says() -> None:
+    """It said that the job was not submitted, and the job ran when the daemon went on."""
+    done = answer("relative", "bsub, frozen mbatchd")
+    assert lsf.parse_submit(done, count=1) == Doubtful(done.stderr.strip())
+    assert isinstance(lsf.parse_cancel(answer("relative", "bkill, frozen mbatchd")), Doubtful)
 
 
 def test_words_on_stderr_alone_tell_the_id_too() -> None:
@@ -279,12 +290,11 @@ def test_an_answer_of_a_daemon_that_is_down_says_nothing(situation: str) -> None
     assert lsf.parse_poll([done], [tracked("1")]) == Unanswered(done.stderr.strip())
 
 
-def test_an_empty_answer_of_a_daemon_that_is_down_says_nothing_either() -> None:
-    # Seen on an open relative: JSON without a record, and why on stderr.
-    done = said(
-        '{\n\t"COMMAND":\t"bjobs",\n\t"JOBS":\t0,\n\t"RECORDS":\t[]\n}\n', stderr="LIM is down; try later", code=255
-    )
-    assert lsf.parse_poll([done], [tracked("1")]) == Unanswered("LIM is down; try later")
+@pytest.mark.parametrize("situation", ["bjobs, LIM is down", "bjobs, frozen mbatchd"])
+def test_an_empty_answer_of_a_daemon_that_is_down_says_nothing_either(situation: str) -> None:
+    done = answer("relative", situation)
+    assert '"RECORDS"' in done.stdout
+    assert lsf.parse_poll([done], [tracked("1")]) == Unanswered(done.stderr.strip())
 
 
 def test_all_commands_of_a_poll_must_have_answered() -> None:

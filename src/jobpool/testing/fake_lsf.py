@@ -396,7 +396,9 @@ COMMANDS = SystemCommands(
     answer=_answer,
     refused=_refused,
     unreachable=_unreachable,
-    lost=lambda program: Answer(stderr="Failed in an LSF library call: Communication time out\n", returncode=_FAILED),
+    lost=lambda program: Answer(
+        stderr="Failed in an LSF library call: Communication time out. Job not submitted.\n", returncode=_FAILED
+    ),
     lists=lambda program, arguments: program == "bjobs",
     stands_alone=lambda program, arguments: False,
     variables=_variables,
