@@ -70,8 +70,8 @@ _FILES = "4"
 """Of the files with events, so many of the newest are read by bhist: a file may be full after a thousand jobs."""
 
 _SUBMITTING = 100.0
-"""Seconds. With one try bsub says at once that the user has as many pending jobs as she may (seen on an open relative of
-LSF); should a try be followed by its wait of a minute, it says so after that."""
+"""Seconds. With one try bsub says at once that the user has as many pending jobs as she may (seen on an open relative
+of LSF); should a try be followed by its wait of a minute, it says so after that."""
 
 
 def make(directory: Path) -> Lsf:
