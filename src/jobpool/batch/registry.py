@@ -74,7 +74,12 @@ SYSTEMS = {
     ),
     "pbs": Entry(title="PBS", commands=("qsub", "pbsnodes")),
     "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
-    "lsf": Entry(title="LSF", commands=("bsub", "bjobs"), seconds_of_fields={1: (60,), 2: (3600, 60)}),
+    "lsf": Entry(
+        title="LSF",
+        commands=("bsub", "bjobs", "bkill", "bqueues", "lsid"),
+        module="jobpool.batch.lsf.system",
+        explainer="jobpool.batch.lsf.explainer",
+    ),
     "htcondor": Entry(title="HTCondor", commands=("condor_submit", "condor_q")),
     "oar": Entry(title="OAR", commands=("oarsub", "oarstat"), seconds_of_fields={1: (3600,), 2: (3600, 60)}),
 }

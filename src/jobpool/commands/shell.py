@@ -209,7 +209,8 @@ def disconnect() -> None:
 
 def _environment(command: Command) -> dict[str, str]:
     """Return the variables for a command: here, in the one place where all pass, those go that would change it."""
-    return command.unset.cleaned(os.environ) if command.environment is None else dict(command.environment)
+    seen = command.unset.cleaned(os.environ) if command.environment is None else dict(command.environment)
+    return {**seen, **dict(command.variables)}
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

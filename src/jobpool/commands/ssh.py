@@ -90,6 +90,8 @@ class Call:
             # The way to the batch system is that host's.
             if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name not in _READ_ONLY | unset.kept:
                 yield f"export {name}={shlex.quote(value)}"
+        for name, value in self.command.variables:
+            yield f"export {name}={shlex.quote(value)}"
 
     def read(self, done: Completed) -> Completed:
         """Return what came of the command that was meant."""

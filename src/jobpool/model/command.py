@@ -43,6 +43,8 @@ class Command:
     """What it does not see of the variables of the process that runs it."""
     host: str | None = None
     """The host on which it runs, as ``ssh`` takes it. None: this one."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """What it sees besides them, by which it answers at once, or in a form that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
