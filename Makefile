@@ -1,5 +1,6 @@
 # make demo     the video analysis, with local workers, or on SLURM where there is one
 # make test     lint, then all tests that this machine can run, on the installed wheel; as root a part as a user, too
+# make coverage which lines of the package the tests run: takes twice as long as the tests
 # make lint     ruff, mypy, and who may import whom (import-linter)
 # make bench    jobpool and its peers, side by side
 # make notebook write examples/video_analysis.ipynb again, from the script beside it
@@ -24,7 +25,7 @@ INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
-.PHONY: help demo test test-user lint bench notebook clean venv installed slurm browser containers cpython-tests
+.PHONY: help demo test test-user coverage lint bench notebook clean venv installed slurm browser containers cpython-tests
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -45,6 +46,15 @@ test: slurm browser containers cpython-tests lint installed
 
 test-user: slurm browser containers installed
 	.ci/as-user $(USER_ARGS) $(ARGS)
+
+# On the checkout. All takes twice as long, so that some tests fail: that changes few lines.  make coverage ARGS=tests/core
+coverage: export COVERAGE_FILE := $(CURDIR)/build/coverage/data
+coverage: export PYTHONPATH := $(CURDIR)/tests/measuring
+coverage: slurm browser containers cpython-tests $(READY)
+	@rm -rf build/coverage && mkdir -p build/coverage
+	-@. .ci/parts; tests "coverage" $(BIN)/python -m coverage run -m pytest -o timeout=300 $(ARGS); parts_end
+	$(BIN)/python -m coverage combine --quiet build/coverage
+	$(BIN)/python -m coverage report
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -134,6 +135,30 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HOME", str(directory))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)  # a job that ends just now may still write its log
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Return a function that fills a directory of this name once, for all of pytest's workers, and returns its path.
+
+    For what takes seconds and is only read afterwards.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def get(name: str, fill: Callable[[Path], object]) -> Path:
+        directory, finished = base / name, base / f"{name}.finished"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                shutil.rmtree(directory, ignore_errors=True)  # of an attempt that failed
+                directory.mkdir()
+                fill(directory)
+                finished.touch()
+        return directory
+
+    return get
 
 
 @pytest.fixture(scope="session")

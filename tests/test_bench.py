@@ -64,7 +64,7 @@ def test_a_call_in_map_costs_less_than_a_tenth_of_dask() -> None:
 LOCAL = {
     "submits.py": (("--calls", "500", "--many", "1000"), ("jobpool", "ProcessPoolExecutor", "raw Dask")),
     "latency.py": (("--calls", "20"), ("jobpool", "ProcessPoolExecutor", "raw Dask")),
-    "mixed_lengths.py": (("--short", "100", "--long", "10"), ("bare processes", "jobpool", "raw Dask")),
+    "mixed_lengths.py": (("--short", "20", "--long", "2"), ("bare processes", "jobpool", "raw Dask")),
     "big_payloads.py": (("--calls", "4", "--few", "1"), ("jobpool", "jobpool, buffersize", "raw Dask")),
     "pending.py": (("--calls", "1000", "--few", "100"), ("jobpool", "raw Dask")),
     "hops.py": (("--calls", "1000", "--few", "100"), ("jobpool, submit", "jobpool, map", "raw Dask, map")),
@@ -116,7 +116,7 @@ def test_thread_counts_are_compared() -> None:
 
 @pytest.mark.usefixtures("slurm_lab")
 def test_startup_beside_peers() -> None:
-    printed = bench("startup.py", "--repeats", "1", "--jobs", "4")
+    printed = bench("startup.py", "--repeats", "1", "--jobs", "2")
     for part in ("jobpool", "LocalCluster", "jobpool on SLURM", "dask-jobqueue", "sbatch array"):
         assert has_figures(printed, part)
     # One turn beside other tests is no measurement of start-up: what is asserted is that there are figures to judge.

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -37,12 +38,14 @@ def example() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def matplotlibs_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def matplotlibs_home(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A directory with its list of fonts. It takes seconds to make, and on a busy machine Matplotlib says so."""
-    directory = tmp_path_factory.mktemp("matplotlib")
-    environment = {**os.environ, "MPLCONFIGDIR": str(directory)}
-    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], env=environment, check=True)
-    return directory
+
+    def list_fonts(directory: Path) -> None:
+        environment = {**os.environ, "MPLCONFIGDIR": str(directory)}
+        subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], env=environment, check=True)
+
+    return made_once("matplotlib", list_fonts)
 
 
 @pytest.fixture

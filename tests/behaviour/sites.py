@@ -219,19 +219,23 @@ class SlurmSite(Site):
 
 def ours(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Return those that this pytest has started: another beside it has pools and jobs of the same names and ids."""
-    started = set(processes_of([f"TESTS_OF={os.environ['TESTS_OF']}"]))
+    started = set(_all_ours())
     return [process for process in processes if process in started]
 
 
 def agents(prefix: str) -> list[tuple[str, psutil.Process]]:
     """Return our agents whose job's id begins so."""
     found = []
-    for process in ours(psutil.process_iter()):
+    for process in _all_ours():
         with suppress(psutil.Error, ValueError):
             words = process.cmdline()
             if "jobpool.agent" in words and (job := words[words.index("--job-id") + 1]).startswith(prefix):
                 found.append((job, process))
     return found
+
+
+def _all_ours() -> list[psutil.Process]:
+    return processes_of([f"TESTS_OF={os.environ['TESTS_OF']}"])
 
 
 def script_environment(site: Site, home: Path, mark: str) -> dict[str, str]:

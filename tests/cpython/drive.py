@@ -1,16 +1,22 @@
-"""Run one of CPython's tests against jobpool; a program, since each test gets a process of its own.
+"""Run CPython's tests against jobpool; a program, since each test gets a process of its own.
 
 python drive.py list                    all tests, as JSON: {suite: [name, ...]}
 python drive.py run SUITE CASE.TEST     exit code 0: passed, 1: failed, 77: skipped, and why
+python drive.py serve SUITE             one test after the other, each in a fork of this process
+
+What is loaded costs as much as a pool. "serve" loads it once: it reads lines of JSON, {"test": name, "environment":
+{...}, "output": file}, and answers each with two lines: the process id of the test, and its exit code.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import sys
+import threading
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +110,47 @@ SUITES: dict[str, Callable[[], dict[str, type[unittest.TestCase]]]] = {
 }
 
 
-def run(suite: str, name: str) -> int:
+def load(suite: str) -> dict[str, type[unittest.TestCase]]:
+    """Import all that the tests of a suite need, and return its cases."""
+    from under_test import keep_stderr_empty
+
+    keep_stderr_empty()
+    cases = SUITES[suite]()
+    _lead_scripts_here(suites.executor_modules())
+    return cases
+
+
+def serve(cases: Mapping[str, type[unittest.TestCase]]) -> int:
+    """Run the tests that are asked for on stdin, each in a fork of this process, until there are no more.
+
+    Returns in each of the forks, too: with the exit code of its test, and Python then ends as it does for any script.
+    """
+    for line in sys.stdin:
+        asked = json.loads(line)
+        assert threading.active_count() == 1
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            nothing, output = (
+                os.open(os.devnull, os.O_RDONLY),
+                os.open(asked["output"], os.O_WRONLY | os.O_CREAT, 0o600),
+            )
+            for descriptor, source in enumerate((nothing, output, output)):
+                os.dup2(source, descriptor)
+            os.closerange(nothing, output + 1)
+            os.environ.clear()
+            os.environ.update(asked["environment"])
+            return run(cases, asked["test"])
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+    return 0
+
+
+def run(cases: Mapping[str, type[unittest.TestCase]], name: str) -> int:
     """Run one test and return the exit code."""
     faulthandler.dump_traceback_later(50, exit=False)
     case, _, method = name.partition(".")
-    cases = SUITES[suite]()
-    _lead_scripts_here(suites.executor_modules())
     result = unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite([cases[case](method)]))
     from test import support
 
@@ -144,10 +185,9 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(found))
             return 0
         case ["run", suite, name]:
-            from under_test import keep_stderr_empty
-
-            keep_stderr_empty()
-            return run(suite, name)
+            return run(load(suite), name)
+        case ["serve", suite]:
+            return serve(load(suite))
     print(__doc__, file=sys.stderr)
     return 2
 

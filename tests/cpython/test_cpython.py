@@ -1,16 +1,19 @@
-"""CPython's own tests of executors, futures and pools, driven against jobpool, each in a process of its own."""
+"""CPython's own tests of executors, futures and pools, driven against jobpool, each in a process of its own.
+
+The processes are forks of one that has loaded the tests and jobpool, and nothing else: see :mod:`drive`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
-import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -54,25 +57,90 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(f"{suite}_test", driven(suite))
 
 
-def drive(suite: str, name: str, environment: Mapping[str, str]) -> None:
-    """Run one test to its end; fail with what it said, or when something of it is left."""
-    mark = uuid.uuid4().hex
-    with tempfile.TemporaryDirectory(prefix="jobpool-home-", dir="/tmp", ignore_cleanup_errors=True) as home:
-        process = subprocess.Popen(
-            [sys.executable, str(DRIVE), "run", suite, name],
-            env={**os.environ, **environment, "HOME": home, MARK: mark},
+class Driver:
+    """A process that has loaded a suite, and forks for each of its tests."""
+
+    def __init__(self, suite: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(DRIVE), "serve", suite],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
-        try:
-            said, _ = process.communicate(timeout=LIMIT)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            said = f"{process.communicate()[0]}\nended after {LIMIT} s"
-        assert process.returncode == 0, said
+
+    def run(self, name: str, environment: Mapping[str, str], output: Path) -> int:
+        """Run one test to its end, or to the limit, and return its exit code. What it says is in ``output``."""
+        self._tell({"test": name, "environment": dict(environment), "output": str(output)})
+        pid = int(self._answer())
+        if not self._answers_within(LIMIT):
+            os.killpg(pid, signal.SIGKILL)
+            with output.open("a") as file:
+                file.write(f"\nended after {LIMIT} s")
+        code = int(self._answer())
+        assert wait_until(lambda: not _group_is_there(pid), 20), f"processes of the group {pid} are left"
+        return code
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        assert self._process.wait(20) == 0
+
+    def _tell(self, order: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{json.dumps(order)}\n")
+        self._process.stdin.flush()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def _answers_within(self, seconds: float) -> bool:
+        # One line is asked for at a time, so that none waits in the buffer.
+        assert self._process.stdout is not None
+        waiting = select.poll()
+        waiting.register(self._process.stdout, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
+
+
+def _group_is_there(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+Drive = Callable[[str, str, Mapping[str, str]], None]
+
+
+@pytest.fixture(scope="session")
+def _drivers() -> Iterator[Callable[[str], Driver]]:
+    drivers: dict[str, Driver] = {}
+
+    def get(suite: str) -> Driver:
+        if suite not in drivers:
+            drivers[suite] = Driver(suite)
+        return drivers[suite]
+
+    yield get
+    for driver in drivers.values():
+        driver.close()
+
+
+@pytest.fixture
+def drive(_drivers: Callable[[str], Driver], home: Path, tmp_path: Path) -> Drive:
+    """Return a function that runs one test to its end; it fails with what that said, or when something is left."""
+
+    def run(suite: str, name: str, environment: Mapping[str, str]) -> None:
+        mark, output = uuid.uuid4().hex, tmp_path / "output"
+        code = _drivers(suite).run(name, {**os.environ, **environment, MARK: mark}, output)
+        assert code == 0, output.read_text(errors="replace")
         assert wait_until(lambda: not processes_of([f"{MARK}={mark}"]), 20), processes_of([f"{MARK}={mark}"])
+
+    return run
 
 
 def test_they_are_here() -> None:
@@ -92,23 +160,23 @@ def test_the_docs_name_all_that_is_excluded() -> None:
     assert told == [item for tests in EXCLUDED.values() for item in tests.items()]
 
 
-def test_executor_local(executor_test: str) -> None:
+def test_executor_local(executor_test: str, drive: Drive) -> None:
     drive("executor", executor_test, LOCAL)
 
 
 @pytest.mark.slow
-def test_executor_slurm(executor_test: str, slurm_lab: SlurmLab) -> None:
+def test_executor_slurm(executor_test: str, slurm_lab: SlurmLab, drive: Drive) -> None:
     drive("executor", executor_test, {**slurm_lab.environment, **SLURM})
 
 
-def test_future(future_test: str) -> None:
+def test_future(future_test: str, drive: Drive) -> None:
     drive("future", future_test, LOCAL)
 
 
-def test_pool_local(pool_test: str) -> None:
+def test_pool_local(pool_test: str, drive: Drive) -> None:
     drive("pool", pool_test, LOCAL)
 
 
 @pytest.mark.slow
-def test_pool_slurm(pool_test: str, slurm_lab: SlurmLab) -> None:
+def test_pool_slurm(pool_test: str, slurm_lab: SlurmLab, drive: Drive) -> None:
     drive("pool", pool_test, {**slurm_lab.environment, **SLURM})

@@ -14,9 +14,6 @@ import pytest
 from gates import Gate
 from joblib import Parallel, delayed, parallel_config
 from sites import PATIENCE, Site
-from sklearn.datasets import make_classification
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
 
 from jobpool import JobPoolExecutor, Pool, register_joblib
 
@@ -74,6 +71,11 @@ class TestPool:
 @EVERYWHERE
 class TestOtherFaces:
     def test_a_grid_search(self, site: Site) -> None:
+        # Imported here: it takes seconds, and each of pytest's workers collects this file.
+        from sklearn.datasets import make_classification
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import GridSearchCV
+
         register_joblib()
         features, labels = make_classification(60, random_state=0)
         grid = GridSearchCV(LogisticRegression(), {"C": [0.01, 0.1, 1.0]}, cv=3)

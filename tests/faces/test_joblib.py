@@ -20,10 +20,6 @@ import pytest
 from gates import Gate
 from joblib import Parallel, delayed, parallel_config
 from sites import PATIENCE, Site
-from sklearn.datasets import make_classification
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from jobpool import ConfigError, JobPoolExecutor, NotPicklable, register_joblib
 from jobpool.testing import wait_until
@@ -273,10 +269,14 @@ def test_another_backend_inside(backend: JobPoolExecutor) -> None:
     assert os.getpid() not in Parallel()(delayed(pid)() for _ in range(3))
 
 
-# scikit-learn
+# scikit-learn, imported where it is used: this takes seconds, and each of pytest's workers collects this file.
 
 
-def search(**keywords: Any) -> GridSearchCV:
+def search(**keywords: Any) -> Any:
+    from sklearn.datasets import make_classification
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+
     features, labels = make_classification(60, random_state=0)
     grid = {"C": [0.01, 0.1, 1.0], "fit_intercept": [True, False]}
     return GridSearchCV(LogisticRegression(), grid, cv=3, **keywords).fit(features, labels)
@@ -293,6 +293,10 @@ def test_a_grid_search_finds_what_it_finds_here(backend: JobPoolExecutor) -> Non
 
 
 def test_a_grid_search_with_an_error_in_a_fit(backend: JobPoolExecutor) -> None:
+    from sklearn.datasets import make_classification
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+
     features, labels = make_classification(60, random_state=0)
     grid = {"C": [1.0, -1.0]}
     with pytest.raises(ValueError, match="'C' parameter"):
@@ -300,6 +304,10 @@ def test_a_grid_search_with_an_error_in_a_fit(backend: JobPoolExecutor) -> None:
 
 
 def test_a_forest_inside_of_a_cross_validation(backend: JobPoolExecutor) -> None:
+    from sklearn.datasets import make_classification
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import cross_val_score
+
     features, labels = make_classification(60, random_state=0)
     forest = RandomForestClassifier(4, n_jobs=2, random_state=0)
     scores = cross_val_score(forest, features, labels, cv=3)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from adverse_conditions import CONDITIONS
 
 from jobpool import JobPoolExecutor
 from jobpool.cli.main import ExitCode, jobpool
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 COMMAND = [sys.executable, "-c", "import sys; from jobpool.cli.main import main; sys.exit(main())"]
 CONDITIONS_PROGRAM = Path(__file__).with_name("adverse_conditions.py")
@@ -41,9 +43,17 @@ def command_lines() -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+def told(made_once: MadeOnce) -> dict[str, list[dict[str, Any]]]:
     """Return, for each condition, what became of each command."""
-    place = tmp_path_factory.mktemp("hard")
+    results: dict[str, list[dict[str, Any]]] = {}
+    for line in (made_once("hard-times", live_through) / "told").read_text().splitlines():
+        result = json.loads(line)
+        results.setdefault(result["condition"], []).append(result)
+    return results
+
+
+def live_through(place: Path) -> None:
+    """Run each command under each condition, and write down what became of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(place))
         with JobPoolExecutor(1, scheduler="local", name="demo") as pool:
@@ -61,11 +71,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, A
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    results: dict[str, list[dict[str, Any]]] = {}
-    for line in done.stdout.splitlines():
-        result = json.loads(line)
-        results.setdefault(result["condition"], []).append(result)
-    return results
+    (place / "told").write_text(done.stdout)
 
 
 @pytest.mark.timeout(400)

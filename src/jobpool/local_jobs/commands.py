@@ -15,7 +15,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ def _poll(directory: Path) -> list[dict[str, Any]]:
     if record is None:
         return []
     return [
-        {"id": f"{record.name}.{job.index}", "name": record.name, "node": os.uname().nodename, **asdict(job)}
+        {"id": f"{record.name}.{job.index}", "name": record.name, "node": os.uname().nodename, **job.as_data()}
         for job in record.jobs
     ]
 

@@ -14,54 +14,67 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 __all__ = ["LocalJob", "LocalSubmission", "load", "save"]
 
+# Not dataclasses: each command of local jobs is a process, and to import dataclasses is a third of what that costs.
 
-@dataclass(slots=True)
+
 class LocalJob:
     """One job. ``state`` and ``kind`` are values of ``JobState`` and ``EndingKind``."""
 
-    index: int
-    pid: int = 0
-    state: str = "running"
-    kind: str = ""
-    words: str = ""
-    exit_code: int | None = None
-    signal: int | None = None
-    limit: str = ""
+    def __init__(
+        self,
+        index: int,
+        *,
+        pid: int = 0,
+        state: str = "running",
+        kind: str = "",
+        words: str = "",
+        exit_code: int | None = None,
+        signal: int | None = None,
+        limit: str = "",
+    ) -> None:
+        self.index, self.pid, self.state = index, pid, state
+        self.kind, self.words, self.limit = kind, words, limit
+        self.exit_code, self.signal = exit_code, signal
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the fields, as they are written to the disk and told to whoever polls."""
+        return dict(vars(self))
 
 
-@dataclass(slots=True)
 class LocalSubmission:
-    """One submission."""
+    """One submission. ``pid`` and ``start`` are its supervisor's."""
 
-    name: str
-    pid: int = 0
-    """The supervisor's."""
-    start: str = ""
-    jobs: list[LocalJob] = field(default_factory=list)
+    def __init__(self, name: str, pid: int = 0, start: str = "", jobs: Iterable[LocalJob] = ()) -> None:
+        self.name, self.pid, self.start = name, pid, start
+        self.jobs = list(jobs)
 
     @property
     def over(self) -> bool:
         """Whether all jobs have ended, so that nothing will change any more."""
         return all(job.state == "ended" for job in self.jobs)
 
+    def as_data(self) -> dict[str, Any]:
+        """Return the fields, as they are written to the disk."""
+        return {**vars(self), "jobs": [job.as_data() for job in self.jobs]}
+
 
 def load(directory: Path) -> LocalSubmission | None:
     """Read the record of a submission; None when there is none (yet)."""
     try:
-        data = json.loads((directory / "record.json").read_bytes())
+        data: Mapping[str, Any] = json.loads((directory / "record.json").read_bytes())
     except FileNotFoundError:
         return None
-    jobs = [LocalJob(**job) for job in data.pop("jobs")]
-    return LocalSubmission(**data, jobs=jobs)
+    return LocalSubmission(**{**data, "jobs": [LocalJob(**job) for job in data["jobs"]]})
 
 
 def save(directory: Path, record: LocalSubmission) -> None:
     """Replace the record."""
     new = directory / f"record.{os.getpid()}"
-    new.write_text(json.dumps(asdict(record)))
+    new.write_text(json.dumps(record.as_data()))
     new.replace(directory / "record.json")

@@ -20,9 +20,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from jobpool.local_jobs import processes
 from jobpool.local_jobs.records import LocalJob, LocalSubmission, save
@@ -32,12 +31,11 @@ __all__ = ["Plan", "Supervisor"]
 _LAUNCH_FAILED = 127
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What the jobs of a submission are to be."""
 
     name: str
-    count: int
+    jobs: int
     directory: Path
     """The submission's own."""
     log_directory: Path
@@ -52,14 +50,13 @@ class Plan:
         return self.log_directory / f"{self.name}-{index}.log"
 
 
-@dataclass(slots=True)
 class _Job:
     """A job that has not ended. ``asked``: the ending that a signal of ours will have been."""
 
-    record: LocalJob
-    deadline: float | None
-    asked: str = ""
-    kill_at: float | None = None
+    def __init__(self, record: LocalJob, deadline: float | None) -> None:
+        self.record, self.deadline = record, deadline
+        self.asked = ""
+        self.kill_at: float | None = None
 
     def next_time(self) -> float | None:
         """When something is to be done with it, unless it ends before."""
@@ -85,7 +82,7 @@ class Supervisor:
     def run(self, ready: Callable[[], None]) -> None:
         """Start the jobs, say so, and return when all have ended."""
         processes.adopt_orphans()
-        for index in range(self._plan.count):
+        for index in range(self._plan.jobs):
             self._start(index)
         self._save()
         ready()

@@ -6,7 +6,6 @@ descriptor it says in one line of JSON that clients may connect, or why not.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
@@ -47,17 +46,25 @@ ENDING = 100.0
 
 def main() -> NoReturn:
     """Run one pool's server to its end."""
-    parser = argparse.ArgumentParser(prog="python -m jobpool.server")
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--ready", type=int, default=1, metavar="FD")
-    arguments = parser.parse_args()
+    directory, ready = _arguments(sys.argv[1:])
     os.umask(0o077)
     _reset_signals()
     # Dask tells each connection at INFO; what matters of it comes as events.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     reuse_memory()
     descriptors.raise_limit()
-    run_process(lambda: _serve(PoolDirectory(arguments.directory), arguments.ready), shell.end_all)
+    run_process(lambda: _serve(PoolDirectory(directory), ready), shell.end_all)
+
+
+def _arguments(words: list[str]) -> tuple[Path, int]:
+    # Without argparse, which would cost 4 ms of each start of a pool: nobody but the client writes this line.
+    match words:
+        case [directory]:
+            return Path(directory), 1
+        case [directory, "--ready", ready] if ready.isdecimal():
+            return Path(directory), int(ready)
+        case _:
+            sys.exit(__doc__)
 
 
 def _reset_signals() -> None:
