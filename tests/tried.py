@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jobpool.testing.dialects import DIALECTS
+from jobpool.testing.dialects import DIALECTS, IMITATED
 
 ROOT = Path(__file__).parents[1]
 
@@ -176,7 +176,7 @@ FAULTS = {
 }
 """What is done in the rounds besides ordinary work, in words."""
 
-_PLACE = rf"(?:local|slurm|fake(?:-(?:{'|'.join(DIALECTS)}))?)\b"
+_PLACE = rf"(?:local|slurm|fake(?:-(?:{'|'.join([*DIALECTS, *IMITATED])}))?)\b"
 _PLACES = re.compile(rf"\b{_PLACE}-?|-{_PLACE}")
 
 

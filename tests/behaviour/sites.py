@@ -15,7 +15,7 @@ import psutil
 
 from jobpool import JobPoolExecutor
 from jobpool.testing import FakeCluster, SlurmLab, wait_until
-from jobpool.testing.dialects import DIALECTS, FULL_SUITE, SLURM, Dialect
+from jobpool.testing.dialects import DIALECTS, FULL_SUITE, IMITATED, SLURM, Dialect
 from jobpool.testing.lab_machine import processes_of
 
 Ending = Literal["cancelled", "timeout", "preempted", "node failed", "killed"]
@@ -23,7 +23,10 @@ Ending = Literal["cancelled", "timeout", "preempted", "node failed", "killed"]
 MARK = "JOBPOOL_SITE"
 """A variable that the processes of a pool inherit, those in jobs too, so that a test finds all of them."""
 
-FAKES: Mapping[str, Dialect] = {"fake": SLURM, **{f"fake-{name}": dialect for name, dialect in DIALECTS.items()}}
+FAKES: Mapping[str, Dialect] = {
+    "fake": SLURM,
+    **{f"fake-{name}": dialect for name, dialect in {**DIALECTS, **IMITATED}.items()},
+}
 """The dialects of the fake cluster, by the name of the site."""
 
 WHOLE = ("local", f"fake-{FULL_SUITE}", "slurm")
@@ -141,7 +144,7 @@ class FakeSite(Site):
 
     @property
     def keywords(self) -> dict[str, Any]:
-        return {**super().keywords, "scheduler": "slurm" if self.cluster.dialect is SLURM else "fake"}
+        return {**super().keywords, "scheduler": self.cluster.dialect.scheduler}
 
     @property
     def environment(self) -> Mapping[str, str]:

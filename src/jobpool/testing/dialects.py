@@ -1,7 +1,8 @@
 """How batch systems speak and what they do with jobs: one record of habits each, for the fake cluster to take on.
 
-No dialect is a copy of one batch system. Each puts together habits that real ones have and SLURM has not, so that a
-pool meets all of them; who has which habit is said beside it.
+No dialect in ``DIALECTS`` is a copy of one batch system. Each puts together habits that real ones have and SLURM has
+not, so that a pool meets all of them; who has which habit is said beside it. Those in ``IMITATED`` are of real ones,
+whose commands answer in their own words.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from jobpool.model.job import JobId
 
-__all__ = ["DIALECTS", "FULL_SUITE", "SLURM", "VARIABLE", "Dialect"]
+__all__ = ["DIALECTS", "FULL_SUITE", "IMITATED", "SLURM", "VARIABLE", "Dialect"]
 
 VARIABLE = "JOBPOOL_FAKE_DIALECT"
 """The variable that tells jobpool which dialect the fake cluster speaks, of which there is one on the PATH."""
@@ -25,6 +26,8 @@ class Dialect:
     """The habits of one batch system. The defaults are SLURM's."""
 
     name: str
+    scheduler: str = "slurm"
+    """The word in ``scheduler=`` of the batch system that has these habits: its commands are those of the cluster."""
     plain: str = "{base}"
     """The id of a job that is no element of an array. ``base`` is the number of the submission."""
     element: str = "{base}_{number}"
@@ -88,6 +91,7 @@ def _pattern(template: str) -> str:
 SLURM = Dialect(name="slurm")
 
 _NEUTRAL: dict[str, Any] = {
+    "scheduler": "fake",
     "programs": ("fake-submit", "fake-list", "fake-cancel", "fake-account", "fake-limits"),
     "tells_log": False,
 }
@@ -146,7 +150,10 @@ DIALECTS: Mapping[str, Dialect] = {
         ),
     )
 }
-"""The dialects that are not SLURM's, by name."""
+"""The dialects of batch systems that there are not, by name: ``scheduler="fake"``."""
+
+IMITATED: Mapping[str, Dialect] = {}
+"""The dialects of real batch systems other than SLURM, by the word in ``scheduler=``."""
 
 FULL_SUITE = "brackets"
 """The dialect farthest from SLURM: the whole behaviour suite runs on it."""

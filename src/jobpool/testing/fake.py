@@ -16,9 +16,10 @@ machine::
 Both ways share one state machine (:mod:`jobpool.testing.fake_jobs`) and one set of answers
 (:mod:`jobpool.testing.fake_commands`), which know what jobpool uses of SLURM 22.05 and no more.
 
-It can also be another batch system, of which there is none in the world: with a dialect of
-:mod:`jobpool.testing.dialects` its commands are those of :mod:`jobpool.testing.fake_neutral`, and jobpool speaks to it
-through :class:`jobpool.testing.fake_system.Fake` (``scheduler="fake"``).
+With another dialect of :mod:`jobpool.testing.dialects` it is another batch system, whose commands
+:mod:`jobpool.testing.fake_systems` names. One is none in the world: its commands are those of
+:mod:`jobpool.testing.fake_neutral`, and jobpool speaks to it through :class:`jobpool.testing.fake_system.Fake`
+(``scheduler="fake"``).
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ import psutil
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing import fake_commands, fake_neutral
 from jobpool.testing.dialects import SLURM, VARIABLE, Dialect
 from jobpool.testing.fake_door import Door
 from jobpool.testing.fake_jobs import Ended, EndingWord, FakeJob, JobQueue, StateOnly
 from jobpool.testing.fake_processes import Processes
-from jobpool.testing.fake_site import Answer, Asked, Site
+from jobpool.testing.fake_site import Answer, Asked, BrokenDown, Site
+from jobpool.testing.fake_systems import commands_of
 from jobpool.testing.simulation import FakeClock
 
 __all__ = ["PARTITIONS", "FakeCluster", "Received"]
@@ -110,6 +111,7 @@ class FakeCluster:
         dialect: Dialect = SLURM,
     ) -> None:
         self.dialect = dialect
+        self._system = commands_of(dialect)
         self.directory = None if directory is None else Path(directory).absolute()
         self.clock = FakeClock(0.0)
         """For use in memory. At the process boundary time goes on by itself."""
@@ -152,7 +154,7 @@ class FakeCluster:
             raise ValueError("FakeCluster: give it a directory to use it as a context manager")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._processes.spool.mkdir(mode=0o700)
-        self._door = Door(self.directory, self.dialect.programs, self._ask)
+        self._door = Door(self.directory, self.dialect.programs, self._system.valued, self._ask)
         self._ticker = threading.Thread(target=self._tick, name="fake-cluster", daemon=True)
         self._ticker.start()
         return self
@@ -179,7 +181,7 @@ class FakeCluster:
     def environment(self) -> dict[str, str]:
         """The variables that lead a client's commands here; to be added to its environment."""
         path = {"PATH": f"{self.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-        return path if self.dialect is SLURM else {**path, VARIABLE: self.dialect.name}
+        return {**path, VARIABLE: self.dialect.name} if self.dialect.scheduler == "fake" else path
 
     # What happened
 
@@ -201,7 +203,7 @@ class FakeCluster:
     @property
     def polls(self) -> tuple[Received, ...]:
         """All commands received that list the queue."""
-        return self.commands_of(self.dialect.programs[1])
+        return tuple(asked for asked in self.commands if self._system.lists(asked.argv[0], asked.argv[1:]))
 
     @property
     def jobs(self) -> dict[str, str]:
@@ -401,7 +403,7 @@ class FakeCluster:
                 now=self._now(),
             )
             said = self._answer(program, asked)
-            if self._hangs(program):
+            if self._hangs(program) or said.hangs:
                 return replace(said, hangs=THAW * self.dialect.patience)
             ended = replace(self._received[number], ended=self._now(), returncode=said.returncode)
             self._received[number] = ended
@@ -426,14 +428,13 @@ class FakeCluster:
 
     def _answer(self, program: str, asked: Asked) -> Answer:
         self._queue.step(asked.now)
-        # The accounting is a database's, not the controller's.
-        if self._controller == "down" and program not in ("sacct", "fake-account"):
-            return self._unreachable(program, "Unable to contact slurm controller (connect failure)")
+        if self._controller == "down" and not self._system.stands_alone(program, asked.arguments):
+            return self._system.unreachable(program)
         submits = program == self.dialect.programs[0]
         planned = self._answers.popleft() if submits and self._answers else None
         if isinstance(planned, str):
-            return Answer(stderr=f"{program}: error: {planned}\n", returncode=1)
-        lost = self._unreachable(program, "Socket timed out on send/recv operation")
+            return self._system.refused(program, planned)
+        lost = self._system.lost(program)
         if planned == _LostAnswer(jobs_exist=False):
             return lost
         said = self._carry_out(program, asked)
@@ -441,19 +442,12 @@ class FakeCluster:
         return lost if planned is not None else said
 
     def _carry_out(self, program: str, asked: Asked) -> Answer:
-        queue = self._shown(asked.now) if program in ("squeue", "fake-list") else self._queue
-        if self.dialect is SLURM:
-            return fake_commands.answer(program, self._site, queue, asked)
+        queue = self._shown(asked.now) if self._system.lists(program, asked.arguments) else self._queue
         try:
-            return fake_neutral.answer(self.dialect, program, self._site, queue, asked)
-        except fake_neutral.BrokenDown:
+            return self._system.answer(self.dialect, program, self._site, queue, asked)
+        except BrokenDown:
             self.controller = "down"
             return Answer()
-
-    def _unreachable(self, program: str, words: str) -> Answer:
-        if self.dialect is SLURM:
-            return fake_commands.unreachable(program, words)
-        return fake_neutral.unreachable(program)
 
 
 def _no_answer(command: Command) -> Completed:

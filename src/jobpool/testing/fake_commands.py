@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
+from jobpool.testing.dialects import Dialect
 from jobpool.testing.fake_jobs import Ended, FakeJob, JobQueue, Pending
 from jobpool.testing.fake_site import Answer, Asked, CommandRefused, Site, expand, take_options
 from jobpool.testing.fake_submit import sbatch
+from jobpool.testing.fake_systems import SystemCommands
+from jobpool.testing.fake_variables import slurm_variables
 
-__all__ = ["answer", "unreachable"]
+__all__ = ["COMMANDS", "answer", "unreachable"]
 
 
-def answer(program: str, site: Site, queue: JobQueue, asked: Asked) -> Answer:
+def answer(dialect: Dialect, program: str, site: Site, queue: JobQueue, asked: Asked) -> Answer:
     """Carry out one command and return what it prints."""
     try:
         said = _COMMANDS[program](site, queue, asked)
@@ -308,3 +311,21 @@ _COMMANDS: Mapping[str, Callable[[Site, JobQueue, Asked], str | Answer]] = {
     "sacctmgr": _sacctmgr,
     "id": lambda site, queue, asked: f"uid=1001({asked.arguments[-1]}) gid=1001(users) groups=1001(users)\n",
 }
+
+
+def _log_names(job: FakeJob) -> dict[str, str]:
+    index = "4294967294" if job.index is None else str(job.index)  # SLURM's own "no value"
+    return {"%A": str(job.order.base), "%a": index, "%j": str(job.raw), "%x": job.order.name, "%%": "%"}
+
+
+COMMANDS = SystemCommands(
+    answer=answer,
+    refused=lambda program, words: Answer(stderr=f"{program}: error: {words}\n", returncode=1),
+    unreachable=lambda program: unreachable(program, "Unable to contact slurm controller (connect failure)"),
+    lost=lambda program: unreachable(program, "Socket timed out on send/recv operation"),
+    lists=lambda program, arguments: program == "squeue",
+    # The accounting is a database's, not the controller's.
+    stands_alone=lambda program, arguments: program == "sacct",
+    variables=slurm_variables,
+    log_names=_log_names,
+)

@@ -11,7 +11,7 @@ import socketserver
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +26,10 @@ _STUB = """\
 #!{python} -ISE
 import _socket, marshal, posix, sys
 name = sys.argv[0].rpartition("/")[2]
-reads = name in ("sbatch", "fake-submit") and all(word.startswith("-") for word in sys.argv[1:])
+words = sys.argv[1:] if name == {submit!r} else [""]
+while words and words[0].startswith("-"):
+    del words[:2 if words[0] in {valued!r} else 1]
+reads = not words
 text = sys.stdin.buffer.read() if reads else b""
 message = marshal.dumps((name, sys.argv[1:], text, posix.environ, posix.getcwd(), posix.umask(0)))
 door = _socket.socket(_socket.AF_UNIX)
@@ -49,9 +52,13 @@ _SOCKET_PATH_MAX = 100
 
 
 class Door:
-    """Listens for commands and writes the programs that send them."""
+    """Listens for commands and writes the programs that send them.
 
-    def __init__(self, directory: Path, programs: Iterable[str], ask: Ask) -> None:
+    The first program submits: it reads its script from stdin, unless a word names a file. ``valued`` are its options
+    whose value is the next word.
+    """
+
+    def __init__(self, directory: Path, programs: Sequence[str], valued: Iterable[str], ask: Ask) -> None:
         self.bin = directory / "bin"
         self._ask = ask
         self._short = (
@@ -61,7 +68,11 @@ class Door:
         self.bin.mkdir(mode=0o700)
         for program in programs:
             stub = self.bin / program
-            stub.write_text(_STUB.format(python=sys.executable, socket=str(self._socket)))
+            stub.write_text(
+                _STUB.format(
+                    python=sys.executable, socket=str(self._socket), submit=programs[0], valued=tuple(sorted(valued))
+                )
+            )
             stub.chmod(0o700)
         self._server = _Server(str(self._socket), self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="fake-door", daemon=True)

@@ -24,10 +24,12 @@ from jobpool.model.site import Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.testing.dialects import Dialect
 from jobpool.testing.fake_jobs import LAUNCH_FAILED, Ended, EndingWord, FakeJob, JobQueue, Order, Pending
-from jobpool.testing.fake_site import Answer, Asked, CommandRefused, Site, take_options
+from jobpool.testing.fake_site import Answer, Asked, BrokenDown, CommandRefused, Site, take_options
 from jobpool.testing.fake_submit import partition_of, read_script, reason_to_wait
+from jobpool.testing.fake_systems import SystemCommands
+from jobpool.testing.fake_variables import neutral_variables
 
-__all__ = ["BrokenDown", "answer", "unreachable"]
+__all__ = ["COMMANDS", "answer", "unreachable"]
 
 UNREACHABLE = 3
 """Exit code of a command that cannot speak with the batch system: nothing was done."""
@@ -46,12 +48,8 @@ _KINDS: Mapping[EndingWord, EndingKind] = {
 }
 
 
-class BrokenDown(Exception):
-    """A command has brought the batch system down."""
-
-
 def answer(dialect: Dialect, program: str, site: Site, queue: JobQueue, asked: Asked) -> Answer:
-    """Carry out one command and return what it prints. Raises :class:`BrokenDown`."""
+    """Carry out one command and return what it prints. Raises ``BrokenDown``."""
     try:
         return Answer(_COMMANDS[program](dialect, site, queue, asked))
     except CommandRefused as refused:
@@ -245,3 +243,15 @@ _COMMANDS: Mapping[str, Callable[[Dialect, Site, JobQueue, Asked], str]] = {
     "fake-cancel": _cancel,
     "fake-limits": _limits,
 }
+
+
+COMMANDS = SystemCommands(
+    answer=answer,
+    refused=lambda program, words: Answer(stderr=f"{program}: error: {words}\n", returncode=1),
+    unreachable=unreachable,
+    lost=unreachable,
+    lists=lambda program, arguments: program == "fake-list",
+    stands_alone=lambda program, arguments: program == "fake-account",
+    variables=neutral_variables,
+    log_names=lambda job: {"%i": job.id, "%%": "%"},
+)

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from jobpool.testing.dialects import SLURM
 from jobpool.testing.fake_jobs import LAUNCH_FAILED, FakeJob
-from jobpool.testing.fake_variables import neutral_variables, slurm_variables
+from jobpool.testing.fake_systems import commands_of
 from jobpool.testing.lab_machine import end_processes, processes_of
 
 __all__ = ["Processes"]
@@ -102,17 +101,10 @@ class Processes:
         return f"{_JOB_MARK}={self.spool}:{job.raw}"
 
     def _log(self, job: FakeJob) -> Path:
-        order = job.order
-        values = {
-            "A": str(order.base),
-            "a": str(4294967294 if job.index is None else job.index),  # SLURM's own "no value"
-            "i": job.id,
-            "j": str(job.raw),
-            "x": order.name,
-            "%": "%",
-        }
-        return order.directory / re.sub("%([Aaijx%])", lambda match: values[match[1]], order.output)
+        names = commands_of(job.order.dialect).log_names(job)
+        found = "|".join(map(re.escape, names))
+        return job.order.directory / re.sub(found, lambda match: names[match[0]], job.order.output)
 
     def _variables(self, job: FakeJob, node: str) -> dict[str, str]:
-        own = slurm_variables if job.order.dialect is SLURM else neutral_variables
-        return {**own(job, node, time.time()), _MARK: str(self.spool), _JOB_MARK: f"{self.spool}:{job.raw}"}
+        own = commands_of(job.order.dialect).variables(job, node, time.time())
+        return {**own, _MARK: str(self.spool), _JOB_MARK: f"{self.spool}:{job.raw}"}

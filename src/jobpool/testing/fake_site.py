@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jobpool.model.site import Partition
 
-__all__ = ["Answer", "Asked", "CommandRefused", "Site", "expand", "take_options"]
+__all__ = ["Answer", "Asked", "BrokenDown", "CommandRefused", "Site", "expand", "take_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,10 @@ class CommandRefused(Exception):
     def __init__(self, words: str, returncode: int = 1) -> None:
         super().__init__(words)
         self.returncode = returncode
+
+
+class BrokenDown(Exception):
+    """A command has brought the batch system down."""
 
 
 def take_options(words: Iterable[str], known: frozenset[str], program: str) -> tuple[dict[str, str], list[str]]:
