@@ -69,7 +69,12 @@ SYSTEMS = {
         module="jobpool.testing.fake_system",
         listed=False,
     ),
-    "pbs": Entry(title="PBS", commands=("qsub", "pbsnodes")),
+    "pbs": Entry(
+        title="PBS",
+        commands=("qsub", "qstat", "qdel", "pbsnodes"),
+        module="jobpool.batch.pbs.system",
+        explainer="jobpool.batch.pbs.explainer",
+    ),
     "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
     "lsf": Entry(title="LSF", commands=("bsub", "bjobs"), seconds_of_fields={1: (60,), 2: (3600, 60)}),
     "htcondor": Entry(title="HTCondor", commands=("condor_submit", "condor_q")),
