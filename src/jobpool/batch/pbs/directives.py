@@ -129,7 +129,6 @@ def _manners() -> Iterator[Directive]:
     yield Directive("-j oe", "stdout and stderr go into one log.")
     yield Directive("-k doe", "the log is written to its place while the job runs, and not copied there at its end.")
     yield Directive("-m n", "no mail.")
-    yield Directive("-r n", "a job that is lost is not run again behind the pool's back; the pool asks for a new one.")
 
 
 def _extra(request: Request, ours: tuple[Directive, ...]) -> Iterator[Directive]:

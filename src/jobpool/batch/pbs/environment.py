@@ -9,8 +9,8 @@ from jobpool.model.command import Command, Unset
 
 __all__ = ["command", "for_commands", "for_jobs"]
 
-_ACCESS = frozenset({"PBS_SERVER", "PBS_DEFAULT", "PBS_CONF_FILE", "PBS_EXEC", "PBS_HOME"})
-"""How PBS is reached at all. PBS_DEFAULT is what PBS_SERVER was called before."""
+_ACCESS = frozenset({"PBS_SERVER", "PBS_DEFAULT", "PBS_CONF_FILE"})
+"""How PBS is reached at all, also from inside of a job. PBS_DEFAULT is what PBS_SERVER was called before."""
 
 _UNSET = Unset(("PBS_", "PBSPRO_"), _ACCESS)
 """Inside a job they describe *that* one (PBS_JOBID, PBS_ARRAY_INDEX), or they would change what a command does
@@ -51,5 +51,5 @@ def for_jobs(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in for_commands(environment).items()
-        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name not in left_out and name not in _ACCESS
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name not in left_out
     }

@@ -26,7 +26,7 @@ _OWNED = {
     "-I": "an interactive job has no script; use a pool, whose calls run in jobs",
     "-X": "an interactive job has no script; use a pool, whose calls run in jobs",
     "-z": "the submit command would not tell the job's id",
-    "-r": "the pool submits jobs anew that were lost, and runs their calls again; PBS must not do it behind its back",
+    "-r": "PBS refuses an array that may not be run again; a job that PBS runs again goes on serving the pool",
     "-u": "the pool would not find another user's jobs",
     "-C": "the pool's own lines would be no directives any more",
 }

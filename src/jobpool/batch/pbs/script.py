@@ -35,8 +35,11 @@ def script(job: JobScript, directives: Iterable[Directive], notices: Notices, en
     directory = single_line(str(job.working_directory), "the working directory")
     setup = shell_lines(job.request.setup)
     wants_module = any(re.match(r"\s*(module|ml)\s", line) for line in setup)
+    log = shell_word(f"{single_line(str(job.log_directory), 'the log directory')}/{job.name}-")
+    opened = [] if _takes(job.log_directory) else [f'exec >>{log}"{INDEX}".log 2>&1']
     lines = [
         "umask 077",
+        *opened,
         *exports({**environment, **job.environment}),
         # PBS begins a job in $HOME.
         f"cd {shell_word(directory)} || cd /tmp",
@@ -58,12 +61,19 @@ def script(job: JobScript, directives: Iterable[Directive], notices: Notices, en
 
 
 def log_pattern(job: JobScript, *, count: int) -> str:
-    """Return qsub's ``-o`` for so many jobs. Raises ``ConfigError`` for a directory that it would misread."""
-    directory = single_line(str(job.log_directory), "the log directory")
-    if bad := re.search(r"[:,^\"'\\`$;&|<>*?()\[\]{}!#~]", directory):
-        # What stands before a colon is a host for PBS; other characters go through a shell on the node.
-        raise ConfigError(f"the log directory must not contain {bad[0]!r}, to which PBS gives a meaning: {directory}")
-    return f"{directory}/{_log_name(job, _ELEMENT if count > 1 else '0')}"
+    """Return qsub's ``-o`` for so many jobs: ``/dev/null`` where the script itself opens the log."""
+    if not _takes(job.log_directory):
+        return "/dev/null"
+    return f"{job.log_directory}/{_log_name(job, _ELEMENT if count > 1 else '0')}"
+
+
+def _takes(directory: Path) -> bool:
+    """Say whether qsub reads this path as it is.
+
+    It refuses letters other than ASCII's (seen), what stands before a colon is a host for it, and ``^`` begins
+    ``^array_index^``. Blanks, ``%``, ``@`` and ``=`` do no harm (seen).
+    """
+    return re.fullmatch(r"/[A-Za-z0-9_./ %@=+-]*", str(directory)) is not None
 
 
 def log_path(job: JobScript, index: int) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jobpool.batch.base import Answer, NoAccounting, Tracked, Unanswered
 from jobpool.batch.pbs import ids
@@ -97,7 +97,7 @@ def _seen(id: JobId, parsed: ids.PbsId, row: Row, array: Row) -> Seen | None:
     state = JobState.ENDED if ending else _STATES.get(letter, JobState.UNKNOWN)
     if state is JobState.RUNNING and " and terminated" in comment:
         state = JobState.COMPLETING  # PBS says R until its processes are gone, for 12 s and more (seen)
-    reason = comment if state is JobState.PENDING else ""
+    reason = (comment or _held_as(held_by)) if state is JobState.PENDING else ""
     return Seen(
         id=id,
         name=str(row["Job_Name"]),
@@ -105,7 +105,7 @@ def _seen(id: JobId, parsed: ids.PbsId, row: Row, array: Row) -> Seen | None:
         state=state,
         message=f"{letter} {comment}".strip(),
         reason=reason,
-        hold=_hold(held_by, reason, parsed.whole) if state is JobState.PENDING else None,
+        hold=_hold(held_by, comment, parsed.whole) if state is JobState.PENDING else None,
         node=node_of(row),
         ending=ending,
     )
@@ -129,6 +129,6 @@ def _hold(row: Row, comment: str, id: str) -> Hold | None:
     return Hold(f"'qrls {id}' lets it go on")
 
 
-def names_of(submissions: Iterable[Tracked]) -> frozenset[str]:
-    """Return the names of these submissions."""
-    return frozenset(submission.name for submission in submissions)
+def _held_as(row: Row) -> str:
+    """Say that a job is held, where PBS has no comment on it: ``u`` its user, ``o`` an operator, ``s`` PBS itself."""
+    return f"Hold_Types={row['Hold_Types']}" if row.get("job_state") == "H" and row.get("Hold_Types") else ""
