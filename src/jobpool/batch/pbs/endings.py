@@ -10,7 +10,7 @@ import re
 import signal as signals
 from contextlib import suppress
 
-from jobpool.batch.pbs.rows import Row
+from jobpool.batch.pbs.answers import Row
 from jobpool.model.job import Ending, EndingKind
 from jobpool.model.units import Memory
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jobpool.batch.pbs.answers import Row, table_of
 from jobpool.batch.pbs.endings import size
 from jobpool.batch.pbs.environment import command
-from jobpool.batch.pbs.rows import Row, table_of
 from jobpool.batch.pbs.rules import PbsRules
 from jobpool.model.command import Command, Completed
 from jobpool.model.partition import NodeShape, Partition
@@ -61,13 +61,11 @@ def parse(done: Sequence[Completed]) -> Limits:
     user = _user(answers["groups"].stdout) if "groups" in answers and answers["groups"].ok else None
     queues = tables.get("queues", {})
     shown = {name: row for name, row in queues.items() if row.get("queue_type", "Execution") == "Execution"}
-    open_to = {name: row for name, row in shown.items() if _admits(row, user)}
-    unknown += [f"queue {name!r}: it is for other users (acl_users)" for name in shown.keys() - open_to.keys()]
     unknown += [f"queue {name!r}: it routes jobs to others, whose limits hold" for name in queues.keys() - shown.keys()]
     return Limits(
         rules=PbsRules(),
-        partitions=tuple(_partition(name, row, server, shown, nodes) for name, row in open_to.items()),
-        max_array_size=_smallest([server, *open_to.values()], "max_array_size"),
+        partitions=tuple(_partition(name, row, server, nodes) for name, row in shown.items()),
+        max_array_size=_smallest([server, *shown.values()], "max_array_size"),
         confined=None,
         unconfined_words="no cpuset",
         user=user,
@@ -75,17 +73,16 @@ def parse(done: Sequence[Completed]) -> Limits:
     )
 
 
-def _admits(row: Row, user: User | None) -> bool:
-    """Say whether a user may use a queue, by the list of its users."""
-    if not _is(row, "acl_user_enable") or user is None or user.privileged:
-        return True
-    listed = [name.strip() for name in str(row.get("acl_users", "")).split(",")]
-    refused = [name[1:].partition("@")[0] for name in listed if name.startswith("-")]
-    admitted = [name.removeprefix("+").partition("@")[0] for name in listed if not name.startswith("-")]
-    return user.name not in refused and (user.name in admitted or "" in admitted or "*" in admitted)
+def _users(row: Row) -> tuple[str, ...]:
+    """Return who may use a queue; empty: everybody, or all but some (``-bob``), whom PBS refuses itself."""
+    if not _is(row, "acl_user_enable"):
+        return ()
+    listed = [name.strip().removeprefix("+").partition("@")[0] for name in str(row.get("acl_users", "")).split(",")]
+    named = tuple(name for name in listed if name and not name.startswith("-"))
+    return () if "*" in named else named
 
 
-def _partition(name: str, row: Row, server: Row, queues: Mapping[str, Row], nodes: Mapping[str, Row]) -> Partition:
+def _partition(name: str, row: Row, server: Row, nodes: Mapping[str, Row]) -> Partition:
     most, least_given = _resources(row, "resources_max"), _resources(row, "resources_default")
     most = {**_resources(server, "resources_max"), **most}
     given = {**_resources(server, "resources_default"), **least_given}
@@ -104,6 +101,7 @@ def _partition(name: str, row: Row, server: Row, queues: Mapping[str, Row], node
         max_cpus_per_node=_whole(most.get("ncpus")),
         max_memory_per_node=size(str(most.get("mem", ""))),
         default_memory_per_node=size(str(given.get("mem", ""))),
+        allow_users=_users(row),
         allow_groups=tuple(group.strip().partition("@")[0] for group in groups.split(",") if group.strip()),
         needs_reservation=False,
         node_names=",".join(own),

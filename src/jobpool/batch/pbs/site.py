@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from jobpool.batch.explainer import SiteFacts
+from jobpool.batch.pbs.answers import table_of
 from jobpool.batch.pbs.environment import command
-from jobpool.batch.pbs.rows import table_of
 from jobpool.model.command import Command, Completed
 
 __all__ = ["commands", "parse"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from jobpool.batch.base import Answer, NoAccounting, Tracked, Unanswered
 from jobpool.batch.pbs import ids
+from jobpool.batch.pbs.answers import Row, jobs_of
 from jobpool.batch.pbs.endings import ending_of
-from jobpool.batch.pbs.rows import Row, jobs_of
 from jobpool.model.command import Completed
 from jobpool.model.job import Ending, Hold, JobId, JobState, Seen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from jobpool.batch.base import Doubtful, Refused, SubmitAnswer, Submitted
 from jobpool.batch.pbs import ids
@@ -36,7 +37,8 @@ _LOST = (
 
 def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:
     """Read the answer of qsub: the id, ``12.node1``, and of an array ``13[].node1``."""
-    words = words_of(done)
+    # Both streams: a site's own program around qsub may say on stdout what qsub says on stderr.
+    words = words_of(replace(done, stderr="\n".join(text for text in (done.stderr, done.stdout) if text.strip())))
     if done.returncode is None or done.returncode < 0:
         # qsub waits for a frozen server as long as that takes. Killed, it may have submitted all the same (seen).
         return Doubtful(words)
@@ -58,12 +60,8 @@ def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:
 
 
 def words_of(done: Completed) -> str:
-    """Return what a command said, on both streams: a site's own program may say on stdout what PBS says on stderr.
-
-    Behind a wrong option PBS's commands print how they are used, which helps nobody here.
-    """
-    both = (text for text in (done.stderr.strip(), done.stdout.strip()) if text)
-    said = re.split(r"^usage:", "\n".join(both), maxsplit=1, flags=re.MULTILINE)[0].strip()
+    """Return what a command said, without how it is used, which PBS's commands print behind a wrong option."""
+    said = re.split(r"^usage:", done.words, maxsplit=1, flags=re.MULTILINE)[0].strip()
     return said[-4000:] or f"{done.command.argv[0]} ended with {done.returncode} and said nothing"
 
 

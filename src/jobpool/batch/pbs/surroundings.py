@@ -10,9 +10,7 @@ __all__ = ["SURROUNDINGS", "remarks"]
 
 SURROUNDINGS = Surroundings(
     variables=("PBS_", "NCPUS"),
-    step_variables=("PBS_TASKNUM",),
-    counts=(),
-    scratch=("PBS_JOBDIR", "TMPDIR"),
+    scratch=("TMPDIR",),
     launchers=("pbsdsh", "pbs_tmrsh"),
     starters=("qsub",),
 )

@@ -70,7 +70,7 @@ def read_user_script(text: str) -> ScriptWish:
         ),
         gpus=_number(chunk.get("ngpus", "")) or 0,
         steps=re.search(r"(^|[\s;&|(])(pbsdsh|mpirun|mpiexec)\s", f"{body} ") is not None,
-        sets_threads="OMP_NUM_THREADS" in body,
+        sets_threads=True,  # PBS itself sets OMP_NUM_THREADS, to ncpus
         options=tuple(options),
         ignored=tuple(script.ignored),
         problems=tuple(_problems(options)),
