@@ -39,8 +39,8 @@ def job(**request: Any) -> JobScript:
     )
 
 
-def text(asked: JobScript, count: int = 1, **environment: str) -> str:
-    (text,) = pbs.prepare(asked, count=count, environment=environment).files.values()
+def text(asked: JobScript, **environment: str) -> str:
+    (text,) = pbs.prepare(asked, count=1, environment=environment).files.values()
     return text
 
 

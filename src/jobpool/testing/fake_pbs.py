@@ -213,7 +213,7 @@ def _qstat(dialect: Dialect, site: Site, queue: JobQueue, asked: Asked) -> str:
     kept = dialect.accounting and site.accounting
     if history and not kept:
         raise _Partly(_told("Jobs", {}), "qstat: PBS is not configured to maintain job history \n", 0)
-    rows = {}
+    rows: dict[str, Any] = {}
     for base in dict.fromkeys(job.order.base for job in queue.jobs):
         jobs = [job for job in queue.jobs if job.order.base == base]
         if history or any(not isinstance(job.phase, Ended) for job in jobs):
