@@ -18,6 +18,7 @@ from jobpool.model.request import Request
 from jobpool.model.site import Limits, NodeShape
 from jobpool.model.units import Duration, Memory
 from jobpool.site.check import check
+from jobpool.tools.explain_script import cluster_of, explain_cluster, read_call
 
 pbs, explainer = Pbs(), make()
 PROGRAMS = ("qsub", "qstat", "qdel", "pbsnodes")
@@ -245,6 +246,14 @@ def test_the_script_of_dasks_cluster() -> None:
     ]
     wish = explainer.read_script(script)
     assert (wish.wish.cpus_per_task, wish.wish.memory) == (4, Memory(15 * 2**30))
+
+
+def test_dasks_cluster_for_pbs_is_known_by_its_name() -> None:
+    call = "PBSCluster(cores=4, memory='8GB', queue='short', walltime='00:05:00')"
+    arguments = read_call(call)
+    found = explain_cluster(arguments, cluster=cluster_of(call), limits=site())
+    assert ("workers_per_job", "4") in found.keywords
+    assert ("partition", "'short'") in found.keywords
 
 
 def test_a_name_of_a_log_tells_the_job(tmp_path: Path) -> None:
