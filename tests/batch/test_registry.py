@@ -160,8 +160,12 @@ def test_a_system_is_required_with_its_commands() -> None:
     with pytest.raises(BatchSystemUnavailable, match=r"SLURM was asked for.*sbatch.*cannot be found") as caught:
         require("slurm", Machine(lambda command: None))
     assert "scheduler='local'" in str(caught.value)
+
+
+def test_a_system_that_is_not_built_yet_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SYSTEMS, "planned", Entry(title="Planned", commands=("psub",)))
     with pytest.raises(BatchSystemUnavailable, match="not supported yet"):
-        require("pbs")
+        require("planned")
 
 
 def test_slurm_is_required_with_a_cluster() -> None:
@@ -186,14 +190,14 @@ def test_a_lost_configuration_is_told_before_any_command_waits_for_it() -> None:
 def test_what_explains_a_batch_system_is_its_own() -> None:
     assert explainer("slurm").explain_reason("Priority").startswith("Other jobs are before it")
     assert [name for name, found in explainers().items() if not found.reads_scripts] == ["local"]
-    for name in ("local", "pbs", "zzz"):
+    for name in ("local", "zzz"):
         assert explainer(name).explain_reason("Priority") == ""
         with pytest.raises(ConfigError, match="cannot be explained"):
             explainer(name).read_script("#!/bin/sh\n")
 
 
 def test_a_name_of_a_log_tells_the_job_where_no_system_says_otherwise() -> None:
-    found = explainer("pbs")
+    found = explainer("zzz")
     assert found.job_of_log("jp-a-b-0123abcd-2-13[4].node-1") == ("jp-a-b-0123abcd-2", "13[4].node-1", None)
     assert found.job_of_log("other") is None
 

@@ -140,12 +140,13 @@ def test_config_says_what_auto_came_to(run: Run, tmp_path: Path) -> None:
 
 
 def test_config_on_a_batch_system_that_is_not_built_yet(run: Run, tmp_path: Path) -> None:
-    for name in ("qsub", "pbsnodes"):
+    for name in ("oarsub", "oarstat"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     done = run("config", PATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
-    assert done.stderr.startswith("error: the batch system here is PBS (qsub was found), which is not supported yet\n")
+    found = "error: the batch system here is OAR (oarsub was found), which is not supported yet\n"
+    assert done.stderr.startswith(found)
 
 
 def test_config_tells_all_problems_at_once_without_a_traceback(run: Run) -> None:

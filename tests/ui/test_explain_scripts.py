@@ -87,8 +87,8 @@ def test_an_option_that_sbatch_has_not_is_a_pitfall() -> None:
 
 
 def test_a_script_of_another_batch_system_is_not_taken_for_one_of_slurm() -> None:
-    with pytest.raises(ConfigError, match="a script for PBS: it has no #SBATCH line"):
-        explain_script("#!/bin/sh\n#PBS -l select=1:ncpus=4\npython x.py\n", limits=LIMITS)
+    with pytest.raises(ConfigError, match="a script for Cobalt: it has no #SBATCH line"):
+        explain_script("#!/bin/sh\n#COBALT -n 1\npython x.py\n", limits=LIMITS)
     found = explain_script("#!/bin/sh\n#$ -pe smp 4\n#SBATCH -c2\npython x.py\n", limits=LIMITS)
     assert "the directives of Grid Engine are not explained; write them as #SBATCH lines" in found.pitfalls
 
@@ -175,7 +175,7 @@ def test_a_call_is_read_and_not_run() -> None:
         with pytest.raises(ConfigError):
             read_call(text)
     for name, words in (
-        ("PBSCluster", "with PBS"),
+        ("MoabCluster", "with Moab"),
         ("dask_jobqueue.SGECluster", "with Grid Engine"),
         ("Mine", "is not"),
     ):

@@ -72,7 +72,12 @@ SYSTEMS = {
         module="jobpool.testing.fake_system",
         listed=False,
     ),
-    "pbs": Entry(title="PBS", commands=("qsub", "pbsnodes")),
+    "pbs": Entry(
+        title="PBS",
+        commands=("qsub", "qstat", "qdel", "pbsnodes"),
+        module="jobpool.batch.pbs.system",
+        explainer="jobpool.batch.pbs.explainer",
+    ),
     "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
     "lsf": Entry(
         title="LSF",

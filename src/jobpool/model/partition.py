@@ -29,6 +29,7 @@ class Partition:
     default_memory_per_cpu: Memory | None = None
     max_memory_per_node: Memory | None = None
     default_memory_per_node: Memory | None = None
+    allow_users: tuple[str, ...] = ()
     allow_groups: tuple[str, ...] = ()
     allow_accounts: tuple[str, ...] = ()
     deny_accounts: tuple[str, ...] = ()

@@ -144,6 +144,9 @@ def _check_entry(request: Request, partition: Partition, user: User | None) -> I
         return
     if partition.root_only:
         yield Problem("partition", f"partition {name!r} is for administrators only")
+    if partition.allow_users and user.name not in partition.allow_users:
+        allowed = ", ".join(partition.allow_users)
+        yield Problem("partition", f"partition {name!r} is for the user(s) {allowed}; you are {user.name}")
     if partition.allow_groups and not {*partition.allow_groups} & {*user.groups}:
         allowed, yours = ", ".join(partition.allow_groups), ", ".join(user.groups)
         yield Problem("partition", f"partition {name!r} is for the group(s) {allowed}; you are in: {yours}")

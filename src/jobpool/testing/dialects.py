@@ -152,6 +152,23 @@ DIALECTS: Mapping[str, Dialect] = {
 }
 """The dialects of batch systems that there are not, by name: ``scheduler="fake"``."""
 
+_PBS = Dialect(
+    name="pbs",
+    scheduler="pbs",
+    plain="{base}.node1",
+    element="{base}[{number}].node1",
+    array="{base}[].node1",
+    array_of_one=False,
+    accounting=False,  # a job history, which most sites do not keep
+    shows_ended=False,
+    lists_all=True,
+    finds_names=False,
+    ids_per_cancel=1,
+    tells_log=False,
+    holds_failed_starts=True,
+    programs=("qsub", "qstat", "qdel", "qselect", "pbsnodes"),
+)
+
 _LSF = Dialect(
     name="lsf",
     scheduler="lsf",
@@ -162,7 +179,7 @@ _LSF = Dialect(
     programs=("bsub", "bjobs", "bkill", "bqueues", "bhosts", "lshosts", "bhist", "lsid", "bparams", "bmgroup"),
 )
 
-IMITATED: Mapping[str, Dialect] = {dialect.scheduler: dialect for dialect in (_LSF,)}
+IMITATED: Mapping[str, Dialect] = {dialect.scheduler: dialect for dialect in (_PBS, _LSF)}
 """The dialects of real batch systems other than SLURM, by the word in ``scheduler=``."""
 
 FULL_SUITE = "brackets"

@@ -106,5 +106,10 @@ class Processes:
         return job.order.directory / re.sub(found, lambda match: names[match[0]], job.order.output)
 
     def _variables(self, job: FakeJob, node: str) -> dict[str, str]:
-        own = commands_of(job.order.dialect).variables(job, node, time.time())
+        system = commands_of(job.order.dialect)
+        own = system.variables(job, node, time.time())
+        for name, text in system.files(job, node).items():
+            file = self.spool / f"job{job.raw}.{name}"
+            file.write_text(text)
+            own[name] = str(file)
         return {**own, _MARK: str(self.spool), _JOB_MARK: f"{self.spool}:{job.raw}"}

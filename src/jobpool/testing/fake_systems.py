@@ -21,6 +21,7 @@ MODULES = {
     "slurm": "jobpool.testing.fake_commands",
     "fake": "jobpool.testing.fake_neutral",
     "lsf": "jobpool.testing.fake_lsf",
+    "pbs": "jobpool.testing.fake_pbs",
 }
 """By the word in ``scheduler=``."""
 
@@ -50,6 +51,8 @@ class SystemCommands:
     """What a job's script is told in its environment: job, node, seconds since the epoch."""
     log_names: Callable[[FakeJob], Mapping[str, str]]
     """What a job's ``Order.output`` may contain, and what stands there in the name of its log."""
+    files: Callable[[FakeJob, str], Mapping[str, str]] = lambda job, node: {}
+    """Variables of a job's script, by job and node, that name a file, and what stands in it."""
     valued: frozenset[str] = frozenset()
     """Options of the submit command whose value is the next word (``-N``): a word that is none of them is a script."""
 
