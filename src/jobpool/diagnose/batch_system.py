@@ -70,9 +70,11 @@ def _defaults(site: Site) -> Iterator[Finding]:
 
 def _accounting(site: Site) -> Iterator[Finding]:
     if site.facts.accounting:
-        text = f"no accounting ({site.facts.accounting}): why a job ended is known only while the queue shows it"
-        age = site.facts.forgets_after
-        yield Finding("accounting", Level.NOTE, text + (f", {age}" if age else ""))
+        age = f", {site.facts.forgets_after}" if site.facts.forgets_after else ""
+        known = f"why a job ended is known only while the queue shows it{age}"
+        if site.capabilities.exit_files:
+            known = "how a job ended, its own script writes down, unless it is killed at once"
+        yield Finding("accounting", Level.NOTE, f"no accounting ({site.facts.accounting}): {known}")
     elif site.facts.accounting is not None:
         yield ok("accounting", "tells how jobs ended")
 
