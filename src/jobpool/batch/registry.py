@@ -72,7 +72,12 @@ SYSTEMS = {
     "pbs": Entry(title="PBS", commands=("qsub", "pbsnodes")),
     "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
     "lsf": Entry(title="LSF", commands=("bsub", "bjobs"), seconds_of_fields={1: (60,), 2: (3600, 60)}),
-    "htcondor": Entry(title="HTCondor", commands=("condor_submit", "condor_q")),
+    "htcondor": Entry(
+        title="HTCondor",
+        commands=("condor_submit", "condor_q"),
+        module="jobpool.batch.htcondor.system",
+        explainer="jobpool.batch.htcondor.explainer",
+    ),
     "oar": Entry(title="OAR", commands=("oarsub", "oarstat"), seconds_of_fields={1: (3600,), 2: (3600, 60)}),
 }
 """All of them by the word in ``scheduler=``, in the order in which they are looked for."""
