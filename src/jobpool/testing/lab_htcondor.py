@@ -235,6 +235,7 @@ class HTCondorLab:
             "STARTD_ADDRESS_FILE": str(self.plan.directory / "run" / f"startd-{node}.address"),
             "STARTD_CLAIM_ID_FILE": str(self.plan.directory / "run" / f"startd-{node}.claim"),
             "STARTD_HISTORY": "",
+            "PROCD_ADDRESS": str(self.plan.directory / "run" / f"procd-{node}"),
         }
         variables = {f"_CONDOR_{name}": value for name, value in own.items()}
         return replace(daemon, environment={**daemon.environment, **variables})

@@ -17,6 +17,8 @@ from jobpool.model.units import Memory
 
 __all__ = ["HTCondorPlan", "condor_config", "plan_from_json", "plan_to_json"]
 
+FAKED_MEMORY = Memory(32 * 2**30)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTCondorPlan:
@@ -29,7 +31,7 @@ class HTCondorPlan:
     nodes: tuple[str, ...]
     """Names of the machines that are played."""
     cpus: int = 16
-    memory: Memory = Memory(32 * 2**30)
+    memory: Memory = FAKED_MEMORY
     settings: Mapping[str, str] = field(default_factory=dict)
     """In the place of the lab's own."""
 
@@ -116,6 +118,8 @@ def condor_config(plan: HTCondorPlan) -> str:
         "NEGOTIATOR_CYCLE_DELAY": "1",
         "SCHEDD_INTERVAL": "1",
         "SCHEDD_MIN_INTERVAL": "1",
+        # It would call the negotiator in the moment in which that calls it: both then wait for 20 s.
+        "SCHEDD_SEND_RESCHEDULE": "FALSE",
         "PERIODIC_EXPR_INTERVAL": "1",
         "MAX_PERIODIC_EXPR_INTERVAL": "2",
         "UPDATE_INTERVAL": "5",

@@ -117,7 +117,7 @@ def _ends(request: Request) -> Iterator[Directive]:
     if request.walltime is not None:
         yield Directive(
             f"allowed_job_duration = {max(1, math.ceil(request.walltime))}",
-            f"walltime={request.walltime}; in seconds. HTCondor holds the job then, and the next line but one removes it.",
+            f"walltime={request.walltime}; in seconds. HTCondor holds the job then; periodic_remove removes it.",
         )
     yield Directive(
         f"job_max_vacate_time = {VACATE}",

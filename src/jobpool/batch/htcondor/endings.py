@@ -104,6 +104,8 @@ def parse_account(
 
 
 def _completed(ad: Ad, source: str) -> Ending:
+    code: int | None
+    signal: int | None
     if ad.get("ExitBySignal") is True:
         code, signal = None, _whole(ad, "ExitSignal")
         message = f"completed, by signal {signal}"

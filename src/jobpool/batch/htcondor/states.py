@@ -10,7 +10,7 @@ from jobpool.batch.htcondor.endings import hold_of, id_of, idle_ending, node_of,
 from jobpool.model.command import Completed
 from jobpool.model.job import Ending, Hold, JobState, Seen
 
-__all__ = ["parse_poll"]
+__all__ = ["name_of_status", "parse_poll"]
 
 _IDLE, _RUNNING, _HELD = 1, 2, 5
 
@@ -34,9 +34,20 @@ def parse_poll(done: Sequence[Completed], submissions: Sequence[Tracked]) -> Ans
     return tuple(_seen(ad) for ad in ads if ad.get("JobBatchName") in names and isinstance(ad.get("ProcId"), int))
 
 
+def name_of_status(ad: Ad) -> str:
+    """Return what HTCondor's manual calls the state of a job."""
+    return _known(ad)[0]
+
+
+def _known(ad: Ad) -> tuple[str, JobState]:
+    status = number(ad, "JobStatus")
+    known = None if status is None else _STATES.get(int(status))
+    return known or (f"JobStatus {ad.get('JobStatus')}", JobState.UNKNOWN)
+
+
 def _seen(ad: Ad) -> Seen:
     status = ad.get("JobStatus")
-    word_of_it, state = _STATES.get(status, (f"JobStatus {status}", JobState.UNKNOWN))  # type: ignore[arg-type]
+    word_of_it, state = _known(ad)
     reason, hold, ending = "", None, None
     if status == _IDLE:
         reason, ending = word(ad, "LastRejMatchReason"), idle_ending(ad)
