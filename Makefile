@@ -23,7 +23,7 @@ PEERS := .venv-bench/ready
 INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
 # The real systems that this Debian has no packages of: their tests run in a Debian that does.
-HTCONDOR := .ci/chroot --user htcondor htcondor -- python -m pytest --system=htcondor
+HTCONDOR := .ci/chroot --user htcondor htcondor -- python -m pytest --system=htcondor tests/behaviour tests/systems
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
 .PHONY: help demo test test-user lint bench notebook clean venv installed slurm browser cpython-tests
