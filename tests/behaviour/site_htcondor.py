@@ -22,7 +22,8 @@ class HTCondorSite(Site):
     """A real HTCondor pool."""
 
     name = "htcondor"
-    endings: tuple[Ending, ...] = ("cancelled", "preempted", "killed")
+    has_partitions = False
+    endings: tuple[Ending, ...] = ("cancelled", "preempted", "node failed", "killed")
 
     def __init__(self, lab: HTCondorLab) -> None:
         self.lab = lab
@@ -49,6 +50,10 @@ class HTCondorSite(Site):
                 self.lab.run("condor_rm", job)
             case "preempted":
                 self.lab.run("condor_vacate_job", "-fast", job)
+            case "node failed":
+                [node] = self.lab.run("condor_q", job, "-af", "RemoteHost").stdout.split()
+                self.lab.node_down(node.partition("@")[2])
+                self.lab.node_up(node.partition("@")[2])
             case "killed":
                 for id, process in agents(job):
                     if id == job:

@@ -38,6 +38,7 @@ class Site(ABC):
 
     name: str
     is_batch: bool = True
+    has_partitions: bool = True
     endings: tuple[Ending, ...]
     """How :meth:`end_job` can end a job here."""
 

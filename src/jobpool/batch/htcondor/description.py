@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from jobpool.batch.base import Directive, JobScript
 from jobpool.batch.htcondor.endings import NEVER_STARTS
 from jobpool.batch.htcondor.job_side import ARGUMENTS
 from jobpool.batch.htcondor.options import key_of, problems_of_extra
+from jobpool.batch.htcondor.rules import UNSAID, HTCondorRules
 from jobpool.batch.quoting import check_name, single_line
 from jobpool.batch.settings import options_of, refuse_others
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request
+from jobpool.model.site import Limits
 
 __all__ = ["OPTIONS", "SETTINGS", "TITLE", "VACATE", "description", "directives", "text"]
 
@@ -42,13 +45,13 @@ PERIODIC_REMOVE = (
 )
 
 
-def directives(request: Request) -> tuple[Directive, ...]:
+def directives(request: Request, site: Limits) -> tuple[Directive, ...]:
     """Say what the request becomes. Raises ``ConfigError`` for a value that cannot stand in a line."""
     refuse_others(request, SETTINGS, title=TITLE)
     options = options_of(request, OPTIONS, title=TITLE)
     if "" in request.job_skip:
         raise ConfigError("job_skip: an empty text would leave out every line; name one, such as 'request_memory'")
-    ours = (*_amounts(request, options), *_places(request), *_ends(request), *_files(options))
+    ours = (*_amounts(request, options, site), *_places(request), *_ends(request), *_files(options))
     kept = tuple(line for line in ours if not line.text.startswith(request.job_skip or ("\0",)))
     stated = {key_of(line.text) or "" for line in kept}
     extra = [single_line(line, "job_extra") for line in request.job_extra]
@@ -68,7 +71,7 @@ def description(job: JobScript, script: str, *, count: int) -> str:
         f"initialdir = {_path(str(job.working_directory), 'the working directory')}",
         f"output = {log}",
         f"error = {log}",
-        *(directive.text for directive in directives(job.request)),
+        *(directive.text for directive in directives(job.request, job.site)),
         f"queue {count}",
     ]
     return "\n".join([*lines, ""])
@@ -80,15 +83,22 @@ def text(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _amounts(request: Request, options: dict[str, str]) -> Iterator[Directive]:
+def _amounts(request: Request, options: dict[str, str], site: Limits) -> Iterator[Directive]:
     workers = f"for each of {request.workers_per_job} worker(s)"
     cpus = request.job_cores * request.threads_per_core
     threads = f" with {request.threads_per_core} hardware threads each" if request.threads_per_core > 1 else ""
     yield Directive(f"request_cpus = {cpus}", f"cores={request.cores} {workers}{threads}; of one slot, on one machine.")
-    if request.job_memory is not None:
+    rules = site.rules if isinstance(site.rules, HTCondorRules) else HTCondorRules()
+    memory = replace(request, memory=rules.memory_of(request)).job_memory
+    if memory is not None:
+        said = (
+            f"memory={request.memory}"
+            if request.memory
+            else f"memory= is not given, and the site says nothing: {UNSAID}"
+        )
         yield Directive(
-            f"request_memory = {request.job_memory.mebibytes}MB",
-            f"memory={request.memory} {workers} and the agent's share; for the whole job, in MiB.",
+            f"request_memory = {memory.mebibytes}MB",
+            f"{said} {workers} and the agent's share; for the whole job, in MiB.",
         )
     if "request_disk" in options:
         yield Directive(f"request_disk = {_value(options['request_disk'], 'request_disk')}", "system_options.")

@@ -37,12 +37,15 @@ def commands() -> tuple[Command, ...]:
             timeout=20.0,
         ),
         *(command("condor_config_val", "-schedd", bound, timeout=30.0) for bound in _BOUNDS),
+        # The submit command's own setting: it fills in what a description leaves out.
+        command("condor_config_val", "JOB_DEFAULT_REQUESTMEMORY", timeout=10.0),
     )  # fmt: skip
 
 
 def parse(done: Sequence[Completed]) -> Limits:
     """Read their answers."""
-    slots, *bounds = done
+    slots, *bounds, memory = done
+    default = int(memory.stdout) if memory.ok and re.fullmatch(r"\d{1,9}", memory.stdout.strip()) else None
     ads = read_ads(slots)
     unknown = [f"slots: {ads.words}"] if isinstance(ads, Unanswered) else []
     if ads == []:
@@ -56,8 +59,8 @@ def parse(done: Sequence[Completed]) -> Limits:
             unknown.append(f"{name}: {answer.words or f'the command ended with {answer.returncode}'}")
     most = [found[name] for name in ("MAX_JOBS_PER_OWNER", "MAX_JOBS_SUBMITTED") if found.get(name)]
     return Limits(
-        rules=HTCondorRules(),
-        partitions=(_partition(ads),) if not isinstance(ads, Unanswered) and ads else (),
+        rules=HTCondorRules(has_default_memory=default is not None),
+        partitions=(_partition(ads, default),) if not isinstance(ads, Unanswered) and ads else (),
         max_array_size=found.get("MAX_JOBS_PER_SUBMISSION") or None,
         max_jobs=min(most, default=None),
         confined=False,
@@ -67,8 +70,9 @@ def parse(done: Sequence[Completed]) -> Limits:
     )
 
 
-def _partition(ads: Sequence[Ad]) -> Partition:
+def _partition(ads: Sequence[Ad], default: int | None) -> Partition:
     return Partition(
+        default_memory_per_node=None if default is None else Memory(default * 2**20),
         name=POOL,
         default=True,
         nodes=tuple(_shapes(ads)),

@@ -86,7 +86,7 @@ class HTCondor:
 
     def directives(self, request: Request, site: Limits) -> tuple[Directive, ...]:
         """Say what the request becomes."""
-        return condor_description.directives(request)
+        return condor_description.directives(request, site)
 
     def prepare(self, job: JobScript, *, count: int, environment: Mapping[str, str]) -> Submission:
         """Make one condor_submit for all jobs; the description travels on stdin, the script stays a file."""
