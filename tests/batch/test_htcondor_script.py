@@ -209,7 +209,7 @@ def test_a_script_whose_directory_is_gone_says_so(tmp_path: Path) -> None:
     own = replace(job(), directory=tmp_path, working_directory=gone)
     done = run_script(tmp_path, own, {})
     assert done.returncode == 1
-    assert f"{gone}: No such file or directory" in done.stderr
+    assert f"{gone}: No such file or directory" in done.stdout
 
 
 def test_commands_do_not_see_the_job_that_they_run_in() -> None:

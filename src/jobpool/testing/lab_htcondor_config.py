@@ -106,7 +106,8 @@ def condor_config(plan: HTCondorPlan) -> str:
         "KILL": "FALSE",
         "WANT_SUSPEND": "FALSE",
         "RunBenchmarks": "FALSE",
-        "FILETRANSFER_PLUGINS": "",
+        # The others are Python programs that take a second. With none condor_starter crashes (seen).
+        "FILETRANSFER_PLUGINS": "/usr/libexec/condor/curl_plugin",
         "CREATE_CORE_FILES": "FALSE",
         "COLLECTOR_BOOTSTRAP_SSL_CERTIFICATE": "FALSE",
         "STARTER_JOB_ENVIRONMENT": f'"JOBPOOL_LAB={plan.directory}"',
@@ -123,6 +124,7 @@ def condor_config(plan: HTCondorPlan) -> str:
         "PERIODIC_EXPR_INTERVAL": "1",
         "MAX_PERIODIC_EXPR_INTERVAL": "2",
         "UPDATE_INTERVAL": "5",
+        "CLASSAD_LIFETIME": "15",
         "STARTER_UPDATE_INTERVAL": "2",
         "STARTER_INITIAL_UPDATE_INTERVAL": "1",
         "PID_SNAPSHOT_INTERVAL": "2",

@@ -20,6 +20,8 @@ __all__ = ["job_of_log", "log_path", "script"]
 def script(job: JobScript, notices: Notices, environment: Mapping[str, str]) -> str:
     """Write the script. Raises ``ConfigError`` for what cannot be written down safely."""
     body = [
+        # HTCondor opens the log once for stdout and once for stderr: each would write over what the other has written.
+        "exec 2>&1",
         *lines(),
         "umask 077",
         *exports(for_jobs(environment)),
