@@ -214,9 +214,10 @@ def test_more_jobs_than_a_user_may_have_wait_outside(home: Path) -> None:
 
 
 def test_what_no_machine_can_hold_is_refused_at_once(site: HTCondorSite) -> None:
+    impossible: dict[str, Any]
     for impossible in ({"memory": "4 TiB"}, {"cores": 500}, {"gpus": 1}):
         with pytest.raises(RequestRefused):
-            site.make(**impossible)  # type: ignore[arg-type]
+            site.make(**impossible)
 
 
 def test_a_constraint_that_no_machine_meets_says_why_it_waits(site: HTCondorSite) -> None:
@@ -418,7 +419,9 @@ def pool_inside() -> tuple[list[int], str]:
 
     with JobPoolExecutor(1, scheduler="htcondor", addresses=["127.0.0.1"]) as pool:
         futures = [pool.submit(pow, number, 2) for number in range(5)]
-        return [future.result(60) for future in futures], futures[0].job.id
+        values = [future.result(60) for future in futures]
+        assert futures[0].job is not None
+        return values, futures[0].job.id
 
 
 def submit_inside(directory: str) -> str:

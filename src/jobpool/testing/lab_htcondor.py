@@ -191,7 +191,7 @@ class HTCondorLab:
             self.directory.rmdir()
         self._plan = None
 
-    def cancel_jobs(self, timeout: float = 10) -> None:
+    def cancel_jobs(self, timeout: float = 20) -> None:
         """Remove all jobs and wait until the queue is empty.
 
         Raises :class:`LabFailed` when the schedd does not answer or jobs are left after the timeout (seconds).

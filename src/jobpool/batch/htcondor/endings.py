@@ -104,18 +104,15 @@ def parse_account(
 
 
 def _completed(ad: Ad, source: str) -> Ending:
-    code: int | None
-    signal: int | None
     if ad.get("ExitBySignal") is True:
-        code, signal = None, _whole(ad, "ExitSignal")
-        message = f"completed, by signal {signal}"
-    else:
-        code, signal = _whole(ad, "ExitCode"), None
-        message = f"completed, exit code {code}"
-        if code is not None and 128 < code <= 128 + _LAST_SIGNAL:  # as a shell tells it
-            code, signal = None, code - 128
+        signal = _whole(ad, "ExitSignal")
+        return _ending(ad, EndingKind.FAILED, f"completed, by signal {signal}", source, signal=signal)
+    code = _whole(ad, "ExitCode")
+    message = f"completed, exit code {code}"
+    if code is not None and 128 < code <= 128 + _LAST_SIGNAL:  # as a shell tells it
+        return _ending(ad, EndingKind.FAILED, message, source, signal=code - 128)
     kind = EndingKind.COMPLETED if code == 0 else EndingKind.FAILED
-    return _ending(ad, kind, message, source, exit_code=code, signal=signal)
+    return _ending(ad, kind, message, source, exit_code=code)
 
 
 def _removed(ad: Ad, source: str) -> Ending:
