@@ -15,11 +15,13 @@ from jobpool.batch.htcondor.environment import for_jobs
 from jobpool.batch.htcondor.explainer import make as make_explainer
 from jobpool.batch.htcondor.rules import HTCondorRules
 from jobpool.batch.htcondor.system import HTCondor
+from jobpool.config.jobqueue_yaml import section_of, translate
 from jobpool.model.errors import ConfigError
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
-from jobpool.model.site import Limits
+from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
+from jobpool.tools.explain_script import cluster_of, explain_cluster, read_call
 
 condor = HTCondor()
 
@@ -264,3 +266,20 @@ def test_the_script_of_dasks_cluster_is_read_as_it_would_be_submitted() -> None:
     assert (asked.wish.cpus, asked.wish.memory, asked.request.account) == (4, Memory(8 * 2**30), "lab")
     for line in ("MY.DaskWorkerCores = 4", f"MY.DaskWorkerMemory = {8 * 2**30}", "accounting_group = lab"):
         assert line in theirs
+
+
+def test_dasks_cluster_is_explained_by_its_name() -> None:
+    call = 'dask_jobqueue.HTCondorCluster(cores=4, memory="8GiB", disk="1GB", processes=2)'
+    shape = NodeShape(count=3, cores=16, threads_per_core=1, memory=Memory(2**35))
+    limits = Limits(partitions=(Partition(name="pool", default=True, nodes=(shape,)),))
+    found = explain_cluster(read_call(call), cluster=cluster_of(call), limits=limits)
+    assert dict(found.keywords)["cores"] == "2"
+    assert found.nodes[0].job.memory == Memory(2**33)
+    assert found.problems == ()
+
+
+def test_a_section_of_dasks_file_is_read() -> None:
+    table = {"htcondor": {"cores": 4, "memory": "8GiB", "job-extra-directives": {"rank": "KFlops", "+Is": "true"}}}
+    found, problems = translate(section_of(table, "htcondor"), "htcondor")
+    assert problems == []
+    assert found["job_extra"] == ("job-extra-directives", ["rank = KFlops", "+Is = true"])
