@@ -27,8 +27,6 @@ import jobpool
 from jobpool import JobPoolExecutor, Retry
 from jobpool.model.errors import CallOutOfMemory, JobLost, JobsFailed, RequestRefused
 from jobpool.testing import wait_until
-from jobpool.testing.lab_htcondor import HTCondorLab
-from jobpool.testing.lab_machine import processes_of
 
 pytestmark = pytest.mark.real("htcondor")
 
@@ -441,49 +439,3 @@ def test_a_pool_from_inside_of_a_job_and_a_submit_of_ones_own(site: HTCondorSite
         assert own.partition(".")[0] != inner.partition(".")[0]
         assert wait_until(lambda: (tmp_path / "out").exists() and (tmp_path / "out").read_text(), PATIENCE)
         assert (tmp_path / "out").read_text() == "hello\n"
-
-
-# The lab
-
-
-def test_a_lab_ends_with_its_owner(tmp_path: Path) -> None:
-    lab_or_skip(tmp_path / "unused")
-    with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as place:
-        directory = Path(place) / "pool"
-        code = (
-            "import sys, time\nfrom jobpool.testing.lab_htcondor import HTCondorLab\n"
-            f"lab = HTCondorLab({str(directory)!r}, nodes=1)\nlab.up()\nprint('up', flush=True)\ntime.sleep(300)\n"
-        )
-        owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "up\n"
-        lab = HTCondorLab.attach(directory)
-        own = list(processes_of([f"JOBPOOL_LAB={directory}"]))
-        assert len(own) >= 4
-        assert lab.run("condor_status", "-af", "Machine").stdout.split() == list(lab.nodes)
-        owner.kill()
-        owner.wait()
-        owner.stdout.close()
-        assert wait_until(lambda: not directory.exists() and not processes_of([f"JOBPOOL_LAB={directory}"]), PATIENCE)
-
-
-def test_the_command_line_brings_a_lab_up_and_down(home: Path) -> None:
-    lab_or_skip(home / "unused")
-    directory = home / "lab"
-    command = [JOBPOOL, "lab"]
-    up = subprocess.run(
-        [*command, "up", "--system", "htcondor", "--directory", str(directory)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    try:
-        assert up.returncode == 0, up.stderr
-        assert f"CONDOR_CONFIG={directory}/etc/condor_config" in up.stdout
-    finally:
-        down = subprocess.run(
-            [*command, "down", "--directory", str(directory)], capture_output=True, text=True, timeout=60, check=False
-        )
-    assert down.returncode == 0, down.stderr
-    assert processes_of([f"JOBPOOL_LAB={directory}"]) == []
