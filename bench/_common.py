@@ -21,10 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from jobpool.testing import SlurmLab
+from typing import Any
 
 __all__ = [
     "Part",
@@ -107,18 +104,19 @@ def home() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def lab_environment(
-    env: Mapping[str, str], *, accounting: bool = False
-) -> Iterator[tuple[SlurmLab, dict[str, str]] | None]:
-    """Bring a practice SLURM up and yield it with the environment that leads there. None: its packages are missing."""
+    env: Mapping[str, str], *, system: str = "slurm", **options: bool
+) -> Iterator[tuple[Any, dict[str, str]] | None]:
+    """Bring a practice cluster up; yield it with the environment that leads there. None: its packages are missing."""
     # Not at the top: a part that measures an import must not find half of it loaded.
-    from jobpool.testing import SlurmLab, lab_missing
+    from jobpool.testing import lab_kinds
     from jobpool.testing.lab_machine import missing_advice
 
-    if missing := lab_missing(accounting=accounting):
-        print(f"SKIPPED, no SLURM here; missing: {', '.join(missing)}; {missing_advice(missing)}")
+    if missing := lab_kinds.missing(system, **options):
+        title = lab_kinds.KINDS[system].title
+        print(f"SKIPPED, no {title} here; missing: {', '.join(missing)}; {missing_advice(missing)}")
         yield None
         return
-    with SlurmLab(Path(env["HOME"]) / "lab", nodes=4, accounting=accounting) as lab:
+    with lab_kinds.lab_class(system)(Path(env["HOME"]) / f"lab-{system}", nodes=4, **options) as lab:
         # The jobs are on this host: no server needs to listen to the network.
         yield lab, {**env, **lab.environment, "JOBPOOL_ADDRESSES": "127.0.0.1"}
 

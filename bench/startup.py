@@ -1,4 +1,4 @@
-"""Seconds from the constructor to results: on local processes, and on a SLURM until all of 8 jobs have answered.
+"""Seconds from the constructor to results: on local processes, and on a cluster until all of 8 jobs have answered.
 
 The clock starts at the constructor and stops when the last result awaited is there. The import of the package comes
 before that and is printed beside it; the end of the pool comes after it and is not measured. On SLURM every part keeps
@@ -12,6 +12,7 @@ when it is asked for.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -20,12 +21,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import _common
 
 if TYPE_CHECKING:
-    from jobpool.testing import SlurmLab
+    from jobpool.testing.lab_kinds import Lab
 
 
 LOCAL_LIMIT = 2.5
@@ -38,9 +39,13 @@ SLEEP = 0.1
 """Seconds per call: long enough that the calls themselves cost nobody's CPU while other jobs are still starting."""
 
 
+JOB = ("SLURM_JOB_ID", "_CONDOR_SCRATCH_DIR")
+"""Variables that tell one job from another, by batch system."""
+
+
 def job_id() -> str:
     time.sleep(SLEEP)
-    return os.environ["SLURM_JOB_ID"]
+    return next(os.environ[name] for name in JOB if name in os.environ)
 
 
 class Clock:
@@ -102,13 +107,13 @@ def until_all_answered(submit: Callable[[], Future[str]], jobs: int) -> float:
     return first
 
 
-def jobpool_slurm(options: argparse.Namespace) -> dict[str, float]:
+def jobpool_slurm(options: argparse.Namespace, scheduler: str = "slurm") -> dict[str, float]:
     clock = Clock()
     from jobpool import JobPoolExecutor
 
     imported = clock.lap()
     with JobPoolExecutor(
-        max_workers=options.jobs, scheduler="slurm", cores=1, memory="1 GiB", walltime="10 min"
+        max_workers=options.jobs, scheduler=scheduler, cores=1, memory="1 GiB", walltime="10 min"
     ) as pool:
         constructed = clock.lap()
         first = until_all_answered(lambda: pool.submit(job_id), options.jobs)
@@ -121,17 +126,24 @@ def jobpool_slurm(options: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def dask_jobqueue(options: argparse.Namespace, *, pages: bool = True) -> dict[str, float]:
+def jobpool_htcondor(options: argparse.Namespace) -> dict[str, float]:
+    return jobpool_slurm(options, "htcondor")
+
+
+def dask_jobqueue(
+    options: argparse.Namespace, *, pages: bool = True, place: str = "slurm.SLURMCluster", **more: Any
+) -> dict[str, float]:
     clock = Clock()
-    from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client
 
+    module, _, name = place.partition(".")
+    cluster_class = getattr(importlib.import_module(f"dask_jobqueue.{module}"), name)
     imported = clock.lap()
-    with SLURMCluster(
+    with cluster_class(
         cores=1,
         processes=1,
         memory="1GiB",
-        walltime="00:10:00",
+        **(more or {"walltime": "00:10:00"}),
         interface="lo",
         # The pages of scheduler and workers are there as they are by default, but for this host only.
         scheduler_options={"host": "127.0.0.1", "dashboard": pages, "dashboard_address": "127.0.0.1:0"},
@@ -150,6 +162,12 @@ def dask_jobqueue(options: argparse.Namespace, *, pages: bool = True) -> dict[st
         "constructor": constructed,
         "first result": constructed + first,
     }
+
+
+def dask_jobqueue_htcondor(options: argparse.Namespace) -> dict[str, float]:
+    # It starts its workers by the shell, which needs the PATH.
+    more: dict[str, Any] = {"disk": "100MB", "job_extra_directives": {"getenv": "true"}}
+    return dask_jobqueue(options, place="htcondor.HTCondorCluster", **more)
 
 
 def dask_jobqueue_no_pages(options: argparse.Namespace) -> dict[str, float]:
@@ -200,8 +218,12 @@ def bare_array_with_dask(options: argparse.Namespace) -> dict[str, float]:
     return bare_array(options, f"{sys.executable} -c 'import distributed'")
 
 
-LOCAL = {"jobpool": jobpool_local, "ProcessPoolExecutor": process_pool, "LocalCluster": dask_local}
-SLURM = {
+LOCAL: dict[str, _common.Part] = {
+    "jobpool": jobpool_local,
+    "ProcessPoolExecutor": process_pool,
+    "LocalCluster": dask_local,
+}
+SLURM: dict[str, _common.Part] = {
     "jobpool on SLURM": jobpool_slurm,
     "dask-jobqueue": dask_jobqueue,
     "dask-jobqueue, no dashboard": dask_jobqueue_no_pages,
@@ -209,10 +231,16 @@ SLURM = {
     "sbatch array": bare_array,
     "sbatch array + import distributed": bare_array_with_dask,
 }
+HTCONDOR: dict[str, _common.Part] = {
+    "jobpool on HTCondor": jobpool_htcondor,
+    "dask-jobqueue's HTCondorCluster": dask_jobqueue_htcondor,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _common.arguments(__doc__, {**LOCAL, **SLURM}, argv, quick={"repeats": 1, "jobs": 4}, repeats=5, jobs=8)
+    options = _common.arguments(
+        __doc__, {**LOCAL, **SLURM, **HTCONDOR}, argv, quick={"repeats": 1, "jobs": 4}, repeats=5, jobs=8
+    )
     print(_common.machine())
     with _common.home() as env:
         print("\nlocal, 2 workers; seconds")
@@ -227,10 +255,13 @@ def main(argv: list[str] | None = None) -> int:
         with _common.lab_environment(env) as here:
             if here is not None:
                 _on_slurm(options, *here)
+        with _common.lab_environment(env, system="htcondor") as here:
+            if here is not None:
+                _on_htcondor(options, *here)
     return _common.finish(options)
 
 
-def _on_slurm(options: argparse.Namespace, lab: SlurmLab, env: dict[str, str]) -> None:
+def _on_slurm(options: argparse.Namespace, lab: Lab, env: dict[str, str]) -> None:
     print(f"\nSLURM, {options.jobs} jobs; seconds")
     parts = [part for part in SLURM if part != "executorlib" or importlib.util.find_spec("executorlib")]
     runs = _common.in_turns(
@@ -240,6 +271,18 @@ def _on_slurm(options: argparse.Namespace, lab: SlurmLab, env: dict[str, str]) -
     _common.show(runs, figures, against="dask-jobqueue")
     times = [_common.median(runs, part, "all answered") for part in ("jobpool on SLURM", "dask-jobqueue")]
     _common.limit("SLURM, of dask-jobqueue's time", times[0] / times[1], at_most=SLURM_LIMIT)
+
+
+def _on_htcondor(options: argparse.Namespace, lab: Lab, env: dict[str, str]) -> None:
+    print(f"\nHTCondor, {options.jobs} jobs; seconds")
+    ours, theirs = HTCONDOR
+    runs = _common.in_turns(
+        [ours, theirs], repeats=options.repeats, env=env, options=["--jobs", options.jobs], between=lab.cancel_jobs
+    )
+    figures = {"all answered": ".2f", "first result": ".2f", "constructor": ".2f", "import": ".2f"}
+    _common.show(runs, figures, against=theirs)
+    times = [_common.median(runs, part, "all answered") for part in (ours, theirs)]
+    _common.limit("HTCondor, of dask-jobqueue's time", times[0] / times[1], at_most=SLURM_LIMIT)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def test_what_every_system_says_of_itself(name: str, tmp_path: Path) -> None:
     assert notices.longest >= notices.after_delete >= 0
     assert system.cancel((), ()) == ()
     made = system.prepare(job_script(tmp_path, ["true"]), count=3, environment={})
-    assert set(made.files) == {"test.sh"}
+    assert "test.sh" in made.files
     assert made.files["test.sh"].startswith("#!/bin/bash\n")
     assert (system.settings or set()) <= set(OPTIONAL)
 

@@ -41,6 +41,7 @@ class Site(ABC):
 
     name: str
     is_batch: bool = True
+    has_partitions: bool = True
     endings: tuple[Ending, ...]
     """How :meth:`end_job` can end a job here."""
 

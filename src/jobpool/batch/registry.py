@@ -85,7 +85,12 @@ SYSTEMS = {
         module="jobpool.batch.lsf.system",
         explainer="jobpool.batch.lsf.explainer",
     ),
-    "htcondor": Entry(title="HTCondor", commands=("condor_submit", "condor_q")),
+    "htcondor": Entry(
+        title="HTCondor",
+        commands=("condor_submit", "condor_q"),
+        module="jobpool.batch.htcondor.system",
+        explainer="jobpool.batch.htcondor.explainer",
+    ),
     "oar": Entry(title="OAR", commands=("oarsub", "oarstat"), seconds_of_fields={1: (3600,), 2: (3600, 60)}),
 }
 """All of them by the word in ``scheduler=``, in the order in which they are looked for."""

@@ -63,7 +63,7 @@ def translate(section: Mapping[str, Any], system: str) -> tuple[dict[str, tuple[
     for name, keys in _SAME.items():
         for key in keys:
             if key in section:
-                found.setdefault(name, (key, section[key]))
+                found.setdefault(name, (key, _lines(section[key])))
     read: dict[str, Any] = {}
     for key, reader in _READERS.items():
         try:
@@ -74,6 +74,11 @@ def translate(section: Mapping[str, Any], system: str) -> tuple[dict[str, tuple[
     if "walltime" in read:
         found["walltime"] = ("walltime", read["walltime"])
     return found | _shape(read), problems
+
+
+def _lines(value: Any) -> Any:
+    """Return a table as lines ``key = value``: some batch systems have directives of this form."""
+    return [f"{key} = {text}" for key, text in value.items()] if isinstance(value, Mapping) else value
 
 
 def read_walltime(text: str, system: str) -> Duration:

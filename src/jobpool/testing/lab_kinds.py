@@ -77,6 +77,13 @@ KINDS: Mapping[str, LabKind] = {
     "slurm": LabKind(
         title="SLURM", module="lab", name="SlurmLab", missing="lab_missing", options=frozenset({"nodes", "accounting"})
     ),
+    "htcondor": LabKind(
+        title="HTCondor",
+        module="lab_htcondor",
+        name="HTCondorLab",
+        missing="htcondor_missing",
+        options=frozenset({"nodes"}),
+    ),
 }
 """By the word in ``scheduler=``."""
 
