@@ -70,7 +70,12 @@ SYSTEMS = {
         listed=False,
     ),
     "pbs": Entry(title="PBS", commands=("qsub", "pbsnodes")),
-    "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
+    "sge": Entry(
+        title="Grid Engine",
+        commands=("qsub", "qstat", "qdel", "qconf"),
+        module="jobpool.batch.sge.system",
+        explainer="jobpool.batch.sge.explainer",
+    ),
     "lsf": Entry(title="LSF", commands=("bsub", "bjobs"), seconds_of_fields={1: (60,), 2: (3600, 60)}),
     "htcondor": Entry(title="HTCondor", commands=("condor_submit", "condor_q")),
     "oar": Entry(title="OAR", commands=("oarsub", "oarstat"), seconds_of_fields={1: (3600,), 2: (3600, 60)}),

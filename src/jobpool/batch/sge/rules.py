@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jobpool.batch.sge.fields import size
 from jobpool.batch.sge.options import options_of_line, resources_of
 from jobpool.model.partition import NodeShape, Partition
 from jobpool.model.request import Request
@@ -48,6 +49,8 @@ class Resource:
     """``MEMORY``, ``INT``, ``BOOL``, ..."""
     consumable: str = "NO"
     """``YES``: of each slot. ``JOB`` or ``HOST``: of the whole job. ``NO``: nothing is taken away."""
+    default: str = "0"
+    """What a job has that does not ask for it."""
     exclusive: bool = False
     """A job that asks for it shares its node with no other."""
 
@@ -81,6 +84,12 @@ class GridEngineRules(Rules):
         consumed = [name for name in _MEMORY if name in known and known[name].consumable != "NO"]
         others = [name for name in ("mem_free", "h_vmem") if name in known]
         return next(iter([*consumed, *others]), None)
+
+    def default_memory(self) -> Memory | None:
+        """Return what each slot has of the resource for memory where a job asks for none. None: no limit."""
+        name = self.memory_resource()
+        found = next((each for each in self.resources or () if each.name == name and each.consumable == "YES"), None)
+        return None if found is None else size(found.default) or None
 
     def gpu_resource(self) -> str | None:
         """Name the resource for GPUs. None: there is none with a name that is known."""
