@@ -278,8 +278,8 @@ class GridEngineLab:
         Path(file.name).replace(self._record)  # in one step: whoever finds the file finds all of it
         for place in (plan.root, plan.spool, plan.log, plan.temporary, plan.pids):
             place.mkdir(mode=0o755)
-        for place in ("qmaster/job_scripts", "execd"):
-            (plan.spool / place).mkdir(parents=True)
+        for below in ("qmaster/job_scripts", "execd"):
+            (plan.spool / below).mkdir(parents=True)
         architecture = {"x86_64": "lx-amd64", "aarch64": "lx-arm64"}.get(platform.machine(), platform.machine())
         for name in ("bin", "utilbin", "lib"):
             (plan.root / name).mkdir()

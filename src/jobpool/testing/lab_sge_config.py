@@ -124,18 +124,14 @@ def files(plan: SgePlan) -> Iterator[tuple[Path, str]]:
 
 def queue(plan: SgePlan, name: str) -> str:
     """Write one queue."""
-    none = ("load_thresholds", "suspend_thresholds", "ckpt_list", "prolog", "epilog", "starter_method")
-    none += ("suspend_method", "resume_method", "terminate_method", "owner_list", "user_lists", "xuser_lists")
-    none += ("subordinate_list", "complex_values", "projects", "xprojects", "calendar")
-    limits = [
-        f"{kind}_{what}" for what in ("rt", "cpu", "fsize", "data", "stack", "core", "rss", "vmem") for kind in "sh"
-    ]
+    kinds = ("rt", "cpu", "fsize", "data", "stack", "core", "rss", "vmem")
+    limits = [f"{strength}_{kind}" for kind in kinds for strength in "sh"]
     return _table(
         {
             "qname": name,
             "hostlist": HOST,
             "seq_no": str(QUEUES.index(name)),
-            **dict.fromkeys(none, "NONE"),
+            **dict.fromkeys(_NONE, "NONE"),
             "nsuspend": "1",
             "suspend_interval": "00:05:00",
             "priority": "0",
@@ -177,6 +173,13 @@ _OF_QUEUE: Mapping[str, Mapping[str, str]] = {
     "short.q": {"h_rt": "00:10:00", "slots": "8"},
     "closed.q": {"user_lists": "trusted", "slots": "2"},
 }
+
+_NONE = (
+    *("load_thresholds", "suspend_thresholds", "ckpt_list", "prolog", "epilog", "starter_method", "suspend_method"),
+    *("resume_method", "terminate_method", "owner_list", "user_lists", "xuser_lists", "subordinate_list"),
+    *("complex_values", "projects", "xprojects", "calendar"),
+)
+"""Fields of a queue that are empty."""
 
 _SCHEDULER = {
     "algorithm": "default",
@@ -255,5 +258,5 @@ def _table(fields: Mapping[str, str]) -> str:
 def _changed(file: Path, changes: Mapping[str, str]) -> str:
     text = file.read_text()
     for name, value in changes.items():
-        text = re.sub(rf"^{name}\s.*$", lambda _, line=f"{name} {value}": line, text, flags=re.MULTILINE)
+        text = re.sub(rf"^{name}\s.*$", f"{name} {value}", text, flags=re.MULTILINE)
     return text

@@ -165,7 +165,9 @@ def _hosts(text: str) -> tuple[tuple[_Host, ...], tuple[str, ...]]:
                 queues=dict(map(_queue_on_host, host.iterfind("queue"))),
             )
         )
-    words = f"nodes {', '.join(silent[:5])}{' and more' if len(silent) > 5 else ''}: they tell no size" if silent else ""
+    words = (
+        f"nodes {', '.join(silent[:5])}{' and more' if len(silent) > 5 else ''}: they tell no size" if silent else ""
+    )
     return tuple(found), (words,) if words else ()
 
 
@@ -248,5 +250,3 @@ def _rules_of_verifiers(configuration: Fields) -> Iterator[str]:
         yield f"rules for submitting: the site's own verifier ({configuration['jsv_url']}) may refuse or change jobs"
     if configuration.get("enforce_project", "false").lower() == "true":
         yield "projects: this site takes only jobs with one; give account="
-
-

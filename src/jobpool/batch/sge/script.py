@@ -103,7 +103,9 @@ def sge_time(walltime: Duration) -> str:
 
 
 _ALWAYS = (
-    Directive("-S /bin/bash", "The script is for bash: many sites run scripts in another shell, whatever their #! says."),
+    Directive(
+        "-S /bin/bash", "The script is for bash: many sites run scripts in another shell, whatever their #! says."
+    ),
     Directive("-notify", "Before it kills a job, Grid Engine tells it by a signal: calls may leave checkpoints."),
     Directive("-r n", "Grid Engine must not run a job again by itself: of a lost node, processes may still be there."),
     Directive("-m n", "No mail."),
@@ -138,7 +140,10 @@ def _amounts(request: Request, rules: GridEngineRules, options: Mapping[str, str
             advice = "name it: system_options={'gpu_resource': ...}; 'qconf -sc' lists the resources"
             raise ConfigError("gpus: this site has no resource with a name that is known for GPUs", advice=advice)
         amount = _per_slot(gpu, request.job_gpus, slots, rules, "gpus")
-        yield Directive(f"-l {_plain(gpu, 'gpu_resource')}={amount}", f"gpus={request.gpus} for each worker{_each(amount, request.job_gpus)}")
+        yield Directive(
+            f"-l {_plain(gpu, 'gpu_resource')}={amount}",
+            f"gpus={request.gpus} for each worker{_each(amount, request.job_gpus)}",
+        )
     for text in request.licenses:
         name, _, number = _plain(text, "licenses").partition(":")
         amount = _per_slot(name, int(number) if number.isdecimal() else 1, slots, rules, "licenses")
@@ -202,7 +207,9 @@ def _extra(request: Request, ours: Iterable[Directive]) -> Iterator[Directive]:
 def _check_options(options: Mapping[str, str]) -> None:
     problems = []
     if not re.fullmatch(r"[1-9]\d{0,2}", options.get("slots_per_core", "1")):
-        problems.append(f"system_options: slots_per_core={options['slots_per_core']!r} must be a whole number, at least 1")
+        problems.append(
+            f"system_options: slots_per_core={options['slots_per_core']!r} must be a whole number, at least 1"
+        )
     if "memory_margin" in options:
         try:
             Memory.parse(options["memory_margin"])
@@ -214,7 +221,9 @@ def _check_options(options: Mapping[str, str]) -> None:
 
 def _plain(value: str, what: str) -> str:
     if not _PLAIN.fullmatch(single_line(value, what)):
-        raise ConfigError(f"{what}={value!r} cannot stand in a directive of Grid Engine's: blanks, quotes and '#' cannot")
+        raise ConfigError(
+            f"{what}={value!r} cannot stand in a directive of Grid Engine's: blanks, quotes and '#' cannot"
+        )
     return value
 
 
