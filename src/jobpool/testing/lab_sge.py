@@ -71,7 +71,7 @@ class GridEngineLab:
     """A real Grid Engine with one node on this machine, for tests and for practice. For root only.
 
     The node has 32 slots and 256 GB of ``h_vmem``, which this machine need not have, 4 ``gpu`` that are none and 4
-    ``matlab``. Queues: ``all.q``, ``short.q`` (10 minutes, 8 slots), ``closed.q`` (for a user you are not). Parallel
+    ``matlab``. Queues: ``all.q``, ``short`` (10 minutes, 8 slots), ``closed`` (for a user you are not). Parallel
     environments: ``smp`` (all slots on one node) and ``mpi``. Projects: ``bio``, and ``secret``, which is not yours. A
     job that asks for no memory has 4 GB of address space for each slot. It schedules every second; ``notify`` is 5
     seconds.

@@ -167,11 +167,11 @@ def _configuration(plan: SgePlan) -> dict[str, str]:
     }
 
 
-QUEUES = ("all.q", "short.q", "closed.q")
+QUEUES = ("all.q", "short", "closed")
 
 _OF_QUEUE: Mapping[str, Mapping[str, str]] = {
-    "short.q": {"h_rt": "00:10:00", "slots": "8"},
-    "closed.q": {"user_lists": "trusted", "slots": "2"},
+    "short": {"h_rt": "00:10:00", "slots": "8"},
+    "closed": {"user_lists": "trusted", "slots": "2"},
 }
 
 _NONE = (

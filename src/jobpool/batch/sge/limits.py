@@ -67,7 +67,7 @@ def parse(done: Sequence[Completed]) -> Limits:
         kill_wait=min(notify, default=None),
         user=user,
         confined=False,
-        unconfined_words="a slot is a number (no -binding is asked for)",
+        unconfined_words="slots are counted, and not bound",
         unknown=(
             *(f"{subject}: {answers[subject].words or 'no answer'}" for subject in missing),
             *unread,

@@ -16,8 +16,8 @@ def pitfalls(asked: ScriptWish, places: Sequence[Partition]) -> Iterator[str]:
     slots, memory = asked.wish.cpus_per_task, asked.wish.memory_per_cpu
     if memory is not None and slots > 1:
         yield (
-            f"memory counts for each slot: {memory} times {slots} slots are {Memory(memory * slots)} in all; divide what "
-            "the whole job needs"
+            f"memory counts for each slot: {memory} times {slots} slots are {Memory(memory * slots)} in all; divide "
+            "what the whole job needs"
         )
     if "l h_vmem" in asked.options:
         yield (

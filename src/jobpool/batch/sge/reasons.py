@@ -9,7 +9,7 @@ __all__ = ["explain_reason"]
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"\(-l ([^)]*)\) cannot run (?:at host|globally|in queue) \"?([^\" ]*)\"? because it offers only (\S+)",
-        "{1} has {2} left at the moment, which is less than -l {0}. It waits until running jobs give enough of it back. "
+        "{1} has {2} left at the moment, which is less than -l {0}. It waits until running jobs give enough back. "
         "If no node has so much when it is empty, the job never starts: ask for less, and compare with 'qhost -F'.",
     ),
     (
