@@ -20,9 +20,11 @@ __all__ = ["commands", "parse"]
 _NOT_YET = re.compile(r"job (id|name) .* not found", re.IGNORECASE)
 """The master writes records every 15 s by default; of a job that was deleted before it ran there is never one."""
 
-_NO_FILE = ("no such file or directory", "permission denied", "can't open accounting file", "no jobs running since")
+_NO_FILE = ("permission denied", "can't open accounting file")
 
 _LIMIT, _RESCHEDULED, _BY_SIGNAL = 37, 25, 100
+_NOTICED = 140
+"""Exit code of an agent that ended for USR2, the notice of a kill: 128 and the signal's number."""
 _AFTER_THE_JOB = range(12, 17)
 """Codes of ``failed`` for what went wrong behind the job's end (epilog and the like): its exit code counts."""
 _NODE = frozenset({19, 21, 22, 36})
@@ -69,7 +71,8 @@ def _ending(record: Fields) -> Ending | JobState:
     failed, status = _number(record.get("failed", "")), _number(record.get("exit_status", ""))
     if failed == _RESCHEDULED:
         return JobState.PENDING
-    name = _signal_of(status) if failed in (_LIMIT, _BY_SIGNAL) else None
+    # A script that ends by itself at the notice of a delete is none that failed; its exit code is the agent's.
+    name = _signal_of(status) if failed in (_LIMIT, _BY_SIGNAL) or status == _NOTICED else None
     kind = _kind(failed, status)
     walltime, memory = _asked(record, "h_rt"), _memory(record)
     used, lasted = size(record.get("maxvmem", "")), time(record.get("ru_wallclock", "")) or Duration(0)

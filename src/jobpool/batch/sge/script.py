@@ -20,9 +20,12 @@ from jobpool.model.job import JobId
 from jobpool.model.request import Request
 from jobpool.model.units import Duration, Memory
 
-__all__ = ["SETTINGS", "TITLE", "arguments", "directives", "environment_file", "log_path", "script", "sge_time"]
+__all__ = ["ENVIRONMENT", "SETTINGS", "TITLE", "arguments", "directives", "log_path", "script", "sge_time"]
 
 TITLE = "Grid Engine"
+
+ENVIRONMENT = "environment.sh"
+"""The file in the pool's directory with the variables of its jobs. It is deleted with the pool's keys."""
 
 SETTINGS = frozenset(
     {
@@ -68,7 +71,7 @@ def script(job: JobScript, lines: Iterable[Directive], notices: Notices) -> str:
     """Write the job script with these directives. Raises ``ConfigError`` for what cannot be written down safely."""
     setup = shell_lines(job.request.setup)
     wants_module = any(re.match(r"\s*(module|ml)\s", line) for line in setup)
-    variables = shell_word(str(job.directory / environment_file(job.name)))
+    variables = shell_word(str(job.directory / ENVIRONMENT))
     body = [
         "umask 077",
         TASK,
@@ -84,11 +87,6 @@ def script(job: JobScript, lines: Iterable[Directive], notices: Notices) -> str:
         ),
     ]
     return "\n".join(["#!/bin/bash", *(f"#$ {line.text}" for line in lines), "", *body, ""])
-
-
-def environment_file(name: str) -> str:
-    """Return the name of the file with the variables of a submission's jobs."""
-    return f"{name}.env"
 
 
 def log_path(job: JobScript, id: JobId) -> Path:

@@ -17,8 +17,11 @@ did not exist afterwards in the one trial of it."""
 _LATER = 25
 """Exit code of qsub for a limit on jobs in the queue (max_u_jobs, max_jobs): asking again later may succeed."""
 
-_REFUSALS = ("unable to run job:", "unable to read script file", "invalid option argument", "numerical value invalid")
+_REFUSALS = re.compile(r"^(unable to run job:|unable to read script file|qsub: )", re.MULTILINE | re.IGNORECASE)
 """How qsub begins to say no: nothing is in the queue then."""
+
+_TAKEN = "has been submitted"
+"""Beside a warning it says so, with exit code 1, no id on stdout, and "Unable to run job" before it (seen)."""
 
 
 def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:
@@ -32,9 +35,9 @@ def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:
         pattern = rf"(\d+)\.1-{count}:1" if count > 1 else r"(\d+)"
         found = [match[1] for line in done.stdout.splitlines() if (match := re.fullmatch(pattern, line.strip()))]
         return Submitted(_ids(found[0], count)) if len(found) == 1 else Doubtful(words, unclear=not found)
-    if any(phrase in said.lower() for phrase in _DOUBTFUL):
+    if _TAKEN in said or any(phrase in said.lower() for phrase in _DOUBTFUL):
         return Doubtful(words)
-    if any(phrase in said.lower() for phrase in _REFUSALS):
+    if _REFUSALS.search(said):
         return Refused(words, temporary=done.returncode == _LATER)
     return Doubtful(words, unclear=True)
 

@@ -112,7 +112,7 @@ class GridEngine:
         file = f"{check_name(job.name)}.sh"
         argv = ("qsub", *sge_script.arguments(job, count=count))
         return Submission(
-            {file: text, sge_script.environment_file(job.name): sge_environment.for_jobs(environment)},
+            {file: text, sge_script.ENVIRONMENT: sge_environment.for_jobs(environment)},
             Command(
                 (*argv, str(job.directory / file)) if job.by_file else argv,
                 stdin=None if job.by_file else text,

@@ -47,9 +47,13 @@ class Told:
         if error:
             first = (message for (job, _), message in self.errors.items() if job == number)
             return self.errors.get((number, task or 1)) or next(first, "")
-        own = [message for message in self.own.get(number, ()) if not _is_one_of(message, _SILENT)]
+        said = self.own.get(number, ())
+        own = [message for message in said if not _is_one_of(message, _SILENT)]
+        if said and not own:
+            return ""  # the state says it
         telling = [message for message in own if not _is_one_of(message, _NO_NEWS)]
-        return "; ".join(list(dict.fromkeys(telling or [*self._of_its_queues(number), *_last_resort(own)]))[:_MOST])
+        found = telling or self._of_its_queues(number) or _last_resort(own)
+        return "; ".join(list(dict.fromkeys(found))[:_MOST])
 
     def _of_its_queues(self, number: str) -> list[str]:
         asked = self.queues.get(number, ())
