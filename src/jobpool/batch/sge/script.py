@@ -42,6 +42,10 @@ _FIND_MODULE = (
     'type module >/dev/null 2>&1 || for init in /etc/profile.d/*mod*.sh; do if [ -r "$init" ]; then . "$init"; fi; done'
 )
 
+_BEAR_SUSPENSION = "trap '' USR1"
+"""With -notify, USR1 announces a suspension, to all processes of the job, and would end those that do not expect it. The
+agent does; the others inherit that it means nothing."""
+
 _LEAVE_OUT = "leave it out with job_skip, and write what your site takes as job_extra"
 
 
@@ -74,6 +78,7 @@ def script(job: JobScript, lines: Iterable[Directive], notices: Notices) -> str:
     variables = shell_word(str(job.directory / ENVIRONMENT))
     body = [
         "umask 077",
+        _BEAR_SUSPENSION,
         TASK,
         f"if [ -r {variables} ]; then . {variables}; fi",
         *exports(job.environment),
