@@ -85,7 +85,7 @@ def test_everything() -> None:
         job_extra=("-p -10", "#$ -l scratch=1G"),
     ) == [
         "-pe smp 6",
-        "-l h_vmem=1579M",
+        "-l h_vmem=1323M",
         "-l h_rt=29:00:30",
         "-l ngpus=3",
         "-l matlab=1",

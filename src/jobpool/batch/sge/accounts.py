@@ -80,12 +80,12 @@ def _ending(record: Fields) -> Ending | JobState:
         # Versions before 8 say "assumedly after job" of jobs that they end at a limit, too.
         if walltime is not None and lasted >= walltime:
             kind = EndingKind.TIMED_OUT
-        elif name == "USR2" or record.get("deleted_by", "NONE") not in ("", "NONE", "undefined"):
-            kind = EndingKind.CANCELLED
         elif memory is not None and used is not None and used > memory:
             kind = EndingKind.OUT_OF_MEMORY
-        elif failed == _LIMIT:
+        elif failed == _LIMIT:  # a limit of the queue's, where the job has asked for none
             kind = EndingKind.TIMED_OUT if walltime is None else EndingKind.OUT_OF_MEMORY
+        elif name == "USR2" or record.get("deleted_by", "NONE") not in ("", "NONE", "undefined"):
+            kind = EndingKind.CANCELLED
     limits = {EndingKind.TIMED_OUT: walltime, EndingKind.OUT_OF_MEMORY: memory}
     limit = limits.get(kind)
     return Ending(

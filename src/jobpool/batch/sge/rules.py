@@ -18,7 +18,7 @@ __all__ = ["OPTIONS", "GridEngineRules", "Resource"]
 OPTIONS: Mapping[str, str] = {
     "parallel_environment": "the parallel environment by which a job gets several slots of one node (qsub -pe)",
     "memory_resource": "the resource by which a job asks for memory (h_vmem, mem_free, ...)",
-    "memory_margin": "memory that is asked for beside memory=, for each worker, where address space is what is limited",
+    "memory_margin": "memory that a job asks for beside its workers' memory=, where address space is what is limited",
     "gpu_resource": "the resource by which a job asks for GPUs",
     "slots_per_core": "how many slots one core is, where slots count hardware threads",
 }
@@ -36,7 +36,12 @@ _ADDRESS_SPACE = frozenset({"h_vmem", "s_vmem", "virtual_free", "h_data", "s_dat
 _GPUS = ("gpu", "gpus", "ngpus", "num_gpus", "gpu_count", "cuda", "nvidia_gpu", "gpu_card")
 
 MARGIN = Memory(2**30)
-"""The default of ``memory_margin``. A Python that has loaded NumPy with threads maps some 500 MB more than it uses."""
+"""The default of ``memory_margin``, for one worker. What a limit of address space needs to let a process use less: an
+agent maps 0.7 GB of which it uses 0.03, a worker with NumPy 0.2 GB and more with many threads (measured)."""
+
+MARGIN_OF_OTHERS = Memory(256 * 2**20)
+"""The same for each worker beside the first. Grid Engine 8.1.9 holds each process to the job's whole ``h_vmem`` of
+address space, and all together to as much in use; older versions count the address space of all together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +123,8 @@ class GridEngineRules(Rules):
         options = dict(request.system_options)
         if options.get("memory_resource", self.memory_resource()) not in _ADDRESS_SPACE:
             return request.job_memory
-        margin = Memory.parse(options["memory_margin"]) if "memory_margin" in options else MARGIN
-        return Memory(request.job_memory + margin * request.workers_per_job)
+        margin = Memory(MARGIN + MARGIN_OF_OTHERS * (request.workers_per_job - 1))
+        return Memory(request.job_memory + Memory.parse(options.get("memory_margin", int(margin))))
 
     # ------------------------------------------------------------------------------------------------------- Rules
 

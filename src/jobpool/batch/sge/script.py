@@ -43,7 +43,7 @@ _FIND_MODULE = (
 )
 
 _BEAR_SUSPENSION = "trap '' USR1"
-"""With -notify, USR1 announces a suspension, to all processes of the job, and would end those that do not expect it. The
+"""With -notify, USR1 announces a suspension to all processes of the job, and would end those that do not expect it. The
 agent does; the others inherit that it means nothing."""
 
 _LEAVE_OUT = "leave it out with job_skip, and write what your site takes as job_extra"
