@@ -22,9 +22,10 @@ READY := .venv/ready
 PEERS := .venv-bench/ready
 INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
+SGE := gridengine-master gridengine-exec gridengine-client
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
-.PHONY: help demo test test-user lint bench notebook clean venv installed slurm browser cpython-tests
+.PHONY: help demo test test-user lint bench notebook clean venv installed slurm sge browser cpython-tests
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,9 +37,11 @@ demo: $(READY)
 	    export JOBPOOL_SCHEDULER=local; fi; \
 	$(BIN)/jobpool demo --output out/video_analysis.png $(ARGS)
 
-test: slurm browser cpython-tests lint installed
+test: slurm sge browser cpython-tests lint installed
 	@. .ci/parts; \
 	tests "all tests" $(INSTALLED) -m pytest $(ARGS); \
+	if [ "$$(id -u)" = 0 ]; then part "Grid Engine" $(INSTALLED) -m pytest --system=sge tests/behaviour tests/systems $(ARGS); else \
+	    echo "SKIPPED, since this is not root: the tests on a real Grid Engine"; fi; \
 	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
 	parts_end
@@ -93,6 +96,9 @@ installed: $(READY)
 slurm:
 	@.ci/packages "the tests on a real SLURM" $(SLURM)
 	@if [ -e /dev/fuse ]; then .ci/packages "a test on a file system that hangs" bindfs; fi
+
+sge:
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages "the tests on a real Grid Engine" $(SGE); fi
 
 browser:
 	@.ci/packages "the tests of pages in a browser" $(BROWSER)
