@@ -132,7 +132,7 @@ def test_names_that_a_site_has_not_are_asked_for() -> None:
         ({"gpus": 1}, "gpu_resource"),
     ):
         with pytest.raises(ConfigError, match=option):
-            texts(bare, **asked)  # type: ignore[arg-type]
+            texts(bare, **asked)
     # Before anything is known of the site, the usual names are taken.
     assert texts(GridEngineRules(), cores=2, gpus=2, memory=Memory(2**30)) == [
         "-pe smp 2",
