@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,39 @@ def square(number: int) -> int:
 
 def notices(pool: JobPoolExecutor) -> str:
     return " ".join(text for text, _ in pool.status().notices)
+
+
+# --------------------------------------------------------------------------------------- what the answers look like
+
+
+def test_answers_have_the_form_of_the_recorded_ones(site: GridEngineSite) -> None:
+    """A change of what a newer version says is seen here, where the recorded answers still read well."""
+    lab = site.lab
+    recorded = Path(__file__).parents[1] / "batch" / "golden" / "sge"
+
+    def answer(file: str, situation: str) -> str:
+        return str(json.loads((recorded / f"{file}.json").read_text())["answers"][situation]["stdout"])
+
+    def tags(text: str) -> set[str]:
+        return set(re.findall(r"<(\w+)", text))
+
+    def first_words(text: str) -> set[str]:
+        return {line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith("=")}
+
+    submitted = lab.run("qsub", "-terse", "-N", "form-1", "-S", "/bin/sh", "-t", "1-2", input="exit 0\n").stdout
+    assert re.fullmatch(r"\d+\.1-2:1\n", submitted)
+    assert wait_until(lambda: lab.run("qacct", "-j", "form-1", check=False).returncode == 0, PATIENCE)
+    assert first_words(lab.run("qacct", "-j", "form-1").stdout) == first_words(answer("qacct", "ok"))
+    held = lab.run("qsub", "-terse", "-h", "-N", "form-2", "-S", "/bin/sh", input="exit 0\n").stdout.strip()
+    listed = "limit by resource quota (2 slots)"
+    assert tags(lab.run("qstat", "-xml", "-u", "*").stdout) <= tags(answer("qstat", listed))
+    reasons = lab.run("qstat", "-xml", "-j", "form-2").stdout
+    assert {"SME_message_list", "MES_message", "ULNG_value", "JB_job_number"} <= tags(reasons) & tags(
+        answer("qstat_j", "held")
+    )
+    assert "<unknown_jobs" in lab.run("qstat", "-xml", "-j", "nosuch").stdout
+    assert lab.run("qdel", held).stdout.endswith(f"has deleted job {held}\n")
+    assert first_words(lab.run("qconf", "-sq", "all.q").stdout) == first_words(answer("limits", "queue all.q"))
 
 
 # ------------------------------------------------------------------------------------------------------ what works
