@@ -209,6 +209,11 @@ def test_one_job_is_no_array_and_a_wrapper_gets_a_file() -> None:
     assert made.command.stdin is None
 
 
+def test_a_line_of_setup_is_no_option() -> None:
+    with pytest.raises(ConfigError, match="give it as job_extra"):
+        sge.prepare(job(setup=("echo x\n#$ -q other.q",)), count=1, environment={})
+
+
 @pytest.mark.parametrize("character", [",", "$", "\n"])
 def test_a_log_directory_that_would_be_another_one(character: str) -> None:
     with pytest.raises(ConfigError, match="log directory"):

@@ -27,7 +27,6 @@ import jobpool
 from jobpool import JobPoolExecutor, Retry
 from jobpool.model.errors import CallOutOfMemory, CallTimedOut, JobLost, RequestRefused
 from jobpool.testing import wait_until
-from jobpool.testing.lab_machine import processes_of
 from jobpool.testing.lab_sge import GridEngineLab
 
 pytestmark = pytest.mark.real("sge")
@@ -467,44 +466,3 @@ def test_jobs_that_wait_when_both_are_killed_end_by_themselves(site: GridEngineS
             script.process.wait()
             assert len(site.jobs_in_queue(script.pool)) == 1  # nobody is left who could delete it
         script.nothing_left(2 * PATIENCE)
-
-
-# ------------------------------------------------------------------------------------------------------- the lab itself
-
-
-def test_a_lab_ends_with_its_owner_and_leaves_nothing(tmp_path: Path) -> None:
-    lab_or_skip(tmp_path)
-    code = f"""
-import sys, time
-from jobpool.testing.lab_sge import GridEngineLab
-lab = GridEngineLab({str(tmp_path / "lab")!r})
-lab.up()
-lab.run("qsub", "-terse", "-S", "/bin/sh", "-o", "/dev/null", "-j", "y", input="sleep 300\\n")
-print("up", flush=True)
-time.sleep(300)
-"""
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "up\n"
-        mark = f"JOBPOOL_LAB={tmp_path / 'lab'}"
-        assert wait_until(lambda: len(processes_of([mark])) >= 4, PATIENCE)  # two daemons, a shepherd, its job
-        owner.kill()
-    assert wait_until(lambda: not (tmp_path / "lab").exists(), PATIENCE)
-    assert processes_of([mark]) == []
-
-
-def test_a_lab_outlives_its_maker_and_is_found_again(tmp_path: Path) -> None:
-    lab_or_skip(tmp_path)
-    argv = [*COMMAND, "lab"]
-    place = ["--directory", str(tmp_path / "lab")]
-    done = subprocess.run([*argv, "up", "--system", "sge", *place], capture_output=True, text=True, check=True)
-    try:
-        assert "SGE_ROOT=" in done.stdout
-        assert GridEngineLab.attach(tmp_path / "lab").run("qconf", "-sql").stdout.split() == [
-            "all.q",
-            "closed",
-            "short",
-        ]
-    finally:
-        subprocess.run([*argv, "down", *place], check=True, capture_output=True)
-    assert not (tmp_path / "lab").exists()

@@ -74,6 +74,8 @@ def arguments(job: JobScript, *, count: int) -> tuple[str, ...]:
 def script(job: JobScript, lines: Iterable[Directive], notices: Notices) -> str:
     """Write the job script with these directives. Raises ``ConfigError`` for what cannot be written down safely."""
     setup = shell_lines(job.request.setup)
+    if read := [line for text in setup for line in text.splitlines() if line.startswith("#$")]:
+        raise ConfigError(f"setup: {read[0]!r} would be read as an option by qsub; give it as job_extra")
     wants_module = any(re.match(r"\s*(module|ml)\s", line) for line in setup)
     variables = shell_word(str(job.directory / ENVIRONMENT))
     body = [
