@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -38,12 +39,17 @@ class GridEngineSite(Site):
         return self.lab.environment
 
     def jobs_in_queue(self, pool: str) -> list[str]:
-        return [job for job, name, _ in self.rows() if name.startswith(f"jp-{pool}-")]
+        jobs = {job: state for job, name, state in self.rows() if name.startswith(f"jp-{pool}-")}
+        # One that is being deleted is listed for a moment after its script has ended.
+        return [job for job, state in jobs.items() if "d" not in state or any(id == job for id, _ in agents(job))]
 
     def submits(self, pool: str) -> int:
-        told = self.lab.run("qacct", "-j", f"jp-{pool}-*", check=False).stdout.splitlines()
-        ended = {line.split()[1] for line in told if line.startswith("jobnumber")}
-        return len(ended | {job.partition(".")[0] for job in self.jobs_in_queue(pool)})
+        return len({job.partition(".")[0] for job in {*self._accounted(pool), *self.jobs_in_queue(pool)}})
+
+    def _accounted(self, pool: str) -> set[str]:
+        told = self.lab.run("qacct", "-j", f"jp-{pool}-*", check=False).stdout
+        found = re.findall(r"^jobnumber +(\d+) *\ntaskid +(\S+)", told, re.MULTILINE)
+        return {number if task == "undefined" else f"{number}.{task}" for number, task in found}
 
     def end_job(self, job: str, how: Ending) -> None:
         match how:
