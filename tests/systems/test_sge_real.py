@@ -190,10 +190,10 @@ def test_the_partition_auto_check_and_explain(site: GridEngineSite) -> None:
     assert "On a node of partition 'all.q': 32 cores, 256 GiB, 4 GPUs" in said
 
 
-def test_a_doctor_finds_a_way_through(site: GridEngineSite) -> None:
+def test_a_doctor_finds_a_way_through(site: GridEngineSite, tmp_path: Path) -> None:
     argv = [*COMMAND, "doctor"]
     environment = {**os.environ, "JOBPOOL_SCHEDULER": "sge", "JOBPOOL_ADDRESSES": "127.0.0.1"}
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=100, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert "start: the call ran" in done.stdout, done.stdout + done.stderr
     assert "accounting: tells how jobs ended" in done.stdout
 

@@ -147,6 +147,9 @@ def queue(plan: SgePlan, name: str) -> str:
             "notify": "00:00:05",
             "initial_state": "default",
             **dict.fromkeys(limits, "INFINITY"),
+            # A call that crashes leaves no core in the directory where its pool was made.
+            "s_core": "0",
+            "h_core": "0",
             **_OF_QUEUE.get(name, {}),
         }
     )
