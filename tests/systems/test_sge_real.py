@@ -274,7 +274,9 @@ def test_a_job_whose_processes_take_too_much_together_is_told(site: GridEngineSi
 
 def test_a_call_above_its_memory_is_told(site: GridEngineSite) -> None:
     def take() -> int:
-        return len(b"x" * (600 * 2**20))
+        kept = b"x" * (600 * 2**20)
+        time.sleep(30)  # where no cgroup holds it, its agent looks twice a second
+        return len(kept)
 
     with site.pool(1, memory="300 MiB", retry=Retry(lost=0, crashed=0)) as pool:
         assert isinstance(pool.submit(take).exception(PATIENCE), CallOutOfMemory)
