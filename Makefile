@@ -23,11 +23,12 @@ READY := .venv/ready
 PEERS := .venv-bench/ready
 INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
+SGE := gridengine-master gridengine-exec gridengine-client
 # The real systems that this Debian has no packages of: their tests run in a Debian that does.
 HTCONDOR := .ci/chroot --user htcondor htcondor -- python -m pytest --system=htcondor tests/behaviour tests/systems
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
-.PHONY: help demo test test-user coverage lint bench notebook clean venv installed slurm browser containers cpython-tests
+.PHONY: help demo test test-user coverage lint bench notebook clean venv installed slurm sge browser containers cpython-tests
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -39,9 +40,11 @@ demo: $(READY)
 	    export JOBPOOL_SCHEDULER=local; fi; \
 	$(BIN)/jobpool demo --output out/video_analysis.png $(ARGS)
 
-test: slurm browser containers cpython-tests lint installed
+test: slurm sge browser containers cpython-tests lint installed
 	@. .ci/parts; \
 	tests "all tests" $(INSTALLED) -m pytest $(ARGS); \
+	if [ "$$(id -u)" = 0 ]; then part "Grid Engine" $(INSTALLED) -m pytest --system=sge tests/behaviour tests/systems $(ARGS); else \
+	    echo "SKIPPED, since this is not root: the tests on a real Grid Engine"; fi; \
 	part "HTCondor" $(HTCONDOR) $(ARGS); \
 	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
@@ -110,6 +113,9 @@ slurm:
 
 containers:
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages "the tests of containers" charliecloud-runtime; fi
+
+sge:
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages "the tests on a real Grid Engine" $(SGE); fi
 
 browser:
 	@.ci/packages "the tests of pages in a browser" $(BROWSER)

@@ -17,7 +17,19 @@ from jobpool.testing import SlurmLab, lab_missing
 from jobpool.testing.lab_machine import cgroup_version, missing_advice, processes_of
 
 # Beginnings of variables that would lead a test to the real configuration, or to a cluster around us.
-FOREIGN = ("JOBPOOL_", "DASK_", "SLURM", "SBATCH_", "SALLOC_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_", "XDG_")
+FOREIGN = (
+    "JOBPOOL_",
+    "DASK_",
+    "SGE_",
+    "SLURM",
+    "SBATCH_",
+    "SALLOC_",
+    "SQUEUE_",
+    "SINFO_",
+    "SACCT_",
+    "SCANCEL_",
+    "XDG_",
+)
 
 # Processes inherit it, also those that leave our process tree and session: servers, and jobs through sbatch.
 SESSION = f"TESTS_OF={uuid.uuid4().hex}"

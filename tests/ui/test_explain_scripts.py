@@ -176,7 +176,6 @@ def test_a_call_is_read_and_not_run() -> None:
             read_call(text)
     for name, words in (
         ("MoabCluster", "with Moab"),
-        ("dask_jobqueue.SGECluster", "with Grid Engine"),
         ("Mine", "is not"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -183,7 +183,8 @@ class Submission:
 
     files: Mapping[str, str]
     """Texts by name, to be written into :attr:`JobScript.directory` before the command runs. They stay there, for
-    whoever asks what was submitted."""
+    whoever asks what was submitted; but one named ``environment.sh``, which holds variables of the user's, is deleted
+    with the pool's keys."""
     command: Command
 
 

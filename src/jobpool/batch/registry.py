@@ -78,7 +78,12 @@ SYSTEMS = {
         module="jobpool.batch.pbs.system",
         explainer="jobpool.batch.pbs.explainer",
     ),
-    "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
+    "sge": Entry(
+        title="Grid Engine",
+        commands=("qsub", "qstat", "qdel", "qconf"),
+        module="jobpool.batch.sge.system",
+        explainer="jobpool.batch.sge.explainer",
+    ),
     "lsf": Entry(
         title="LSF",
         commands=("bsub", "bjobs", "bkill", "bqueues", "lsid"),

@@ -51,7 +51,8 @@ STARTING = 300.0
 LARGEST = 64 * 2**20
 """Maximum size in bytes of a file that is read as a whole: enough for the record of a million jobs."""
 
-_SECRETS = ("key.pem", "cert.pem", "ca.pem", "spec.msgpack", "connection.json")
+_SECRETS = ("key.pem", "cert.pem", "ca.pem", "spec.msgpack", "connection.json", "environment.sh")
+"""The last one holds the variables of the pool's jobs, where the batch system hands none on (``batch.base``)."""
 
 
 class Damaged(JobPoolError):

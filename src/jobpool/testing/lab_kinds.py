@@ -77,6 +77,7 @@ KINDS: Mapping[str, LabKind] = {
     "slurm": LabKind(
         title="SLURM", module="lab", name="SlurmLab", missing="lab_missing", options=frozenset({"nodes", "accounting"})
     ),
+    "sge": LabKind(title="Grid Engine", module="lab_sge", name="GridEngineLab", missing="sge_missing"),
     "htcondor": LabKind(
         title="HTCondor",
         module="lab_htcondor",
