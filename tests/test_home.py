@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,10 @@ def test_a_pool_is_being_started_by_the_clock_of_its_file_system(monkeypatch: py
         assert (fresh.path / "key.pem").exists()
         assert old.logs.exists()
     assert not (old.path / "key.pem").exists()
+
+
+def test_submissions_that_are_made_at_the_same_time_write_a_file_that_they_share() -> None:
+    directory, text = PoolDirectory.create(None), b"export A=1\n" * 1000
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: directory.write("environment.sh", text), range(100)))
+    assert (directory.path / "environment.sh").read_bytes() == text

@@ -134,7 +134,7 @@ def test_what_cannot_be_said_is_refused(request_: dict[str, Any], words: str) ->
 
 def test_the_description() -> None:
     made = condor.prepare(job(), count=3, environment={})
-    assert list(made.files) == ["jp-pool-1.sh", "jp-pool-1.sub"]
+    assert list(made.files) == ["jp-pool-1.sh", "environment.sh", "jp-pool-1.sub"]
     assert made.command.argv == ("condor_submit", "-terse")
     assert made.command.stdin == made.files["jp-pool-1.sub"]
     head = made.files["jp-pool-1.sub"].splitlines()
@@ -171,6 +171,7 @@ def run_script(directory: Path, job: JobScript, environment: dict[str, str]) -> 
     made = condor.prepare(job, count=1, environment=environment)
     script, machine, ad = (directory / name for name in ("job.sh", "machine.ad", "job.ad"))
     script.write_text(made.files[f"{job.name}.sh"])
+    (directory / "environment.sh").write_text(made.files["environment.sh"])
     machine.write_text('Name = "slot1_1@node1"\nMachine = "node1"\nCpus = 2\n')
     ad.write_text("JobCurrentStartDate = 1796030075\n")
     own = {"_CONDOR_MACHINE_AD": str(machine), "_CONDOR_JOB_AD": str(ad), "TMPDIR": "/scratch"}
@@ -219,7 +220,8 @@ def test_commands_do_not_see_the_job_that_they_run_in() -> None:
     kept = {"CONDOR_CONFIG": "/etc/x", "_CONDOR_SCHEDD_HOST": "submit", "HOME": "/home/me"}
     [poll] = condor.poll([])
     assert poll.unset.cleaned({**inside, **kept}) == kept
-    assert for_jobs({**inside, **kept, "CUDA_VISIBLE_DEVICES": "3"}) == kept
+    expected = "".join(f"export {name}={value}\n" for name, value in kept.items())
+    assert for_jobs({**inside, **kept, "CUDA_VISIBLE_DEVICES": "3"}) == expected
 
 
 DESCRIPTION = """

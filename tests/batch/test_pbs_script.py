@@ -40,8 +40,11 @@ def job(**request: Any) -> JobScript:
 
 
 def text(asked: JobScript, **environment: str) -> str:
-    (text,) = pbs.prepare(asked, count=1, environment=environment).files.values()
-    return text
+    return pbs.prepare(asked, count=1, environment=environment).files["pool-1.sh"]
+
+
+def variables(**environment: str) -> str:
+    return pbs.prepare(job(), count=1, environment=environment).files["environment.sh"]
 
 
 def test_the_least() -> None:
@@ -183,7 +186,9 @@ def test_the_script_runs_where_the_pool_was_made_with_the_callers_variables(tmp_
     )
     (tmp_path / "exits").mkdir()
     asked.working_directory.mkdir()
-    script = text(asked, **hostile, PBS_JOBID="1.node1", PBS_SERVER="node9", NCPUS="4", TMPDIR="/x", UID="0")
+    given = {"PBS_JOBID": "1.node1", "PBS_SERVER": "node9", "NCPUS": "4", "TMPDIR": "/x", "UID": "0"}
+    (tmp_path / "environment.sh").write_text(variables(**hostile, **given))
+    script = text(asked)
     environment = {"PATH": os.defpath, "PBS_JOBID": "2.node1", "PBS_NODEFILE": str(tmp_path / "nodes"), "NCPUS": "2"}
     (tmp_path / "nodes").write_text("n7\nn7\n")
     done = subprocess.run(["bash"], input=script, env=environment, capture_output=True, text=True, check=True)
@@ -208,9 +213,9 @@ def test_the_command_sees_the_way_to_the_server_and_nothing_of_the_job_around_it
 
 def test_gpus_and_cores_of_the_job_around_are_not_those_of_a_new_one() -> None:
     inside = {"PBS_JOBID": "1.node1", "CUDA_VISIBLE_DEVICES": "3", "OMP_NUM_THREADS": "7"}
-    assert "CUDA_VISIBLE_DEVICES" not in text(job(), **inside)
-    assert "OMP_NUM_THREADS" not in text(job(), **inside)
-    assert "export OMP_NUM_THREADS=7" in text(job(), OMP_NUM_THREADS="7")
+    assert "CUDA_VISIBLE_DEVICES" not in variables(**inside)
+    assert "OMP_NUM_THREADS" not in variables(**inside)
+    assert variables(OMP_NUM_THREADS="7") == "export OMP_NUM_THREADS=7\n"
 
 
 def test_a_name_that_is_none_is_refused() -> None:

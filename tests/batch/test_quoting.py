@@ -104,3 +104,18 @@ def test_bad_variables_and_setup_lines() -> None:
     with pytest.raises(ConfigError, match="setup"):
         shell_lines(["a\0"])
     assert shell_lines(["a\r\nb\r\n"]) == ["a\nb\n"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["module load x", " ml x", "true && module load x", "a\nmodule x"],
+)
+def test_where_setup_uses_modules_they_are_looked_for_first(line: str) -> None:
+    first, *rest = shell_lines(["umask 022", line])
+    assert "type module" in first
+    assert rest == ["umask 022", line]
+
+
+@pytest.mark.parametrize("line", ["python -m module", "source xml.sh", "echo $module ", "html x"])
+def test_other_lines_of_setup_stand_alone(line: str) -> None:
+    assert shell_lines([line]) == [line]

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from jobpool.batch.base import JobScript
+from jobpool.batch.environment_file import FILE as ENVIRONMENT
 from jobpool.batch.sge.environment import for_jobs
 from jobpool.batch.sge.rules import GridEngineRules, Resource
-from jobpool.batch.sge.script import ENVIRONMENT, sge_time
+from jobpool.batch.sge.script import sge_time
 from jobpool.batch.sge.system import GridEngine
 from jobpool.host.home import _SECRETS
 from jobpool.model.errors import ConfigError

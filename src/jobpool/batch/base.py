@@ -183,8 +183,8 @@ class Submission:
 
     files: Mapping[str, str]
     """Texts by name, to be written into :attr:`JobScript.directory` before the command runs. They stay there, for
-    whoever asks what was submitted; but one named ``environment.sh``, which holds variables of the user's, is deleted
-    with the pool's keys."""
+    whoever asks what was submitted; but the one with variables of the user's (:mod:`.environment_file`) is deleted with
+    the pool's keys."""
     command: Command
 
 

@@ -15,6 +15,11 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,59}")
 _LONGEST = 131_071
 """Bytes of one argument, or of a variable with its name, that Linux hands to a program (MAX_ARG_STRLEN, less the NUL).
 A longer one ends every job with "Argument list too long"."""
+_MODULE = re.compile(r"(?:^|[\s;&|(])(?:module|ml)\s")
+# `module` is a function of login shells; most jobs run in a shell that is none, or that another one has begun.
+_FIND_MODULE = (
+    'type module >/dev/null 2>&1 || for init in /etc/profile.d/*mod*.sh; do if [ -r "$init" ]; then . "$init"; fi; done'
+)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -69,12 +74,15 @@ def exports(environment: Mapping[str, str]) -> list[str]:
 
 
 def shell_lines(setup: Iterable[str]) -> list[str]:
-    """Return the user's own shell lines, with the line ends of Windows made harmless."""
+    """Return the user's own shell lines, with the line ends of Windows made harmless.
+
+    Where they use ``module``, a line before them looks for it.
+    """
     lines = [line.replace("\r\n", "\n") for line in setup]
     for line in lines:
         if "\0" in line or not _encodable(line):
             raise ConfigError(f"a line of setup contains bytes that are not text: {line!r}")
-    return lines
+    return [_FIND_MODULE, *lines] if any(map(_MODULE.search, lines)) else lines
 
 
 def _encodable(value: str) -> bool:

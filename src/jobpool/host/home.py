@@ -31,6 +31,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ LARGEST = 64 * 2**20
 """Maximum size in bytes of a file that is read as a whole: enough for the record of a million jobs."""
 
 _SECRETS = ("key.pem", "cert.pem", "ca.pem", "spec.msgpack", "connection.json", "environment.sh")
-"""The last one holds the variables of the pool's jobs, where the batch system hands none on (``batch.base``)."""
+"""The last one holds the variables of the pool's jobs (``batch.environment_file``)."""
 
 
 class Damaged(JobPoolError):
@@ -164,7 +165,9 @@ class PoolDirectory:
 
     def write(self, name: str, content: bytes) -> Path:
         """Write a file (0600) so that a reader sees either the whole file or no file."""
-        target, draft = self.path / name, self.path / f".{name}.{os.getpid()}"
+        # By the thread, too: submissions that are made at the same time have files in common.
+        draft = self.path / f".{name}.{os.getpid()}.{threading.get_native_id()}"
+        target = self.path / name
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:

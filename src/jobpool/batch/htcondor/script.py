@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-from jobpool.batch import exit_file
+from jobpool.batch import environment_file, exit_file
 from jobpool.batch.base import JobScript, Notices
-from jobpool.batch.htcondor.environment import for_jobs
 from jobpool.batch.htcondor.job_side import INDEX, job_side, lines
 from jobpool.batch.job_side import agent_line
 from jobpool.batch.quoting import exports, shell_lines, shell_word
@@ -17,14 +15,14 @@ from jobpool.model.job import JobId
 __all__ = ["job_of_log", "log_path", "script"]
 
 
-def script(job: JobScript, notices: Notices, environment: Mapping[str, str]) -> str:
+def script(job: JobScript, notices: Notices) -> str:
     """Write the script. Raises ``ConfigError`` for what cannot be written down safely."""
     body = [
         # HTCondor opens the log once for stdout and once for stderr: each would write over what the other has written.
         "exec 2>&1",
         *lines(),
         "umask 077",
-        *exports(for_jobs(environment)),
+        environment_file.reading(job.directory),
         *exports(job.environment),
         # Where files are transferred a job begins in a directory of its own.
         f"cd -- {shell_word(str(job.working_directory))} || exit",

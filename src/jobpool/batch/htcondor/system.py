@@ -3,6 +3,7 @@
 ::
 
     JobScript ──description, script──► two files ──► condor_submit -terse  ──► ids | refused | doubtful
+              ──environment──► variables, in a file of the pool's directory
                        names ────────► condor_q, one for all               ──► what each job does; held ones, why
                        names ────────► condor_history, one for all         ──► how jobs ended
                        names, ids ───► condor_rm
@@ -20,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobpool.batch import environment_file
 from jobpool.batch.base import (
     Answer,
     Capabilities,
@@ -41,7 +43,7 @@ from jobpool.batch.htcondor import limits as condor_limits
 from jobpool.batch.htcondor import presence as condor_presence
 from jobpool.batch.htcondor import script as condor_script
 from jobpool.batch.htcondor import submit as condor_submit
-from jobpool.batch.htcondor.environment import command
+from jobpool.batch.htcondor.environment import command, for_jobs
 from jobpool.batch.quoting import check_name
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, JobId, JobState
@@ -89,10 +91,11 @@ class HTCondor:
         return condor_description.directives(request, site)
 
     def prepare(self, job: JobScript, *, count: int, environment: Mapping[str, str]) -> Submission:
-        """Make one condor_submit for all jobs; the description travels on stdin, the script stays a file."""
+        """Make one condor_submit for all jobs; the description travels on stdin, the others stay files."""
         script, description = f"{check_name(job.name)}.sh", f"{job.name}.sub"
         files = {
-            script: condor_script.script(job, self.notices(job.site), environment),
+            script: condor_script.script(job, self.notices(job.site)),
+            environment_file.FILE: for_jobs(environment),
             description: condor_description.description(job, script, count=count),
         }
         argv = ("condor_submit", "-terse")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from jobpool.model.command import Command, Unset
 
-__all__ = ["ONE_TRY", "command", "for_jobs"]
+__all__ = ["ONE_TRY", "UNSET", "command", "for_jobs"]
 
 _OWN = ("LSB_", "LSF_", "LS_", "BSUB_", "LSFUSER")
 """Variables of LSF: inside a job they describe *that* one (LSB_JOBINDEX, LSB_MCPU_HOSTS), or they would change what
@@ -30,12 +30,12 @@ ONE_TRY = ("LSB_NTRIES", "1")
 """LSF's commands repeat what does not succeed, by default without end: while a daemon does not answer, and bsub while
 the user has as many pending jobs as she may. With this one try is made, and the server asks again in its own time."""
 
-_UNSET = Unset(_OWN, _ACCESS)
+UNSET = Unset(_OWN, _ACCESS)
 
 
 def command(*argv: str, timeout: float = 60.0) -> Command:
     """Make a command that runs without the variables that would change what it does or prints, and tries once."""
-    return Command(argv, timeout=timeout, unset=_UNSET, variables=(ONE_TRY,))
+    return Command(argv, timeout=timeout, unset=UNSET, variables=(ONE_TRY,))
 
 
 def for_jobs(environment: Mapping[str, str], stated: Iterable[str]) -> dict[str, str]:
@@ -50,5 +50,5 @@ def for_jobs(environment: Mapping[str, str], stated: Iterable[str]) -> dict[str,
         if name in environment and option not in options
     }
     inside = _DEVICES if "LSB_JOBID" in environment else frozenset()
-    kept = {name: value for name, value in _UNSET.cleaned(environment).items() if name not in inside}
+    kept = {name: value for name, value in UNSET.cleaned(environment).items() if name not in inside}
     return {**kept, **defaults, **dict((ONE_TRY,))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,16 +18,10 @@ NO_DIRECTORY, NO_LOG = 72, 73
 """Exit codes of a script that found no working directory, or could not open its log (sysexits.h's EX_OSFILE and
 EX_CANTCREAT): there is nowhere to say it."""
 
-# `module` is a function of login shells; a job started from a notebook may have none.
-_FIND_MODULE = (
-    'type module >/dev/null 2>&1 || for init in /etc/profile.d/*mod*.sh; do if [ -r "$init" ]; then . "$init"; fi; done'
-)
-
 
 def script(job: JobScript, head: Iterable[str], notices: Notices) -> str:
     """Write the job script with this head. Raises ``ConfigError`` for what cannot be written down safely."""
     setup = shell_lines(job.request.setup)
-    wants_module = any(re.match(r"\s*(module|ml)\s", line) for line in setup)
     log = shell_word(str(job.log_directory / f"{check_name(job.name)}-"))
     body = [
         "umask 077",
@@ -44,7 +37,7 @@ def script(job: JobScript, head: Iterable[str], notices: Notices) -> str:
             submission=job.name,
             index=INDEX,
             signals=notices.signals,
-            before=[*([_FIND_MODULE] if wants_module else []), *setup],
+            before=setup,
         ),
     ]
     return "\n".join(["#!/bin/bash", *(f"#BSUB {line}" for line in head), "", *body, ""])

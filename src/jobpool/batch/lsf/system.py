@@ -46,7 +46,7 @@ from jobpool.batch.lsf import limits as lsf_limits
 from jobpool.batch.lsf import presence as lsf_presence
 from jobpool.batch.lsf import script as lsf_script
 from jobpool.batch.lsf import submit as lsf_submit
-from jobpool.batch.lsf.environment import command
+from jobpool.batch.lsf.environment import UNSET, command
 from jobpool.batch.lsf.options import options_of_line, words_of
 from jobpool.batch.quoting import check_name
 from jobpool.model.command import Command, Completed
@@ -126,6 +126,7 @@ class Lsf:
                 stdin=None if job.by_file else text,
                 timeout=_SUBMITTING,
                 environment=tuple(cleaned.items()),
+                unset=UNSET,
             ),
         )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-from jobpool.batch import exit_file
+from jobpool.batch import environment_file, exit_file
 from jobpool.batch.base import Directive, JobScript, Notices
 from jobpool.batch.job_side import agent_line
 from jobpool.batch.pbs.job_side import INDEX, JOB_SIDE
@@ -21,26 +21,18 @@ _ELEMENT = "^array_index^"
 _LARGEST = 4 * 2**20
 """Bytes of a whole script, far below PBS's ``jobscript_max_size`` (100 MB); what is larger is a mistake."""
 
-# The user's own shell begins the job as a login shell, but bash does not inherit the function `module` from it.
-_FIND_MODULE = (
-    'type module >/dev/null 2>&1 || for init in /etc/profile.d/*mod*.sh; do if [ -r "$init" ]; then . "$init"; fi; done'
-)
 
-
-def script(job: JobScript, directives: Iterable[Directive], notices: Notices, environment: Mapping[str, str]) -> str:
-    """Write the job script. Raises ``ConfigError`` for what cannot be written down safely.
-
-    ``environment`` are the caller's variables that the job is to have: PBS hands none on.
-    """
+def script(job: JobScript, directives: Iterable[Directive], notices: Notices) -> str:
+    """Write the job script. Raises ``ConfigError`` for what cannot be written down safely."""
     directory = single_line(str(job.working_directory), "the working directory")
     setup = shell_lines(job.request.setup)
-    wants_module = any(re.match(r"\s*(module|ml)\s", line) for line in setup)
     log = shell_word(f"{single_line(str(job.log_directory), 'the log directory')}/{job.name}-")
     opened = [] if _takes(job.log_directory) else [f'exec >>{log}"{INDEX}".log 2>&1']
     lines = [
         "umask 077",
         *opened,
-        *exports({**environment, **job.environment}),
+        environment_file.reading(job.directory),
+        *exports(job.environment),
         # PBS begins a job in $HOME.
         f"cd {shell_word(directory)} || cd /tmp",
         *exit_file.script_lines(
@@ -49,7 +41,7 @@ def script(job: JobScript, directives: Iterable[Directive], notices: Notices, en
             submission=job.name,
             index=f'"{INDEX}"',
             signals=notices.signals,
-            before=[*([_FIND_MODULE] if wants_module else []), *setup],
+            before=setup,
         ),
     ]
     head = (f"#PBS {directive.text}" for directive in directives)

@@ -3,6 +3,7 @@
 ::
 
     JobScript ──script──► text ──submit──► qsub                     ──► id | refused | doubtful
+              ──environment──► variables, in a file of the pool's directory
                           ids, names ────► qstat -f -F json -t      ──states──► what each job does
                           ids ───────────► qstat -x -f -F json -t   ──endings──► how they ended
                           ids ───────────► qdel, one id each
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobpool.batch import environment_file
 from jobpool.batch.base import (
     Answer,
     Capabilities,
@@ -45,7 +47,7 @@ from jobpool.batch.pbs import limits as pbs_limits
 from jobpool.batch.pbs import presence as pbs_presence
 from jobpool.batch.pbs import script as pbs_script
 from jobpool.batch.pbs import submit as pbs_submit
-from jobpool.batch.pbs.environment import command
+from jobpool.batch.pbs.environment import UNSET, command
 from jobpool.batch.quoting import check_name
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, JobId, JobState
@@ -100,16 +102,16 @@ class Pbs:
             job,
             self.directives(job.request, job.site),
             self.notices(job.site),
-            pbs_environment.for_jobs(environment),
         )
         several = ("-J", f"0-{count - 1}") if count > 1 else ()
         argv = ("qsub", "-f", "-N", job.name, *several, "-o", pbs_script.log_pattern(job, count=count))
         return Submission(
-            {file: text},
+            {file: text, environment_file.FILE: pbs_environment.for_jobs(environment)},
             Command(
                 (*argv, str(job.directory / file)) if job.by_file else argv,
                 stdin=None if job.by_file else text,
                 environment=tuple(pbs_environment.for_commands(environment).items()),
+                unset=UNSET,
             ),
         )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobpool.batch.quoting import exports
+from jobpool.batch import environment_file
 from jobpool.model.command import Command, Unset
 
-__all__ = ["command", "for_commands", "for_jobs", "in_job"]
+__all__ = ["UNSET", "command", "for_commands", "for_jobs", "in_job"]
 
 _PATIENCE = 60.0
 """Seconds. A command whose master is frozen gives up after 122 of them, or later (seen)."""
@@ -15,7 +15,7 @@ _PATIENCE = 60.0
 _ACCESS = frozenset({"SGE_ROOT", "SGE_CELL", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "SGE_CLUSTER_NAME"})
 """The way to the cluster."""
 
-_UNSET = Unset(("SGE_",), _ACCESS)
+UNSET = Unset(("SGE_",), _ACCESS)
 """The others describe a job, or change what a command prints (SGE_DEBUG_LEVEL, SGE_LONG_QNAMES, SGE_SINGLE_LINE)."""
 
 _OF_A_JOB = frozenset(
@@ -26,13 +26,10 @@ _OF_A_JOB = frozenset(
 )
 """What Grid Engine sets in a job, by names that are its own (``qsub(1)``). Outside of one, TMPDIR may be the user's."""
 
-_OF_A_SHELL = frozenset({"_", "BASHOPTS", "EUID", "OLDPWD", "PPID", "PWD", "SHELLOPTS", "SHLVL", "UID"})
-"""What each shell sets for itself; some of them cannot be set."""
-
 
 def command(*argv: str, stdin: str | None = None, timeout: float = _PATIENCE) -> Command:
     """Make a command that runs without the variables that would change what it does or prints."""
-    return Command(argv, stdin=stdin, timeout=timeout, unset=_UNSET)
+    return Command(argv, stdin=stdin, timeout=timeout, unset=UNSET)
 
 
 def in_job(environment: Mapping[str, str]) -> bool:
@@ -43,7 +40,7 @@ def in_job(environment: Mapping[str, str]) -> bool:
 def for_commands(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a command that asks Grid Engine, submits, or deletes jobs."""
     inside = _OF_A_JOB if in_job(environment) else frozenset()
-    return {name: value for name, value in _UNSET.cleaned(environment).items() if name not in inside}
+    return {name: value for name, value in UNSET.cleaned(environment).items() if name not in inside}
 
 
 def for_jobs(environment: Mapping[str, str]) -> str:
@@ -52,14 +49,4 @@ def for_jobs(environment: Mapping[str, str]) -> str:
     Not ``qsub -V``: everybody can read what that hands on (``qstat -j``), a value of several lines harms it, and the
     functions that a bash exports come out broken. A variable that a job has of its own stays the job's.
     """
-    own = _OF_A_JOB | _OF_A_SHELL
-    kept = {
-        name: value
-        for name, value in for_commands(environment).items()
-        if name not in own and name.isidentifier() and name.isascii() and len(value) < _LONG
-    }
-    return "\n".join([*exports(kept), ""])
-
-
-_LONG = 100_000
-"""Characters of a variable that is not handed on: a program takes no more than 128 KiB, and would not start."""
+    return environment_file.text(environment_file.handed_on(for_commands(environment), but=_OF_A_JOB))

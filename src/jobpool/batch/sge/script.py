@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from jobpool.batch import exit_file
+from jobpool.batch import environment_file, exit_file
 from jobpool.batch.base import Directive, JobScript, Notices
 from jobpool.batch.job_side import agent_line
-from jobpool.batch.quoting import check_name, exports, shell_lines, shell_word, single_line
+from jobpool.batch.quoting import check_name, exports, shell_lines, single_line
 from jobpool.batch.settings import options_of, refuse_others
 from jobpool.batch.sge.job_side import INDEX, JOB_SIDE, TASK
 from jobpool.batch.sge.options import options_of_line, problems_of_extra, resources_of
@@ -20,12 +20,9 @@ from jobpool.model.job import JobId
 from jobpool.model.request import Request
 from jobpool.model.units import Duration, Memory
 
-__all__ = ["ENVIRONMENT", "SETTINGS", "TITLE", "arguments", "directives", "log_path", "script", "sge_time"]
+__all__ = ["SETTINGS", "TITLE", "arguments", "directives", "log_path", "script", "sge_time"]
 
 TITLE = "Grid Engine"
-
-ENVIRONMENT = "environment.sh"
-"""The file in the pool's directory with the variables of its jobs. It is deleted with the pool's keys."""
 
 SETTINGS = frozenset(
     {
@@ -36,11 +33,6 @@ SETTINGS = frozenset(
 
 _PLAIN = re.compile(r"[\w.@*?!|&(){}\[\]:/=<>+,%^~-]+", re.ASCII)
 """What can stand in a directive. qsub cuts a line at ``#``, within quotes too, and knows no escapes (seen on 8.1.9)."""
-
-# `module` is a function of login shells; a job started from a notebook may have none.
-_FIND_MODULE = (
-    'type module >/dev/null 2>&1 || for init in /etc/profile.d/*mod*.sh; do if [ -r "$init" ]; then . "$init"; fi; done'
-)
 
 _BEAR_SUSPENSION = "trap '' USR1"
 """With -notify, USR1 announces a suspension to all processes of the job, and would end those that do not expect it. The
@@ -76,13 +68,11 @@ def script(job: JobScript, lines: Iterable[Directive], notices: Notices) -> str:
     setup = shell_lines(job.request.setup)
     if read := [line for text in setup for line in text.splitlines() if line.startswith("#$")]:
         raise ConfigError(f"setup: {read[0]!r} would be read as an option by qsub; give it as job_extra")
-    wants_module = any(re.match(r"\s*(module|ml)\s", line) for line in setup)
-    variables = shell_word(str(job.directory / ENVIRONMENT))
     body = [
         "umask 077",
         _BEAR_SUSPENSION,
         TASK,
-        f"if [ -r {variables} ]; then . {variables}; fi",
+        environment_file.reading(job.directory),
         *exports(job.environment),
         *exit_file.script_lines(
             agent_line(job.argv, JOB_SIDE, notices),
@@ -90,7 +80,7 @@ def script(job: JobScript, lines: Iterable[Directive], notices: Notices) -> str:
             submission=job.name,
             index=INDEX,
             signals=notices.signals,
-            before=[*([_FIND_MODULE] if wants_module else []), *setup],
+            before=setup,
         ),
     ]
     return "\n".join(["#!/bin/bash", *(f"#$ {line.text}" for line in lines), "", *body, ""])

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from jobpool.batch import environment_file
 from jobpool.batch.base import (
     Answer,
     Capabilities,
@@ -45,7 +46,7 @@ from jobpool.batch.sge import limits as sge_limits
 from jobpool.batch.sge import presence as sge_presence
 from jobpool.batch.sge import script as sge_script
 from jobpool.batch.sge import submit as sge_submit
-from jobpool.batch.sge.environment import command
+from jobpool.batch.sge.environment import UNSET, command
 from jobpool.batch.sge.rules import GridEngineRules
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, JobId, JobState
@@ -112,11 +113,12 @@ class GridEngine:
         file = f"{check_name(job.name)}.sh"
         argv = ("qsub", *sge_script.arguments(job, count=count))
         return Submission(
-            {file: text, sge_script.ENVIRONMENT: sge_environment.for_jobs(environment)},
+            {file: text, environment_file.FILE: sge_environment.for_jobs(environment)},
             Command(
                 (*argv, str(job.directory / file)) if job.by_file else argv,
                 stdin=None if job.by_file else text,
                 environment=tuple(sge_environment.for_commands(environment).items()),
+                unset=UNSET,
             ),
         )
 

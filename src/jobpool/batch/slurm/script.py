@@ -27,11 +27,6 @@ _LONGEST = 4000
 _LARGEST = 4 * 2**20
 """Bytes of a whole script that the controller takes, unless the site has set ``max_script_size``."""
 
-# `module` is a function of login shells; a job started from a notebook may have none.
-_FIND_MODULE = (
-    'type module >/dev/null 2>&1 || for init in /etc/profile.d/*mod*.sh; do if [ -r "$init" ]; then . "$init"; fi; done'
-)
-
 
 def directives(request: Request) -> tuple[Directive, ...]:
     """Say what the request becomes. Raises ``ConfigError`` for a value that cannot stand in a directive."""
@@ -56,11 +51,9 @@ def head(job: JobScript, *, count: int) -> tuple[str, ...]:
 def script(job: JobScript, head: Iterable[str], notices: Notices) -> str:
     """Write the job script with this head. Raises ``ConfigError`` for what cannot be written down safely."""
     setup = shell_lines(job.request.setup)
-    wants_module = any(re.match(r"\s*(module|ml)\s", line) for line in setup)
     body = [
         "umask 077",
         *exports(job.environment),
-        *([_FIND_MODULE] if wants_module else []),
         *setup,
         # exec: the agent is the process that SLURM signals, and whose exit code it reports.
         f"exec {agent_line(job.argv, JOB_SIDE, notices)}",
