@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobpool.batch.base import JobScript
+from jobpool.batch.base import JobScript, Tracked
 from jobpool.batch.htcondor.description import PERIODIC_REMOVE
 from jobpool.batch.htcondor.environment import for_jobs
 from jobpool.batch.htcondor.explainer import make as make_explainer
@@ -218,7 +218,7 @@ def test_a_script_whose_directory_is_gone_says_so(tmp_path: Path) -> None:
 def test_commands_do_not_see_the_job_that_they_run_in() -> None:
     inside = {"_CONDOR_JOB_AD": "x", "_CONDOR_SLOT": "slot1_1", "BATCH_SYSTEM": "HTCondor", "_CHIRP_X": "y"}
     kept = {"CONDOR_CONFIG": "/etc/x", "_CONDOR_SCHEDD_HOST": "submit", "HOME": "/home/me"}
-    [poll] = condor.poll([])
+    [poll] = condor.poll([Tracked("jp-a")])
     assert poll.unset.cleaned({**inside, **kept}) == kept
     expected = "".join(f"export {name}={value}\n" for name, value in kept.items())
     assert for_jobs({**inside, **kept, "CUDA_VISIBLE_DEVICES": "3"}) == expected

@@ -17,9 +17,11 @@ What is said here of HTCondor's behaviour was seen on a real one; ``tests/batch/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from jobpool.batch import environment_file
 from jobpool.batch.base import (
@@ -62,6 +64,12 @@ one that took long to be removed left it long after the time that it shows."""
 
 _IDS_AT_ONCE = 500
 """In one condor_rm: 0.1 s (measured)."""
+
+
+_NAMES_AT_ONCE = 1000
+"""In one constraint: of the longest names, 90 of the 128 KiB that an argument may have."""
+
+_Each = TypeVar("_Each")
 
 
 def make(directory: Path) -> HTCondor:
@@ -116,9 +124,12 @@ class HTCondor:
         return ending
 
     def poll(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
-        """Make one condor_q for all submissions."""
+        """Make one condor_q for all submissions, as long as they are not too many for one command line."""
         attributes = ",".join(endings.ATTRIBUTES)
-        return (command("condor_q", "-json", "-attributes", attributes, "-constraint", _named(submissions)),)
+        return tuple(
+            command("condor_q", "-json", "-attributes", attributes, "-constraint", _named(part))
+            for part in _parts(submissions, _NAMES_AT_ONCE)
+        )
 
     def find(self, name: str) -> tuple[Command, ...]:
         """Make none: condor_q is asked by name."""
@@ -130,6 +141,9 @@ class HTCondor:
 
     def account(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
         """Make one condor_history for all submissions. It reads a file backwards, and is told where to stop."""
+        return tuple(self._history(part) for part in _parts(submissions, _NAMES_AT_ONCE))
+
+    def _history(self, submissions: Sequence[Tracked]) -> Command:
         bounds: list[str] = []
         if all(each.since is not None for each in submissions):
             oldest = min((each.since or 0.0 for each in submissions), default=0.0)
@@ -138,7 +152,7 @@ class HTCondor:
             bounds += ["-limit", str(sum(each.count or 0 for each in submissions))]
         attributes = ",".join(endings.ATTRIBUTES)
         argv = ("condor_history", "-json", "-attributes", attributes, *bounds, "-constraint", _named(submissions))
-        return (command(*argv),)
+        return command(*argv)
 
     def parse_account(
         self, done: Sequence[Completed], submissions: Sequence[Tracked]
@@ -163,11 +177,14 @@ class HTCondor:
         return Unanswered("HTCondor does not estimate when a job would start")
 
     def cancel(self, submissions: Sequence[Tracked], ids: Sequence[JobId]) -> tuple[Command, ...]:
-        """Make one condor_rm for each name, and one for some hundred ids, of which it leaves out those it lacks."""
+        """Make one condor_rm for each name, and one for some hundred ids, of which it leaves out those it lacks.
+
+        A word that is no id names no job, and is left out: condor_rm would take it for a user, all of whose jobs it
+        removes, and a number alone for a whole cluster.
+        """
         by_name = [command("condor_rm", "-constraint", _named([submission])) for submission in submissions]
-        single = list(dict.fromkeys(ids))
-        parts = [single[start : start + _IDS_AT_ONCE] for start in range(0, len(single), _IDS_AT_ONCE)]
-        return (*(command("condor_rm", *part) for part in parts), *by_name)
+        single = [id for id in dict.fromkeys(ids) if re.fullmatch(r"[0-9]+\.[0-9]+", id)]
+        return (*(command("condor_rm", *part) for part in _parts(single, _IDS_AT_ONCE)), *by_name)
 
     def parse_cancel(self, done: Completed) -> Doubtful | None:
         """Read the answer of condor_rm; a job that is gone is as good as cancelled."""
@@ -183,6 +200,10 @@ class HTCondor:
     def parse_limits(self, done: Sequence[Completed]) -> Limits:
         """Read their answers."""
         return condor_limits.parse(done)
+
+
+def _parts(whole: Sequence[_Each], size: int) -> Iterator[Sequence[_Each]]:
+    return (whole[start : start + size] for start in range(0, len(whole), size))
 
 
 def _named(submissions: Sequence[Tracked]) -> str:

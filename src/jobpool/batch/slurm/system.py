@@ -59,6 +59,9 @@ _ACCOUNTED_SINCE = "now-7days"
 """How far back sacct looks: without a start it shows today's jobs only, and one that ended before midnight is missing.
 A job is asked for soon after it left the queue, so a week is far more than enough, and bounds the database's work."""
 
+_MOST_NAMES = 120_000
+"""Characters of names in one argument, of the 128 KiB that it may have."""
+
 _CAPABILITIES = Capabilities()
 
 _KILL_WAIT = 30.0
@@ -131,7 +134,7 @@ class Slurm:
         return (
             command(
                 "squeue", "--me", "--all", "--array", "--states=all", "--noheader",
-                f"--name={_joined(submissions)}", f"--Format={states.POLL_FORMAT}",
+                *_named(submissions), f"--Format={states.POLL_FORMAT}",
             ),
         )  # fmt: skip
 
@@ -156,7 +159,7 @@ class Slurm:
         return (
             command(
                 "sacct", "--allocations", "--parsable2", "--noheader", which,
-                f"--name={_joined(submissions)}", f"--format={states.ACCOUNT_FORMAT}",
+                *_named(submissions), f"--format={states.ACCOUNT_FORMAT}",
             ),
         )  # fmt: skip
 
@@ -172,7 +175,7 @@ class Slurm:
         return (
             command(
                 "squeue", "--me", "--all", "--array", "--states=PENDING", "--noheader",
-                f"--name={_joined(submissions)}", f"--Format={states.STARTS_FORMAT}",
+                *_named(submissions), f"--Format={states.STARTS_FORMAT}",
             ),
         )  # fmt: skip
 
@@ -219,8 +222,10 @@ class Slurm:
         return slurm_limits.parse(done)
 
 
-def _joined(submissions: Sequence[Tracked]) -> str:
-    return ",".join(check_name(submission.name) for submission in submissions)
+def _named(submissions: Sequence[Tracked]) -> tuple[str, ...]:
+    """Return the option for these names. None for thousands: no argument may be so long; then more is shown."""
+    names = ",".join(check_name(submission.name) for submission in submissions)
+    return () if len(names) > _MOST_NAMES else (f"--name={names}",)
 
 
 def _ranges(ids: Iterable[JobId]) -> Iterator[str]:
