@@ -43,9 +43,7 @@ def test_thousands_of_submissions_fit_into_command_lines(name: str, tmp_path: Pa
     assert max(sum(words) + 9 * len(words) for words in sizes) <= TOGETHER
 
 
-@pytest.mark.parametrize(
-    "id", ["", "alice", "-all", "-u", "*", "all", "1 2", "--user=root", "x1.0", "1.0\n-all"]
-)
+@pytest.mark.parametrize("id", ["", "alice", "-all", "-u", "*", "all", "1 2", "--user=root", "x1.0", "1.0\n-all"])
 @pytest.mark.parametrize("name", REAL)
 def test_a_word_that_is_no_id_cancels_nothing(name: str, id: str, tmp_path: Path) -> None:
     assert get(name, tmp_path).cancel([], [JobId(id)]) == ()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from goldens import answers, golden
 
 from jobpool.batch.base import Doubtful, NoAccounting, Refused, Submitted, Tracked, Unanswered
+from jobpool.batch.pbs.answers import BY_NAME
 from jobpool.batch.pbs.system import Pbs
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
@@ -202,15 +206,72 @@ def test_what_users_write_into_their_variables_breaks_no_answer() -> None:
     assert [job.state for job in seen] == [JobState.RUNNING]
 
 
-def test_each_submission_is_asked_for_by_its_id_and_all_jobs_where_one_is_not_known() -> None:
+def test_each_submission_is_asked_for_by_its_id_or_its_name_and_of_many_all_jobs_are_shown() -> None:
     array = Tracked("a", {0: JobId("13[0].node1"), 1: JobId("13[1].node1")}, count=2)
     one = Tracked("b", {0: JobId("12.node1")}, count=1)
     assert [command.argv[-1] for command in pbs.poll([array, one])] == ["13[].node1", "12.node1"]
-    assert [command.argv for command in pbs.poll([array, Tracked("c")])] == [("qstat", "-f", "-F", "json", "-t")]
-    assert len(pbs.poll([one] * 20)) == 1
+    assert [command.argv for command in pbs.poll([array, Tracked("jp-c")])] == [
+        ("qstat", "-f", "-F", "json", "-t", "13[].node1"),
+        ("sh", "-c", BY_NAME, "sh", "jp-c"),
+    ]
+    assert len(pbs.poll([one] * 50)) == 50
+    assert [command.argv for command in pbs.poll([one] * 51)] == [("qstat", "-f", "-F", "json", "-t")]
     assert [command.argv for command in pbs.account([array, array, Tracked("c")])] == [
         ("qstat", "-x", "-f", "-F", "json", "-t", "13[].node1")
     ]
+
+
+def by_name(directory: Path, ids: Completed, *shown: Completed) -> Completed:
+    """Look a name up as :meth:`poll` does, with programs that say what was recorded."""
+    for program, said_in_turn in (("qselect", [ids]), ("qstat", shown)):
+        count = f"{directory}/{program}.n"
+        script = ["#!/bin/sh", f"n=$(cat {count} 2>/dev/null || echo 0); echo $((n + 1)) >{count}"]
+        for number, answer in enumerate(said_in_turn):
+            files = f"{directory}/{program}.{number}"
+            Path(f"{files}.stdout").write_text(answer.stdout)
+            Path(f"{files}.stderr").write_text(answer.stderr)
+            say = f"cat {files}.stdout; cat {files}.stderr >&2; exit {answer.returncode}"
+            script.append(f"[ $n != {number} ] || {{ {say}; }}")
+        (directory / program).write_text("\n".join([*script, "exit 99", ""]))
+        (directory / program).chmod(0o755)
+    (command,) = pbs.poll([Tracked("jp-x")])
+    path = {"PATH": f"{directory}:{os.defpath}"}
+    done = subprocess.run(command.argv, env=path, capture_output=True, text=True, check=False)
+    return Completed(command, done.returncode, done.stdout, done.stderr)
+
+
+def ids(*shown: str) -> Completed:
+    return Completed(Command(("qselect",)), 0, "".join(f"{id}\n" for id in shown), "")
+
+
+def test_jobs_are_found_by_their_name_and_nobody_elses_are_asked_for(tmp_path: Path) -> None:
+    array, one = said("qstat", "an array's id with -t"), said("qstat", "one id")
+    done = by_name(tmp_path, ids("11011[].node1", "66.node1"), array, one)
+    rows = {**json.loads(array.stdout)["Jobs"], **json.loads(one.stdout)["Jobs"]}
+    seen = pbs.parse_poll([done], [Tracked(row["Job_Name"]) for row in rows.values()])
+    assert not isinstance(seen, Unanswered)
+    assert {each.id for each in seen} == {id for id in rows if "[]" not in id}
+
+
+def test_a_name_without_a_job_shows_none(tmp_path: Path) -> None:
+    assert pbs.parse_poll([by_name(tmp_path, said("qselect", "by name, unknown"))], [Tracked("a")]) == ()
+
+
+def test_a_job_that_has_ended_since_its_name_was_found_is_absent(tmp_path: Path) -> None:
+    one = said("qstat", "one id")
+    (row,) = json.loads(one.stdout)["Jobs"].values()
+    done = by_name(tmp_path, ids("9.node1", "66.node1"), said("qstat", "unknown id"), one)
+    seen = pbs.parse_poll([done], [Tracked(row["Job_Name"])])
+    assert not isinstance(seen, Unanswered)
+    assert [each.id for each in seen] == ["66.node1"]
+
+
+def test_a_look_up_by_name_that_fails_says_nothing(tmp_path: Path) -> None:
+    failed = by_name(tmp_path, said("qselect", "server stopped"))
+    assert pbs.parse_poll([failed], [Tracked("a")]) == Unanswered(failed.stderr.strip())
+    (tmp_path / "qselect.n").unlink()
+    failed = by_name(tmp_path, ids("66.node1"), said("qstat", "server stopped"))
+    assert isinstance(pbs.parse_poll([failed], [Tracked("a")]), Unanswered)
 
 
 @pytest.mark.alone

@@ -60,7 +60,9 @@ def jobs(done: Completed) -> dict[str, Mapping[str, Any]]:
 
 
 def poll(cluster: FakeCluster, name: str, *ids: JobId) -> Completed:
-    return cluster.run(pbs.poll([Tracked(name, dict(enumerate(ids)), count=len(ids) or None)])[0])
+    if not ids:
+        return cluster.run(Command(("qstat", "-f", "-F", "json", "-t")))
+    return cluster.run(pbs.poll([Tracked(name, dict(enumerate(ids)), count=len(ids))])[0])
 
 
 @pytest.mark.parametrize(

@@ -366,7 +366,10 @@ def _qselect(dialect: Dialect, site: Site, queue: JobQueue, asked: Asked) -> str
     words = [word for word in asked.arguments if word != "-T"]
     options, _ = _options(words)
     jobs = [job for job in queue.jobs if job.name == options.get("-N") and not isinstance(job.phase, Ended)]
-    return "".join(f"{job.id}\n" for job in jobs)
+    elements = "-T" in asked.arguments
+    # An array has one row, as long as elements of it are not told apart.
+    ids = (job.id if elements else re.sub(r"\[\d+\]", "[]", job.id) for job in jobs)
+    return "".join(f"{id}\n" for id in dict.fromkeys(ids))
 
 
 # ----------------------------------------------------------------------------------------------------- queues and nodes

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jobpool.batch.pbs.submit import words_of
 from jobpool.model.command import Completed
 
-__all__ = ["Row", "jobs_of", "table_of"]
+__all__ = ["BY_NAME", "Row", "jobs_of", "table_of"]
 
 Row = Mapping[str, Any]
+
+BY_NAME = (
+    'ids=$(qselect -N "$1") || exit; code=0; '
+    "for id in $ids; do qstat -f -F json -t \"$id\" || code=$?; printf '\\f'; done; exit $code"
+)
+"""For ``sh``: shows the jobs of a name, an answer of qstat for each, with a form feed behind. It shows nothing where
+there is none: qstat itself would then show the jobs of all users (seen)."""
 
 _UNKNOWN = ("unknown job id", "job has finished")
 """What is said of an id of which there is nothing to show: the answer about the others counts."""
@@ -42,7 +50,16 @@ def table_of(done: Completed, key: str) -> Mapping[str, Row] | str:
 
 def jobs_of(done: Completed) -> Mapping[str, Row] | str:
     """Return the jobs of an answer by their ids, or why there is none. The job of an unknown id is absent."""
-    return table_of(done, "Jobs")
+    if done.command.argv[0] != "sh":
+        return table_of(done, "Jobs")
+    if not (parts := done.stdout.split("\f")[:-1]):
+        return {} if done.ok else words_of(done)
+    jobs: dict[str, Row] = {}
+    for part in parts:
+        if isinstance(rows := table_of(replace(done, stdout=part), "Jobs"), str):
+            return rows
+        jobs.update(rows)
+    return jobs
 
 
 def _is_about_ids(done: Completed) -> bool:

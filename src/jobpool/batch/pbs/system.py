@@ -4,7 +4,7 @@
 
     JobScript ──script──► text ──submit──► qsub                     ──► id | refused | doubtful
               ──environment──► variables, in a file of the pool's directory
-                          ids, names ────► qstat -f -F json -t      ──states──► what each job does
+                          ids, names ────► qstat -f -F json -t, qselect ──states──► what each job does
                           ids ───────────► qstat -x -f -F json -t   ──endings──► how they ended
                           ids ───────────► qdel, one id each
                                    limits: qstat -Qf, -Bf, pbsnodes ──► what the site allows
@@ -47,6 +47,7 @@ from jobpool.batch.pbs import limits as pbs_limits
 from jobpool.batch.pbs import presence as pbs_presence
 from jobpool.batch.pbs import script as pbs_script
 from jobpool.batch.pbs import submit as pbs_submit
+from jobpool.batch.pbs.answers import BY_NAME
 from jobpool.batch.pbs.environment import UNSET, command
 from jobpool.batch.quoting import check_name
 from jobpool.model.command import Command, Completed
@@ -61,8 +62,9 @@ _CAPABILITIES = Capabilities(exit_files=True)
 _KILL_DELAY = 10.0
 """Seconds from SIGTERM to SIGKILL: PBS's default (``kill_delay`` of a queue); 11 to 12 were seen."""
 
-_MOST_ASKED = 8
-"""Submissions that are asked for one by one. Of more, all jobs of the site are shown at once."""
+_MOST_ASKED = 50
+"""Submissions that are asked for one by one, 10 to 20 ms each. Of more, all jobs of the site are shown at once: 1.7 kB
+for each, of which a large site has tens of thousands, and the server does nothing else meanwhile."""
 
 
 def make(directory: Path) -> Pbs:
@@ -128,18 +130,17 @@ class Pbs:
         return job_log.read_log(ending, text)
 
     def poll(self, submissions: Sequence[Tracked]) -> tuple[Command, ...]:
-        """Make one qstat for each submission, or one for all jobs of the site: where there are many, or an id is not
-        known, and the job is to be found by its name.
+        """Make one qstat for each submission, by its name where no id is known; or one for all jobs of the site, where
+        there are many.
 
         Several ids in one command are no way: some versions show the first of them alone, and say nothing of it (seen).
         """
-        whole = [_whole(submission) for submission in submissions]
-        if None in whole or len(whole) > _MOST_ASKED:
+        if len(submissions) > _MOST_ASKED:
             return (command("qstat", "-f", "-F", "json", "-t"),)
-        return tuple(command("qstat", "-f", "-F", "json", "-t", str(id)) for id in whole)
+        return tuple(map(_shown, submissions))
 
     def find(self, name: str) -> tuple[Command, ...]:
-        """Make none: :meth:`poll` asks for all jobs as long as an id is not known, and finds them by name."""
+        """Make none: :meth:`poll` finds jobs by their names as long as no id is known."""
         return ()
 
     def parse_poll(self, done: Sequence[Completed], submissions: Sequence[Tracked]) -> Answer | Unanswered:
@@ -204,6 +205,12 @@ _GONE = (
     "invalid request",  # of an element that the array does not have
     "request invalid for state of job",
 )
+
+
+def _shown(submission: Tracked) -> Command:
+    if (whole := _whole(submission)) is not None:
+        return command("qstat", "-f", "-F", "json", "-t", whole)
+    return command("sh", "-c", BY_NAME, "sh", check_name(submission.name))
 
 
 def _whole(submission: Tracked) -> str | None:
