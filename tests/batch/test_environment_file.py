@@ -17,6 +17,7 @@ from jobpool.model.request import Request
 
 REAL = [name for name in BUILT if SYSTEMS[name].commands and SYSTEMS[name].listed]
 SECRET = "t0ken-of-the-caller"
+OWN = "t0ken-of-the-setting"
 IDS = {"pbs": JobId("1.node1"), "htcondor": JobId("1.0")}
 
 
@@ -28,7 +29,7 @@ def job() -> JobScript:
         log_directory=Path("/pools/one/logs"),
         working_directory=Path("/home/me"),
         argv=("/usr/bin/python3", "-m", "agent"),
-        environment={},
+        environment={"OWN_KEY": OWN},
     )
 
 
@@ -43,6 +44,9 @@ def test_what_stays_of_a_submission_and_what_others_can_read_holds_no_variable(
     )
     kept = {file: text for file, text in made.files.items() if file != environment_file.FILE}
     assert SECRET not in f"{kept} {made.command!r}"
+    if environment_file.FILE in made.files:
+        assert OWN not in f"{kept} {made.command!r}"
+        assert OWN in made.files[environment_file.FILE]
     handed_on = dict(made.command.environment or ()).get("API_KEY") == SECRET
     assert handed_on or SECRET in made.files[environment_file.FILE]
 
@@ -68,10 +72,12 @@ def test_the_file_goes_with_the_keys_of_the_pool() -> None:
 def test_a_script_reads_it_and_goes_on_where_it_is_gone(tmp_path: Path) -> None:
     pool = tmp_path / 'it\'s "one"'
     pool.mkdir()
-    script = f'{environment_file.reading(pool)}\necho "$A|$TMPDIR"'
+    script = f'{environment_file.reading(pool)}\necho "$A|$TMPDIR|$B"'
     given = {"A": "it's\n$(x)", "TMPDIR": "/mine", "BASHOPTS": "x", "BASH_FUNC_f%%": "() { :; }", "L": "x" * 131_072}
-    (pool / environment_file.FILE).write_text(environment_file.text(environment_file.handed_on(given)))
+    text = environment_file.text(environment_file.handed_on({**given, "B": "the caller's"}), {"B": "its own"})
+    (pool / environment_file.FILE).write_text(text)
     run = ["bash", "-c", script]
-    assert subprocess.run(run, env={"TMPDIR": "/its"}, capture_output=True, check=True).stdout == b"it's\n$(x)|/its\n"
+    told = subprocess.run(run, env={"TMPDIR": "/its"}, capture_output=True, check=True).stdout
+    assert told == b"it's\n$(x)|/its|its own\n"
     (pool / environment_file.FILE).unlink()
-    assert subprocess.run(run, env={}, capture_output=True, check=True).stdout == b"|\n"
+    assert subprocess.run(run, env={}, capture_output=True, check=True).stdout == b"||\n"

@@ -221,7 +221,7 @@ def test_commands_do_not_see_the_job_that_they_run_in() -> None:
     [poll] = condor.poll([Tracked("jp-a")])
     assert poll.unset.cleaned({**inside, **kept}) == kept
     expected = "".join(f"export {name}={value}\n" for name, value in kept.items())
-    assert for_jobs({**inside, **kept, "CUDA_VISIBLE_DEVICES": "3"}) == expected
+    assert for_jobs({**inside, **kept, "CUDA_VISIBLE_DEVICES": "3"}, {}) == expected
 
 
 DESCRIPTION = """

@@ -44,7 +44,7 @@ def text(asked: JobScript, **environment: str) -> str:
 
 
 def variables(**environment: str) -> str:
-    return pbs.prepare(job(), count=1, environment=environment).files["environment.sh"]
+    return pbs.prepare(replace(job(), environment={}), count=1, environment=environment).files["environment.sh"]
 
 
 def test_the_least() -> None:

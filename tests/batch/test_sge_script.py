@@ -192,7 +192,7 @@ def test_the_script() -> None:
     made = sge.prepare(job(cores=2, setup=("module load x\r\n",)), count=3, environment={"PATH": "/bin", "X": "a\nb"})
     script = made.files["pool-1.sh"]
     assert script.splitlines()[:8] == ["#!/bin/bash", "#$ -pe smp 2", *(f"#$ {text}" for text in ALWAYS), ""]
-    assert "export A='it'\"'\"'s'\nexport B=$'two\\x0alines'\n" in script
+    assert "export A='it'\"'\"'s'\nexport B=$'two\\x0alines'\n" in made.files[ENVIRONMENT]
     assert made.command.stdin == script
     assert made.command.argv == (
         "qsub", "-terse", "-N", "pool-1", "-t", "1-3", "-wd", "/home/me/it's, $HOME #1", "-j", "y",
@@ -224,7 +224,8 @@ def test_a_log_directory_that_would_be_another_one(character: str) -> None:
 def test_a_job_gets_the_users_variables_and_keeps_its_own(tmp_path: Path) -> None:
     theirs = {"X": "a\nb'c", "JOB_ID": "7", "SGE_TASK_ID": "3", "NSLOTS": "4", "TMPDIR": "/tmp/7.1.q", "PE": "x"}
     file = tmp_path / ENVIRONMENT
-    file.write_text(for_jobs({**theirs, "BASH_FUNC_f%%": "() { :; }", "SHLVL": "3", "BIG": "x" * 200_000, "UID": "5"}))
+    others = {"BASH_FUNC_f%%": "() { :; }", "SHLVL": "3", "BIG": "x" * 200_000, "UID": "5"}
+    file.write_text(for_jobs({**theirs, **others}, {}))
     script = f'set -e; SGE_TASK_ID=9; JOB_ID=8; . "{file}"; echo "$X,$JOB_ID,$SGE_TASK_ID,$NSLOTS,$PE,${{BIG:-}}"'
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, check=True, env={"PATH": "/bin:/usr/bin"}

@@ -1,8 +1,9 @@
-"""The caller's variables for jobs of a batch system that hands none on, or so that everybody can read them.
+"""The variables of jobs on a batch system that hands none on, or so that everybody can read them.
 
-They are in one file of the pool's directory, which each job's script reads: no command line, no script and nothing
-that the batch system shows of a job holds them. The file is deleted with the pool's keys (``host.home``), without which
-a job that starts later can do nothing.
+The caller's own and those of ``environment=`` are in one file of the pool's directory, which each job's script reads:
+no command line, no script and nothing that the batch system shows of a job holds them. Grid Engine keeps scripts where
+everybody can read them (seen on 8.1.9). The file is deleted with the pool's keys (``host.home``), without which a job
+that starts later can do nothing.
 """
 
 from __future__ import annotations
@@ -52,9 +53,12 @@ def handed_on(environment: Mapping[str, str], *, but: frozenset[str] = frozenset
     }
 
 
-def text(variables: Mapping[str, str]) -> str:
-    """Write the file."""
-    return "\n".join([*exports(variables), ""])
+def text(caller: Mapping[str, str], own: Mapping[str, str]) -> str:
+    """Write the file with variables of the caller, and ``own`` ones of the job, which win.
+
+    Raises ``ConfigError`` for one of those that no program can be given.
+    """
+    return "\n".join([*exports({**caller, **own}), ""])
 
 
 def reading(pool: Path) -> str:

@@ -29,10 +29,10 @@ def command(*argv: str, stdin: str | None = None, timeout: float = 60.0) -> Comm
     return Command(argv, stdin=stdin, timeout=timeout, unset=_UNSET)
 
 
-def for_jobs(environment: Mapping[str, str]) -> str:
+def for_jobs(environment: Mapping[str, str], own: Mapping[str, str]) -> str:
     """Write a file for the shell with the variables of the caller that a job shall have, too.
 
     HTCondor starts a job with next to none (no ``PATH``, no ``HOME``), and what ``getenv`` hands on can be read by
     everybody in the queue.
     """
-    return environment_file.text(environment_file.handed_on(_UNSET.cleaned(environment)))
+    return environment_file.text(environment_file.handed_on(_UNSET.cleaned(environment)), own)

@@ -9,7 +9,7 @@ from jobpool.batch import environment_file, exit_file
 from jobpool.batch.base import JobScript, Notices
 from jobpool.batch.htcondor.job_side import INDEX, job_side, lines
 from jobpool.batch.job_side import agent_line
-from jobpool.batch.quoting import exports, shell_lines, shell_word
+from jobpool.batch.quoting import shell_lines, shell_word
 from jobpool.model.job import JobId
 
 __all__ = ["job_of_log", "log_path", "script"]
@@ -23,7 +23,6 @@ def script(job: JobScript, notices: Notices) -> str:
         *lines(),
         "umask 077",
         environment_file.reading(job.directory),
-        *exports(job.environment),
         # Where files are transferred a job begins in a directory of its own.
         f"cd -- {shell_word(str(job.working_directory))} || exit",
         *exit_file.script_lines(

@@ -103,7 +103,7 @@ class HTCondor:
         script, description = f"{check_name(job.name)}.sh", f"{job.name}.sub"
         files = {
             script: condor_script.script(job, self.notices(job.site)),
-            environment_file.FILE: for_jobs(environment),
+            environment_file.FILE: for_jobs(environment, job.environment),
             description: condor_description.description(job, script, count=count),
         }
         argv = ("condor_submit", "-terse")

@@ -33,7 +33,7 @@ def for_commands(environment: Mapping[str, str]) -> dict[str, str]:
     return UNSET.cleaned(environment)
 
 
-def for_jobs(environment: Mapping[str, str]) -> str:
+def for_jobs(environment: Mapping[str, str], own: Mapping[str, str]) -> str:
     """Write a file for the shell with the variables that jobs get: PBS itself hands none on.
 
     ``qsub -V`` would, and ``-v``; but everybody may read them there (``qstat -f``), a quote or a comma in one falsifies
@@ -41,4 +41,4 @@ def for_jobs(environment: Mapping[str, str]) -> str:
     profile sets is there anyway.
     """
     inside = _JOBS_OWN if "PBS_JOBID" in environment else frozenset()
-    return environment_file.text(environment_file.handed_on(for_commands(environment), but=inside))
+    return environment_file.text(environment_file.handed_on(for_commands(environment), but=inside), own)

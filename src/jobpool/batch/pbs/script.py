@@ -10,7 +10,7 @@ from jobpool.batch import environment_file, exit_file
 from jobpool.batch.base import Directive, JobScript, Notices
 from jobpool.batch.job_side import agent_line
 from jobpool.batch.pbs.job_side import INDEX, JOB_SIDE
-from jobpool.batch.quoting import check_name, exports, shell_lines, shell_word, single_line
+from jobpool.batch.quoting import check_name, shell_lines, shell_word, single_line
 from jobpool.model.errors import ConfigError
 
 __all__ = ["log_path", "log_pattern", "script"]
@@ -32,7 +32,6 @@ def script(job: JobScript, directives: Iterable[Directive], notices: Notices) ->
         "umask 077",
         *opened,
         environment_file.reading(job.directory),
-        *exports(job.environment),
         # PBS begins a job in $HOME.
         f"cd {shell_word(directory)} || cd /tmp",
         *exit_file.script_lines(

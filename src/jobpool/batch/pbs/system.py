@@ -108,7 +108,7 @@ class Pbs:
         several = ("-J", f"0-{count - 1}") if count > 1 else ()
         argv = ("qsub", "-f", "-N", job.name, *several, "-o", pbs_script.log_pattern(job, count=count))
         return Submission(
-            {file: text, environment_file.FILE: pbs_environment.for_jobs(environment)},
+            {file: text, environment_file.FILE: pbs_environment.for_jobs(environment, job.environment)},
             Command(
                 (*argv, str(job.directory / file)) if job.by_file else argv,
                 stdin=None if job.by_file else text,

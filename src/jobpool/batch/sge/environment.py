@@ -43,10 +43,10 @@ def for_commands(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in UNSET.cleaned(environment).items() if name not in inside}
 
 
-def for_jobs(environment: Mapping[str, str]) -> str:
+def for_jobs(environment: Mapping[str, str], own: Mapping[str, str]) -> str:
     """Write a file for the shell that gives a job the environment of the process that submits.
 
     Not ``qsub -V``: everybody can read what that hands on (``qstat -j``), a value of several lines harms it, and the
     functions that a bash exports come out broken. A variable that a job has of its own stays the job's.
     """
-    return environment_file.text(environment_file.handed_on(for_commands(environment), but=_OF_A_JOB))
+    return environment_file.text(environment_file.handed_on(for_commands(environment), but=_OF_A_JOB), own)

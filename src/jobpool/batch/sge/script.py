@@ -10,7 +10,7 @@ from pathlib import Path
 from jobpool.batch import environment_file, exit_file
 from jobpool.batch.base import Directive, JobScript, Notices
 from jobpool.batch.job_side import agent_line
-from jobpool.batch.quoting import check_name, exports, shell_lines, single_line
+from jobpool.batch.quoting import check_name, shell_lines, single_line
 from jobpool.batch.settings import options_of, refuse_others
 from jobpool.batch.sge.job_side import INDEX, JOB_SIDE, TASK
 from jobpool.batch.sge.options import options_of_line, problems_of_extra, resources_of
@@ -73,7 +73,6 @@ def script(job: JobScript, lines: Iterable[Directive], notices: Notices) -> str:
         _BEAR_SUSPENSION,
         TASK,
         environment_file.reading(job.directory),
-        *exports(job.environment),
         *exit_file.script_lines(
             agent_line(job.argv, JOB_SIDE, notices),
             pool=job.directory,

@@ -113,7 +113,7 @@ class GridEngine:
         file = f"{check_name(job.name)}.sh"
         argv = ("qsub", *sge_script.arguments(job, count=count))
         return Submission(
-            {file: text, environment_file.FILE: sge_environment.for_jobs(environment)},
+            {file: text, environment_file.FILE: sge_environment.for_jobs(environment, job.environment)},
             Command(
                 (*argv, str(job.directory / file)) if job.by_file else argv,
                 stdin=None if job.by_file else text,
