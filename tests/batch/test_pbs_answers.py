@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import time
 from collections.abc import Mapping
@@ -226,6 +227,7 @@ def by_name(directory: Path, ids: Completed, *shown: Completed) -> Completed:
     for program, said_in_turn in (("qselect", [ids]), ("qstat", shown)):
         count = f"{directory}/{program}.n"
         script = ["#!/bin/sh", f"n=$(cat {count} 2>/dev/null || echo 0); echo $((n + 1)) >{count}"]
+        script.append(f'echo "$@" >>{directory}/{program}.asked')
         for number, answer in enumerate(said_in_turn):
             files = f"{directory}/{program}.{number}"
             Path(f"{files}.stdout").write_text(answer.stdout)
@@ -251,6 +253,8 @@ def test_jobs_are_found_by_their_name_and_nobody_elses_are_asked_for(tmp_path: P
     seen = pbs.parse_poll([done], [Tracked(row["Job_Name"]) for row in rows.values()])
     assert not isinstance(seen, Unanswered)
     assert {each.id for each in seen} == {id for id in rows if "[]" not in id}
+    asked = (tmp_path / "qselect.asked").read_text().split()
+    assert asked == ["-u", pwd.getpwuid(os.getuid()).pw_name, "-N", "jp-x"]
 
 
 def test_a_name_without_a_job_shows_none(tmp_path: Path) -> None:

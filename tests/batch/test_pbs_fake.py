@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from goldens import answers, completed, golden
 from jobpool.batch.base import Doubtful, JobScript, NoAccounting, Refused, Submitted, Tracked, Unanswered
 from jobpool.batch.pbs.system import Pbs
 from jobpool.model.command import Command, Completed
-from jobpool.model.job import Ending, JobId, JobState
+from jobpool.model.job import Ending, JobId
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
 from jobpool.model.units import Duration
@@ -205,12 +207,33 @@ def test_several_ids_in_one_qdel_bring_it_down(cluster: FakeCluster) -> None:
     assert isinstance(pbs.parse_poll([poll(cluster, "a", ids[0])], [Tracked("a")]), Unanswered)
 
 
-def test_a_submit_whose_answer_is_lost_leaves_a_doubt_and_is_found_by_its_name(cluster: FakeCluster) -> None:
-    cluster.lose_answers(1, jobs_exist=True)
-    assert isinstance(pbs.parse_submit(submitted(cluster), count=1), Doubtful)
-    seen = pbs.parse_poll([poll(cluster, "x")], [Tracked("x")])
-    assert not isinstance(seen, Unanswered)
-    assert [(job.id, job.state) for job in seen] == [("1.node1", JobState.RUNNING)]
+def test_a_submit_whose_answer_is_lost_leaves_a_doubt_and_is_found_by_its_name(tmp_path: Path) -> None:
+    with FakeCluster(tmp_path, dialect=PBS) as cluster:
+        cluster.lose_answers(1, jobs_exist=True)
+        job = JobScript(
+            name="x",
+            request=Request(),
+            directory=tmp_path,
+            log_directory=tmp_path,
+            working_directory=tmp_path,
+            argv=("sh", "-c", "sleep 60"),
+            environment={},
+        )
+        made = pbs.prepare(job, count=2, environment={})
+        assert isinstance(pbs.parse_submit(run(cluster, made.command), count=2), Doubtful)
+        seen = pbs.parse_poll([run(cluster, command) for command in pbs.poll([Tracked("x")])], [Tracked("x")])
+        assert not isinstance(seen, Unanswered)
+        assert [(job.id, job.name) for job in seen] == [("1[0].node1", "x"), ("1[1].node1", "x")]
+        assert [pbs.parse_cancel(run(cluster, command)) for command in pbs.cancel([], [job.id for job in seen])] == [
+            None
+        ]
+
+
+def run(cluster: FakeCluster, command: Command) -> Completed:
+    """Run a command with the programs that lead to a cluster."""
+    path = {**os.environ, **cluster.environment}
+    done = subprocess.run(command.argv, input=command.stdin, env=path, capture_output=True, text=True, check=False)
+    return Completed(command, done.returncode, done.stdout, done.stderr)
 
 
 def test_a_site_says_no_in_its_own_words(cluster: FakeCluster) -> None:

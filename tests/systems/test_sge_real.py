@@ -143,11 +143,16 @@ def test_jobs_get_the_users_variables_and_nobody_else_can_read_them(
     def token() -> str:
         return os.environ["MY_TOKEN"]
 
-    with site.pool(1) as pool:
+    with site.pool(1, environment={"MY_OWN": "seen-by-nobody"}) as pool:
         future = pool.submit(token)
         assert future.result(PATIENCE) == "two\nlines of 'it'"
         assert future.job is not None
         assert "lines of" not in site.lab.run("qstat", "-j", future.job.id).stdout
+        # Grid Engine keeps scripts where all users can read them.
+        spool = [path for path in (site.lab.directory / "spool").rglob("*") if path.is_file()]
+        assert any(path.parent.name == "job_scripts" for path in spool)
+        assert not any(b"seen-by-nobody" in path.read_bytes() for path in spool)
+        assert pool.submit(os.environ.get, "MY_OWN").result(PATIENCE) == "seen-by-nobody"
         directory = Path(os.environ["HOME"]) / ".jobpool" / pool.name
         assert (directory / "environment.sh").stat().st_mode & 0o777 == 0o600
     assert not (directory / "environment.sh").exists()

@@ -372,6 +372,12 @@ def _qselect(dialect: Dialect, site: Site, queue: JobQueue, asked: Asked) -> str
     return "".join(f"{id}\n" for id in dict.fromkeys(ids))
 
 
+def _id(dialect: Dialect, site: Site, queue: JobQueue, asked: Asked) -> str:
+    if asked.arguments == ("-un",):
+        return "alice\n"
+    return f"uid=1001({asked.arguments[-1]}) gid=1001(users) groups=1001(users)\n"
+
+
 # ----------------------------------------------------------------------------------------------------- queues and nodes
 
 
@@ -425,7 +431,7 @@ _COMMANDS: Mapping[str, Callable[[Dialect, Site, JobQueue, Asked], str]] = {
     "qdel": _qdel,
     "qselect": _qselect,
     "pbsnodes": _pbsnodes,
-    "id": lambda dialect, site, queue, asked: f"uid=1001({asked.arguments[-1]}) gid=1001(users) groups=1001(users)\n",
+    "id": _id,
 }
 
 _DOWN = {"qstat": 255, "pbsnodes": 1}

@@ -16,11 +16,12 @@ __all__ = ["BY_NAME", "Row", "jobs_of", "table_of"]
 Row = Mapping[str, Any]
 
 BY_NAME = (
-    'ids=$(qselect -N "$1") || exit; code=0; '
+    'ids=$(qselect -u "$(id -un)" -N "$1") || exit; code=0; '
     "for id in $ids; do qstat -f -F json -t \"$id\" || code=$?; printf '\\f'; done; exit $code"
 )
 """For ``sh``: shows the jobs of a name, an answer of qstat for each, with a form feed behind. It shows nothing where
-there is none: qstat itself would then show the jobs of all users (seen)."""
+there is none: qstat itself would then show the jobs of all users (seen). A job of this name that is another user's is
+none of the pool's."""
 
 _UNKNOWN = ("unknown job id", "job has finished")
 """What is said of an id of which there is nothing to show: the answer about the others counts."""
