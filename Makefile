@@ -15,8 +15,11 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 ARGS ?=
-# What root repeats as an ordinary user: where processes, files and the batch system are another user's.
-USER_ARGS ?= tests/lab tests/behaviour tests/worker tests/pool tests/ui tests/test_home.py -m "not slow" -k "not fake"
+# What root repeats as an ordinary user: where processes, files and the batch system are another user's. What objects
+# become on their way is the same for all users.
+OBJECTS := hash_seed map ordinary_objects pickling_faults random_numbers refused_objects same_name_again where_functions_live
+USER_ARGS ?= tests/lab tests/behaviour tests/worker tests/pool tests/ui tests/test_home.py -m "not slow" -k "not fake" \
+    $(OBJECTS:%=--ignore=tests/behaviour/test_%.py)
 
 BIN := .venv/bin
 READY := .venv/ready
