@@ -22,6 +22,8 @@ READY := .venv/ready
 PEERS := .venv-bench/ready
 INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
+# The real systems that this Debian has no packages of: their tests run in a Debian that does.
+HTCONDOR := .ci/chroot --user htcondor htcondor -- python -m pytest --system=htcondor
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
 .PHONY: help demo test test-user lint bench notebook clean venv installed slurm browser cpython-tests
@@ -39,6 +41,7 @@ demo: $(READY)
 test: slurm browser cpython-tests lint installed
 	@. .ci/parts; \
 	tests "all tests" $(INSTALLED) -m pytest $(ARGS); \
+	part "HTCondor" $(HTCONDOR) $(ARGS); \
 	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
 	parts_end
@@ -86,7 +89,7 @@ $(READY): pyproject.toml
 
 # What users get is the wheel: tests run on it and not on the checkout, so that a file left out of it is noticed.
 installed: $(READY)
-	@rm -rf build
+	@rm -rf build/wheel build/installed
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 	.ci/install-wheel build/installed
 
