@@ -73,7 +73,12 @@ SYSTEMS = {
     "sge": Entry(title="Grid Engine", commands=("qsub", "qconf")),
     "lsf": Entry(title="LSF", commands=("bsub", "bjobs"), seconds_of_fields={1: (60,), 2: (3600, 60)}),
     "htcondor": Entry(title="HTCondor", commands=("condor_submit", "condor_q")),
-    "oar": Entry(title="OAR", commands=("oarsub", "oarstat"), seconds_of_fields={1: (3600,), 2: (3600, 60)}),
+    "oar": Entry(
+        title="OAR",
+        commands=("oarsub", "oarstat"),
+        module="jobpool.batch.oar.system",
+        explainer="jobpool.batch.oar.explainer",
+    ),
 }
 """All of them by the word in ``scheduler=``, in the order in which they are looked for."""
 

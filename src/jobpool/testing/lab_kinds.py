@@ -76,6 +76,7 @@ KINDS: Mapping[str, LabKind] = {
     "slurm": LabKind(
         title="SLURM", module="lab", name="SlurmLab", missing="lab_missing", options=frozenset({"nodes", "accounting"})
     ),
+    "oar": LabKind(title="OAR", module="lab_oar", name="OarLab", missing="missing", options=frozenset({"nodes"})),
 }
 """By the word in ``scheduler=``."""
 
