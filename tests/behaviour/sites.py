@@ -38,6 +38,8 @@ class Site(ABC):
 
     name: str
     is_batch: bool = True
+    lists_partitions: bool = True
+    """Whether users may know which partitions there are, and their limits."""
     endings: tuple[Ending, ...]
     """How :meth:`end_job` can end a job here."""
 

@@ -328,10 +328,12 @@ def test_a_log_directory_that_the_jobs_cannot_write_is_said(fake_site: FakeSite,
 
 @pytest.mark.every_dialect
 def test_a_request_that_cannot_run_is_refused_at_once(batch_site: Site) -> None:
-    with pytest.raises(RequestRefused, match="nosuch"):
-        batch_site.make(partition="nosuch")
     with pytest.raises(RequestRefused, match="memory"):
         batch_site.make(memory="4 TiB")
+    if not batch_site.lists_partitions:
+        return
+    with pytest.raises(RequestRefused, match="nosuch"):
+        batch_site.make(partition="nosuch")
     with pytest.raises(RequestRefused, match="walltime"):
         batch_site.make(walltime="5h", partition="short")
 
