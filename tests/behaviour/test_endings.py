@@ -22,6 +22,7 @@ from jobpool.model.errors import (
     CallCrashed,
     CallOutOfMemory,
     CallTimedOut,
+    ConfigError,
     JobLost,
     JobPoolError,
     JobsFailed,
@@ -331,6 +332,10 @@ def test_a_request_that_cannot_run_is_refused_at_once(batch_site: Site) -> None:
     with pytest.raises(RequestRefused, match="memory"):
         batch_site.make(memory="4 TiB")
     if not batch_site.lists_partitions:
+        return
+    if not batch_site.has_partitions:
+        with pytest.raises(ConfigError, match="nosuch"):
+            batch_site.make(partition="nosuch")
         return
     with pytest.raises(RequestRefused, match="nosuch"):
         batch_site.make(partition="nosuch")

@@ -32,14 +32,14 @@ def explain(settings: tuple[str, ...], as_json: bool, script: TextIO | None, clu
     from jobpool.config.resolve import keywords_from_text, resolve
     from jobpool.show.view import show_json
     from jobpool.tools.explain import explain_settings
-    from jobpool.tools.explain_script import explain_cluster, explain_script, read_call
+    from jobpool.tools.explain_script import cluster_of, explain_cluster, explain_script, read_call
 
     if sum(map(bool, (settings, script, cluster))) > 1:
         raise click.UsageError("give KEY=VALUE, or --script, or --cluster: one of them")
     if script is not None:
         found: Any = explain_script(script.read())
     elif cluster is not None:
-        found = explain_cluster(read_call(cluster))
+        found = explain_cluster(read_call(cluster), cluster=cluster_of(cluster))
     else:
         found = explain_settings(resolve(keywords_from_text(settings)))
     if as_json:

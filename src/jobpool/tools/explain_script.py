@@ -17,7 +17,7 @@ from jobpool.show import explanation_script as shown
 from jobpool.site import explain_script as core_script
 from jobpool.tools.check import read_limits_now
 
-__all__ = ["ExplainedScript", "cluster_script", "explain_cluster", "explain_script", "read_call"]
+__all__ = ["ExplainedScript", "cluster_of", "cluster_script", "explain_cluster", "explain_script", "read_call"]
 
 
 class ExplainedScript(core_script.ScriptExplanation):
@@ -47,18 +47,21 @@ def explain_script(text: str, *, limits: Limits | None = None) -> ExplainedScrip
     return _explained(text, *_reader_of(text), limits)
 
 
-def explain_cluster(arguments: Mapping[str, Any], *, limits: Limits | None = None) -> ExplainedScript:
+def explain_cluster(
+    arguments: Mapping[str, Any], *, cluster: str | None = None, limits: Limits | None = None
+) -> ExplainedScript:
     """Say what ``dask_jobqueue.SLURMCluster(**arguments)`` would really give for each job.
 
     Args:
         arguments: Its arguments by name: ``cores``, ``processes``, ``memory``, ``walltime``, ``queue``, ...
-        limits: What the site allows. Default: read from SLURM.
+        cluster: The name of the class, where it is another one (``OARCluster``).
+        limits: What the site allows. Default: read from the batch system.
 
     Raises:
-        ConfigError: Arguments that it would not take.
-        BatchSystemUnavailable: SLURM cannot be asked here.
+        ConfigError: Arguments that it would not take, or a class that is not known.
+        BatchSystemUnavailable: The batch system cannot be asked here.
     """
-    found = _explained(cluster_script(arguments), *_explainer_of_clusters(), limits)
+    found = _explained(cluster_script(arguments, cluster), *_explainer_of(cluster), limits)
     told = [text for text in found.pitfalls if not text.startswith("OMP_NUM_THREADS")]
     return replace(found, pitfalls=(*_dask_pitfalls(arguments), *told), keywords=_shared_out(found.keywords, arguments))
 
@@ -79,14 +82,24 @@ def _explained(text: str, system: str, explainer: Explainer, limits: Limits | No
 # ------------------------------------------------------------------------------------------------------- dask-jobqueue
 
 
-def _explainer_of_clusters() -> tuple[str, Explainer]:
-    """Return the batch system, by name, whose class of dask-jobqueue can be explained."""
-    return next((name, found) for name, found in registry.explainers().items() if found.dask_cluster)
+def _explainers_of_clusters() -> dict[str, tuple[str, Explainer]]:
+    """Return, by the class of dask-jobqueue, the batch system's name and its explainer; the first is the usual one."""
+    return {found.dask_cluster: (name, found) for name, found in registry.explainers().items() if found.dask_cluster}
 
 
-def cluster_script(arguments: Mapping[str, Any]) -> str:
+def _explainer_of(cluster: str | None) -> tuple[str, Explainer]:
+    """Return the batch system, by name, and what explains this class. Raises ``ConfigError``."""
+    known = _explainers_of_clusters()
+    if cluster is None:
+        return next(iter(known.values()))
+    if cluster not in known:
+        raise _other_cluster(cluster, known)
+    return known[cluster]
+
+
+def cluster_script(arguments: Mapping[str, Any], cluster: str | None = None) -> str:
     """Write the directives of dask-jobqueue's cluster for these arguments. Raises ``ConfigError``."""
-    _, explainer = _explainer_of_clusters()
+    _, explainer = _explainer_of(cluster)
     cluster = explainer.dask_cluster
     if problems := [f"{cluster} needs {name}=" for name in ("cores", "memory") if not arguments.get(name)]:
         raise ConfigError.from_problems(problems)
@@ -127,7 +140,16 @@ def _dask_pitfalls(arguments: Mapping[str, Any]) -> list[str]:
 
 def read_call(text: str) -> dict[str, Any]:
     """Read the keywords of ``SLURMCluster(cores=4, ...)`` without running it. Raises ``ConfigError``."""
-    system, explainer = _explainer_of_clusters()
+    return _read_call(text)[1]
+
+
+def cluster_of(text: str) -> str:
+    """Read the name of the class in ``OARCluster(cores=4, ...)``. Raises ``ConfigError``."""
+    return _read_call(text)[0]
+
+
+def _read_call(text: str) -> tuple[str, dict[str, Any]]:
+    known = _explainers_of_clusters()
     found: dict[str, Any] | None = None
     try:
         call = ast.parse(text.strip(), mode="eval").body
@@ -139,23 +161,25 @@ def read_call(text: str) -> dict[str, Any]:
     if found is None:
         raise ConfigError(
             f"{text!r} is not a call with keywords and plain values",
-            advice=f"""write for example: {explainer.dask_cluster}(cores=4, memory="8GB", queue="long")""",
+            advice=f"""write for example: {next(iter(known))}(cores=4, memory="8GB", queue="long")""",
         )
-    if name != explainer.dask_cluster:
-        raise _other_cluster(name, explainer.dask_cluster, registry.title(system))
-    return found
+    if name not in known:
+        raise _other_cluster(name, known)
+    return name, found
 
 
 _OTHERS = {"moabcluster": "Moab", "localcluster": "no batch system"}
 """Dask's clusters of no batch system that is known here, and what they start jobs with."""
 
 
-def _other_cluster(name: str, known: str, title: str) -> ConfigError:
-    others = _OTHERS | {f"{system}cluster": registry.title(system) for system in registry.PLANNED}
+def _other_cluster(name: str, known: Mapping[str, tuple[str, Explainer]]) -> ConfigError:
+    usual, (system, _) = next(iter(known.items()))
+    others = _OTHERS | {f"{planned}cluster": registry.title(planned) for planned in registry.PLANNED}
     starter = others.get(name.lower())
-    whose = f"starts its workers with {starter}" if starter else f"is not dask-jobqueue's {known}"
+    whose = f"starts its workers with {starter}" if starter else f"is not dask-jobqueue's {' or '.join(known)}"
+    named = ", ".join(f"{each}(...)" for each in known)
     return ConfigError(
-        f"{name}(...) {whose}: the directives of {known}(...) are the ones that can be explained",
-        advice=f"where its jobs go to {title} in truth, write {known}(...) with the same arguments; "
+        f"{name}(...) {whose}: the directives of {named} are the ones that can be explained",
+        advice=f"where its jobs go to {registry.title(system)} in truth, write {usual}(...) with the same arguments; "
         "what JobPoolExecutor asks for is shown by: jobpool explain cores=4 memory='8 GiB'",
     )

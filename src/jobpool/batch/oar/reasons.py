@@ -15,15 +15,16 @@ _REASONS = (
         r"dependency with the job",
         "It waits for another job to end. When that job was deleted or is held, it waits for ever: delete it.",
     ),
-    (r"resources", "It waits until enough resources are free; the scheduler has planned it for then."),
-    (r"quota", "A quota of its user, its project or its queue is reached; it waits until some of their jobs end."),
+    (r"quota(?!_ok)", "A quota of its user, its project or its queue is reached; it waits until some jobs end."),
     (
-        r"(no|not) (enough|matching)|no suitable|not schedulable",
+        r"not? enough|cannot find enough|no suitable",
         "No resources fit now: those that would are down, or kept for others; ask for less, or for other properties.",
     ),
+    (r"resources|scheduling OK", "It waits until enough resources are free; the scheduler has planned it for then."),
     (r"new", "The scheduler has not looked at it yet; it does so every few seconds."),
     (r"container", "It waits for the container job inside of which it runs; when that has ended, it never starts."),
     (r"token|license", "It waits for a token that other jobs hold."),
+    (r"never run", "It cannot start in time any more, and OAR ends it."),
 )
 
 

@@ -35,7 +35,9 @@ class OarRules(Rules):
         """Return the request as its options say it: the user's own ``-q`` and ``--project`` count."""
         own = dict(option for line in request.job_extra for option in options_of_line(line))
         partition, account = own.get("queue", request.partition), own.get("project", request.account)
-        return replace(request, partition=partition, account=account)
+        # Without a property for it, memory is the agent's business alone, and no node is compared with it.
+        memory = request.memory if self.memory or self.core_memory or not self.known else None
+        return replace(request, partition=partition, account=account, memory=memory)
 
     def wish_of(self, request: Request) -> Wish:
         """Return what the options of a request ask for: whole cores, with all threads that they have."""

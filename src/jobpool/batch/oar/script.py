@@ -22,11 +22,16 @@ from jobpool.model.request import Request
 from jobpool.model.site import Limits
 from jobpool.model.units import Duration
 
-__all__ = ["OPTIONS", "SETTINGS", "TITLE", "directives", "log_path", "oar_time", "script", "submit_argv"]
+__all__ = ["NOTICE", "OPTIONS", "SETTINGS", "TITLE", "directives", "log_path", "oar_time", "script", "submit_argv"]
 
 TITLE = "OAR"
 
-SETTINGS = frozenset({"partition", "account", "reservation", "constraint", "exclude", "gpus", "job_extra", "job_skip"})
+SETTINGS = frozenset(
+    {
+        *("partition", "account", "reservation", "licenses", "constraint", "exclude", "gpus"),
+        *("job_extra", "job_skip"),
+    }
+)
 """Those of ``settings.OPTIONAL`` for which OAR has a word."""
 
 OPTIONS = {
@@ -37,6 +42,9 @@ OPTIONS = {
     "whole_node": "'yes' gives each job a node for itself",
 }
 """What is OAR's own, for ``system_options``."""
+
+NOTICE = 30
+"""Seconds from the signal to the kill of a besteffort job: as long as SLURM gives by default."""
 
 _NODE = re.compile(r"[\w.-]+")
 _LEVEL = re.compile(r"[A-Za-z_]\w*")
@@ -56,7 +64,7 @@ def directives(request: Request, site: Limits) -> tuple[Directive, ...]:
     if "" in request.job_skip:
         raise ConfigError("job_skip: an empty text would leave out every option; name one, such as '-p'")
     rules = _rules(request, site)
-    ours = (_resources(request, rules), *_properties(request, rules), *_places(request))
+    ours = (_resources(request, rules), *_properties(request, rules), *_places(request), *_notice(request))
     kept = tuple(line for line in ours if not line.text.startswith(request.job_skip or ("\0",)))
     return (*kept, *_extra(request, [name for line in kept for name, _ in options_of(words_of(line.text))]))
 
@@ -90,7 +98,7 @@ def submit_argv(job: JobScript, *, count: int, script_file: Path) -> tuple[str, 
     return (
         "oarsub",
         f"--name={check_name(job.name)}",
-        f"--directory={single_line(str(job.working_directory), 'the working directory')}",
+        f"--directory={_path(job.working_directory, 'the working directory')}",
         f"--stdout={log}",
         f"--stderr={log}",
         *(word for directive in directives(job.request, job.site) for word in words_of(directive.text)),
@@ -167,6 +175,9 @@ def _gpu_level(rules: OarRules) -> str:
 def _properties(request: Request, rules: OarRules) -> Iterator[Directive]:
     """Write one ``-p`` for all: of several, oarsub takes the last."""
     wanted, why = [], []
+    if request.job_gpus and not rules.whole_node_option(request):
+        wanted.append(f"{_gpu_level(rules)} > 0")
+        why.append("gpus=: a core without a GPU has the number 0")
     if request.constraint is not None:
         wanted.append(single_line(request.constraint, "constraint"))
         why.append("constraint= was given")
@@ -210,6 +221,22 @@ def _places(request: Request) -> Iterator[Directive]:
                 "(oarsub -t container ...), inside of which the pool's jobs run"
             )
         yield Directive(f"-t inner={request.reservation}", "reservation= was given: inside of this container job.")
+    for license in request.licenses:
+        if (match := re.fullmatch(r"(\w+)(?:[:*=](\d{1,6}))?", license)) is None:
+            raise ConfigError(f"licenses: {license!r} cannot be a token of OAR's; write NAME or NAME:COUNT")
+        yield Directive(
+            f"-t token:{match[1]}={match[2] or 1}", "licenses=: OAR calls them tokens; held by each job while it runs."
+        )
+
+
+def _notice(request: Request) -> Iterator[Directive]:
+    """Ask for a signal before a kill that may come early. At its walltime an agent leaves by its own clock."""
+    own = [option for line in request.job_extra for option in options_of(words_of(line))]
+    if request.partition == "besteffort" or ("type", "besteffort") in own:
+        yield Directive(
+            f"--checkpoint {NOTICE} --signal 12",
+            f"A besteffort job is killed when its place is needed: SIGUSR2 comes {NOTICE} s before, for checkpoints.",
+        )
 
 
 def _extra(request: Request, stated: Iterable[str]) -> Iterator[Directive]:
@@ -222,7 +249,15 @@ def _extra(request: Request, stated: Iterable[str]) -> Iterator[Directive]:
 
 
 def _log_pattern(job: JobScript) -> str:
-    directory = single_line(str(job.log_directory), "the log directory")
+    directory = _path(job.log_directory, "the log directory")
     if found := _EXPANDED.search(directory):
         raise ConfigError(f"the log directory must not contain {found[0]}, which OAR gives a meaning: {directory}")
     return f"{directory}/{check_name(job.name)}-%jobid%.log"
+
+
+def _path(place: Path, what: str) -> str:
+    """Return a path, or raise ``ConfigError``: OAR writes it into a program for Perl, between single quotes."""
+    text = single_line(str(place), what)
+    if "'" in text or "\\" in text:
+        raise ConfigError(f"{what} must have no quote ' and no backslash in its name, which OAR cannot handle: {text}")
+    return text

@@ -34,8 +34,8 @@ def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:
 
     An id alone is no yes: it is printed before the server is told, and for reservations that are refused.
     """
-    said = "\n".join(text for text in (done.stderr.strip(), done.stdout.strip()) if text)[-4000:]
-    words = said or f"oarsub ended with {done.returncode} and said nothing"
+    said = "\n".join(text for text in (done.stderr.strip(), done.stdout.strip()) if text)
+    words = said[-4000:] or f"oarsub ended with {done.returncode} and said nothing"
     if done.returncode is None or done.returncode < 0 or done.returncode == _SERVER_IS_GONE:
         return Doubtful(words)
     if done.returncode == 0:
@@ -45,7 +45,7 @@ def parse_submit(done: Completed, *, count: int) -> SubmitAnswer:
         return Doubtful(words)
     temporary = _TEMPORARY.search(said) is not None
     if temporary or _SAYS_NO.search(said):
-        return Refused(_without_usage(words), temporary)
+        return Refused(_without_usage(said)[-4000:], temporary)
     return Doubtful(words, unclear=True)
 
 

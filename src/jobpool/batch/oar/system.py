@@ -28,6 +28,7 @@ from jobpool.batch.base import (
     Machine,
     NoAccounting,
     NoCluster,
+    Notice,
     Notices,
     Submission,
     SubmitAnswer,
@@ -74,8 +75,11 @@ class Oar:
         return oar_presence.presence(machine)
 
     def notices(self, site: Limits) -> Notices:
-        """Say that a job is told nothing: at a delete and at its walltime OAR sends SIGKILL at once (seen)."""
-        return Notices(walltime=None, delete=None)
+        """Say that at a delete and at its walltime OAR sends SIGKILL at once (seen).
+
+        A besteffort job is asked for with a signal before it is killed for another.
+        """
+        return Notices(walltime=None, delete=None, preemption=Notice("USR2", float(oar_script.NOTICE)))
 
     def directives(self, request: Request, site: Limits) -> tuple[Directive, ...]:
         """Say what the request becomes."""
