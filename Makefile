@@ -24,6 +24,8 @@ INSTALLED := build/installed/bin/python
 SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
 # The real systems that this Debian has no packages of: their tests run in a Debian that does.
 HTCONDOR := .ci/chroot --user htcondor htcondor -- python -m pytest --system=htcondor
+OAR_PACKAGES := oar-server oar-server-pgsql oar-user oar-user-pgsql oar-node postgresql openssh-server openssh-client iproute2 procps
+OAR := .ci/chroot oar $(OAR_PACKAGES) -- .ci/with-oar python -m pytest --system=oar tests/behaviour tests/systems
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
 .PHONY: help demo test test-user lint bench notebook clean venv installed slurm browser cpython-tests
@@ -42,6 +44,7 @@ test: slurm browser cpython-tests lint installed
 	@. .ci/parts; \
 	tests "all tests" $(INSTALLED) -m pytest $(ARGS); \
 	part "HTCondor" $(HTCONDOR) $(ARGS); \
+	part "OAR" $(OAR) $(ARGS); \
 	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
 	parts_end

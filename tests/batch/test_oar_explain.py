@@ -42,7 +42,12 @@ def site() -> Limits:
             "Cannot determine scheduling time due to dependency with the job 558",
             "waits for another job to end",
         ),
-        ("Waiting", "No enough matching resources (quota_nok)", "No enough matching resources (quota_nok)", "quota"),
+        (
+            "Waiting",
+            "No enough matching resources (quota_exceeded:Gantt_quotas->{default}=[9]>[8])",
+            "No enough matching resources (quota_exceeded:Gantt_quotas->{default}=[9]>[8])",
+            "quota",
+        ),
         ("Waiting", "No enough matching resources (no_matching_hole)", None, "No resources fit now"),
         ("Waiting", "Cannot find enough resources for job 7 yet", None, "No resources fit now"),
         ("Waiting", "Container 12 does not exist", None, "container job"),

@@ -152,9 +152,21 @@ def test_a_single_job_is_no_array(tmp_path: Path) -> None:
     assert not [word for word in argv if word.startswith("--array")]
 
 
-@pytest.mark.parametrize("name", ["it's", "back\\slash", "%jobid%", "two\nlines"])
-def test_directories_that_oar_cannot_name_are_refused(tmp_path: Path, name: str) -> None:
-    job = replace(job_script(tmp_path, ["true"]), log_directory=tmp_path / name)
+@pytest.mark.parametrize("name", ["it's", "back\\slash", "%jobid%", "é", "a+b,c=d"])
+def test_places_that_oar_cannot_name_are_gone_to_by_the_script(tmp_path: Path, name: str) -> None:
+    place = tmp_path / name
+    place.mkdir()
+    job = replace(job_script(tmp_path, ["pwd"]), log_directory=place, working_directory=place)
+    made = oar.prepare(job, count=1, environment={})
+    assert {"--directory=/", "--stdout=/dev/null", "--stderr=/dev/null"} <= set(made.command.argv)
+    (tmp_path / "job.sh").write_text(made.files["test.sh"].replace("exec pwd", "exec bash -c pwd"))
+    environment = {"PATH": "/usr/bin:/bin", "OAR_JOB_ID": "42", "OAR_NODEFILE": "/dev/null"}
+    subprocess.run(["bash", str(tmp_path / "job.sh")], env=environment, check=True)
+    assert oar.log_path(job, JobId("42"), 0).read_text() == f"{place}\n"
+
+
+def test_a_directory_whose_name_is_no_line_of_text_is_refused(tmp_path: Path) -> None:
+    job = replace(job_script(tmp_path, ["true"]), log_directory=tmp_path / "two\nlines")
     with pytest.raises(ConfigError):
         oar.prepare(job, count=1, environment={})
 

@@ -185,7 +185,7 @@ def test_a_lost_configuration_is_told_before_any_command_waits_for_it() -> None:
 
 def test_what_explains_a_batch_system_is_its_own() -> None:
     assert explainer("slurm").explain_reason("Priority").startswith("Other jobs are before it")
-    assert [name for name, found in explainers().items() if found.reads_scripts] == ["slurm"]
+    assert [name for name, found in explainers().items() if not found.reads_scripts] == ["local"]
     for name in ("local", "pbs", "zzz"):
         assert explainer(name).explain_reason("Priority") == ""
         with pytest.raises(ConfigError, match="cannot be explained"):

@@ -25,5 +25,5 @@ JOB_SIDE = JobSide(
     # Each core of the job has its line there.
     cpus='"$(wc -l <"$OAR_NODEFILE")"',
     began='"$oar_began"',
-    ends='"$((oar_began + OAR_JOB_WALLTIME_SECONDS))"',
+    ends='"${OAR_JOB_WALLTIME_SECONDS:+$((oar_began + OAR_JOB_WALLTIME_SECONDS))}"',
 )

@@ -54,8 +54,9 @@ _FIND_MODULE = (
     'type module >/dev/null 2>&1 || for init in /etc/profile.d/*mod*.sh; do if [ -r "$init" ]; then . "$init"; fi; done'
 )
 
-_EXPANDED = re.compile(r"%(jobid|jobname|jobname_or_default|arrayid|arrayindex)%")
-"""What OAR puts in the place of these words in the name of a log."""
+_PLAIN = re.compile(r"[A-Za-z0-9_./ -]+")
+"""Paths that OAR itself can be given. It refuses logs with other letters, gives ``%`` a meaning, and writes paths into
+a program for Perl, between single quotes."""
 
 
 def directives(request: Request, site: Limits) -> tuple[Directive, ...]:
@@ -82,6 +83,7 @@ def script(job: JobScript, notices: Notices, environment: Mapping[str, str]) -> 
             BEGAN,
             CLEARED,
             "umask 077",
+            *_places_of_its_own(job),
             *exports({**handed_on(environment), **job.environment}),
             *([_FIND_MODULE] if wants_module else []),
             *setup,
@@ -94,11 +96,13 @@ def script(job: JobScript, notices: Notices, environment: Mapping[str, str]) -> 
 
 def submit_argv(job: JobScript, *, count: int, script_file: Path) -> tuple[str, ...]:
     """Write the command line of oarsub, whose last word is a line for a shell on the node."""
-    log = _log_pattern(job)
+    log, directory = f"{job.log_directory}/{job.name}-%jobid%.log", str(job.working_directory)
+    if not _PLAIN.fullmatch(str(job.log_directory)):
+        log = "/dev/null"
     return (
         "oarsub",
         f"--name={check_name(job.name)}",
-        f"--directory={_path(job.working_directory, 'the working directory')}",
+        f"--directory={directory if _PLAIN.fullmatch(directory) else '/'}",
         f"--stdout={log}",
         f"--stderr={log}",
         *(word for directive in directives(job.request, job.site) for word in words_of(directive.text)),
@@ -248,16 +252,10 @@ def _extra(request: Request, stated: Iterable[str]) -> Iterator[Directive]:
         yield Directive(text, "job_extra: your own, taken as it is.")
 
 
-def _log_pattern(job: JobScript) -> str:
-    directory = _path(job.log_directory, "the log directory")
-    if found := _EXPANDED.search(directory):
-        raise ConfigError(f"the log directory must not contain {found[0]}, which OAR gives a meaning: {directory}")
-    return f"{directory}/{check_name(job.name)}-%jobid%.log"
-
-
-def _path(place: Path, what: str) -> str:
-    """Return a path, or raise ``ConfigError``: OAR writes it into a program for Perl, between single quotes."""
-    text = single_line(str(place), what)
-    if "'" in text or "\\" in text:
-        raise ConfigError(f"{what} must have no quote ' and no backslash in its name, which OAR cannot handle: {text}")
-    return text
+def _places_of_its_own(job: JobScript) -> Iterator[str]:
+    """Write lines that go to the places of which OAR cannot be told."""
+    if not _PLAIN.fullmatch(str(job.log_directory)):
+        log = f"{single_line(str(job.log_directory), 'the log directory')}/{job.name}-"
+        yield f'exec >>{shell_word(log)}"$OAR_JOB_ID.log" 2>&1'
+    if not _PLAIN.fullmatch(str(job.working_directory)):
+        yield f"cd -- {shell_word(single_line(str(job.working_directory), 'the working directory'))} || exit"
