@@ -327,7 +327,7 @@ WAITING = """\
 def test_waiting_jobs_of_a_pool_that_is_killed_end(site: OarSite, tmp_path: Path, killed: str) -> None:
     filler = fill(site.lab)
     with started(site, tmp_path / "script", WAITING.replace("{keywords}", "")) as script:
-        site.wait_for_jobs(script.pool, 2)
+        site.wait_for_jobs(script.pool, 1)
         kill(script, killed)
         site.lab.run("oardel", filler)  # those that nobody deletes start, find no server, and end
         script.nothing_left(LONG)
@@ -383,6 +383,29 @@ def test_calls_go_on_without_oar_and_new_jobs_come_when_it_is_back(
             getattr(failing, back)()
         pool.scale(2)
         assert wait_until(lambda: sum(job.workers for job in pool.status().jobs) == 2, LONG), pool.status()
+
+
+def test_a_command_that_hangs_is_given_up_though_nobody_may_kill_it(site: OarSite) -> None:
+    """OAR's commands run as OAR's user."""
+    code = """if True:
+        import asyncio, time
+        from jobpool.commands import shell
+        from jobpool.model.command import Command
+
+        async def main():
+            begin = time.monotonic()
+            done = await shell.run(Command(("oarstat", "-J"), timeout=1.0))
+            print(done.returncode, done.stderr, time.monotonic() - begin < 10, flush=True)
+
+        asyncio.run(main())
+        """
+    site.lab.database.freeze()
+    try:
+        argv = [sys.executable, "-c", code]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=50, check=False)
+    finally:
+        site.lab.database.thaw()
+    assert done.stdout == "None oarstat: no answer in 1 s True\n", done.stderr
 
 
 def test_a_submit_without_the_server_is_found_and_not_repeated(site: OarSite, tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ SHORT_FOR = 10.0
 AT_ONCE = 12
 """Commands of one question that run at the same time: each is a process here, and a connection at the master."""
 
+LAST_WAIT = 2.0
+"""Seconds for the end of a command that was killed."""
+
 _under_way: set[int] = set()
 """The processes of commands that have not ended."""
 
@@ -111,7 +114,7 @@ def run_now(command: Command) -> Completed:
             env=_environment(command),
             check=False,
         )
-    except (*SHORTAGE, subprocess.TimeoutExpired) as error:
+    except (*SHORTAGE, subprocess.TimeoutExpired, PermissionError) as error:  # the latter: of killing a set-user-ID one
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
     return Completed(command, done.returncode, _text(done.stdout), _text(done.stderr))
 
@@ -123,7 +126,10 @@ def _environment(command: Command) -> dict[str, str]:
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     _kill(process.pid)
-    await process.wait()
+    # One that runs as another user, by its set-user-ID bit, cannot be killed: it is left to end by itself.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WAIT):
+            await process.wait()
 
 
 def end_all() -> None:
@@ -134,5 +140,5 @@ def end_all() -> None:
 
 def _kill(pid: int) -> None:
     # Its whole session: a site's sbatch may be a script around the real one.
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
