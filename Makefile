@@ -26,6 +26,8 @@ SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
 HTCONDOR := .ci/chroot --user htcondor htcondor -- python -m pytest --system=htcondor
 OAR_PACKAGES := oar-server oar-server-pgsql oar-user oar-user-pgsql oar-node postgresql openssh-server openssh-client iproute2 procps
 OAR := .ci/chroot oar $(OAR_PACKAGES) -- .ci/with-oar python -m pytest --system=oar tests/behaviour tests/systems
+OAR_LAB := .ci/chroot oar $(OAR_PACKAGES) -- unshare --net sh -c 'ip link set lo up; exec "$$@"' sh \
+    python -m pytest --system=oar tests/lab
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
 .PHONY: help demo test test-user lint bench notebook clean venv installed slurm browser cpython-tests
@@ -45,6 +47,7 @@ test: slurm browser cpython-tests lint installed
 	tests "all tests" $(INSTALLED) -m pytest $(ARGS); \
 	part "HTCondor" $(HTCONDOR) $(ARGS); \
 	part "OAR" $(OAR) $(ARGS); \
+	part "OAR's lab" $(OAR_LAB) $(ARGS); \
 	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
 	parts_end

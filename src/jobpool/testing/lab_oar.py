@@ -185,9 +185,10 @@ class OarLab:
             part.stop()
         end_processes([f"{MARK}={self.directory}"])
         _give_back_configuration(self.directory)
-        shutil.rmtree(self.plan.place, ignore_errors=True)
+        # Last of all the watching process and the record by which it, or anybody, finds what is left.
         if self._watch_runs_beside():
             self._watch.kill()
+        shutil.rmtree(self.plan.place, ignore_errors=True)
         (self.directory / "lab.json").unlink(missing_ok=True)
         with suppress(OSError):  # it holds files that are not the lab's
             self.directory.rmdir()
