@@ -20,7 +20,7 @@ from jobpool.testing.lab_oar import OarLab, missing
 
 pytestmark = [pytest.mark.real("oar"), pytest.mark.alone]
 
-CONF = Path("/etc/oar/oar.conf")
+CONF, SITE_CONF = Path("/etc/oar/oar.conf"), Path("/etc/oar/oar.conf.before-lab")
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,9 @@ def machine() -> None:
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "lab"
-    before = CONF.read_bytes()
+    before = (
+        SITE_CONF if SITE_CONF.exists() else CONF
+    ).read_bytes()  # a lab before may have been killed with all it had
     yield place
     assert not place.exists()
     assert CONF.read_bytes() == before

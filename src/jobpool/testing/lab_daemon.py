@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,8 +107,9 @@ class Daemon:
     def _end(self, signal_number: int) -> None:
         if (process := self.process) is None:
             return
-        process.send_signal(signal_number)
-        process.send_signal(signal.SIGCONT)  # a frozen process takes no other signal than SIGKILL
+        with suppress(psutil.NoSuchProcess):  # of one that is no child of ours the end may be seen in between
+            process.send_signal(signal_number)
+            process.send_signal(signal.SIGCONT)  # a frozen process takes no other signal than SIGKILL
         if not wait_gone(process):
             raise LabFailed(f"{self.name} (pid {process.pid}) did not end within {PATIENCE:.0f} s")
 
