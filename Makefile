@@ -29,6 +29,10 @@ SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
 SGE := gridengine-master gridengine-exec gridengine-client
 # The real systems that this Debian has no packages of: their tests run in a Debian that does.
 HTCONDOR := .ci/chroot --user htcondor htcondor -- python -m pytest --system=htcondor tests/behaviour tests/systems
+OAR_PACKAGES := oar-server oar-server-pgsql oar-user oar-user-pgsql oar-node postgresql openssh-server openssh-client iproute2 procps
+OAR := .ci/chroot oar $(OAR_PACKAGES) -- .ci/with-oar python -m pytest --system=oar tests/behaviour tests/systems
+OAR_LAB := .ci/chroot oar $(OAR_PACKAGES) -- unshare --net sh -c 'ip link set lo up; exec "$$@"' sh \
+    python -m pytest --system=oar tests/lab
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
 .PHONY: help demo test test-user coverage lint bench notebook clean venv installed slurm sge browser containers cpython-tests
@@ -49,6 +53,8 @@ test: slurm sge browser containers cpython-tests lint installed
 	if [ "$$(id -u)" = 0 ]; then part "Grid Engine" $(INSTALLED) -m pytest --system=sge tests/behaviour tests/systems $(ARGS); else \
 	    echo "SKIPPED, since this is not root: the tests on a real Grid Engine"; fi; \
 	part "HTCondor" $(HTCONDOR) $(ARGS); \
+	part "OAR" $(OAR) $(ARGS); \
+	part "OAR's lab" $(OAR_LAB) $(ARGS); \
 	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
 	parts_end
