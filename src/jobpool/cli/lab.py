@@ -32,8 +32,8 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @lab.command()
 @_directory
 @click.option("--system", type=click.Choice(sorted(KINDS)), default=USUAL, show_default=True, help="The batch system.")
-@click.option("--nodes", type=click.IntRange(1, 64), help="Ordinary nodes, of SLURM's lab.  [default: 4]")
-@click.option("--accounting", is_flag=True, help="With accounting: sacct, accounts and QoS.")
+@click.option("--nodes", type=click.IntRange(1, 64), help="Nodes, where a lab can have several.")
+@click.option("--accounting", is_flag=True, help="SLURM's lab, with accounting: sacct, accounts and QoS.")
 @_as_json
 def up(directory: Path | None, system: str, nodes: int | None, accounting: bool, as_json: bool) -> None:
     """Bring it up, and print the line that leads a shell to it.

@@ -9,6 +9,7 @@ import importlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
@@ -98,7 +99,8 @@ def lab_class(system: str) -> Any:
 
 
 def missing(system: str, **options: Any) -> Sequence[str]:
-    """List the Debian packages that such a lab needs and this machine lacks."""
+    """List the Debian packages that such a lab needs and this machine lacks. Raises as :func:`lab_up` for options."""
+    _check_options(system, options)
     return cast(Sequence[str], getattr(_module(system), KINDS[system].missing)(**options))
 
 
@@ -106,13 +108,25 @@ def lab_up(directory: str | Path, *, system: str = "slurm", **options: Any) -> L
     """Bring a lab up that outlives this process; end it with :func:`lab_down`.
 
     ``options``: ``nodes`` and ``accounting``, where the batch system's lab has them. Raises ``ConfigError`` for others,
-    and as the lab's own ``up``.
+    ``LabFailed`` where a lab of another batch system is in the directory, and as the lab's own ``up``.
     """
-    if others := sorted(options.keys() - KINDS[system].options):
-        raise ConfigError(f"a lab of {KINDS[system].title} has no option {', '.join(others)}")
+    from jobpool.testing.lab_daemon import LabFailed
+
+    _check_options(system, options)
+    with suppress(FileNotFoundError):
+        if (there := _system_of(Path(directory))) != system:
+            raise LabFailed(
+                f"{Path(directory).absolute()} holds a lab of {KINDS[there].title}",
+                advice="bring it down first (jobpool lab down), or choose another directory for this one (--directory)",
+            )
     lab = cast(Lab, lab_class(system)(directory, **options))
     lab.up(detached=True)
     return lab
+
+
+def _check_options(system: str, options: Mapping[str, Any]) -> None:
+    if others := sorted(options.keys() - KINDS[system].options):
+        raise ConfigError(f"a lab of {KINDS[system].title} has no option {', '.join(others)}")
 
 
 def lab_down(directory: str | Path) -> None:
@@ -125,10 +139,14 @@ def attached(directory: str | Path) -> Lab:
     from jobpool.testing.lab_daemon import LabFailed  # with psutil, which the command line does not load for its help
 
     try:
-        record = json.loads((Path(directory) / "lab.json").read_text())
+        system = _system_of(Path(directory))
     except FileNotFoundError:
         raise LabFailed(f"there is no lab in {Path(directory).absolute()}") from None
-    return cast(Lab, lab_class(record.get("system", "slurm")).attach(directory))
+    return cast(Lab, lab_class(system).attach(directory))
+
+
+def _system_of(directory: Path) -> str:
+    return str(json.loads((directory / "lab.json").read_text()).get("system", "slurm"))
 
 
 def export_line(environment: Mapping[str, str]) -> str:
