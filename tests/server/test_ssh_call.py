@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from jobpool.commands.ssh import Call, closing, parse_programs, programs
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jobpool.commands.ssh import Call, closing, control_path, parse_programs, programs
 from jobpool.model.command import Command, Completed
 
 COMMAND = Command(("sbatch", "--parsable"), stdin="#!/bin/bash\n", timeout=60.0, host="login1")
@@ -51,3 +57,12 @@ def test_programs_are_looked_for_in_one_command() -> None:
     assert command.host == "login1"
     found = parse_programs(Completed(command, 0, "sbatch /opt/bin/sbatch\nnoise\nsbatch /opt/bin/sbatch\n", ""))
     assert found == {"sbatch": "/opt/bin/sbatch"}
+
+
+def test_a_connection_is_this_process_and_this_machines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, paths = Path("/home/alice/.jobpool"), set[str | None]()
+    for machine in ("node1", "node2"):
+        monkeypatch.setattr(os, "uname", lambda name=machine: SimpleNamespace(nodename=name))
+        paths |= {control_path("login1", shared), control_path("login2", shared)}
+    assert len(paths) == 4
+    assert control_path("login1", shared / ("x" * 80)) is None

@@ -143,7 +143,8 @@ def control_path(host: str, directory: Path) -> str | None:
 
     None where the path would be too long for a socket.
     """
-    name = hashlib.sha256(host.encode()).hexdigest()[:6]
+    # Other hosts may have this directory, and a process with this number: its connection is not ours to end.
+    name = hashlib.sha256(f"{os.uname().nodename} {host}".encode()).hexdigest()[:8]
     path = str(directory / f"ssh-{os.getpid()}-{name}")
     return None if len(os.fsencode(path)) > _LONGEST_PATH or '"' in path else path
 
