@@ -158,7 +158,12 @@ def test_logs_of_other_pools_in_the_same_directory_are_not_looked_at(
         (place / name / "worker-0.log").write_text("x\n")
         (place / name / "job-id").write_text("13[4].node1\n")
     place.chmod(0o700)
-    monkeypatch.setattr("jobpool.show.logs.read_file", lambda path: read.append(path) or path.read_bytes())
+
+    def reading(path: Path) -> bytes:
+        read.append(path)
+        return path.read_bytes()
+
+    monkeypatch.setattr("jobpool.show.logs.read_file", reading)
     (found,) = logs_of(pool, place, "13[4].node1")
     assert found.submission == "jp-mine-0123abcd-1"
     assert not [path for path in read if "jp-other" in str(path)]
