@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +31,15 @@ def test_what_runs_here() -> None:
     assert (here.host, here.timeout) == (None, 60.0)
     assert "ControlPath=none" in Call(COMMAND).here.argv
     assert closing("login1", "/x").argv[-4:] == ("-O", "exit", "--", "login1")
+
+
+def test_a_path_of_here_does_not_take_the_time_limit_there() -> None:
+    parent = ("sh", "-c", 'read -r name <"/proc/$PPID/comm"; echo "$name $PATH"')
+    call = Call(Command(parent, environment=(("PATH", "/not/there"),), host="login1"))
+    here = call.here
+    done = subprocess.run(["sh", "-c", here.argv[-1]], input=here.stdin, capture_output=True, text=True, check=False)
+    found = call.read(Completed(here, done.returncode, done.stdout, done.stderr))
+    assert (found.returncode, found.stdout, found.stderr) == (0, "timeout /not/there\n", "")
 
 
 def test_what_a_profile_prints_is_no_answer() -> None:
