@@ -67,15 +67,18 @@ def up(directory: Path | None, system: str, nodes: int | None, accounting: bool,
 def down(directory: Path | None, as_json: bool) -> None:
     """End it, and all jobs in it."""
     from jobpool.show.view import show_json, show_note
-    from jobpool.testing import lab_down, unset_line
+    from jobpool.testing import unset_line
+    from jobpool.testing.lab_kinds import attached
 
     place = directory or _usual_directory()
-    lab_down(place)
+    there = attached(place)
+    variables = there.environment
+    there.down()
     if as_json:
         show_json({"directory": place})
     else:
         show_note(f"the lab in {place} is down")
-        if line := unset_line(place, os.environ):
+        if line := unset_line(place, os.environ, variables):
             show_note(f"this shell still looks for it there: {line}")
 
 

@@ -154,10 +154,17 @@ def export_line(environment: Mapping[str, str]) -> str:
     return "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
 
 
-def unset_line(directory: Path, environment: Mapping[str, str]) -> str:
-    """Write the line for a shell whose commands are led to the lab in this directory. Empty: they are not."""
-    inside = [name for name, value in environment.items() if _leads_to(value, directory)]
-    return f"unset {' '.join(inside)}" if inside else ""
+def unset_line(directory: Path, environment: Mapping[str, str], lab: Mapping[str, str] | None = None) -> str:
+    """Write the line for a shell whose commands are led to the lab in this directory. Empty: they are not.
+
+    ``lab``: the variables of that lab. Those that are no paths, such as a port, go with the others: they would lead the
+    shell's commands astray on their way to another cluster.
+    """
+    if not any(_leads_to(value, directory) for value in environment.values()):
+        return ""
+    own = {name for name, value in (lab or {}).items() if environment.get(name) == value and ":" not in value}
+    inside = [name for name, value in environment.items() if name in own or _leads_to(value, directory)]
+    return f"unset {' '.join(inside)}"
 
 
 def _leads_to(value: str, directory: Path) -> bool:
