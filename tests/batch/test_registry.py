@@ -179,7 +179,9 @@ def test_a_lost_configuration_is_told_before_any_command_waits_for_it() -> None:
     def run(command: Command) -> Completed:
         raise AssertionError(f"{command.argv} would hang")
 
-    lost = Machine(str, run, {"SLURM_CONF": "/gone/slurm.conf"}, lambda path: False)
+    commands = SYSTEMS["slurm"].commands
+    variables = {"SLURM_CONF": "/gone/slurm.conf"}
+    lost = Machine(lambda name: name if name in commands else None, run, variables, lambda path: False)
     for ask in (detect, partial(require, "slurm")):
         with pytest.raises(BatchSystemUnavailable, match=r"/gone/slurm\.conf") as caught:
             ask(lost)

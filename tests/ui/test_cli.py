@@ -158,7 +158,14 @@ def test_config_tells_all_problems_at_once_without_a_traceback(run: Run) -> None
 
 
 @pytest.mark.parametrize(
-    "arguments", [["config", "cores"], ["config", "--yaml"], ["confg"], ["lab", "up", "--nodes=0"]]
+    "arguments",
+    [
+        ["config", "cores"],
+        ["config", "--yaml"],
+        ["confg"],
+        ["lab", "up", "--nodes=0"],
+        ["lab", "up", "--system=sge", "--accounting"],
+    ],
 )
 def test_a_wrong_command_line_is_usage(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)

@@ -187,8 +187,9 @@ def find(machine: Machine | None = None) -> Found:
 
     The packages of several may be installed, of which one has a cluster, or none: that is ``local``.
 
-    Raises ``BatchSystemUnavailable`` where the commands are those of a system that is not built yet, or of one whose
-    configuration is lost: running everything on its login node is not what anybody meant.
+    Raises ``BatchSystemUnavailable`` where the commands are those of a system that is not built yet; and where none has
+    a cluster, but one cannot be used since its configuration is lost or its commands are of another make: running
+    everything on its login node is not what anybody meant.
     """
     machine = machine or Machine()
     here = [
@@ -204,18 +205,21 @@ def find(machine: Machine | None = None) -> Found:
         )
     there: list[str] = []
     absent: dict[str, str] = {}
+    unusable: list[BatchSystemUnavailable] = []
     for name in built:
         try:
             lacking = get(name, Path()).presence(machine)
-        except BatchSystemUnavailable:
-            if not there:  # nothing before it can be taken: it is the one that is meant
-                raise
+        except BatchSystemUnavailable as error:  # those after it may have a cluster all the same
+            unusable.append(error)
+            absent[name] = f"{title(name)}: {error.message}"
             continue
         if lacking is None:
             there.append(name)
         else:
             absent[name] = f"{title(name)}: {lacking.why}"
     if not there:
+        if unusable:
+            raise unusable[0]
         return Found("local", _why_local(absent))
     name = there[0]
     passed_over = [why for other, why in absent.items() if built.index(other) < built.index(name)]
