@@ -112,15 +112,6 @@ def test_without_any_cluster_one_that_cannot_be_used_is_not_passed_over(installe
         find(EVERYTHING)
 
 
-def test_one_that_is_not_built_is_not_taken_for_another(
-    installed: dict[str, Presence], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(registry.SYSTEMS, "planned", Entry(title="Planned", commands=("p-sub",)))
-    assert find(on("f-sub", "p-sub")) == Found("first")
-    with pytest.raises(BatchSystemUnavailable, match=r"Planned .* not supported yet"):
-        find(on("p-sub"))
-
-
 def test_what_was_taken_is_told_once_by_pools_and_always_by_config_and_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

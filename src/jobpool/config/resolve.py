@@ -210,8 +210,6 @@ def _writable(settings: Settings) -> Settings:
     """Raise ``ConfigError`` for what no job script can say; what a file of Dask's says so is left out, with a note."""
     from jobpool.batch import registry
 
-    if settings.system not in registry.BUILT:
-        return settings
     system, origin = registry.get(settings.system, Path()), settings.origins["job_extra"]
     # Sizes that are to be found will be written, whatever they come to.
     sizes: dict[str, Any] = {"memory": Memory(2**30), "walltime": Duration(3600)}
