@@ -96,7 +96,12 @@ SYSTEMS = {
         module="jobpool.batch.htcondor.system",
         explainer="jobpool.batch.htcondor.explainer",
     ),
-    "oar": Entry(title="OAR", commands=("oarsub", "oarstat"), seconds_of_fields={1: (3600,), 2: (3600, 60)}),
+    "oar": Entry(
+        title="OAR",
+        commands=("oarsub", "oarstat"),
+        module="jobpool.batch.oar.system",
+        explainer="jobpool.batch.oar.explainer",
+    ),
 }
 """All of them by the word in ``scheduler=``, in the order in which they are looked for."""
 

@@ -85,6 +85,7 @@ KINDS: Mapping[str, LabKind] = {
         missing="htcondor_missing",
         options=frozenset({"nodes"}),
     ),
+    "oar": LabKind(title="OAR", module="lab_oar", name="OarLab", missing="missing", options=frozenset({"nodes"})),
 }
 """By the word in ``scheduler=``."""
 
