@@ -118,8 +118,13 @@ def test_the_directives_on_a_systems_page_are_those_that_are_written(name: str, 
     head = re.match(r"(?:`[^`]+`(?:, | and )?)*", row[1])
     assert head is not None
     stated = re.findall(r"`([^`]+)`", head[0])
-    assert stated or set(asked) == {"max_workers"}
-    assert [text for text in stated if text not in written] == []
+    assert stated or set(asked) == {"max_workers"} or "the site's name" in row[1]
+    assert [text for text in stated if _unquoted(text) not in _unquoted(written)] == []
+
+
+def _unquoted(text: str) -> str:
+    # Whether a shell's words are between single or double quotes is not what a page tells.
+    return text.replace("'\"'\"'", "'").replace('"', "'")
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
