@@ -42,8 +42,6 @@ _FIND_MODULE = (
     'type module >/dev/null 2>&1 || for init in /etc/profile.d/*mod*.sh; do if [ -r "$init" ]; then . "$init"; fi; done'
 )
 
-_LICENSE = re.compile(r"([A-Za-z][\w.@-]*)(?::([1-9][0-9]{0,6}))?", re.ASCII)
-
 _BEAR_SUSPENSION = "trap '' USR1"
 """With -notify, USR1 announces a suspension to all processes of the job, and would end those that do not expect it. The
 agent does; the others inherit that it means nothing."""
@@ -171,6 +169,9 @@ def _memory(request: Request, memory: Memory, rules: GridEngineRules, options: M
     why = f"memory={request.memory} for each of {request.workers_per_job} worker(s) and the agent's share"
     space = ", since address space is what is limited (system_options: memory_margin)" if margin else ""
     return Directive(f"-l {_plain(name, 'memory_resource')}={mebibytes}M", f"{why}{margin}{space}{each}.")
+
+
+_LICENSE = re.compile(r"([A-Za-z][\w.@-]*)(?::([1-9][0-9]{0,6}))?", re.ASCII)
 
 
 def _per_slot(name: str, amount: int, slots: int, rules: GridEngineRules, what: str) -> int:
