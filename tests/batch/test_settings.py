@@ -8,6 +8,8 @@ import pytest
 
 from jobpool.batch import registry
 from jobpool.batch.settings import OPTIONAL, refuse_others
+from jobpool.config.files import Places
+from jobpool.config.resolve import resolve
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
@@ -64,3 +66,8 @@ def test_a_licence_with_an_odd_count_is_refused(system: str, tmp_path: Path) -> 
 def test_nodes_in_brackets_are_refused_where_they_would_name_no_node(system: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="exclude"):
         registry.get(system, tmp_path).directives(Request(exclude=("n[1-3]",)), Limits())
+
+
+def test_amounts_that_a_site_may_count_for_the_whole_job_are_not_refused_unseen(tmp_path: Path) -> None:
+    settings = resolve({"scheduler": "sge", "cores": 2, "gpus": 1}, environment={}, cwd=tmp_path, places=Places())
+    assert settings.request.gpus == 1

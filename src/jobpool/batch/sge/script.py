@@ -178,6 +178,8 @@ def _per_slot(name: str, amount: int, slots: int, rules: GridEngineRules, what: 
     """Return what to ask for so that the whole job has this much. Raises ``ConfigError`` where that cannot be."""
     if slots == 1 or rules.of_job(name):
         return amount
+    if amount % slots and rules.resources is None:
+        return -(-amount // slots)  # not known whether it counts for each slot: no reason to refuse
     if amount % slots:
         raise ConfigError(
             f"{what}: Grid Engine counts {name!r} for each slot, and {amount} cannot be divided among {slots} slots",
