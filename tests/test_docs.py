@@ -85,9 +85,7 @@ def test_the_readmes_directives_are_those_that_are_written(row: list[str], tmp_p
     assert written - always <= set(row[1].strip("`").split(" ")) <= written
 
 
-SYSTEMS = {
-    page.stem.removeprefix("on-"): page for page in sorted((ROOT / "docs").glob("on-*.md")) if page.stem != "on-oar"
-}
+SYSTEMS = {page.stem.removeprefix("on-"): page for page in sorted((ROOT / "docs").glob("on-*.md"))}
 """The pages of the batch systems, by the name that ``scheduler=`` takes."""
 
 
