@@ -14,8 +14,8 @@ from jobpool.batch.oar.job_side import BEGAN, CLEARED, JOB_SIDE
 from jobpool.batch.oar.options import options_of, problems_of_extra, words_of
 from jobpool.batch.oar.rules import OarRules
 from jobpool.batch.quoting import check_name, exports, shell_lines, shell_word, single_line
+from jobpool.batch.settings import each_name, refuse_others
 from jobpool.batch.settings import options_of as system_options
-from jobpool.batch.settings import refuse_others
 from jobpool.model.errors import ConfigError
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
@@ -197,9 +197,10 @@ def _properties(request: Request, rules: OarRules) -> Iterator[Directive]:
                     f"{name} is the MiB of {of}; OAR chooses nodes by it, and keeps nobody else from this memory"
                 )
     if request.exclude:
-        if odd := [name for name in request.exclude if not _NODE.fullmatch(name)]:
+        excluded = each_name(request.exclude)
+        if odd := [name for name in excluded if not _NODE.fullmatch(name)]:
             raise ConfigError(f"exclude: {', '.join(map(repr, odd))} cannot be the name of a node")
-        names = ", ".join(f"'{name}'" for name in request.exclude)
+        names = ", ".join(f"'{name}'" for name in excluded)
         wanted.append(f"network_address NOT IN ({names})")
         why.append("exclude=: not on these nodes")
     if wanted:
@@ -225,7 +226,7 @@ def _places(request: Request) -> Iterator[Directive]:
                 "(oarsub -t container ...), inside of which the pool's jobs run"
             )
         yield Directive(f"-t inner={request.reservation}", "reservation= was given: inside of this container job.")
-    for license in request.licenses:
+    for license in each_name(request.licenses):
         if (match := re.fullmatch(r"(\w+)(?:[:*=](\d{1,6}))?", license)) is None:
             raise ConfigError(f"licenses: {license!r} cannot be a token of OAR's; write NAME or NAME:COUNT")
         yield Directive(
