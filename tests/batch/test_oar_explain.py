@@ -71,7 +71,7 @@ def test_times_begin_with_hours(text: str, seconds: int) -> None:
 
 
 def test_the_name_of_a_log_tells_its_job() -> None:
-    assert oar.job_of_log("jp-pool-1a2b3c4d-5e6f7a8b-1-553") == ("jp-pool-1a2b3c4d-5e6f7a8b-1", JobId("553"), 0)
+    assert oar.job_of_log("jp-pool-1a2b3c4d-5e6f7a8b-1-553") == ("jp-pool-1a2b3c4d-5e6f7a8b-1", JobId("553"), None)
     assert oar.job_of_log("server") is None
 
 

@@ -69,7 +69,7 @@ def find_logs(*directories: Path, system: str, beginning: str = "jp-", server_lo
     explainer = registry.explainer(system)
     ids = dict(_told_ids(directories, beginning))
     elements = {(submission, id): element for (submission, element), id in ids.items()}
-    found = [_job_log(path, explainer, elements) for path in _below(directories, f"{beginning}*.log")]
+    found = [_job_log(path, explainer, ids, elements) for path in _below(directories, f"{beginning}*.log")]
     named = {(log.submission, log.element): log.job for log in found if log is not None and log.element is not None}
     ids = {**named, **ids}
     found += [_worker_log(path, ids) for path in _below(directories, f"{beginning}*/*.log")]
@@ -158,12 +158,16 @@ def _job_of_directory(directory: Path) -> tuple[str, int] | None:
     return None if match is None else (match[1], int(match[2]))
 
 
-def _job_log(path: Path, explainer: Explainer, elements: Mapping[tuple[str, str], int]) -> LogFile | None:
+def _job_log(
+    path: Path, explainer: Explainer, ids: Mapping[tuple[str, int], str], elements: Mapping[tuple[str, str], int]
+) -> LogFile | None:
     found = explainer.job_of_log(path.stem)
     if found is None:
         return None
-    submission, id, element = found
-    return _log(path, "job", id, submission, elements.get((submission, id), element))
+    submission, id, index = found
+    if index is None:
+        return _log(path, "job", id, submission, elements.get((submission, id)))
+    return _log(path, "job", ids.get((submission, index), id), submission, index)
 
 
 def _worker_log(path: Path, ids: Mapping[tuple[str, int], str]) -> LogFile | None:

@@ -46,10 +46,10 @@ class OarExplainer(Explainer):
         """Say what OAR's variables change about jobs and commands."""
         return tuple(surroundings.remarks(environment))
 
-    def job_of_log(self, stem: str) -> tuple[str, JobId, int] | None:
+    def job_of_log(self, stem: str) -> tuple[str, JobId, int | None] | None:
         """Read ``SUBMISSION-ID``; an element of an array has an id of its own, which does not tell its index."""
         match = re.fullmatch(r"(jp-.+-\d+)-(\d+)", stem)
-        return None if match is None else (match[1], JobId(match[2]), 0)
+        return None if match is None else (match[1], JobId(match[2]), None)
 
     def site_commands(self) -> tuple[Command, ...]:
         """Make the command that tells this user's jobs."""
