@@ -48,11 +48,11 @@ demo: $(READY)
 test: slurm sge browser containers cpython-tests lint installed
 	@. .ci/parts; \
 	part "all tests, alone" $(INSTALLED) -m pytest $$ALONE $(ARGS); \
+	part "all tests, side by side" $(INSTALLED) -m pytest $$SIDE_BY_SIDE $(ARGS); \
 	if [ "$$(id -u)" = 0 ]; then beside "Grid Engine" $(INSTALLED) -m pytest --system=sge tests/behaviour tests/systems $(ARGS); else \
 	    echo "SKIPPED, since this is not root: the tests on a real Grid Engine"; fi; \
 	beside "HTCondor" $(HTCONDOR) $(ARGS); \
 	beside "OAR" $(OAR) $(ARGS); \
-	part "all tests, side by side" $(INSTALLED) -m pytest $$SIDE_BY_SIDE $(ARGS); \
 	wait_for_those_beside; \
 	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
