@@ -15,8 +15,11 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 ARGS ?=
-# What root repeats as an ordinary user: where processes, files and the batch system are another user's.
-USER_ARGS ?= tests/lab tests/behaviour tests/worker tests/pool tests/ui tests/test_home.py -m "not slow" -k "not fake"
+# What root repeats as an ordinary user: where processes, files and the batch system are another user's. What objects
+# become on their way is the same for all users.
+OBJECTS := hash_seed map ordinary_objects pickling_faults random_numbers refused_objects same_name_again where_functions_live
+USER_ARGS ?= tests/lab tests/behaviour tests/worker tests/pool tests/ui tests/test_home.py -m "not slow" -k "not fake" \
+    $(OBJECTS:%=--ignore=tests/behaviour/test_%.py)
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -26,6 +29,8 @@ SLURM := slurmctld slurmd slurm-client slurmdbd mariadb-server
 SGE := gridengine-master gridengine-exec gridengine-client
 # The real systems that this Debian has no packages of: their tests run in a Debian that does.
 HTCONDOR := .ci/chroot --user htcondor htcondor -- python -m pytest --system=htcondor tests/behaviour tests/systems
+OAR_PACKAGES := oar-server oar-server-pgsql oar-user oar-user-pgsql oar-node postgresql openssh-server openssh-client iproute2 procps
+OAR := .ci/chroot oar $(OAR_PACKAGES) -- .ci/test-oar
 BROWSER := chromium-headless-shell fonts-dejavu-core
 
 .PHONY: help demo test test-user coverage lint bench notebook clean venv installed slurm sge browser containers cpython-tests
@@ -42,10 +47,13 @@ demo: $(READY)
 
 test: slurm sge browser containers cpython-tests lint installed
 	@. .ci/parts; \
-	tests "all tests" $(INSTALLED) -m pytest $(ARGS); \
-	if [ "$$(id -u)" = 0 ]; then part "Grid Engine" $(INSTALLED) -m pytest --system=sge tests/behaviour tests/systems $(ARGS); else \
+	part "all tests, alone" $(INSTALLED) -m pytest $$ALONE $(ARGS); \
+	part "all tests, side by side" $(INSTALLED) -m pytest $$SIDE_BY_SIDE $(ARGS); \
+	if [ "$$(id -u)" = 0 ]; then beside "Grid Engine" $(INSTALLED) -m pytest --system=sge tests/behaviour tests/systems $(ARGS); else \
 	    echo "SKIPPED, since this is not root: the tests on a real Grid Engine"; fi; \
-	part "HTCondor" $(HTCONDOR) $(ARGS); \
+	beside "HTCondor" $(HTCONDOR) $(ARGS); \
+	beside "OAR" $(OAR) $(ARGS); \
+	wait_for_those_beside; \
 	if [ "$$(id -u)" = 0 ]; then part "a part as an ordinary user" .ci/as-user $(USER_ARGS) $(ARGS); else \
 	    echo "SKIPPED, since this is not root: memory limits that bite (cgroups), and attempts as another user"; fi; \
 	parts_end
@@ -58,7 +66,8 @@ coverage: export COVERAGE_FILE := $(CURDIR)/build/coverage/data
 coverage: export PYTHONPATH := $(CURDIR)/tests/measuring
 coverage: slurm browser containers cpython-tests $(READY)
 	@rm -rf build/coverage && mkdir -p build/coverage
-	-@. .ci/parts; tests "coverage" $(BIN)/python -m coverage run -m pytest -o timeout=300 $(ARGS); parts_end
+	-@. .ci/parts; for kind in "$$ALONE" "$$SIDE_BY_SIDE"; do \
+	    part "coverage, $$kind" $(BIN)/python -m coverage run -m pytest -o timeout=300 $$kind $(ARGS); done; parts_end
 	$(BIN)/python -m coverage combine --quiet build/coverage
 	$(BIN)/python -m coverage report
 

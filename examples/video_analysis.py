@@ -328,7 +328,7 @@ def arguments() -> tuple[argparse.Namespace, dict[str, Any]]:
     pool.add_argument("--cores", type=int, default=1, help="physical cores of each worker; default: 1")
     pool.add_argument("--memory", default="1 GiB", help="memory of each worker; default: 1 GiB")
     pool.add_argument("--walltime", default="30 min", help="the longest that a job may take; default: 30 min")
-    pool.add_argument("--scheduler", help="local, slurm, or auto: the batch system that is here")
+    pool.add_argument("--scheduler", help="a batch system such as slurm, local, or auto: the batch system that is here")
     pool.add_argument("--partition", help="partition of the cluster")
     chosen = parser.parse_args()
     settings = {name: value for name, value in vars(chosen).items() if name not in ("folder", "output")}

@@ -20,15 +20,9 @@ from jobpool.testing.lab_machine import cgroup_version, missing_advice, processe
 FOREIGN = (
     "JOBPOOL_",
     "DASK_",
-    "SGE_",
-    "SLURM",
-    "SBATCH_",
-    "SALLOC_",
-    "SQUEUE_",
-    "SINFO_",
-    "SACCT_",
-    "SCANCEL_",
     "XDG_",
+    *("SLURM", "SBATCH_", "SALLOC_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_"),
+    *("PBS_", "SGE_", "LSB_", "LSF_", "CONDOR_", "_CONDOR_", "OAR_"),
 )
 
 # Processes inherit it, also those that leave our process tree and session: servers, and jobs through sbatch.

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 import tried
 
 import jobpool
+from jobpool.batch import registry
 from jobpool.batch.slurm.script import directives
 from jobpool.config.files import Places
 from jobpool.config.resolve import resolve
 from jobpool.config.settings import SETTINGS
+from jobpool.model.site import Limits
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,11 +58,11 @@ def test_python_that_does_not_run_here_is_python_at_least(page: Path) -> None:
         ast.parse(text)
 
 
-def rows(heading: str) -> list[list[str]]:
-    """Return the rows of the README's table with this first heading."""
-    text = (ROOT / "README.md").read_text()
-    [table] = re.findall(rf"^\| {re.escape(heading)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+def rows(heading: str, page: Path = ROOT / "README.md") -> list[list[str]]:
+    """Return the rows of the page's table with this first heading."""
+    [table] = re.findall(rf"^\| {re.escape(heading)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE)
+    cells = [re.split(r"(?<!\\)\|", line.strip("|")) for line in table.splitlines()]
+    return [[cell.strip().replace(r"\|", "|") for cell in line] for line in cells]
 
 
 def keywords(text: str) -> dict[str, object]:
@@ -80,6 +83,56 @@ def test_the_readmes_directives_are_those_that_are_written(row: list[str], tmp_p
     always = {line.text for line in directives(resolve({"scheduler": "slurm"}, **nothing).request)}
     # All that this request adds is stated, and maybe some of what stands in every script.
     assert written - always <= set(row[1].strip("`").split(" ")) <= written
+
+
+SYSTEMS = {page.stem.removeprefix("on-"): page for page in sorted((ROOT / "docs").glob("on-*.md"))}
+"""The pages of the batch systems, by the name that ``scheduler=`` takes."""
+
+
+@pytest.mark.parametrize("page", SYSTEMS.values(), ids=SYSTEMS)
+def test_the_pages_of_the_batch_systems_have_the_same_sections(page: Path) -> None:
+    assert re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE) == [
+        "What you write, what it gets, what a call sees",
+        "Settings",
+        "`system_options`",
+        "How endings are told",
+        "What differs",
+        "What is not known",
+        "What was run on a real one",
+    ]
+
+
+TABLES = [(name, row) for name, page in SYSTEMS.items() for row in rows("you write", page)]
+
+
+@pytest.mark.parametrize(("name", "row"), TABLES, ids=lambda value: value if isinstance(value, str) else value[0])
+def test_the_directives_on_a_systems_page_are_those_that_are_written(name: str, row: list[str], tmp_path: Path) -> None:
+    # What the site decides is as it is where the system says nothing of itself.
+    asked = {} if row[0].startswith("no ") else keywords(row[0].strip("`"))
+    nothing: dict[str, Any] = {"environment": {}, "cwd": tmp_path, "places": Places()}
+    settings = resolve({"scheduler": name, **asked}, **nothing)
+    written = "\n".join(line.text for line in registry.get(name, tmp_path).directives(settings.request, Limits()))
+    # Directives stand before the prose of their cell.
+    head = re.match(r"(?:`[^`]+`(?:, | and )?)*", row[1])
+    assert head is not None
+    stated = re.findall(r"`([^`]+)`", head[0])
+    assert stated or set(asked) == {"max_workers"} or "the site's name" in row[1]
+    assert [text for text in stated if _unquoted(text) not in _unquoted(written)] == []
+
+
+def _unquoted(text: str) -> str:
+    # Whether a shell's words are between single or double quotes is not what a page tells.
+    return text.replace("'\"'\"'", "'").replace('"', "'")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_systems_page_has_each_of_its_options(name: str, tmp_path: Path) -> None:
+    told = {word for row in rows("name", SYSTEMS[name]) for word in re.findall(r"`(\w+)`", row[0])}
+    request = resolve({"scheduler": name}, environment={}, cwd=tmp_path, places=Places()).request
+    with pytest.raises(jobpool.ConfigError) as caught:
+        registry.get(name, tmp_path).directives(replace(request, system_options=(("zzz", "1"),)), Limits())
+    [known] = re.findall(r"it has ([\w, ]+)", str(caught.value))
+    assert told == set(known.split(", "))
 
 
 def anchors(page: Path) -> set[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from jobpool.batch.base import Tracked
-from jobpool.batch.registry import BUILT, SYSTEMS, get
+from jobpool.batch.registry import SYSTEMS, get
 from jobpool.model.job import JobId
 
-REAL = [name for name in BUILT if SYSTEMS[name].commands and SYSTEMS[name].listed]
+REAL = [name for name, entry in SYSTEMS.items() if entry.commands and entry.listed]
 LONGEST_ARGUMENT = 131_071
 TOGETHER = 1_000_000
 """Bytes of all arguments: half of what Linux takes, for variables are counted, too."""

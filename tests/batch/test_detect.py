@@ -94,21 +94,22 @@ def test_without_any_cluster_each_reason_is_told(installed: dict[str, Presence])
     assert "(First: it finds no master; Second: it finds no master)" in found.why
 
 
-def test_one_that_cannot_be_reached_is_not_passed_over(installed: dict[str, Presence]) -> None:
-    installed["first"].says = BatchSystemUnavailable("its configuration is lost")
-    with pytest.raises(BatchSystemUnavailable, match="its configuration is lost"):
-        find(EVERYTHING)
-    installed["first"].says, installed["second"].says = None, BatchSystemUnavailable("its configuration is lost")
+def test_one_that_cannot_be_used_does_not_hide_a_cluster_after_it(installed: dict[str, Presence]) -> None:
+    unusable = BatchSystemUnavailable("its commands are of another make", words="qstat 6.1", advice="use another")
+    installed["first"].says = unusable
+    found = find(EVERYTHING)
+    assert found.name == "second"
+    assert "(First: its commands are of another make)" in found.why
+    assert "scheduler='third' takes it" in found.why
+    installed["first"].says, installed["second"].says = None, unusable
     assert find(on("f-sub", "qsub", "s-conf")) == Found("first")
 
 
-def test_one_that_is_not_built_is_not_taken_for_another(
-    installed: dict[str, Presence], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(registry.SYSTEMS, "planned", Entry(title="Planned", commands=("p-sub",)))
-    assert find(on("f-sub", "p-sub")) == Found("first")
-    with pytest.raises(BatchSystemUnavailable, match=r"Planned .* not supported yet"):
-        find(on("p-sub"))
+def test_without_any_cluster_one_that_cannot_be_used_is_not_passed_over(installed: dict[str, Presence]) -> None:
+    installed["first"].says = installed["third"].says = NONE_HERE
+    installed["second"].says = BatchSystemUnavailable("its configuration is lost")
+    with pytest.raises(BatchSystemUnavailable, match="its configuration is lost"):
+        find(EVERYTHING)
 
 
 def test_what_was_taken_is_told_once_by_pools_and_always_by_config_and_check(

@@ -10,12 +10,12 @@ import pytest
 
 from jobpool.batch import environment_file
 from jobpool.batch.base import JobScript
-from jobpool.batch.registry import BUILT, SYSTEMS, get
+from jobpool.batch.registry import SYSTEMS, get
 from jobpool.host.home import PoolDirectory
 from jobpool.model.job import JobId
 from jobpool.model.request import Request
 
-REAL = [name for name in BUILT if SYSTEMS[name].commands and SYSTEMS[name].listed]
+REAL = [name for name, entry in SYSTEMS.items() if entry.commands and entry.listed]
 SECRET = "t0ken-of-the-caller"
 OWN = "t0ken-of-the-setting"
 IDS = {"pbs": JobId("1.node1"), "htcondor": JobId("1.0")}

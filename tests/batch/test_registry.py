@@ -13,9 +13,7 @@ from batch_steps import job_script
 from jobpool.batch.base import BatchSystem
 from jobpool.batch.local.system import Local
 from jobpool.batch.registry import (
-    BUILT,
     NAMES,
-    PLANNED,
     SYSTEMS,
     Entry,
     Machine,
@@ -40,7 +38,7 @@ def one_fake_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, FULL_SUITE)
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_known_systems(name: str, tmp_path: Path) -> None:
     system: BatchSystem = get(name, tmp_path)
     assert system.name == name
@@ -50,14 +48,6 @@ def test_local_keeps_its_records_in_the_pools_directory(tmp_path: Path) -> None:
     system = get("local", tmp_path)
     assert isinstance(system, Local)
     assert system.directory == tmp_path / "local"
-
-
-@pytest.mark.parametrize("name", PLANNED)
-def test_systems_that_are_not_built_yet(name: str, tmp_path: Path) -> None:
-    with pytest.raises(BatchSystemUnavailable, match="not supported yet") as caught:
-        get(name, tmp_path)
-    assert "scheduler='local'" in str(caught.value)
-    assert isinstance(caught.value, ConfigError)
 
 
 def test_a_pool_loads_its_own_system_alone() -> None:
@@ -70,7 +60,7 @@ def test_a_pool_loads_its_own_system_alone() -> None:
         assert done.stdout == "False\n", name
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_what_every_system_says_of_itself(name: str, tmp_path: Path) -> None:
     system = get(name, tmp_path)
     notices = system.notices(Limits())
@@ -103,7 +93,7 @@ def test_unknown_systems(tmp_path: Path) -> None:
 
 
 def test_the_fake_cluster_is_neither_told_nor_detected() -> None:
-    assert "fake" in BUILT
+    assert "fake" in SYSTEMS
     assert "fake" not in NAMES
     assert detect(Machine(lambda command: command if command.startswith("fake-") else None)) == "local"
 
@@ -118,13 +108,6 @@ def test_detect() -> None:
     assert here("sbatch", "squeue", "scancel", "scontrol", "sinfo", "qsub", "pbsnodes") == "slurm"
     # A client package without its other half.
     assert here("qsub") == "local"
-
-
-@pytest.mark.parametrize(("name", "commands"), PLANNED.items())
-def test_a_system_that_is_not_built_yet_is_not_taken_for_a_laptop(name: str, commands: tuple[str, ...]) -> None:
-    with pytest.raises(BatchSystemUnavailable, match="not supported yet") as caught:
-        detect(Machine(lambda command: command if command in commands else None))
-    assert "scheduler='local'" in str(caught.value)
 
 
 NO_CLUSTER = """scontrol: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host
@@ -162,12 +145,6 @@ def test_a_system_is_required_with_its_commands() -> None:
     assert "scheduler='local'" in str(caught.value)
 
 
-def test_a_system_that_is_not_built_yet_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SYSTEMS, "planned", Entry(title="Planned", commands=("psub",)))
-    with pytest.raises(BatchSystemUnavailable, match="not supported yet"):
-        require("planned")
-
-
 def test_slurm_is_required_with_a_cluster() -> None:
     packages_alone = Machine(str, lambda command: Completed(command, 1, stderr=NO_CLUSTER))
     with pytest.raises(BatchSystemUnavailable, match="belongs to no cluster") as caught:
@@ -179,7 +156,9 @@ def test_a_lost_configuration_is_told_before_any_command_waits_for_it() -> None:
     def run(command: Command) -> Completed:
         raise AssertionError(f"{command.argv} would hang")
 
-    lost = Machine(str, run, {"SLURM_CONF": "/gone/slurm.conf"}, lambda path: False)
+    commands = SYSTEMS["slurm"].commands
+    variables = {"SLURM_CONF": "/gone/slurm.conf"}
+    lost = Machine(lambda name: name if name in commands else None, run, variables, lambda path: False)
     for ask in (detect, partial(require, "slurm")):
         with pytest.raises(BatchSystemUnavailable, match=r"/gone/slurm\.conf") as caught:
             ask(lost)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobpool.batch.base import Doubtful, NoAccounting, Refused, Submitted, Tracked, Unanswered
+from jobpool.batch.sge.reasons import explain_reason
 from jobpool.batch.sge.system import GridEngine
 from jobpool.model.command import Command, Completed
 from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
@@ -105,6 +106,8 @@ def test_states_of_single_jobs() -> None:
     )
     assert seen["66"].hold is not None
     assert "qrls 66" in seen["66"].hold.advice
+    assert seen["66"].reason == "hqw"
+    assert "qrls" in explain_reason("hqw")
     assert not seen["66"].hold.hopeless
 
 
@@ -154,7 +157,7 @@ def test_a_script_that_ends_with_100_says_so() -> None:
         ("long-1", "long", '(-l h_rt=3600) cannot run in queue "short.q" because of cluster queue'),
         ("gpu-1", "gpu", '(-l gpu=3) cannot run at host "node1" because it offers only hc:gpu=2.000000'),
         ("arraymix-1", "arr", "not all array tasks may be started due to 'max_aj_instances'"),
-        ("held-1", "held", ""),
+        ("held-1", "held", "hqw"),
         ("dep-1", "dep", "job dropped because of job dependencies"),
     ],
 )

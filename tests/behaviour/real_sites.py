@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sites import Site
 
-REAL: Mapping[str, str] = {"sge": "site_sge", "htcondor": "site_htcondor"}
+REAL: Mapping[str, str] = {"sge": "site_sge", "htcondor": "site_htcondor", "oar": "site_oar"}
 """By the name of the system, the module that has ``site()``: a context manager that brings its lab up and yields the
 :class:`~sites.Site`, and skips (on CI: fails) where the lab cannot be had."""
 

@@ -42,6 +42,8 @@ class Site(ABC):
     name: str
     is_batch: bool = True
     has_partitions: bool = True
+    lists_partitions: bool = True
+    """Whether users may know which partitions there are: else the batch system refuses, and not the call."""
     endings: tuple[Ending, ...]
     """How :meth:`end_job` can end a job here."""
 

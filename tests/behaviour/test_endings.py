@@ -331,6 +331,8 @@ def test_a_log_directory_that_the_jobs_cannot_write_is_said(fake_site: FakeSite,
 def test_a_request_that_cannot_run_is_refused_at_once(batch_site: Site) -> None:
     with pytest.raises(RequestRefused, match="memory"):
         batch_site.make(memory="4 TiB")
+    if not batch_site.lists_partitions:
+        return
     if not batch_site.has_partitions:
         with pytest.raises(ConfigError, match="nosuch"):
             batch_site.make(partition="nosuch")

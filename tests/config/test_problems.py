@@ -31,6 +31,9 @@ BAD = [
     ("min_workers", -1, "it must be a whole number, at least 0"),
     ("gpus", -1, "it must be a whole number, at least 0"),
     ("workers_per_job", 0, AT_LEAST_1),
+    ("workers_per_job", 2**16 + 1, "it must be at most 65536: no node has more"),
+    ("cores", 10**30, "it must be at most 65536: no node has more"),
+    ("gpus", 10**6, "it must be at most 65536: no node has more"),
     ("threads_per_core", 9, "it must be a whole number from 1 to 8"),
     ("max_tasks_per_child", 0, AT_LEAST_1),
     ("max_memory_growth", 8, "8 B is less than 1 MiB (missing unit?); write for example '8 GiB' or '500 MB'"),
@@ -265,3 +268,8 @@ def test_options_that_are_the_pools_own_are_refused_with_their_place(site: Site)
     with pytest.raises(ConfigError, match="use memory="):
         site.resolve(memory="auto", job_extra=["--mem=1G"])
     assert site.resolve(scheduler="local", job_extra=["--array=0-3"])  # nothing of it is read there
+
+
+def test_more_workers_of_this_machine_than_one_job_may_have_are_several_jobs(site: Site) -> None:
+    found = site.resolve(max_workers=100_000, scheduler="local")
+    assert (found.max_workers, found.request.workers_per_job) == (100_000, 2**16)

@@ -131,3 +131,15 @@ def test_of_jobs_that_are_held_for_good_the_others_do_the_work() -> None:
     assert f"job {first.id} and 1 more" in told
     assert {first.id, second.id} <= {id for cancel in actions(sim, act.CancelJobs) for id in cancel.ids}
     finish(sim)
+
+
+def test_a_hold_without_a_reason_is_told_without_one() -> None:
+    sim = pool(max_workers=1)
+    sim.submit(1)
+    (job,) = sim.queue
+    sim.hold(job, "")
+    sim.run(10)
+    told = [text for text in sim.notices if "will not start" in text]
+    assert told
+    assert "()" not in told[0]
+    assert " is held and will not start: 'scontrol release'" in told[0]

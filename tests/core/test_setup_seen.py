@@ -32,6 +32,16 @@ def test_a_log_is_read() -> None:
     assert other == SetupSeen(seconds=2.5, said=SAID, python=None)
 
 
+def test_a_last_line_without_its_end_hides_nothing() -> None:
+    script = "\n".join(timed(["set -x", "printf loaded"]))
+    done = subprocess.run(
+        ["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    )
+    seen = read(done.stdout)
+    assert seen is not None
+    assert any("loaded" in line for line in seen.said)
+
+
 def test_the_lines_are_the_shells() -> None:
     script = "\n".join([*timed(["echo one; echo two >&2", "A=1"]), "echo $A"])
     done = subprocess.run(

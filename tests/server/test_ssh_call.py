@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from jobpool.commands.ssh import Call, closing, parse_programs, programs
+import os
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jobpool.commands.ssh import Call, closing, control_path, parse_programs, programs
 from jobpool.model.command import Command, Completed
 
 COMMAND = Command(("sbatch", "--parsable"), stdin="#!/bin/bash\n", timeout=60.0, host="login1")
@@ -24,6 +31,15 @@ def test_what_runs_here() -> None:
     assert (here.host, here.timeout) == (None, 60.0)
     assert "ControlPath=none" in Call(COMMAND).here.argv
     assert closing("login1", "/x").argv[-4:] == ("-O", "exit", "--", "login1")
+
+
+def test_a_path_of_here_does_not_take_the_time_limit_there() -> None:
+    parent = ("sh", "-c", 'read -r name <"/proc/$PPID/comm"; echo "$name $PATH"')
+    call = Call(Command(parent, environment=(("PATH", "/not/there"),), host="login1"))
+    here = call.here
+    done = subprocess.run(["sh", "-c", here.argv[-1]], input=here.stdin, capture_output=True, text=True, check=False)
+    found = call.read(Completed(here, done.returncode, done.stdout, done.stderr))
+    assert (found.returncode, found.stdout, found.stderr) == (0, "timeout /not/there\n", "")
 
 
 def test_what_a_profile_prints_is_no_answer() -> None:
@@ -51,3 +67,12 @@ def test_programs_are_looked_for_in_one_command() -> None:
     assert command.host == "login1"
     found = parse_programs(Completed(command, 0, "sbatch /opt/bin/sbatch\nnoise\nsbatch /opt/bin/sbatch\n", ""))
     assert found == {"sbatch": "/opt/bin/sbatch"}
+
+
+def test_a_connection_is_this_process_and_this_machines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, paths = Path("/home/alice/.jobpool"), set[str | None]()
+    for machine in ("node1", "node2"):
+        monkeypatch.setattr(os, "uname", lambda name=machine: SimpleNamespace(nodename=name))
+        paths |= {control_path("login1", shared), control_path("login2", shared)}
+    assert len(paths) == 4
+    assert control_path("login1", shared / ("x" * 80)) is None

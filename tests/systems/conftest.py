@@ -1,4 +1,4 @@
-"""Fixtures of the tests on real batch systems."""
+"""Fixtures of the tests that run on one real batch system each."""
 
 from __future__ import annotations
 

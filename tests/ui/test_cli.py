@@ -139,16 +139,6 @@ def test_config_says_what_auto_came_to(run: Run, tmp_path: Path) -> None:
     assert re.search("^scheduler +auto: slurm +default$", run("config", PATH=str(programs)).stdout, re.MULTILINE)
 
 
-def test_config_on_a_batch_system_that_is_not_built_yet(run: Run, tmp_path: Path) -> None:
-    for name in ("oarsub", "oarstat"):
-        (tmp_path / name).write_text("#!/bin/sh\n")
-        (tmp_path / name).chmod(0o755)
-    done = run("config", PATH=str(tmp_path))
-    assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
-    found = "error: the batch system here is OAR (oarsub was found), which is not supported yet\n"
-    assert done.stderr.startswith(found)
-
-
 def test_config_tells_all_problems_at_once_without_a_traceback(run: Run) -> None:
     done = run("config", "scheduler=slurm", "cores=0", "memory=8GBB", "queue=x", JOBPOOL_WALLTIME="soon")
     assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
@@ -158,7 +148,14 @@ def test_config_tells_all_problems_at_once_without_a_traceback(run: Run) -> None
 
 
 @pytest.mark.parametrize(
-    "arguments", [["config", "cores"], ["config", "--yaml"], ["confg"], ["lab", "up", "--nodes=0"]]
+    "arguments",
+    [
+        ["config", "cores"],
+        ["config", "--yaml"],
+        ["confg"],
+        ["lab", "up", "--nodes=0"],
+        ["lab", "up", "--system=sge", "--accounting"],
+    ],
 )
 def test_a_wrong_command_line_is_usage(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)

@@ -147,6 +147,28 @@ def test_a_follower_reads_what_is_added_also_to_new_and_rewritten_files(tmp_path
     assert [text for _, text in follower.more(find_logs(tmp_path, system="slurm"))] == ["anew\n"]
 
 
+def test_logs_of_other_pools_in_the_same_directory_are_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, place, read = tmp_path / "mine", tmp_path / "logs", list[Path]()
+    pool.mkdir(mode=0o700)
+    (pool / "system").write_text("zzz\n")
+    for name in ("jp-mine-0123abcd-1-0", "jp-mine-two-0123abcd-1-0", "jp-other-0123abcd-1-0"):
+        (place / name).mkdir(parents=True)
+        (place / name / "worker-0.log").write_text("x\n")
+        (place / name / "job-id").write_text("13[4].node1\n")
+    place.chmod(0o700)
+
+    def reading(path: Path) -> bytes:
+        read.append(path)
+        return path.read_bytes()
+
+    monkeypatch.setattr("jobpool.show.logs.read_file", reading)
+    (found,) = logs_of(pool, place, "13[4].node1")
+    assert found.submission == "jp-mine-0123abcd-1"
+    assert not [path for path in read if "jp-other" in str(path)]
+
+
 def test_a_job_whose_id_does_not_tell_its_place_is_known_by_what_its_agent_wrote(tmp_path: Path) -> None:
     names = [f"jp-a-0123abcd-1-{id}.log" for id in ("13[4].node1", "13[5].node1", "13[6].node1")]
     names += [f"jp-a-0123abcd-1-{element}/worker-0.log" for element in range(3)]

@@ -122,7 +122,8 @@ class Explainer:
     def job_of_log(self, stem: str) -> tuple[str, JobId, int | None] | None:
         """Return the submission, the id and the index of the job whose log has this name, without its ``.log``.
 
-        The index is None where the name does not tell it. None: it is no name of a job's log.
+        The index is None where the name does not tell it. Where it does, the id that the job's agent has written down
+        counts, and this one if there is none. None: it is no name of a job's log.
         """
         match = re.fullmatch(r"(jp-.+-[0-9a-f]{8}-\d+)-(.+)", stem)
         return None if match is None else (match[1], JobId(match[2]), None)

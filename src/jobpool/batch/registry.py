@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from jobpool.batch.explainer import Explainer
 
 __all__ = [
-    "BUILT",
     "NAMES",
-    "PLANNED",
     "SYSTEMS",
     "Entry",
     "Found",
@@ -43,13 +41,10 @@ class Entry:
     """As a sentence calls it."""
     commands: tuple[str, ...] = ()
     """Programs that are all there where it is, and tell it from others (qsub is PBS's and Grid Engine's)."""
-    module: str | None = None
-    """Has ``make(directory)``, which returns the :class:`~.base.BatchSystem`. None: planned, and not built yet."""
+    module: str
+    """Has ``make(directory)``, which returns the :class:`~.base.BatchSystem`."""
     explainer: str | None = None
     """Has ``make()``, which returns the :class:`~.explainer.Explainer`. None: nothing is explained in its words."""
-    seconds_of_fields: Mapping[int, tuple[int, ...]] | None = None
-    """What the fields of a time count for one that is not built yet, where it is not seconds at the end (the manual
-    page of its submit command): its sections of other tools' files are read already."""
     listed: bool = True
     """Whether users are told of it."""
 
@@ -96,34 +91,27 @@ SYSTEMS = {
         module="jobpool.batch.htcondor.system",
         explainer="jobpool.batch.htcondor.explainer",
     ),
-    "oar": Entry(title="OAR", commands=("oarsub", "oarstat"), seconds_of_fields={1: (3600,), 2: (3600, 60)}),
+    "oar": Entry(
+        title="OAR",
+        commands=("oarsub", "oarstat"),
+        module="jobpool.batch.oar.system",
+        explainer="jobpool.batch.oar.explainer",
+    ),
 }
 """All of them by the word in ``scheduler=``, in the order in which they are looked for."""
 
 NAMES = (*(name for name, entry in SYSTEMS.items() if entry.listed and name != "local"), "local")
 """The words in ``scheduler=`` that users are told of, in the order in which a sentence lists them."""
 
-BUILT = tuple(name for name, entry in SYSTEMS.items() if entry.module is not None)
-"""Systems that work."""
-
-PLANNED = {name: entry.commands for name, entry in SYSTEMS.items() if entry.module is None}
-"""Systems that have their place but are not built yet, with the commands that tell them apart."""
-
-_ADVICE = (
-    "scheduler='local' runs the work on this machine alone; on a login node, mind the site's rules for long processes"
-)
-
 
 def get(name: str, directory: Path, *, host: str | None = None) -> BatchSystem:
     """Return the batch system with this name.
 
     ``directory`` is the pool's, where ``local`` keeps its records. ``host``: its commands run there, by ssh. Raises
-    ``BatchSystemUnavailable`` for a name that is unknown, or of a system that is not built yet.
+    ``BatchSystemUnavailable`` for a name that is unknown.
     """
     if (entry := SYSTEMS.get(name)) is None:
         raise _unknown(name)
-    if entry.module is None:
-        raise _not_built(f"{entry.title} (scheduler={name!r}) is not supported yet")
     return at(cast(BatchSystem, importlib.import_module(entry.module).make(directory)), host)
 
 
@@ -133,8 +121,8 @@ def title(name: str) -> str:
 
 
 def capabilities(name: str) -> Capabilities:
-    """Return what jobs of this batch system can rely on; of one that is not built, what they can on most."""
-    return get(name, Path()).capabilities if name in BUILT else Capabilities()
+    """Return what jobs of this batch system can rely on; of one that is not known, what they can on most."""
+    return get(name, Path()).capabilities if name in SYSTEMS else Capabilities()
 
 
 def explainer(name: str) -> Explainer:
@@ -142,19 +130,18 @@ def explainer(name: str) -> Explainer:
     from jobpool.batch.explainer import Explainer
 
     entry = SYSTEMS.get(name)
-    if entry is not None and entry.explainer is not None:
-        return cast(Explainer, importlib.import_module(entry.explainer).make())
-    fields = None if entry is None else entry.seconds_of_fields
-    return Explainer() if fields is None else Explainer(seconds_of_fields=fields)
+    if entry is None or entry.explainer is None:
+        return Explainer()
+    return cast(Explainer, importlib.import_module(entry.explainer).make())
 
 
 def explainers() -> dict[str, Explainer]:
-    """Return those of all batch systems that are built, by name: a machine may show traces of each."""
-    return {name: explainer(name) for name in NAMES if name in BUILT}
+    """Return those of all batch systems, by name: a machine may show traces of each."""
+    return {name: explainer(name) for name in NAMES}
 
 
 def require(name: str, machine: Machine | None = None) -> None:
-    """Raise ``BatchSystemUnavailable`` when this system is not built yet, or cannot be used on this machine."""
+    """Raise ``BatchSystemUnavailable`` when this system cannot be used on this machine."""
     machine = machine or Machine()
     system, entry = get(name, Path()), SYSTEMS[name]
     asked = f"{entry.title} was asked for (scheduler={name!r}), but"
@@ -182,8 +169,8 @@ def find(machine: Machine | None = None) -> Found:
 
     The packages of several may be installed, of which one has a cluster, or none: that is ``local``.
 
-    Raises ``BatchSystemUnavailable`` where the commands are those of a system that is not built yet, or of one whose
-    configuration is lost: running everything on its login node is not what anybody meant.
+    Raises ``BatchSystemUnavailable`` where none has a cluster, but one cannot be used since its configuration is lost
+    or its commands are of another make: running everything on its login node is not what anybody meant.
     """
     machine = machine or Machine()
     here = [
@@ -191,29 +178,26 @@ def find(machine: Machine | None = None) -> Found:
         for name, entry in SYSTEMS.items()
         if entry.listed and entry.commands and all(map(machine.which, entry.commands))
     ]
-    built = [name for name in here if SYSTEMS[name].module is not None]
-    if here and not built:
-        entry = SYSTEMS[here[0]]
-        raise _not_built(
-            f"the batch system here is {entry.title} ({entry.commands[0]} was found), which is not supported yet"
-        )
     there: list[str] = []
     absent: dict[str, str] = {}
-    for name in built:
+    unusable: list[BatchSystemUnavailable] = []
+    for name in here:
         try:
             lacking = get(name, Path()).presence(machine)
-        except BatchSystemUnavailable:
-            if not there:  # nothing before it can be taken: it is the one that is meant
-                raise
+        except BatchSystemUnavailable as error:  # those after it may have a cluster all the same
+            unusable.append(error)
+            absent[name] = f"{title(name)}: {error.message}"
             continue
         if lacking is None:
             there.append(name)
         else:
             absent[name] = f"{title(name)}: {lacking.why}"
     if not there:
+        if unusable:
+            raise unusable[0]
         return Found("local", _why_local(absent))
     name = there[0]
-    passed_over = [why for other, why in absent.items() if built.index(other) < built.index(name)]
+    passed_over = [why for other, why in absent.items() if here.index(other) < here.index(name)]
     return Found(name, _why_first(there, passed_over))
 
 
@@ -243,16 +227,10 @@ def detect(machine: Machine | None = None) -> str:
 
 
 def _unknown(name: str) -> BatchSystemUnavailable:
-    listed = {word: entry for word, entry in SYSTEMS.items() if entry.listed}
+    listed = [word for word, entry in SYSTEMS.items() if entry.listed]
     close = difflib.get_close_matches(name.lower(), listed, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    known = ", ".join(repr(word) for word, entry in listed.items() if entry.module is not None)
-    planned = ", ".join(repr(word) for word, entry in listed.items() if entry.module is None)
+    known = ", ".join(map(repr, listed))
     return BatchSystemUnavailable(
-        f"there is no batch system named {name!r}.{hint} Known are: {known}; planned: {planned}; 'auto' takes the one "
-        "that is here"
+        f"there is no batch system named {name!r}.{hint} Known are: {known}; 'auto' takes the one that is here"
     )
-
-
-def _not_built(message: str) -> BatchSystemUnavailable:
-    return BatchSystemUnavailable(message, advice=_ADVICE)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request
 
-__all__ = ["OPTIONAL", "options_of", "refuse_others"]
+__all__ = ["OPTIONAL", "each_name", "options_of", "refuse_others"]
 
 OPTIONAL = {
     "partition": ("constraint", "qos", "job_extra"),
@@ -42,6 +42,11 @@ def refuse_others(request: Request, settings: Iterable[str], *, title: str) -> N
         problems.append(f"{name}={shown!r} cannot be used: {title} has no such setting; {instead}")
     if problems:
         raise ConfigError.from_problems(problems)
+
+
+def each_name(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in these texts, one by one: ``exclude="n7,n8"`` names two nodes, as it does on SLURM."""
+    return tuple(name for text in texts for part in text.split(",") if (name := part.strip()))
 
 
 def options_of(request: Request, known: Mapping[str, str], *, title: str) -> dict[str, str]:

@@ -15,9 +15,11 @@ __all__ = ["explain"]
     "--script",
     type=click.File(encoding="utf-8", errors="replace"),
     metavar="FILE",
-    help="Explain an existing sbatch script instead.",
+    help="Explain an existing job script instead.",
 )
-@click.option("--cluster", metavar="CALL", help="Explain the call of dask-jobqueue's SLURMCluster(...) instead.")
+@click.option(
+    "--cluster", metavar="CALL", help="Explain a call of dask-jobqueue instead: SLURMCluster(...), PBSCluster(...), ..."
+)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 def explain(settings: tuple[str, ...], as_json: bool, script: TextIO | None, cluster: str | None) -> None:
     """Show the directives with their reasons, what a node gives for them, and what a call sees there.

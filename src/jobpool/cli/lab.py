@@ -32,8 +32,8 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @lab.command()
 @_directory
 @click.option("--system", type=click.Choice(sorted(KINDS)), default=USUAL, show_default=True, help="The batch system.")
-@click.option("--nodes", type=click.IntRange(1, 64), help="Ordinary nodes, of SLURM's lab.  [default: 4]")
-@click.option("--accounting", is_flag=True, help="With accounting: sacct, accounts and QoS.")
+@click.option("--nodes", type=click.IntRange(1, 64), help="Nodes, where a lab can have several.")
+@click.option("--accounting", is_flag=True, help="SLURM's lab, with accounting: sacct, accounts and QoS.")
 @_as_json
 def up(directory: Path | None, system: str, nodes: int | None, accounting: bool, as_json: bool) -> None:
     """Bring it up, and print the line that leads a shell to it.
@@ -67,15 +67,18 @@ def up(directory: Path | None, system: str, nodes: int | None, accounting: bool,
 def down(directory: Path | None, as_json: bool) -> None:
     """End it, and all jobs in it."""
     from jobpool.show.view import show_json, show_note
-    from jobpool.testing import lab_down, unset_line
+    from jobpool.testing import unset_line
+    from jobpool.testing.lab_kinds import attached
 
     place = directory or _usual_directory()
-    lab_down(place)
+    there = attached(place)
+    variables = there.environment
+    there.down()
     if as_json:
         show_json({"directory": place})
     else:
         show_note(f"the lab in {place} is down")
-        if line := unset_line(place, os.environ):
+        if line := unset_line(place, os.environ, variables):
             show_note(f"this shell still looks for it there: {line}")
 
 

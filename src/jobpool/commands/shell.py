@@ -39,6 +39,9 @@ AT_ONCE = 12
 AT_ONCE_THERE = 8
 """The same on another host: one connection of ssh takes ten sessions, unless its administrator says otherwise."""
 
+LAST_WAIT = 2.0
+"""Seconds for the end of a command that was killed."""
+
 _under_way: set[int] = set()
 """The processes of commands that have not ended."""
 
@@ -167,7 +170,7 @@ def _run_now(command: Command, stderr: IO[bytes] | None = None) -> Completed:
         )
     except subprocess.TimeoutExpired:
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: no answer in {command.timeout:g} s")
-    except SHORTAGE as error:
+    except (*SHORTAGE, PermissionError) as error:  # the latter: of killing a set-user-ID one
         return Completed(command, returncode=None, stderr=f"{command.argv[0]}: {error}")
     return Completed(command, done.returncode, _text(done.stdout), _text(done.stderr))
 
@@ -215,7 +218,10 @@ def _environment(command: Command) -> dict[str, str]:
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     _kill(process.pid)
-    await process.wait()
+    # One that runs as another user, by its set-user-ID bit, cannot be killed: it is left to end by itself.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WAIT):
+            await process.wait()
 
 
 def end_all() -> None:
@@ -226,5 +232,5 @@ def end_all() -> None:
 
 def _kill(pid: int) -> None:
     # Its whole session: a site's sbatch may be a script around the real one.
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)

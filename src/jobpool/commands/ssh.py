@@ -69,9 +69,10 @@ class Call:
             "cd /",
             f"if ! command -v {name} >/dev/null 2>&1; then {{ {_PROFILES}; }} >/dev/null 2>&1 </dev/null; fi",
             f"if ! program=$(command -v {name}); then echo {shlex.quote(f'{program}: not found')} >&2; exit 127; fi",
+            # Who waits for it here has given up by then. Without this it would hang there for ever. It is found by that
+            # host's PATH, as the program is: the one of here comes next, and may lead to places that are not there.
+            f'limit=$(command -v timeout) && limit="$limit -k 5 {self.command.timeout + 5:g}"',
             *self._environment(),
-            # Who waits for it here has given up by then. Without this it would hang there for ever.
-            f"limit=; if command -v timeout >/dev/null; then limit='timeout -k 5 {self.command.timeout + 5:g}'; fi",
             f"{begin}; {begin} >&2",
             f'$limit "$program" {words}',
             f"printf '\\n%s %s\\n' {self.mark} $? >&2",
@@ -143,7 +144,8 @@ def control_path(host: str, directory: Path) -> str | None:
 
     None where the path would be too long for a socket.
     """
-    name = hashlib.sha256(host.encode()).hexdigest()[:6]
+    # Other hosts may have this directory, and a process with this number: its connection is not ours to end.
+    name = hashlib.sha256(f"{os.uname().nodename} {host}".encode()).hexdigest()[:8]
     path = str(directory / f"ssh-{os.getpid()}-{name}")
     return None if len(os.fsencode(path)) > _LONGEST_PATH or '"' in path else path
 

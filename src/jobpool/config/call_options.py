@@ -11,6 +11,7 @@ from typing import Any
 from jobpool.batch import registry
 from jobpool.config.resolve import Origin, Settings
 from jobpool.config.settings import AUTO, SETTINGS, did_you_mean
+from jobpool.model.bounded import MOST_SLOTS
 from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request, Retry
@@ -87,7 +88,7 @@ class CallKind:
             return (replace(request, workers_per_job=1) if alone else request), max_workers
         if "max_workers" not in given:
             max_workers = max(1, self.max_workers * self.request.cores // request.cores)
-        return replace(request, workers_per_job=max_workers), max_workers
+        return replace(request, workers_per_job=min(max_workers, MOST_SLOTS)), max_workers
 
 
 def _only(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

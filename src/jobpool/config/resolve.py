@@ -40,6 +40,7 @@ from jobpool.config.sources import (
     from_table,
     from_toml,
 )
+from jobpool.model.bounded import MOST_SLOTS
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
@@ -209,8 +210,6 @@ def _writable(settings: Settings) -> Settings:
     """Raise ``ConfigError`` for what no job script can say; what a file of Dask's says so is left out, with a note."""
     from jobpool.batch import registry
 
-    if settings.system not in registry.BUILT:
-        return settings
     system, origin = registry.get(settings.system, Path()), settings.origins["job_extra"]
     # Sizes that are to be found will be written, whatever they come to.
     sizes: dict[str, Any] = {"memory": Memory(2**30), "walltime": Duration(3600)}
@@ -320,7 +319,7 @@ def _settings(
         origins["max_workers"] = Origin("default")
     if able.shares_machine and origins["workers_per_job"].kind == "default":
         # This machine is one node: one agent for all its workers, instead of one (60 MB, 0.5 s of CPU) for each.
-        found["workers_per_job"] = found["max_workers"]
+        found["workers_per_job"] = min(found["max_workers"], MOST_SLOTS)
     if able.shares_machine:
         found["submit_host"] = None  # what was written for a cluster runs here, too
     if found["workers_per_job"] > found["max_workers"]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobpool.batch import container, registry
+from jobpool.model.bounded import MOST_SLOTS
 from jobpool.model.units import Duration, Memory
 
 __all__ = ["AUTO", "SETTINGS", "SYSTEMS", "Setting", "did_you_mean"]
@@ -77,6 +78,18 @@ def _whole(least: int, most: int | None = None) -> Read:
         if not whole or value < least or (most is not None and value > most):
             raise ValueError(f"it must be {bounds}")
         return int(value)
+
+    return read
+
+
+def _slots(least: int) -> Read:
+    whole = _whole(least)
+
+    def read(value: Any, base: Path) -> int:
+        number = int(whole(value, base))
+        if number > MOST_SLOTS:
+            raise ValueError(f"it must be at most {MOST_SLOTS}: no node has more")
+        return number
 
     return read
 
@@ -316,14 +329,14 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             name="cores",
             about="physical cores of one worker, or auto: what the first calls use",
-            read=_or_auto(_whole(1)),
+            read=_or_auto(_slots(1)),
             default=1,
             split=_number_in,
         ),
         _text("memory", "memory of one worker, or auto", _or_auto(_memory)),
         _text("walltime", "time that a job may run, or auto", _or_auto(_walltime)),
-        _count("gpus", "GPUs of one worker", 0, 0),
-        _count("workers_per_job", "workers in one job", 1, 1),
+        Setting(name="gpus", about="GPUs of one worker", read=_slots(0), default=0, split=_number_in),
+        Setting(name="workers_per_job", about="workers in one job", read=_slots(1), default=1, split=_number_in),
         _count("threads_per_core", "hardware threads of each core that a call may use", 1, 1, most=8),
         Setting(
             name="bind",

@@ -27,8 +27,9 @@ _BEGINS, _ENDS = "jobpool doctor: setup begins", "jobpool doctor: setup ends"
 _NOW = "$(date '+%Y-%m-%d %H:%M:%S,%3N')"
 _TIME = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})"
 
+# The last line of what they print may lack its end: ours follows on it then.
 _LOG = re.compile(
-    rf"^{_BEGINS} {_TIME}\n(?P<said>.*?)^{_ENDS} {_TIME}\n(?P<between>.*?)(?:^{_TIME} [A-Z]+ jobpool\.agent |\Z)",
+    rf"^{_BEGINS} {_TIME}\n(?P<said>.*?){_ENDS} {_TIME}\n(?P<between>.*?)(?:^{_TIME} [A-Z]+ jobpool\.agent |\Z)",
     re.MULTILINE | re.DOTALL,
 )
 

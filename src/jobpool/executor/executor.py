@@ -67,7 +67,8 @@ class JobPoolExecutor(StartedPool):
         workers_per_job: Workers that share a job, and its node. Default 1; on local processes all of them.
         threads_per_core: Hardware threads of each core that a call may use. Default 1: hyper-threads stay idle.
         bind: Bind each worker to its ``"cores"`` or ``"threads"``, or not (None). Default ``"cores"``.
-        scheduler: ``"auto"``, ``"local"`` or ``"slurm"``. Default ``"auto"``: the batch system that is here.
+        scheduler: ``"auto"``, ``"local"``, or a batch system: ``"slurm"``, ``"pbs"``, ``"sge"``, ``"lsf"``,
+            ``"htcondor"``, ``"oar"``. Default ``"auto"``: the batch system that is here.
         partition: Partition, or queue; ``"auto"``: the one where the request fits and starts first, when the pool
             starts. Default: the site's.
         account: Account, or project, that is charged.

@@ -13,6 +13,7 @@ from msgspec import Meta
 __all__ = [
     "LONGEST",
     "MOST_ROWS",
+    "MOST_SLOTS",
     "Byte",
     "Count",
     "Level",
@@ -28,6 +29,9 @@ __all__ = [
 MOST_ROWS = 1 << 10
 """Rows of one call at most: a client numbers maps in steps of this."""
 
+MOST_SLOTS = 1 << 16
+"""Workers of one job, or cores or GPUs of one of them, at most: no node has so many."""
+
 LONGEST = 1e10
 """Seconds: three hundred years, so that a time since the epoch is below it, too."""
 
@@ -37,7 +41,7 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Rows = Annotated[int, Meta(ge=0, le=MOST_ROWS)]
 """Rows of one call, or a place among them."""
 
-Slots = Annotated[int, Meta(ge=0, le=2**16)]
+Slots = Annotated[int, Meta(ge=0, le=MOST_SLOTS)]
 """Workers of one job, or what each of them has of cores and GPUs."""
 
 Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]

@@ -147,7 +147,7 @@ class ConfigError(JobPoolError, ValueError):
 
 
 class BatchSystemUnavailable(ConfigError):
-    """The batch system asked for is unknown, not built yet, or its commands are not on this machine."""
+    """The batch system asked for is unknown, or cannot be used on this machine."""
 
 
 class RequestRefused(JobPoolError):

@@ -102,6 +102,8 @@ class Limits:
     rules: Rules = field(default_factory=Rules)
     """How the batch system reads a request, and what it allocates for it."""
     partitions: tuple[Partition, ...] = ()
+    other_partitions: bool = False
+    """Whether there may be others, which users cannot list: jobs in one of those are compared with nothing."""
     max_array_size: int | None = None
     """Jobs in one submit command at most. (SLURM's MaxArraySize caps the index, so this is the same number.)"""
     max_jobs: int | None = None

@@ -60,18 +60,19 @@ class LogFile:
         return {**told, "changed": self.changed, "path": str(self.path)}
 
 
-def find_logs(*directories: Path, system: str, server_log: Path | None = None) -> list[LogFile]:
+def find_logs(*directories: Path, system: str, beginning: str = "jp-", server_log: Path | None = None) -> list[LogFile]:
     """Return the logs in a pool's log directories, those that were written last at the end.
 
-    ``system`` is the pool's batch system: the names of its jobs' logs tell their ids.
+    ``system`` is the pool's batch system: the names of its jobs' logs tell their ids. ``beginning`` is how the names of
+    its submissions begin: the directories may hold the logs of very many others, which are not looked at.
     """
     explainer = registry.explainer(system)
-    ids = dict(_told_ids(directories))
+    ids = dict(_told_ids(directories, beginning))
     elements = {(submission, id): element for (submission, element), id in ids.items()}
-    found = [_job_log(path, explainer, elements) for directory in directories for path in directory.glob("jp-*.log")]
+    found = [_job_log(path, explainer, ids, elements) for path in _below(directories, f"{beginning}*.log")]
     named = {(log.submission, log.element): log.job for log in found if log is not None and log.element is not None}
     ids = {**named, **ids}
-    found += [_worker_log(path, ids) for directory in directories for path in directory.glob("jp-*/*.log")]
+    found += [_worker_log(path, ids) for path in _below(directories, f"{beginning}*/*.log")]
     if server_log is not None:
         found.append(_log(server_log, "server", "", "", None))
     return sorted((log for log in found if log is not None), key=lambda log: log.changed)
@@ -83,10 +84,12 @@ def logs_of(pool: Path, place: Path, job: str | None) -> list[LogFile]:
     Raises ``JobPoolError`` when the job has none, and when somebody has exchanged the place.
     """
     _refuse_if_exchanged(place)
-    ours = re.compile(rf"jp-{re.escape(stem(pool.name))}-[0-9a-f]{{8}}-\d+")
+    beginning = f"jp-{stem(pool.name)}-"
+    ours = re.compile(rf"{re.escape(beginning)}[0-9a-f]{{8}}-\d+")
     # Those of the jobs themselves are in the pool's own directory where others may write in the one that was chosen.
     places = dict.fromkeys((place, pool / "logs"))
-    found = find_logs(*places, system=_text(pool / "system").strip(), server_log=pool / "server.log")
+    system, server_log = _text(pool / "system").strip(), pool / "server.log"
+    found = find_logs(*places, system=system, beginning=beginning, server_log=server_log)
     found = [log for log in found if log.kind == "server" or ours.fullmatch(log.submission)]
     if job is None:
         return found
@@ -139,12 +142,15 @@ def heading(log: LogFile) -> str:
     return f"==> {' '.join(filter(None, (log.kind, log.job)))}: {log.path} <=="
 
 
-def _told_ids(directories: Iterable[Path]) -> Iterator[tuple[tuple[str, int], str]]:
+def _below(directories: Iterable[Path], pattern: str) -> Iterator[Path]:
+    return (path for directory in directories for path in directory.glob(pattern))
+
+
+def _told_ids(directories: Iterable[Path], beginning: str) -> Iterator[tuple[tuple[str, int], str]]:
     """Yield the submissions, indices and ids of jobs, as their agents have written them beside the workers' logs."""
-    for directory in directories:
-        for path in directory.glob(f"jp-*/{JOB_ID}"):
-            if (job := _job_of_directory(path.parent)) is not None and (id := _text(path).strip()):
-                yield job, id
+    for path in _below(directories, f"{beginning}*/{JOB_ID}"):
+        if (job := _job_of_directory(path.parent)) is not None and (id := _text(path).strip()):
+            yield job, id
 
 
 def _job_of_directory(directory: Path) -> tuple[str, int] | None:
@@ -152,12 +158,16 @@ def _job_of_directory(directory: Path) -> tuple[str, int] | None:
     return None if match is None else (match[1], int(match[2]))
 
 
-def _job_log(path: Path, explainer: Explainer, elements: Mapping[tuple[str, str], int]) -> LogFile | None:
+def _job_log(
+    path: Path, explainer: Explainer, ids: Mapping[tuple[str, int], str], elements: Mapping[tuple[str, str], int]
+) -> LogFile | None:
     found = explainer.job_of_log(path.stem)
     if found is None:
         return None
-    submission, id, element = found
-    return _log(path, "job", id, submission, elements.get((submission, id), element))
+    submission, id, index = found
+    if index is None:
+        return _log(path, "job", id, submission, elements.get((submission, id)))
+    return _log(path, "job", ids.get((submission, index), id), submission, index)
 
 
 def _worker_log(path: Path, ids: Mapping[tuple[str, int], str]) -> LogFile | None:

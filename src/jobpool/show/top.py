@@ -125,9 +125,12 @@ class Top(App[None]):
             self.call_from_thread(self._show, status)
 
     def _lost(self, words: str) -> None:
-        self._main.query_one("#head", Static).update(Text(words, style="bold red"))
+        if self.screen_stack:
+            self._main.query_one("#head", Static).update(Text(words, style="bold red"))
 
     def _show(self, status: PoolStatus) -> None:
+        if not self.screen_stack:
+            return
         self._status = status
         lines = [headline(status), progress_text(status), *used_text(status)]
         lines += [f"{'warning: ' if warning else ''}{text}" for text, warning in status.notices[-2:]]
@@ -172,7 +175,8 @@ class Top(App[None]):
 
     def on_data_table_row_highlighted(self) -> None:
         """Show the log of the job under the cursor."""
-        self._show_log()
+        if self.screen_stack:  # the table may tell it when all is closed
+            self._show_log()
 
     # ----------------------------------------------------------------------------------------------------- doing
 

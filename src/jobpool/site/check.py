@@ -141,6 +141,8 @@ def check(request: Request, limits: Limits) -> list[Problem]:
         return site
     known = {partition.name for partition in limits.partitions}
     if unknown := [name for name in _names(request) if name not in known]:
+        if limits.other_partitions:
+            return site
         return site + [_unknown_partition(name, known) for name in unknown]
     found = [_check_partition(request, partition, limits) for partition in partitions_of(request, limits)]
     return site + min(found, key=len, default=[])

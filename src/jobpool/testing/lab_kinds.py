@@ -9,6 +9,7 @@ import importlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
@@ -85,6 +86,7 @@ KINDS: Mapping[str, LabKind] = {
         missing="htcondor_missing",
         options=frozenset({"nodes"}),
     ),
+    "oar": LabKind(title="OAR", module="lab_oar", name="OarLab", missing="missing", options=frozenset({"nodes"})),
 }
 """By the word in ``scheduler=``."""
 
@@ -98,7 +100,8 @@ def lab_class(system: str) -> Any:
 
 
 def missing(system: str, **options: Any) -> Sequence[str]:
-    """List the Debian packages that such a lab needs and this machine lacks."""
+    """List the Debian packages that such a lab needs and this machine lacks. Raises as :func:`lab_up` for options."""
+    _check_options(system, options)
     return cast(Sequence[str], getattr(_module(system), KINDS[system].missing)(**options))
 
 
@@ -106,13 +109,25 @@ def lab_up(directory: str | Path, *, system: str = "slurm", **options: Any) -> L
     """Bring a lab up that outlives this process; end it with :func:`lab_down`.
 
     ``options``: ``nodes`` and ``accounting``, where the batch system's lab has them. Raises ``ConfigError`` for others,
-    and as the lab's own ``up``.
+    ``LabFailed`` where a lab of another batch system is in the directory, and as the lab's own ``up``.
     """
-    if others := sorted(options.keys() - KINDS[system].options):
-        raise ConfigError(f"a lab of {KINDS[system].title} has no option {', '.join(others)}")
+    from jobpool.testing.lab_daemon import LabFailed
+
+    _check_options(system, options)
+    with suppress(FileNotFoundError):
+        if (there := _system_of(Path(directory))) != system:
+            raise LabFailed(
+                f"{Path(directory).absolute()} holds a lab of {KINDS[there].title}",
+                advice="bring it down first (jobpool lab down), or choose another directory for this one (--directory)",
+            )
     lab = cast(Lab, lab_class(system)(directory, **options))
     lab.up(detached=True)
     return lab
+
+
+def _check_options(system: str, options: Mapping[str, Any]) -> None:
+    if others := sorted(options.keys() - KINDS[system].options):
+        raise ConfigError(f"a lab of {KINDS[system].title} has no option {', '.join(others)}")
 
 
 def lab_down(directory: str | Path) -> None:
@@ -125,10 +140,14 @@ def attached(directory: str | Path) -> Lab:
     from jobpool.testing.lab_daemon import LabFailed  # with psutil, which the command line does not load for its help
 
     try:
-        record = json.loads((Path(directory) / "lab.json").read_text())
+        system = _system_of(Path(directory))
     except FileNotFoundError:
         raise LabFailed(f"there is no lab in {Path(directory).absolute()}") from None
-    return cast(Lab, lab_class(record.get("system", "slurm")).attach(directory))
+    return cast(Lab, lab_class(system).attach(directory))
+
+
+def _system_of(directory: Path) -> str:
+    return str(json.loads((directory / "lab.json").read_text()).get("system", "slurm"))
 
 
 def export_line(environment: Mapping[str, str]) -> str:
@@ -136,10 +155,17 @@ def export_line(environment: Mapping[str, str]) -> str:
     return "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
 
 
-def unset_line(directory: Path, environment: Mapping[str, str]) -> str:
-    """Write the line for a shell whose commands are led to the lab in this directory. Empty: they are not."""
-    inside = [name for name, value in environment.items() if _leads_to(value, directory)]
-    return f"unset {' '.join(inside)}" if inside else ""
+def unset_line(directory: Path, environment: Mapping[str, str], lab: Mapping[str, str] | None = None) -> str:
+    """Write the line for a shell whose commands are led to the lab in this directory. Empty: they are not.
+
+    ``lab``: the variables of that lab. Those that are no paths, such as a port, go with the others: they would lead the
+    shell's commands astray on their way to another cluster.
+    """
+    if not any(_leads_to(value, directory) for value in environment.values()):
+        return ""
+    own = {name for name, value in (lab or {}).items() if environment.get(name) == value and ":" not in value}
+    inside = [name for name, value in environment.items() if name in own or _leads_to(value, directory)]
+    return f"unset {' '.join(inside)}"
 
 
 def _leads_to(value: str, directory: Path) -> bool:

@@ -174,8 +174,7 @@ _OTHERS = {"moabcluster": "Moab", "localcluster": "no batch system"}
 
 def _other_cluster(name: str, known: Mapping[str, tuple[str, Explainer]]) -> ConfigError:
     usual, (system, _) = next(iter(known.items()))
-    others = _OTHERS | {f"{planned}cluster": registry.title(planned) for planned in registry.PLANNED}
-    starter = others.get(name.lower())
+    starter = _OTHERS.get(name.lower())
     whose = f"starts its workers with {starter}" if starter else f"is not dask-jobqueue's {' or '.join(known)}"
     named = ", ".join(f"{each}(...)" for each in known)
     return ConfigError(

@@ -13,7 +13,7 @@ from jobpool.batch.htcondor.job_side import ARGUMENTS
 from jobpool.batch.htcondor.options import key_of, problems_of_extra
 from jobpool.batch.htcondor.rules import UNSAID, HTCondorRules
 from jobpool.batch.quoting import check_name, single_line
-from jobpool.batch.settings import options_of, refuse_others
+from jobpool.batch.settings import each_name, options_of, refuse_others
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
@@ -115,7 +115,7 @@ def _places(request: Request) -> Iterator[Directive]:
     wanted = ["(NumJobStarts =?= 0)"]
     why = "A job runs once: calls of a lost one run again in another job"
     if request.exclude:
-        wanted += [f"(TARGET.Machine =!= {text(single_line(name, 'exclude'))})" for name in request.exclude]
+        wanted += [f"(TARGET.Machine =!= {text(_machine(name))})" for name in each_name(request.exclude)]
         why += "; exclude=: not on these machines"
     if request.constraint is not None:
         wanted.append(f"({_value(request.constraint, 'constraint')})")
@@ -164,6 +164,12 @@ def _value(value: str, what: str) -> str:
             f"{what} must not end with a backslash: HTCondor would read the next line as its end: {value!r}"
         )
     return value
+
+
+def _machine(name: str) -> str:
+    if "[" in name:  # SLURM's way to write several; here no machine would be left out
+        raise ConfigError(f"exclude={name!r} cannot be used: write each machine's name, as condor_status shows it")
+    return single_line(name, "exclude")
 
 
 def _path(value: str, what: str) -> str:

@@ -9,7 +9,7 @@ from jobpool.batch.base import Directive
 from jobpool.batch.lsf.options import SYSTEM_OPTIONS, problems_of_extra
 from jobpool.batch.lsf.rules import LsfRules
 from jobpool.batch.quoting import single_line
-from jobpool.batch.settings import options_of, refuse_others
+from jobpool.batch.settings import each_name, options_of, refuse_others
 from jobpool.model.errors import ConfigError
 from jobpool.model.request import Request
 from jobpool.model.site import Limits
@@ -116,7 +116,7 @@ def _amounts(request: Request, options: Mapping[str, str], rules: LsfRules) -> I
     if request.job_gpus:
         yield _gpus(request, options)
     if request.licenses:
-        tokens = ",".join(_license(text) for text in request.licenses)
+        tokens = ",".join(_license(text) for text in each_name(request.licenses))
         yield Directive(f'-R "rusage[{tokens}]"', "licenses=: resources that are reserved while each job runs.")
 
 
@@ -175,7 +175,7 @@ def _places(request: Request, options: Mapping[str, str]) -> Iterator[Directive]
             "constraint= was given: only nodes of which this is true.",
         )
     if request.exclude:
-        yield Directive(f'-R "select[{_others(request.exclude)}]"', "exclude=: not on these nodes.")
+        yield Directive(f'-R "select[{_others(each_name(request.exclude))}]"', "exclude=: not on these nodes.")
 
 
 def _others(exclude: tuple[str, ...]) -> str:

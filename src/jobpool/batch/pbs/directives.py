@@ -77,7 +77,7 @@ def _problems(request: Request, options: Mapping[str, str]) -> Iterator[str]:
     for name in ("gpus", "place"):
         if name in options and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_=:-]*", options[name]):
             yield f"system_options: {name}={options[name]!r} is nothing that PBS takes there"
-    for text in request.licenses:
+    for text in settings.each_name(request.licenses):
         if not re.fullmatch(rf"{_RESOURCE.pattern}(:[1-9][0-9]*)?", text):
             yield f"licenses={text!r} cannot be used: write 'name' or 'name:count'"
 
@@ -109,7 +109,7 @@ def _amounts(request: Request, options: Mapping[str, str]) -> Iterator[Directive
     if request.walltime is not None:
         text = f"walltime={request.walltime}; without days, which PBS does not read."
         yield Directive(f"-l walltime={pbs_time(request.walltime)}", text)
-    for text in request.licenses:
+    for text in settings.each_name(request.licenses):
         name, _, count = text.partition(":")
         yield Directive(f"-l {name}={count or 1}", f"licenses={text}: a resource of the server's.")
 

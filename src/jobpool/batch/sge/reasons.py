@@ -7,6 +7,7 @@ import re
 __all__ = ["explain_reason"]
 
 _KNOWN: tuple[tuple[str, str], ...] = (
+    (r"^h[A-Za-z]*w$", "It is held; 'qrls JOB' lets it go on, if you hold it."),
     (
         r"\(-l ([^)]*)\) cannot run (?:at host|globally|in queue) \"?([^\" ]*)\"? because it offers only (\S+)",
         "{1} has {2} left at the moment, which is less than -l {0}. It waits until running jobs give enough back. "

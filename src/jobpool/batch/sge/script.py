@@ -11,7 +11,7 @@ from jobpool.batch import environment_file, exit_file
 from jobpool.batch.base import Directive, JobScript, Notices
 from jobpool.batch.job_side import agent_line
 from jobpool.batch.quoting import check_name, shell_lines, single_line
-from jobpool.batch.settings import options_of, refuse_others
+from jobpool.batch.settings import each_name, options_of, refuse_others
 from jobpool.batch.sge.job_side import INDEX, JOB_SIDE, TASK
 from jobpool.batch.sge.options import options_of_line, problems_of_extra, resources_of
 from jobpool.batch.sge.rules import OPTIONS, GridEngineRules
@@ -138,9 +138,11 @@ def _amounts(request: Request, rules: GridEngineRules, options: Mapping[str, str
             f"-l {_plain(gpu, 'gpu_resource')}={amount}",
             f"gpus={request.gpus} for each worker{_each(amount, request.job_gpus)}",
         )
-    for text in request.licenses:
-        name, _, number = _plain(text, "licenses").partition(":")
-        amount = _per_slot(name, int(number) if number.isdecimal() else 1, slots, rules, "licenses")
+    for text in each_name(request.licenses):
+        if (match := _LICENSE.fullmatch(text)) is None:
+            raise ConfigError(f"licenses={text!r} cannot be used: write a name, or NAME:COUNT")
+        name, number = match.groups()
+        amount = _per_slot(name, int(number or 1), slots, rules, "licenses")
         yield Directive(f"-l {name}={amount}", "licenses=: held by each job while it runs.")
 
 
@@ -158,10 +160,15 @@ def _memory(request: Request, memory: Memory, rules: GridEngineRules, options: M
     return Directive(f"-l {_plain(name, 'memory_resource')}={mebibytes}M", f"{why}{margin}{space}{each}.")
 
 
+_LICENSE = re.compile(r"([A-Za-z][\w.@-]*)(?::([1-9][0-9]{0,6}))?", re.ASCII)
+
+
 def _per_slot(name: str, amount: int, slots: int, rules: GridEngineRules, what: str) -> int:
     """Return what to ask for so that the whole job has this much. Raises ``ConfigError`` where that cannot be."""
     if slots == 1 or rules.of_job(name):
         return amount
+    if amount % slots and rules.resources is None:
+        return -(-amount // slots)  # not known whether it counts for each slot: no reason to refuse
     if amount % slots:
         raise ConfigError(
             f"{what}: Grid Engine counts {name!r} for each slot, and {amount} cannot be divided among {slots} slots",
@@ -184,7 +191,7 @@ def _places(request: Request) -> Iterator[Directive]:
         if value is not None:
             yield Directive(f"{option} {_plain(value, name)}", f"{name}= was given.")
     if request.exclude:
-        nodes = "|".join(_plain(node, "exclude") for node in request.exclude)
+        nodes = "|".join(_plain(node, "exclude") for node in each_name(request.exclude))
         yield Directive(f"-l h=!({nodes})", "exclude=: not on these nodes.")
 
 

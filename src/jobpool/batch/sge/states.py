@@ -68,7 +68,8 @@ def _seen(row: _Row, told: Told) -> Iterator[Seen]:
             index=0 if task is None else task - 1,
             state=state,
             message=f"{row.state} {reason}".strip(),
-            reason=reason,
+            # Of a held job the scheduler says nothing: its letters are Grid Engine's word.
+            reason=reason or (row.state if state is JobState.PENDING and "h" in row.state else ""),
             hold=_hold(row.state, reason, id) if state is JobState.PENDING else None,
             node=row.queue.partition("@")[2] or None,
         )

@@ -158,7 +158,8 @@ def _tell_holds(pool: PoolState, held: Sequence[JobEntry]) -> None:
     for reason, (first, *others) in by_reason.items():
         assert first.hold is not None
         which = f"job {first.id} and {len(others)} more are" if others else f"job {first.id} is"
-        pool.notice(f"{which} held ({reason}) and will not start: {first.hold.advice}", warning=True)
+        words = f" ({reason})" if reason else ""
+        pool.notice(f"{which} held{words} and will not start: {first.hold.advice}", warning=True)
 
 
 def _is_hopeless(job: JobEntry) -> bool:
