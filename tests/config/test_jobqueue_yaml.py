@@ -222,3 +222,31 @@ def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
     for read in (dask_bytes, lambda text: read_walltime(text, "slurm")):
         with contextlib.suppress(ValueError):
             assert read(text) >= 0
+
+
+@pytest.mark.parametrize(
+    ("system", "lines", "options", "extra"),
+    [
+        (
+            "pbs",
+            "resource-spec: 'select=1:ncpus=24:mem=100GB:cpu_type=rome:scratch=10gb'",
+            {"select": "cpu_type=rome:scratch=10gb"},
+            (),
+        ),
+        ("pbs", "resource-spec: 'select=1:ncpus=24:mem=100GB'", {}, ()),
+        (
+            "sge",
+            "resource-spec: 'mem_free=8G,exclusive=true'\n    job-extra-directives: ['-p -10']",
+            {"memory_resource": "mem_free"},
+            ("-p -10", "-l exclusive=true"),
+        ),
+        ("htcondor", "disk: 2 GB", {"request_disk": "2GB"}, ()),
+        ("oar", "memory-per-core-property-name: memcore", {"core_memory_property": "memcore"}, ()),
+    ],
+)
+def test_what_only_one_batch_system_has_is_read(
+    site: Site, system: str, lines: str, options: dict[str, str], extra: tuple[str, ...]
+) -> None:
+    site.write("dask/jobqueue.yaml", f"jobqueue:\n  {system}:\n    {lines}\n")
+    request = site.resolve(scheduler=system).request
+    assert (dict(request.system_options), request.job_extra) == (options, extra)

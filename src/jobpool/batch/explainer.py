@@ -119,6 +119,14 @@ class Explainer:
         sizes = {**_CLOCK, **self.seconds_of_fields}[len(fields)]
         return Duration.parse(sum(field * size for field, size in zip(fields, sizes, strict=True)))
 
+    def read_own_keys(self, section: Mapping[str, str]) -> Mapping[str, tuple[str, Any]]:
+        """Return what keys of dask-jobqueue's section for this batch system alone mean here.
+
+        By setting (``system_options``, or ``job_extra`` for more lines of it): the key there, and the value. Raises
+        ``ValueError`` for one that cannot be read.
+        """
+        return {}
+
     def job_of_log(self, stem: str) -> tuple[str, JobId, int | None] | None:
         """Return the submission, the id and the index of the job whose log has this name, without its ``.log``.
 

@@ -11,6 +11,7 @@
 ``job-directives-skip`` (``header-skip``)    ``job_skip``
 ``job-script-prologue`` (``env-extra``)      ``setup``
 ``python``, ``log-directory``                ``python``, ``log_directory``
+``resource-spec``, ``disk``, ...             what only this batch system has (``Explainer.read_own_keys``)
 ===========================================  =========================================================================
 
 ``cores``, ``memory`` and ``processes`` describe one job together: ``config`` takes all of them or none. Dask's sizes
@@ -73,6 +74,12 @@ def translate(section: Mapping[str, Any], system: str) -> tuple[dict[str, tuple[
             problems.append((key, str(error)))
     if "walltime" in read:
         found["walltime"] = ("walltime", read["walltime"])
+    texts = {key: value for key, value in section.items() if isinstance(value, str)}
+    for name, (key, value) in registry.explainer(system).read_own_keys(texts).items():
+        if name in found:
+            first, written = found[name]
+            key, value = first, [*([written] if isinstance(written, str) else written), *value]
+        found[name] = (key, value)
     return found | _shape(read), problems
 
 

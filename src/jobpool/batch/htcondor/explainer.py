@@ -47,6 +47,12 @@ class HTCondorExplainer(Explainer):
         """Say what HTCondor's variables change about jobs and commands."""
         return tuple(surroundings.remarks(environment))
 
+    def read_own_keys(self, section: Mapping[str, str]) -> Mapping[str, tuple[str, Any]]:
+        """Read the disk space of a job: a number with a unit goes to HTCondor as it is."""
+        if "disk" not in section:
+            return {}
+        return {"system_options": ("disk", {"request_disk": section["disk"].replace(" ", "")})}
+
     def job_of_log(self, stem: str) -> tuple[str, JobId, int] | None:
         """Read ``SUBMISSION-CLUSTER.PROC``."""
         return job_of_log(stem)

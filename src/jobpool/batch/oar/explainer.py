@@ -46,6 +46,11 @@ class OarExplainer(Explainer):
         """Say what OAR's variables change about jobs and commands."""
         return tuple(surroundings.remarks(environment))
 
+    def read_own_keys(self, section: Mapping[str, str]) -> Mapping[str, tuple[str, Any]]:
+        """Read the name of the property that holds the memory of a core."""
+        key = "memory-per-core-property-name"
+        return {"system_options": (key, {"core_memory_property": section[key]})} if key in section else {}
+
     def job_of_log(self, stem: str) -> tuple[str, JobId, int | None] | None:
         """Read ``SUBMISSION-ID``; an element of an array has an id of its own, which does not tell its index."""
         match = re.fullmatch(r"(jp-.+-\d+)-(\d+)", stem)

@@ -19,6 +19,9 @@ from jobpool.model.site import Partition
 
 __all__ = ["PbsExplainer", "make"]
 
+_SAID = ("select=", "ncpus=", "mem=", "vmem=", "mpiprocs=", "ompthreads=")
+"""Beginnings of what a chunk holds of the cores and the memory of a job, which have keys of their own."""
+
 
 def make() -> PbsExplainer:
     """Return what explains PBS to people."""
@@ -41,6 +44,12 @@ class PbsExplainer(Explainer):
     def remarks(self, environment: Mapping[str, str]) -> tuple[Remark, ...]:
         """Say what PBS's variables change about jobs and commands."""
         return tuple(surroundings.remarks(environment))
+
+    def read_own_keys(self, section: Mapping[str, str]) -> Mapping[str, tuple[str, Any]]:
+        """Read of ``resource-spec`` (``select=1:ncpus=4:mem=8GB:arch=x``) what cores and memory do not say."""
+        parts = section.get("resource-spec", "").split(":")
+        more = [part for part in parts if "=" in part and not part.strip().startswith(_SAID)]
+        return {"system_options": ("resource-spec", {"select": ":".join(more)})} if more else {}
 
     def job_of_log(self, stem: str) -> tuple[str, JobId, int] | None:
         """Read ``SUBMISSION-INDEX``: qsub writes no id into the name of a log that is told beforehand."""

@@ -10,7 +10,7 @@ from typing import Any
 from jobpool.batch.explainer import Explainer, Remark, SiteFacts, Surroundings, Used
 from jobpool.batch.sge import dask_cluster, pitfalls, site, surroundings, usage, user_script
 from jobpool.batch.sge.reasons import explain_reason
-from jobpool.batch.sge.rules import GridEngineRules
+from jobpool.batch.sge.rules import MEMORY, GridEngineRules
 from jobpool.batch.sge.walltime import read_walltime
 from jobpool.batch.user_script import OnScriptNode, ScriptWish
 from jobpool.model.command import Command, Completed
@@ -48,6 +48,19 @@ class GridEngineExplainer(Explainer):
     def read_walltime(self, text: str) -> Duration:
         """Read a time as qsub does."""
         return read_walltime(text)
+
+    def read_own_keys(self, section: Mapping[str, str]) -> Mapping[str, tuple[str, Any]]:
+        """Read ``resource-spec`` (``h_vmem=8G,exclusive=true``): the resource for memory, and the rest."""
+        key = "resource-spec"
+        pairs = [pair.strip() for pair in section.get(key, "").split(",") if "=" in pair]
+        memory = [name for name in (pair.partition("=")[0] for pair in pairs) if name in MEMORY]
+        more = [f"-l {pair}" for pair in pairs if pair.partition("=")[0] not in MEMORY]
+        found: dict[str, tuple[str, Any]] = {}
+        if memory:
+            found["system_options"] = (key, {"memory_resource": memory[0]})
+        if more:
+            found["job_extra"] = (key, more)
+        return found
 
     def job_of_log(self, stem: str) -> tuple[str, JobId, int] | None:
         """Read ``SUBMISSION-ID``, of which the element is a part where there is one; it counts from 1."""

@@ -13,7 +13,7 @@ from jobpool.model.request import Request
 from jobpool.model.rules import Grant, Rules, Wish
 from jobpool.model.units import Memory
 
-__all__ = ["OPTIONS", "GridEngineRules", "Resource"]
+__all__ = ["MEMORY", "OPTIONS", "GridEngineRules", "Resource"]
 
 OPTIONS: Mapping[str, str] = {
     "parallel_environment": "the parallel environment by which a job gets several slots of one node (qsub -pe)",
@@ -27,7 +27,7 @@ OPTIONS: Mapping[str, str] = {
 _ENVIRONMENTS = ("smp", "threads", "threaded", "shm", "sharedmem", "shared", "omp", "openmp", "multithread", "serial")
 """Names that sites give to the environment whose slots are all on one node, the likeliest first."""
 
-_MEMORY = ("h_vmem", "m_mem_free", "mem_free", "h_rss", "virtual_free", "mem", "memory", "ram", "s_vmem")
+MEMORY = ("h_vmem", "m_mem_free", "mem_free", "h_rss", "virtual_free", "mem", "memory", "ram", "s_vmem")
 """Resources for memory, the best first: what is consumed before what is merely looked at."""
 
 _ADDRESS_SPACE = frozenset({"h_vmem", "s_vmem", "virtual_free", "h_data", "s_data"})
@@ -84,9 +84,9 @@ class GridEngineRules(Rules):
     def memory_resource(self) -> str | None:
         """Name the resource for memory. None: there is none that jobs may ask for."""
         if self.resources is None:
-            return _MEMORY[0]
+            return MEMORY[0]
         known = {each.name: each for each in self.resources if each.type == "MEMORY"}
-        consumed = [name for name in _MEMORY if name in known and known[name].consumable != "NO"]
+        consumed = [name for name in MEMORY if name in known and known[name].consumable != "NO"]
         others = [name for name in ("mem_free", "h_vmem") if name in known]
         return next(iter([*consumed, *others]), None)
 
