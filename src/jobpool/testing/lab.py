@@ -20,19 +20,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 from jobpool.batch.slurm.environment import for_commands
 from jobpool.model.errors import BatchSystemUnavailable
 from jobpool.testing.lab_accounting import account_commands, create_database, mariadbd_argv
 from jobpool.testing.lab_config import LabPlan, plan_from_json
-from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_until
+from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines
 from jobpool.testing.lab_files import check_place, record_of, remove_files, remove_record, write_files
+from jobpool.testing.lab_frame import READY, PracticeLab
 from jobpool.testing.lab_kinds import export_line
 from jobpool.testing.lab_machine import (
     cgroup_version,
@@ -47,14 +45,11 @@ from jobpool.testing.lab_plan import make_plan
 
 __all__ = ["SlurmLab"]
 
-READY = 30.0
-"""Seconds for all daemons to answer. They take 0.2 (5 with accounting); a loaded machine may be slow."""
-
 _OTHERS = ("SLURM", "MYSQL_")
 """Beginnings of variables that would lead a lab to another cluster, or to another database."""
 
 
-class SlurmLab:
+class SlurmLab(PracticeLab[LabPlan]):
     """A real SLURM of several nodes on this machine, for tests and for practice.
 
     ``nodes`` ordinary nodes of 2 sockets x 8 cores x 2 threads and 64 GiB, which this machine need not have, and one
@@ -86,40 +81,12 @@ class SlurmLab:
     ) -> None:
         if nodes < 1 or gpus < 0:
             raise ValueError(f"a lab has at least one node, and no fewer than 0 GPUs: nodes={nodes}, gpus={gpus}")
-        self.directory = Path(directory).absolute()
+        super().__init__(directory)
         self._nodes, self._gpus = nodes, gpus
         self._accounting, self._cgroups, self._real = accounting, cgroups, real or cgroups
         self._settings = dict(settings or {})
-        self._plan: LabPlan | None = None
-
-    @classmethod
-    def attach(cls, directory: str | Path) -> Self:
-        """Take hold of the lab that another process brought up there. Raises :class:`LabFailed` when there is none."""
-        lab = cls(directory)
-        try:
-            lab._plan = plan_from_json(record_of(lab.directory).read_text())
-        except FileNotFoundError:
-            raise LabFailed(f"there is no lab in {lab.directory}") from None
-        return lab
-
-    def __enter__(self) -> Self:
-        self.up()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.down()
-
-    def __repr__(self) -> str:
-        return f"<SlurmLab {self.directory} {'up' if self._plan else 'down'}>"
 
     # What a client needs
-
-    @property
-    def plan(self) -> LabPlan:
-        """The lab's ports, names and places. Raises :class:`LabFailed` when it is not up."""
-        if self._plan is None:
-            raise LabFailed(f"the lab in {self.directory} is not up")
-        return self._plan
 
     @property
     def conf(self) -> Path:
@@ -146,56 +113,7 @@ class SlurmLab:
         """Names of the nodes with GPUs."""
         return tuple(node.name for node in self.plan.nodes if node.gpus)
 
-    def run(
-        self, *argv: str, check: bool = True, input: str | None = None, cwd: Path | None = None, timeout: float = 60
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command as a client of this lab.
-
-        Raises :class:`LabFailed` with its words for a status other than 0, unless ``check`` is false.
-        """
-        done = subprocess.run(
-            [find_program(argv[0]), *argv[1:]],
-            env=self.client_environment(),
-            cwd=cwd,
-            timeout=timeout,
-            capture_output=True,
-            text=True,
-            check=False,
-            **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}),
-        )
-        if check and done.returncode:
-            words = (done.stderr or done.stdout).strip()
-            raise LabFailed(f"'{' '.join(argv)}' failed", words=words, exit_code=done.returncode)
-        return done
-
     # Up and down
-
-    def up(self, *, detached: bool = False) -> None:
-        """Bring the lab up; return when all its nodes are idle.
-
-        ``detached``: it outlives this process, until ``down()`` of a lab attached to its directory. Raises
-        :class:`~jobpool.BatchSystemUnavailable` when programs are missing, :class:`LabFailed` when a daemon
-        does not get ready or a lab is up there already; nothing of the lab is left then.
-        """
-        self._check_machine()
-        self._clear_stale()
-        self._plan = make_plan(
-            self.directory,
-            nodes=self._nodes,
-            gpus=self._gpus,
-            accounting=self._accounting,
-            cgroups=self._cgroups,
-            real=self._real,
-            settings=self._settings,
-        )
-        try:
-            write_files(self.plan)
-            if not detached:
-                self._watch.start()
-            self._start_daemons()
-        except BaseException:  # Ctrl-C too: nothing may stay behind
-            self.down()
-            raise
 
     def down(self) -> None:
         """Cancel all jobs, end all daemons, remove all that the lab made. Does nothing when it is not up.
@@ -216,8 +134,7 @@ class SlurmLab:
             remove_cgroups(self.plan.nodes)
         remove_files(self.plan)
         # Last of all the watching process and the record by which it, or anybody, finds what is left.
-        if self._watch.is_running and self._watch.pid != os.getpid():
-            self._watch.kill()
+        self._end_watch()
         remove_record(self.plan)
         self._plan = None
 
@@ -282,6 +199,27 @@ class SlurmLab:
 
     # How it is done. A condition that asks for a daemon's pid fails at once, with its log, when the daemon has died.
 
+    def _program(self, name: str) -> str:
+        return find_program(name)
+
+    @classmethod
+    def _read_plan(cls, text: str) -> LabPlan:
+        return plan_from_json(text)
+
+    def _make_plan(self) -> LabPlan:
+        return make_plan(
+            self.directory,
+            nodes=self._nodes,
+            gpus=self._gpus,
+            accounting=self._accounting,
+            cgroups=self._cgroups,
+            real=self._real,
+            settings=self._settings,
+        )
+
+    def _write_files(self) -> None:
+        write_files(self.plan)
+
     def _check_machine(self) -> None:
         if missing := lab_missing(accounting=self._accounting):
             raise BatchSystemUnavailable(
@@ -317,19 +255,12 @@ class SlurmLab:
     def _daemon_environment(self) -> Mapping[str, str]:
         return {_MARK: str(self.directory), "MYSQL_UNIX_PORT": str(self.plan.database_socket)}
 
-    @property
-    def _watch(self) -> Daemon:
-        # -P: a file beside the owner's script must not be taken for a module of the standard library.
-        argv = (sys.executable, "-P", "-m", "jobpool.testing.lab_watch", str(self.directory), str(os.getpid()))
-        daemon = self._daemon(*argv, name="watch")
-        return replace(daemon, environment=dict(os.environ))  # without the mark by which daemons are found and ended
-
     def _daemons(self) -> list[Daemon]:
         slurm = [self.slurmctld, *(self.slurmd(node.name) for node in self.plan.nodes)]
         accounting = [self.slurmdbd, self.mariadbd] if self.plan.dbd_port else []
         return [*slurm, *accounting, self.munged]
 
-    def _start_daemons(self) -> None:
+    def _start(self) -> None:
         self.munged.start()
         self._await(lambda: self.munged.pid and munge_answers(self.plan), "munged does not answer", READY)
         if self.plan.dbd_port:
@@ -361,10 +292,6 @@ class SlurmLab:
 
     def _accounts(self) -> bool:
         return self.run("sacctmgr", "--noheader", "show", "cluster", check=False).returncode == 0
-
-    def _await(self, condition: Callable[[], object], otherwise: str, timeout: float) -> None:
-        if not wait_until(condition, timeout):
-            raise LabFailed(f"{otherwise} after {timeout:.0f} s", tail=self._tails())
 
     def _tails(self) -> str:
         logs = sorted(self.plan.log.glob("*.out"), key=lambda log: log.stat().st_mtime)

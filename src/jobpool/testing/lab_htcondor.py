@@ -21,28 +21,22 @@ import os
 import random
 import shutil
 import string
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import psutil
 
 from jobpool.batch.htcondor.environment import command
 from jobpool.model.errors import BatchSystemUnavailable
-from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_gone, wait_until
-from jobpool.testing.lab_files import record_of
+from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_gone
+from jobpool.testing.lab_frame import READY, PracticeLab
 from jobpool.testing.lab_htcondor_config import HTCondorPlan, condor_config, plan_from_json, plan_to_json
 from jobpool.testing.lab_kinds import export_line
 from jobpool.testing.lab_machine import end_processes, free_ports, missing_advice, processes_of, user_name
 
 __all__ = ["HTCondorLab", "htcondor_missing"]
-
-READY = 30.0
-"""Seconds for all daemons to answer. They take 2; a loaded machine may be slow."""
 
 _PROGRAMS = ("condor_collector", "condor_negotiator", "condor_schedd", "condor_startd", "condor_submit", "condor_q")
 _SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/sbin"
@@ -55,7 +49,7 @@ def htcondor_missing() -> list[str]:
     return [] if all(_which(program) for program in _PROGRAMS) else ["htcondor"]
 
 
-class HTCondorLab:
+class HTCondorLab(PracticeLab[HTCondorPlan]):
     """A real HTCondor pool on this machine, for tests and for practice.
 
     ``nodes`` machines with one partitionable slot of 16 CPUs and 32 GiB each, which this machine need not have. A job
@@ -68,38 +62,10 @@ class HTCondorLab:
     def __init__(self, directory: str | Path, *, nodes: int = 2, settings: Mapping[str, str] | None = None) -> None:
         if nodes < 1:
             raise ValueError(f"a lab has at least one node: nodes={nodes}")
-        self.directory = Path(directory).absolute()
+        super().__init__(directory)
         self._nodes, self._settings = nodes, dict(settings or {})
-        self._plan: HTCondorPlan | None = None
-
-    @classmethod
-    def attach(cls, directory: str | Path) -> Self:
-        """Take hold of the lab that another process brought up there. Raises :class:`LabFailed` when there is none."""
-        lab = cls(directory)
-        try:
-            lab._plan = plan_from_json(record_of(lab.directory).read_text())
-        except FileNotFoundError:
-            raise LabFailed(f"there is no lab in {lab.directory}") from None
-        return lab
-
-    def __enter__(self) -> Self:
-        self.up()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.down()
-
-    def __repr__(self) -> str:
-        return f"<HTCondorLab {self.directory} {'up' if self._plan else 'down'}>"
 
     # What a client needs
-
-    @property
-    def plan(self) -> HTCondorPlan:
-        """The lab's names and places. Raises :class:`LabFailed` when it is not up."""
-        if self._plan is None:
-            raise LabFailed(f"the lab in {self.directory} is not up")
-        return self._plan
 
     @property
     def environment(self) -> dict[str, str]:
@@ -117,57 +83,7 @@ class HTCondorLab:
         """Names of the machines."""
         return self.plan.nodes
 
-    def run(
-        self, *argv: str, check: bool = True, input: str | None = None, cwd: Path | None = None, timeout: float = 60
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command as a client of this lab.
-
-        Raises :class:`LabFailed` with its words for a status other than 0, unless ``check`` is false.
-        """
-        done = subprocess.run(
-            [_program(argv[0]), *argv[1:]],
-            env=self.client_environment(),
-            cwd=cwd,
-            timeout=timeout,
-            capture_output=True,
-            text=True,
-            check=False,
-            **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}),
-        )
-        if check and done.returncode:
-            words = (done.stderr or done.stdout).strip()
-            raise LabFailed(f"'{' '.join(argv)}' failed", words=words, exit_code=done.returncode)
-        return done
-
     # Up and down
-
-    def up(self, *, detached: bool = False) -> None:
-        """Bring the lab up; return when all its machines are in the pool, and the queue answers.
-
-        ``detached``: it outlives this process, until ``down()`` of a lab attached to its directory. Raises
-        :class:`~jobpool.BatchSystemUnavailable` when programs are missing or for root, :class:`LabFailed` when a daemon
-        does not get ready or a lab is up there already; nothing of the lab is left then.
-        """
-        _check_machine()
-        self._clear_stale()
-        tag = "".join(random.choices(string.ascii_lowercase, k=5))
-        self._plan = HTCondorPlan(
-            directory=self.directory,
-            user=user_name(),
-            port=free_ports(1)[0],
-            nodes=tuple(f"{tag}-n{number + 1}" for number in range(self._nodes)),
-            settings=self._settings,
-        )
-        try:
-            self._write_files()
-            if not detached:
-                self._watch.start()
-            for daemon in self._daemons():
-                daemon.start()
-            self.wait_until_answering()
-        except BaseException:  # Ctrl-C too: nothing may stay behind
-            self.down()
-            raise
 
     def down(self) -> None:
         """End all jobs and daemons, and remove all that the lab made. Does nothing when it is not up.
@@ -183,10 +99,9 @@ class HTCondorLab:
             if place != self.plan.pids:
                 shutil.rmtree(place, ignore_errors=True)
         # Last of all the watching process and the record by which it, or anybody, finds what is left.
-        if self._watch.is_running and self._watch.pid != os.getpid():
-            self._watch.kill()
+        self._end_watch()
         shutil.rmtree(self.plan.pids, ignore_errors=True)
-        record_of(self.directory).unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
         with suppress(OSError):  # it holds files that are not the lab's
             self.directory.rmdir()
         self._plan = None
@@ -264,16 +179,54 @@ class HTCondorLab:
 
     # How it is done
 
+    def _program(self, name: str) -> str:
+        if (path := _which(name)) is None:
+            raise BatchSystemUnavailable(
+                f"the program {name!r} is not on this machine",
+                advice=missing_advice(htcondor_missing() or ["htcondor"]),
+            )
+        return path
+
+    @classmethod
+    def _read_plan(cls, text: str) -> HTCondorPlan:
+        return plan_from_json(text)
+
+    def _make_plan(self) -> HTCondorPlan:
+        tag = "".join(random.choices(string.ascii_lowercase, k=5))
+        return HTCondorPlan(
+            directory=self.directory,
+            user=user_name(),
+            port=free_ports(1)[0],
+            nodes=tuple(f"{tag}-n{number + 1}" for number in range(self._nodes)),
+            settings=self._settings,
+        )
+
+    def _check_machine(self) -> None:
+        if missing := htcondor_missing():
+            raise BatchSystemUnavailable(
+                "programs of HTCondor are missing here; their package: htcondor", advice=missing_advice(missing)
+            )
+        if os.geteuid() == 0:
+            raise BatchSystemUnavailable(
+                "HTCondor takes no jobs from root, so that root can have no lab of it",
+                advice="bring the lab up as an ordinary user",
+            )
+
+    def _start(self) -> None:
+        for daemon in self._daemons():
+            daemon.start()
+        self.wait_until_answering()
+
     def _write_files(self) -> None:
         for place in (self.directory.parent, self.directory):
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        record_of(self.directory).write_text(plan_to_json(self.plan))
+        self._record.write_text(plan_to_json(self.plan))
         for place in self.plan.places:
             place.mkdir(mode=0o755 if "execute" in place.parts else 0o700, parents=True, exist_ok=True)
         self.plan.config.write_text(condor_config(self.plan))
 
     def _clear_stale(self) -> None:
-        if not record_of(self.directory).exists():
+        if not self._record.exists():
             if self.directory.exists() and any(self.directory.iterdir()):
                 advice = "choose another directory for the lab"
                 raise LabFailed(f"{self.directory} holds what is not a lab's", advice=advice)
@@ -288,19 +241,11 @@ class HTCondorLab:
         name = name or program.removeprefix("condor_")
         return Daemon(
             name=name,
-            argv=(_program(program), *arguments),
+            argv=(self._program(program), *arguments),
             environment={**self.client_environment(), _MARK: str(self.directory)},
             log=self.plan.log / f"{name}.out",
             pid_file=self.plan.pids / name,
         )
-
-    @property
-    def _watch(self) -> Daemon:
-        # -P: a file beside the owner's script must not be taken for a module of the standard library.
-        argv = (sys.executable, "-P", "-m", "jobpool.testing.lab_watch", str(self.directory), str(os.getpid()))
-        daemon = self._daemon("condor_q", name="watch")
-        # Without the mark by which daemons are found and ended.
-        return replace(daemon, argv=argv, environment=dict(os.environ))
 
     def _daemons(self) -> list[Daemon]:
         return [self.collector, self.schedd, self.negotiator, *map(self.startd, self.plan.nodes)]
@@ -314,33 +259,9 @@ class HTCondorLab:
     def _ids(self) -> list[str]:
         return self.run("condor_q", "-af", "ClusterId").stdout.split()
 
-    def _await(self, condition: Callable[[], object], otherwise: str, timeout: float) -> None:
-        if not wait_until(condition, timeout):
-            raise LabFailed(f"{otherwise} after {timeout:.0f} s", tail=self._tails())
-
     def _tails(self) -> str:
         logs = sorted(self.plan.log.glob("*Log*"), key=lambda log: log.stat().st_mtime)
         return "\n".join(f"{log.name}: {last_lines(log, 6)}" for log in logs[-3:])
-
-
-def _check_machine() -> None:
-    if missing := htcondor_missing():
-        raise BatchSystemUnavailable(
-            "programs of HTCondor are missing here; their package: htcondor", advice=missing_advice(missing)
-        )
-    if os.geteuid() == 0:
-        raise BatchSystemUnavailable(
-            "HTCondor takes no jobs from root, so that root can have no lab of it",
-            advice="bring the lab up as an ordinary user",
-        )
-
-
-def _program(name: str) -> str:
-    if (path := _which(name)) is None:
-        raise BatchSystemUnavailable(
-            f"the program {name!r} is not on this machine", advice=missing_advice(htcondor_missing() or ["htcondor"])
-        )
-    return path
 
 
 def _which(name: str) -> str | None:

@@ -28,11 +28,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 from jobpool.batch.oar.environment import for_commands
 from jobpool.model.errors import BatchSystemUnavailable
-from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_until
+from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines
+from jobpool.testing.lab_frame import READY, PracticeLab
 from jobpool.testing.lab_machine import end_processes, missing_advice
 from jobpool.testing.lab_oar_config import (
     MARK,
@@ -50,9 +50,6 @@ from jobpool.testing.lab_oar_config import (
 from jobpool.testing.lab_oar_parts import OarPart, ask_keeper, environment_of_root
 
 __all__ = ["OarLab", "missing"]
-
-READY = 60.0
-"""Seconds for all daemons to answer. They take about five; a loaded machine may be slow."""
 
 _CONF = Path("/etc/oar/oar.conf")
 _SITE_CONF = Path("/etc/oar/oar.conf.before-lab")
@@ -74,7 +71,7 @@ def missing() -> list[str]:
     return [package for package, files in _PACKAGES.items() if not all(Path(file).exists() for file in files)]
 
 
-class OarLab:
+class OarLab(PracticeLab[OarPlan]):
     """A real OAR of several nodes on this machine, for tests and for practice; for root.
 
     ``nodes`` ordinary nodes of ``cores`` cores, which this machine need not have, and one node with ``gpus`` GPUs that
@@ -86,38 +83,10 @@ class OarLab:
     def __init__(self, directory: str | Path, *, nodes: int = 2, cores: int = 8, gpus: int = 2) -> None:
         if nodes < 1 or cores < 1 or gpus < 0:
             raise ValueError(f"a lab has at least one node of one core: nodes={nodes}, cores={cores}, gpus={gpus}")
-        self.directory = Path(directory).absolute()
+        super().__init__(directory)
         self._nodes, self._cores, self._gpus = nodes, cores, gpus
-        self._plan: OarPlan | None = None
-
-    @classmethod
-    def attach(cls, directory: str | Path) -> Self:
-        """Take hold of the lab that another process brought up there. Raises :class:`LabFailed` when there is none."""
-        lab = cls(directory)
-        try:
-            lab._plan = plan_from_json((lab.directory / "lab.json").read_text())
-        except FileNotFoundError:
-            raise LabFailed(f"there is no lab in {lab.directory}") from None
-        return lab
-
-    def __enter__(self) -> Self:
-        self.up()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.down()
-
-    def __repr__(self) -> str:
-        return f"<OarLab {self.directory} {'up' if self._plan else 'down'}>"
 
     # What a client needs
-
-    @property
-    def plan(self) -> OarPlan:
-        """The lab's ports, names and places. Raises :class:`LabFailed` when it is not up."""
-        if self._plan is None:
-            raise LabFailed(f"the lab in {self.directory} is not up")
-        return self._plan
 
     @property
     def environment(self) -> dict[str, str]:
@@ -129,49 +98,11 @@ class OarLab:
         """Names of the ordinary nodes."""
         return tuple(node.name for node in self.plan.nodes if not node.gpus)
 
-    def run(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command as a client of this lab, as the user of this process.
-
-        Raises :class:`LabFailed` with its words for a status other than 0, unless ``check`` is false.
-        """
-        done = subprocess.run(
-            argv,
-            env={**for_commands(os.environ), **self.environment},
-            stdin=subprocess.DEVNULL,
-            timeout=timeout,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if check and done.returncode:
-            words = (done.stderr or done.stdout).strip()
-            raise LabFailed(f"'{' '.join(argv)}' failed", words=words, exit_code=done.returncode)
-        return done
+    def client_environment(self) -> dict[str, str]:
+        """Return a whole environment for a client: ours, without the traces of any other cluster or job."""
+        return {**for_commands(os.environ), **self.environment}
 
     # Up and down
-
-    def up(self, *, detached: bool = False) -> None:
-        """Bring the lab up; return when its server answers.
-
-        ``detached``: it outlives this process, until ``down()`` of a lab attached to its directory. Raises
-        :class:`~jobpool.BatchSystemUnavailable` without root or when programs are missing, :class:`LabFailed` when a
-        daemon does not get ready or a lab is up already; nothing of the lab is left then.
-        """
-        _check_machine()
-        self._clear_stale()
-        self._plan = make_plan(self.directory, nodes=self._nodes, cores=self._cores, gpus=self._gpus)
-        try:
-            self._write_files()
-            if not detached:
-                self._watch.start()
-            self._make_database()
-            for part in self.parts.values():
-                part.start()
-            self._keeper.start()
-            self._await(lambda: self._keeper.pid and self.plan.keeper.exists(), "the keeper does not answer")
-        except BaseException:  # Ctrl-C too: nothing may stay behind
-            self.down()
-            raise
 
     def down(self) -> None:
         """End all jobs and daemons, and remove all that the lab made. Does nothing when it is not up.
@@ -186,10 +117,9 @@ class OarLab:
         end_processes([f"{MARK}={self.directory}"])
         _give_back_configuration(self.directory)
         # Last of all the watching process and the record by which it, or anybody, finds what is left.
-        if self._watch_runs_beside():
-            self._watch.kill()
+        self._end_watch()
         shutil.rmtree(self.plan.place, ignore_errors=True)
-        (self.directory / "lab.json").unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
         with suppress(OSError):  # it holds files that are not the lab's
             self.directory.rmdir()
         self._plan = None
@@ -247,8 +177,34 @@ class OarLab:
 
     # How it is done. A condition that asks for a daemon's pid fails at once, with its log, when the daemon has died.
 
+    @classmethod
+    def _read_plan(cls, text: str) -> OarPlan:
+        return plan_from_json(text)
+
+    def _make_plan(self) -> OarPlan:
+        return make_plan(self.directory, nodes=self._nodes, cores=self._cores, gpus=self._gpus)
+
+    def _check_machine(self) -> None:
+        if lacking := missing():
+            raise BatchSystemUnavailable(
+                f"programs of OAR are missing here; their packages: {', '.join(lacking)}",
+                advice=f"{missing_advice(lacking)} (Debian 13 has them)",
+            )
+        if os.geteuid() != 0:
+            raise BatchSystemUnavailable(
+                "a lab of OAR must be brought up by root: its programs change users, and have their files in /etc/oar",
+                advice="bring it up as root, best in a chroot; an ordinary user submits the jobs",
+            )
+
+    def _start(self) -> None:
+        self._make_database()
+        for part in self.parts.values():
+            part.start()
+        self._keeper.start()
+        self._await(lambda: self._keeper.pid and self.plan.keeper.exists(), "the keeper does not answer", READY)
+
     def _clear_stale(self) -> None:
-        if (self.directory / "lab.json").exists():
+        if self._record.exists():
             there = type(self).attach(self.directory)
             if there.server.is_running:
                 raise LabFailed(f"a lab is up in {self.directory} already", advice="bring it down first")
@@ -265,7 +221,7 @@ class OarLab:
     def _write_files(self) -> None:
         plan, oar, postgres = self.plan, pwd.getpwnam("oar"), pwd.getpwnam("postgres")
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "lab.json").write_text(plan_to_json(plan))
+        self._record.write_text(plan_to_json(plan))
         for place, owner in ((plan.pids, None), (plan.log, oar), (plan.run, oar), (plan.database, postgres)):
             place.mkdir(mode=0o755)
             if owner is not None:
@@ -328,7 +284,7 @@ class OarLab:
                 return True
             return False
 
-        self._await(lambda: self._postgres.pid and answers(), "the database does not answer")
+        self._await(lambda: self._postgres.pid and answers(), "the database does not answer", READY)
 
     @property
     def _postgres(self) -> Daemon:
@@ -341,63 +297,37 @@ class OarLab:
             "max_connections": "200",
         }
         options = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
-        return self._daemon("postgres", *_postgres_argv("postgres", "-D", f"{place}/data", "-p", str(port), *options))
+        argv = _postgres_argv("postgres", "-D", f"{place}/data", "-p", str(port), *options)
+        return self._daemon(*argv, name="postgres")
 
     @property
     def _almighty(self) -> Daemon:
-        return self._daemon("almighty", "/usr/sbin/Almighty")
+        return self._daemon("/usr/sbin/Almighty", name="almighty")
 
     def _sshd(self, node: OarNode) -> Daemon:
-        return self._daemon(
-            f"sshd-{node.name}", "/usr/sbin/sshd", "-D", "-e", "-f", f"{self.plan.place}/sshd-{node.name}"
-        )
+        name = f"sshd-{node.name}"
+        return self._daemon("/usr/sbin/sshd", "-D", "-e", "-f", f"{self.plan.place}/{name}", name=name)
 
     @property
     def _keeper(self) -> Daemon:
-        return self._python("keeper", "jobpool.testing.lab_oar_keeper", str(self.directory))
+        # -P: as for the watching process.
+        argv = ("-P", "-m", "jobpool.testing.lab_oar_keeper", str(self.directory))
+        keeper = self._daemon(sys.executable, *argv, name="keeper")
+        return replace(keeper, environment={**os.environ, **keeper.environment})
 
-    @property
-    def _watch(self) -> Daemon:
-        watch = self._python("watch", "jobpool.testing.lab_watch", str(self.directory), str(os.getpid()))
-        return replace(watch, environment=dict(os.environ))  # without the mark by which daemons are found and ended
-
-    def _watch_runs_beside(self) -> bool:
-        return self._watch.is_running and self._watch.pid != os.getpid()
-
-    def _python(self, name: str, module: str, *arguments: str) -> Daemon:
-        # -P: a file beside the owner's script must not be taken for a module of the standard library.
-        daemon = self._daemon(name, sys.executable, "-P", "-m", module, *arguments)
-        return replace(daemon, environment={**os.environ, **daemon.environment})
-
-    def _daemon(self, name: str, *argv: str) -> Daemon:
+    def _daemon(self, program: str, *arguments: str, name: str | None = None) -> Daemon:
+        name = name or Path(program).name
         return Daemon(
             name=name,
-            argv=argv,
+            argv=(program, *arguments),
             environment=environment_of_root({MARK: str(self.directory)}),
             log=self.plan.log / f"{name}.out",
             pid_file=self.plan.pids / name,
         )
 
-    def _await(self, condition: Callable[[], object], otherwise: str, timeout: float = READY) -> None:
-        if not wait_until(condition, timeout):
-            raise LabFailed(f"{otherwise} after {timeout:.0f} s", tail=self._tails())
-
     def _tails(self) -> str:
         logs = sorted(self.plan.log.glob("*"), key=lambda log: log.stat().st_mtime)
         return "\n".join(f"{log.name}: {last_lines(log, 6)}" for log in logs[-3:])
-
-
-def _check_machine() -> None:
-    if lacking := missing():
-        raise BatchSystemUnavailable(
-            f"programs of OAR are missing here; their packages: {', '.join(lacking)}",
-            advice=f"{missing_advice(lacking)} (Debian 13 has them)",
-        )
-    if os.geteuid() != 0:
-        raise BatchSystemUnavailable(
-            "a lab of OAR must be brought up by root: its programs change users, and have their files in /etc/oar",
-            advice="bring it up as root, best in a chroot; an ordinary user submits the jobs",
-        )
 
 
 def _give_back_configuration(directory: Path) -> None:

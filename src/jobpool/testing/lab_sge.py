@@ -23,26 +23,21 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Self
 
 from jobpool.batch.sge.environment import for_commands
 from jobpool.model.errors import BatchSystemUnavailable
-from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_until
+from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines
+from jobpool.testing.lab_frame import READY, PracticeLab
 from jobpool.testing.lab_kinds import export_line
 from jobpool.testing.lab_machine import end_processes, free_ports, missing_advice, user_name
 from jobpool.testing.lab_sge_config import HOST, QUEUES, SgePlan, files
 
 __all__ = ["GridEngineLab", "sge_missing"]
-
-READY = 30.0
-"""Seconds for both daemons to answer. They take 2; a loaded machine may be slow."""
 
 _PROGRAMS = Path("/usr/lib/gridengine")
 """Where Debian has them. What is in /usr/bin is a script that runs these."""
@@ -67,7 +62,7 @@ def sge_missing() -> list[str]:
     return [name for name, programs in _PACKAGES.items() if not all((_PROGRAMS / each).exists() for each in programs)]
 
 
-class GridEngineLab:
+class GridEngineLab(PracticeLab[SgePlan]):
     """A real Grid Engine with one node on this machine, for tests and for practice. For root only.
 
     The node has 32 slots and 256 GB of ``h_vmem``, which this machine need not have, 4 ``gpu`` that are none and 4
@@ -84,40 +79,7 @@ class GridEngineLab:
     As a context manager, or after ``up()``, the lab ends with the process that brought it up, even by ``kill -9``.
     """
 
-    def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory).absolute()
-        self._plan: SgePlan | None = None
-
-    @classmethod
-    def attach(cls, directory: str | Path) -> Self:
-        """Take hold of the lab that another process brought up there. Raises :class:`LabFailed` when there is none."""
-        lab = cls(directory)
-        try:
-            record = json.loads(lab._record.read_text())
-        except FileNotFoundError:
-            raise LabFailed(f"there is no lab in {lab.directory}") from None
-        del record["system"]
-        lab._plan = SgePlan(**{**record, "directory": Path(record["directory"])})
-        return lab
-
-    def __enter__(self) -> Self:
-        self.up()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.down()
-
-    def __repr__(self) -> str:
-        return f"<GridEngineLab {self.directory} {'up' if self._plan else 'down'}>"
-
     # What a client needs
-
-    @property
-    def plan(self) -> SgePlan:
-        """The lab's ports and places. Raises :class:`LabFailed` when it is not up."""
-        if self._plan is None:
-            raise LabFailed(f"the lab in {self.directory} is not up")
-        return self._plan
 
     @property
     def environment(self) -> dict[str, str]:
@@ -129,57 +91,7 @@ class GridEngineLab:
         kept = {name: value for name, value in for_commands(os.environ).items() if not name.startswith("SGE_")}
         return {**kept, **self.environment}
 
-    def run(
-        self, *argv: str, check: bool = True, input: str | None = None, cwd: Path | None = None, timeout: float = 60
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command as a client of this lab.
-
-        Raises :class:`LabFailed` with its words for a status other than 0, unless ``check`` is false.
-        """
-        program = _PROGRAMS / argv[0]
-        done = subprocess.run(
-            [str(program) if program.exists() else argv[0], *argv[1:]],
-            env=self.client_environment(),
-            cwd=cwd,
-            timeout=timeout,
-            capture_output=True,
-            text=True,
-            check=False,
-            **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}),
-        )
-        if check and done.returncode:
-            words = (done.stderr or done.stdout).strip()
-            raise LabFailed(f"'{' '.join(argv)}' failed", words=words, exit_code=done.returncode)
-        return done
-
     # Up and down
-
-    def up(self, *, detached: bool = False) -> None:
-        """Bring the lab up; return when its node can run jobs.
-
-        ``detached``: it outlives this process, until ``down()`` of a lab attached to its directory. Raises
-        :class:`~jobpool.BatchSystemUnavailable` when programs are missing, or for another user than root;
-        :class:`LabFailed` when a daemon does not get ready or a lab is up there already; nothing of it is left then.
-        """
-        self._check_machine()
-        self._clear_stale()
-        qmaster_port, execd_port = free_ports(2)
-        self._plan = SgePlan(
-            directory=self.directory,
-            user=user_name(),
-            hostname=socket.gethostname(),
-            qmaster_port=qmaster_port,
-            execd_port=execd_port,
-        )
-        try:
-            self._write_files()
-            if not detached:
-                self._watch.start()
-            self._fill_the_spool()
-            self._start_daemons()
-        except BaseException:  # Ctrl-C too: nothing may stay behind
-            self.down()
-            raise
 
     def down(self) -> None:
         """Cancel all jobs, end all daemons, remove all that the lab made. Does nothing when it is not up.
@@ -195,8 +107,7 @@ class GridEngineLab:
             if name != "pids":
                 shutil.rmtree(self.directory / name, ignore_errors=True)
         # Last of all the watching process and the record by which it, or anybody, finds what is left.
-        if self._watch.is_running and self._watch.pid != os.getpid():
-            self._watch.kill()
+        self._end_watch()
         shutil.rmtree(self.plan.pids, ignore_errors=True)
         self._record.unlink(missing_ok=True)
         with suppress(OSError):  # it holds files that are not the lab's
@@ -233,9 +144,25 @@ class GridEngineLab:
 
     # How it is done. A condition that asks for a daemon's pid fails at once, with its log, when the daemon has died.
 
-    @property
-    def _record(self) -> Path:
-        return self.directory / "lab.json"
+    def _program(self, name: str) -> str:
+        program = _PROGRAMS / name
+        return str(program) if program.exists() else name
+
+    @classmethod
+    def _read_plan(cls, text: str) -> SgePlan:
+        record = json.loads(text)
+        del record["system"]
+        return SgePlan(**{**record, "directory": Path(record["directory"])})
+
+    def _make_plan(self) -> SgePlan:
+        qmaster_port, execd_port = free_ports(2)
+        return SgePlan(
+            directory=self.directory,
+            user=user_name(),
+            hostname=socket.gethostname(),
+            qmaster_port=qmaster_port,
+            execd_port=execd_port,
+        )
 
     def _check_machine(self) -> None:
         if missing := sge_missing():
@@ -306,24 +233,20 @@ class GridEngineLab:
             self.run("spooldefaults", what, str(place))
         self.run("spooldefaults", "managers", plan.user)
 
-    def _daemon(self, name: str) -> Daemon:
+    def _daemon(self, program: str, *arguments: str, name: str | None = None) -> Daemon:
+        name = name or program
         passed_on = {variable: os.environ[variable] for variable in _PASSED_ON if variable in os.environ}
         return Daemon(
             name=name,
-            argv=(str(_PROGRAMS / name),),
+            argv=(str(_PROGRAMS / program), *arguments),
             # SGE_ND: it stays in the foreground, so that its pid is the one that was started.
             environment={**passed_on, **self.environment, _MARK: str(self.directory), "SGE_ND": "1"},
             log=self.plan.log / f"{name}.out",
             pid_file=self.plan.pids / name,
         )
 
-    @property
-    def _watch(self) -> Daemon:
-        # -P: a file beside the owner's script must not be taken for a module of the standard library.
-        argv = (sys.executable, "-P", "-m", "jobpool.testing.lab_watch", str(self.directory), str(os.getpid()))
-        return replace(self._daemon("watch"), argv=argv, environment=dict(os.environ))  # without the mark
-
-    def _start_daemons(self) -> None:
+    def _start(self) -> None:
+        self._fill_the_spool()
         self.qmaster.start()
         self.wait_until_answering()
         self.execd.start()
@@ -341,10 +264,6 @@ class GridEngineLab:
 
     def _jobs(self) -> str:
         return self.run("qstat", "-u", "*").stdout.strip()
-
-    def _await(self, condition: Callable[[], object], otherwise: str, timeout: float) -> None:
-        if not wait_until(condition, timeout):
-            raise LabFailed(f"{otherwise} after {timeout:.0f} s", tail=self._tails())
 
     def _tails(self) -> str:
         logs: Mapping[str, Path] = {
