@@ -116,7 +116,12 @@ def lab_environment(
         print(f"SKIPPED, no {title} here; missing: {', '.join(missing)}; {missing_advice(missing)}")
         yield None
         return
-    with lab_kinds.lab_class(system)(Path(env["HOME"]) / f"lab-{system}", nodes=4, **options) as lab:
+    if system == "sge" and os.geteuid() != 0:
+        print("SKIPPED, no Grid Engine here; it needs root")
+        yield None
+        return
+    nodes = {"nodes": 4} if "nodes" in lab_kinds.KINDS[system].options else {}
+    with lab_kinds.lab_class(system)(Path(env["HOME"]) / f"lab-{system}", **nodes, **options) as lab:
         # The jobs are on this host: no server needs to listen to the network.
         yield lab, {**env, **lab.environment, "JOBPOOL_ADDRESSES": "127.0.0.1"}
 

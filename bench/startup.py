@@ -12,6 +12,7 @@ when it is asked for.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import os
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
 LOCAL_LIMIT = 2.5
 """Seconds, local, from the constructor to the first result."""
 
-SLURM_LIMIT = 0.8
+CLUSTER_LIMIT = 0.8
 """Of the time that dask-jobqueue takes for the same, as it comes."""
 
 SLEEP = 0.1
 """Seconds per call: long enough that the calls themselves cost nobody's CPU while other jobs are still starting."""
 
 
-JOB = ("SLURM_JOB_ID", "_CONDOR_SCRATCH_DIR")
+JOB = ("SLURM_JOB_ID", "_CONDOR_SCRATCH_DIR", "SGE_STDOUT_PATH")
 """Variables that tell one job from another, by batch system."""
 
 
@@ -107,7 +108,7 @@ def until_all_answered(submit: Callable[[], Future[str]], jobs: int) -> float:
     return first
 
 
-def jobpool_slurm(options: argparse.Namespace, scheduler: str = "slurm") -> dict[str, float]:
+def jobpool_on(options: argparse.Namespace, scheduler: str) -> dict[str, float]:
     clock = Clock()
     from jobpool import JobPoolExecutor
 
@@ -124,10 +125,6 @@ def jobpool_slurm(options: argparse.Namespace, scheduler: str = "slurm") -> dict
         "constructor": constructed,
         "first result": constructed + first,
     }
-
-
-def jobpool_htcondor(options: argparse.Namespace) -> dict[str, float]:
-    return jobpool_slurm(options, "htcondor")
 
 
 def dask_jobqueue(
@@ -168,6 +165,12 @@ def dask_jobqueue_htcondor(options: argparse.Namespace) -> dict[str, float]:
     # It starts its workers by the shell, which needs the PATH.
     more: dict[str, Any] = {"disk": "100MB", "job_extra_directives": {"getenv": "true"}}
     return dask_jobqueue(options, place="htcondor.HTCondorCluster", **more)
+
+
+def dask_jobqueue_sge(options: argparse.Namespace) -> dict[str, float]:
+    # A worker needs more address space than memory, and it starts by the shell, which needs the PATH.
+    more: dict[str, Any] = {"resource_spec": "h_vmem=4G", "job_extra_directives": ["-S /bin/bash", "-V"]}
+    return dask_jobqueue(options, place="sge.SGECluster", walltime="00:10:00", **more)
 
 
 def dask_jobqueue_no_pages(options: argparse.Namespace) -> dict[str, float]:
@@ -224,22 +227,26 @@ LOCAL: dict[str, _common.Part] = {
     "LocalCluster": dask_local,
 }
 SLURM: dict[str, _common.Part] = {
-    "jobpool on SLURM": jobpool_slurm,
+    "jobpool on SLURM": functools.partial(jobpool_on, scheduler="slurm"),
     "dask-jobqueue": dask_jobqueue,
     "dask-jobqueue, no dashboard": dask_jobqueue_no_pages,
     "executorlib": executorlib_slurm,
     "sbatch array": bare_array,
     "sbatch array + import distributed": bare_array_with_dask,
 }
+GRID_ENGINE: dict[str, _common.Part] = {
+    "jobpool on Grid Engine": functools.partial(jobpool_on, scheduler="sge"),
+    "dask-jobqueue's SGECluster": dask_jobqueue_sge,
+}
 HTCONDOR: dict[str, _common.Part] = {
-    "jobpool on HTCondor": jobpool_htcondor,
+    "jobpool on HTCondor": functools.partial(jobpool_on, scheduler="htcondor"),
     "dask-jobqueue's HTCondorCluster": dask_jobqueue_htcondor,
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     options = _common.arguments(
-        __doc__, {**LOCAL, **SLURM, **HTCONDOR}, argv, quick={"repeats": 1, "jobs": 4}, repeats=5, jobs=8
+        __doc__, {**LOCAL, **SLURM, **GRID_ENGINE, **HTCONDOR}, argv, quick={"repeats": 1, "jobs": 4}, repeats=5, jobs=8
     )
     print(_common.machine())
     with _common.home() as env:
@@ -255,9 +262,10 @@ def main(argv: list[str] | None = None) -> int:
         with _common.lab_environment(env) as here:
             if here is not None:
                 _on_slurm(options, *here)
-        with _common.lab_environment(env, system="htcondor") as here:
-            if here is not None:
-                _on_htcondor(options, *here)
+        for system, parts in (("sge", GRID_ENGINE), ("htcondor", HTCONDOR)):
+            with _common.lab_environment(env, system=system) as here:
+                if here is not None:
+                    _beside_dask_jobqueue(options, parts, *here)
     return _common.finish(options)
 
 
@@ -270,19 +278,22 @@ def _on_slurm(options: argparse.Namespace, lab: Lab, env: dict[str, str]) -> Non
     figures = {"all answered": ".2f", "first result": ".2f", "constructor": ".2f", "import": ".2f"}
     _common.show(runs, figures, against="dask-jobqueue")
     times = [_common.median(runs, part, "all answered") for part in ("jobpool on SLURM", "dask-jobqueue")]
-    _common.limit("SLURM, of dask-jobqueue's time", times[0] / times[1], at_most=SLURM_LIMIT)
+    _common.limit("SLURM, of dask-jobqueue's time", times[0] / times[1], at_most=CLUSTER_LIMIT)
 
 
-def _on_htcondor(options: argparse.Namespace, lab: Lab, env: dict[str, str]) -> None:
-    print(f"\nHTCondor, {options.jobs} jobs; seconds")
-    ours, theirs = HTCONDOR
+def _beside_dask_jobqueue(
+    options: argparse.Namespace, parts: dict[str, _common.Part], lab: Lab, env: dict[str, str]
+) -> None:
+    ours, theirs = parts
+    title = ours.removeprefix("jobpool on ")
+    print(f"\n{title}, {options.jobs} jobs; seconds")
     runs = _common.in_turns(
         [ours, theirs], repeats=options.repeats, env=env, options=["--jobs", options.jobs], between=lab.cancel_jobs
     )
     figures = {"all answered": ".2f", "first result": ".2f", "constructor": ".2f", "import": ".2f"}
     _common.show(runs, figures, against=theirs)
     times = [_common.median(runs, part, "all answered") for part in (ours, theirs)]
-    _common.limit("HTCondor, of dask-jobqueue's time", times[0] / times[1], at_most=SLURM_LIMIT)
+    _common.limit(f"{title}, of dask-jobqueue's time", times[0] / times[1], at_most=CLUSTER_LIMIT)
 
 
 if __name__ == "__main__":
