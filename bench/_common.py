@@ -108,11 +108,11 @@ def lab_environment(
 ) -> Iterator[tuple[Any, dict[str, str]] | None]:
     """Bring a practice cluster up; yield it with the environment that leads there. None: its packages are missing."""
     # Not at the top: a part that measures an import must not find half of it loaded.
-    from jobpool.testing import lab_kinds
-    from jobpool.testing.lab_machine import missing_advice
+    from jobpool.testing.labs import registry
+    from jobpool.testing.labs.machine import missing_advice
 
-    if missing := lab_kinds.missing(system, **options):
-        title = lab_kinds.KINDS[system].title
+    if missing := registry.missing(system, **options):
+        title = registry.KINDS[system].title
         print(f"SKIPPED, no {title} here; missing: {', '.join(missing)}; {missing_advice(missing)}")
         yield None
         return
@@ -120,8 +120,8 @@ def lab_environment(
         print("SKIPPED, no Grid Engine here; it needs root")
         yield None
         return
-    nodes = {"nodes": 4} if "nodes" in lab_kinds.KINDS[system].options else {}
-    with lab_kinds.lab_class(system)(Path(env["HOME"]) / f"lab-{system}", **nodes, **options) as lab:
+    nodes = {"nodes": 4} if "nodes" in registry.KINDS[system].options else {}
+    with registry.lab_class(system)(Path(env["HOME"]) / f"lab-{system}", **nodes, **options) as lab:
         # The jobs are on this host: no server needs to listen to the network.
         yield lab, {**env, **lab.environment, "JOBPOOL_ADDRESSES": "127.0.0.1"}
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import _common
 
 if TYPE_CHECKING:
-    from jobpool.testing.lab_kinds import Lab
+    from jobpool.testing.labs.registry import Lab
 
 
 LOCAL_LIMIT = 2.5

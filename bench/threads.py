@@ -99,7 +99,7 @@ PARTS = {setting: functools.partial(measured, setting=setting) for setting in (O
 def place(env: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield an environment that leads to jobs in cpusets, or to local processes."""
     from jobpool.testing import SlurmLab, lab_missing
-    from jobpool.testing.lab_machine import cgroup_version
+    from jobpool.testing.labs.machine import cgroup_version
 
     if os.geteuid() != 0 or lab_missing() or cgroup_version() is None:
         print("local processes, which share all cores: real cpusets need root and SLURM's packages\n")

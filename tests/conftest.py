@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from jobpool.testing import SlurmLab, lab_missing
-from jobpool.testing.lab_machine import cgroup_version, missing_advice, processes_of
+from jobpool.testing.labs.machine import cgroup_version, missing_advice, processes_of
 
 # Beginnings of variables that would lead a test to the real configuration, or to a cluster around us.
 FOREIGN = (

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jobpool.testing.dialects import DIALECTS, IMITATED
+from jobpool.testing.fake.dialects import DIALECTS, IMITATED
 
 ROOT = Path(__file__).parents[1]
 

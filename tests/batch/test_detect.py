@@ -16,7 +16,7 @@ from jobpool.batch.registry import SYSTEMS, Entry, Found, detect, find
 from jobpool.cli.main import main
 from jobpool.model.errors import BatchSystemUnavailable
 from jobpool.testing import FakeCluster
-from jobpool.testing.dialects import DIALECTS, FULL_SUITE
+from jobpool.testing.fake.dialects import DIALECTS, FULL_SUITE
 
 NONE_HERE = NoCluster("it finds no master", words="no master", advice="")
 

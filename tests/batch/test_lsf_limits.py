@@ -17,7 +17,7 @@ from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
 from jobpool.site.check import check
 from jobpool.testing import FakeCluster
-from jobpool.testing.dialects import IMITATED
+from jobpool.testing.fake.dialects import IMITATED
 
 lsf = Lsf()
 GIB = 2**30

@@ -21,8 +21,8 @@ from jobpool.model.request import Request
 from jobpool.model.site import Limits
 from jobpool.model.units import Duration
 from jobpool.testing import FakeCluster
-from jobpool.testing.dialects import IMITATED
-from jobpool.testing.fake_jobs import FAILED_STARTS
+from jobpool.testing.fake.dialects import IMITATED
+from jobpool.testing.fake.jobs import FAILED_STARTS
 
 pbs = Pbs()
 PBS = IMITATED["pbs"]

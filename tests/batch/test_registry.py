@@ -29,7 +29,7 @@ from jobpool.batch.settings import OPTIONAL
 from jobpool.model.command import Command, Completed
 from jobpool.model.errors import BatchSystemUnavailable, ConfigError
 from jobpool.model.site import Limits
-from jobpool.testing.dialects import FULL_SUITE, VARIABLE
+from jobpool.testing.fake.dialects import FULL_SUITE, VARIABLE
 
 
 @pytest.fixture(autouse=True)

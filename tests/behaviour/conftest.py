@@ -18,7 +18,7 @@ from sites import FAKES, WHOLE, FakeSite, LocalSite, Site, SlurmSite
 
 from jobpool import JobPoolExecutor
 from jobpool.testing import FakeCluster
-from jobpool.testing.dialects import SLURM
+from jobpool.testing.fake.dialects import SLURM
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

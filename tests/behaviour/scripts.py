@@ -16,7 +16,7 @@ import psutil
 from sites import MARK, PATIENCE, PYTHON, Site, script_environment
 
 from jobpool.testing import wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 
 __all__ = ["Script", "run_script", "started"]
 

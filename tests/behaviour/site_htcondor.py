@@ -13,7 +13,7 @@ import psutil
 import pytest
 from sites import Ending, Site, agents
 
-from jobpool.testing.lab_htcondor import HTCondorLab, htcondor_missing
+from jobpool.testing.labs.htcondor import HTCondorLab, htcondor_missing
 
 __all__ = ["HTCondorSite", "lab_or_skip", "site"]
 

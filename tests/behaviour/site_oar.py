@@ -13,8 +13,8 @@ import psutil
 import pytest
 from sites import Ending, Site, ours
 
-from jobpool.testing.lab_machine import processes_of
-from jobpool.testing.lab_oar import OarLab
+from jobpool.testing.labs.machine import processes_of
+from jobpool.testing.labs.oar import OarLab
 
 LAB = os.environ.get("JOBPOOL_OAR_LAB")
 """Where the lab is. Read now: tests run without the variables of jobpool's."""

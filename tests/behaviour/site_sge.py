@@ -15,8 +15,8 @@ import psutil
 import pytest
 from sites import Ending, Site, agents
 
-from jobpool.testing.lab_machine import missing_advice
-from jobpool.testing.lab_sge import GridEngineLab, sge_missing
+from jobpool.testing.labs.machine import missing_advice
+from jobpool.testing.labs.sge import GridEngineLab, sge_missing
 
 __all__ = ["GridEngineSite", "lab_or_skip", "site"]
 

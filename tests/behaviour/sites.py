@@ -15,8 +15,8 @@ import psutil
 
 from jobpool import JobPoolExecutor
 from jobpool.testing import FakeCluster, SlurmLab, wait_until
-from jobpool.testing.dialects import DIALECTS, FULL_SUITE, IMITATED, SLURM, Dialect
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.fake.dialects import DIALECTS, FULL_SUITE, IMITATED, SLURM, Dialect
+from jobpool.testing.labs.machine import processes_of
 
 Ending = Literal["cancelled", "timeout", "preempted", "node failed", "killed"]
 

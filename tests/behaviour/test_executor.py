@@ -25,7 +25,7 @@ from sites import PATIENCE, Site
 from jobpool import JobPoolExecutor
 from jobpool.model.errors import InitializerFailed, NotPicklable
 from jobpool.testing import wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 
 
 def double(value: int) -> int:

@@ -36,7 +36,7 @@ from jobpool.model.job import EndingKind, JobState
 from jobpool.model.request import Request, Retry
 from jobpool.model.site import Limits, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.dialects import DIALECTS, SLURM
+from jobpool.testing.fake.dialects import DIALECTS, SLURM
 from jobpool.testing.simulation import Faults, SimulatedAgent, SimulatedJob
 
 __all__ = ["Round", "play"]

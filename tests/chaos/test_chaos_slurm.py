@@ -26,7 +26,7 @@ from jobpool import JobPoolExecutor
 from jobpool.executor.connection import Connection
 from jobpool.model.errors import CallCrashed, CallFailed, JobLost
 from jobpool.testing import SlurmLab, wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 
 SECONDS = 60.0
 

@@ -15,7 +15,7 @@ from jobpool.model.call import Call
 from jobpool.model.call_options import PLAIN, CallOptions
 from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
 from jobpool.model.request import Request
-from jobpool.testing.dialects import SLURM, Dialect
+from jobpool.testing.fake.dialects import SLURM, Dialect
 from jobpool.testing.simulation import SimulatedAgent, SimulatedJob, Simulation
 from jobpool.testing.simulation_agents import EventAt
 

@@ -22,7 +22,7 @@ import suites
 from excluded import EXCLUDED
 
 from jobpool.testing import SlurmLab, wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 
 DRIVE = Path(__file__).with_name("drive.py")
 

@@ -19,7 +19,7 @@ import psutil
 from jobpool import JobPoolExecutor, Pool
 from jobpool.show import waiting
 from jobpool.testing import wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 
 MARK = "JOBPOOL_UNDER_TEST"
 """A variable that all processes of a pool inherit, those in jobs too."""

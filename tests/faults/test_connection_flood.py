@@ -12,7 +12,7 @@ from sites import MARK, PATIENCE, LocalSite, Site, SlurmSite, script_environment
 
 from jobpool.host.home import PoolDirectory
 from jobpool.testing import wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 
 SOFT, HARD, STRANGERS = 300, 1024, 1300
 

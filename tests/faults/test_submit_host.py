@@ -21,7 +21,7 @@ from jobpool.host.home import PoolDirectory
 from jobpool.model.command import Command, Completed, Unset
 from jobpool.server.cleanup import reap
 from jobpool.testing import SlurmLab, wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 
 COMMANDS = {name for entry in registry.SYSTEMS.values() for name in entry.commands} | {"sacct", "sacctmgr", "sprio"}
 

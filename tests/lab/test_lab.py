@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from jobpool.model.errors import BatchSystemUnavailable
-from jobpool.testing import LabFailed, SlurmLab, export_line, lab_down, lab_files, lab_machine, lab_missing, wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing import LabFailed, SlurmLab, export_line, lab_down, lab_missing, wait_until
+from jobpool.testing.labs import machine, slurm_files
+from jobpool.testing.labs.machine import processes_of
 
 pytestmark = pytest.mark.usefixtures("needs_slurm")
 
@@ -261,7 +262,7 @@ def test_files_that_are_not_a_labs_are_not_taken_for_its_own(tmp_path: Path) -> 
 
 
 def test_a_failed_start_tells_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(lab_files, "slurm_conf", lambda plan: "ClusterName=x\nSlurmctldHost=localhost\nNonsense=1\n")
+    monkeypatch.setattr(slurm_files, "slurm_conf", lambda plan: "ClusterName=x\nSlurmctldHost=localhost\nNonsense=1\n")
     with pytest.raises(LabFailed, match="Nonsense"):
         SlurmLab(tmp_path / "lab").up()
     assert not (tmp_path / "lab").exists()
@@ -333,7 +334,7 @@ def test_what_a_dead_lab_left_is_cleared(tmp_path: Path) -> None:
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(lab_machine, "_SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(machine, "_SYSTEM_PATH", str(tmp_path))
     needed = ["slurmctld", "slurmd", "slurm-client", "munge"]
     assert lab_missing() == needed
     assert lab_missing(accounting=True) == [*needed, "slurmdbd", "mariadb-server"]

@@ -14,9 +14,9 @@ import pytest
 
 from jobpool.model.errors import BatchSystemUnavailable
 from jobpool.testing import LabFailed, lab_down, wait_until
-from jobpool.testing.lab_kinds import attached
-from jobpool.testing.lab_machine import processes_of
-from jobpool.testing.lab_oar import OarLab, missing
+from jobpool.testing.labs.machine import processes_of
+from jobpool.testing.labs.oar import OarLab, missing
+from jobpool.testing.labs.registry import attached
 
 pytestmark = [pytest.mark.real("oar"), pytest.mark.alone]
 
@@ -84,7 +84,7 @@ def test_another_process_takes_hold_of_it_and_a_machine_has_one(directory: Path,
 
 
 def test_it_ends_with_its_owner_even_by_kill_9(directory: Path) -> None:
-    code = "import time; from jobpool.testing.lab_oar import OarLab; OarLab(DIRECTORY).up(); time.sleep(300)"
+    code = "import time; from jobpool.testing.labs.oar import OarLab; OarLab(DIRECTORY).up(); time.sleep(300)"
     owner = subprocess.Popen([sys.executable, "-c", code.replace("DIRECTORY", repr(str(directory)))])
     assert wait_until(lambda: (directory / "lab.json").exists() and attached(directory)._keeper.is_running, 60)  # type: ignore[attr-defined]
     owner.send_signal(signal.SIGKILL)
@@ -93,7 +93,7 @@ def test_it_ends_with_its_owner_even_by_kill_9(directory: Path) -> None:
 
 
 def test_an_ordinary_user_cannot_bring_it_up(tmp_path: Path) -> None:
-    code = "from jobpool.testing.lab_oar import OarLab; OarLab('/tmp/nobodys').up()"
+    code = "from jobpool.testing.labs.oar import OarLab; OarLab('/tmp/nobodys').up()"
     become = ["setpriv", "--reuid=tester", "--regid=tester", "--clear-groups"]
     done = subprocess.run(
         [*become, sys.executable, "-c", code],

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from jobpool.testing import SlurmLab, lab_plan, wait_until
-from jobpool.testing.lab_munge import munge_answers, munged_argv, new_key
+from jobpool.testing import SlurmLab, wait_until
+from jobpool.testing.labs import slurm_plan
+from jobpool.testing.labs.slurm_munge import munge_answers, munged_argv, new_key
 
 pytestmark = pytest.mark.usefixtures("slurm_lab")  # it skips, or fails on CI, where there is no SLURM
 
@@ -131,7 +132,7 @@ def test_nothing_listens_beyond_loopback(slurm_lab_accounting: SlurmLab) -> None
 
 
 def test_a_lab_where_the_machines_name_leads_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(lab_plan, "name_is_loopback", lambda: False)
+    monkeypatch.setattr(slurm_plan, "name_is_loopback", lambda: False)
     with SlurmLab(tmp_path / "lab", nodes=2) as own:
         assert "InAddrAny" not in own.conf.read_text()
         assert own.run("srun", "--nodes=2", "echo", "here", cwd=tmp_path).stdout.split() == ["here"] * 2

@@ -16,7 +16,7 @@ import pytest
 from jobpool import JobPoolExecutor
 from jobpool.executor import connection
 from jobpool.testing import wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -34,7 +34,7 @@ from jobpool.server.core_settings import core_settings
 from jobpool.server.event_loop import EventLoop
 from jobpool.server.spec import Spec
 from jobpool.testing import wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 from jobpool.transport import tls
 
 

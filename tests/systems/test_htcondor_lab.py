@@ -17,8 +17,8 @@ from jobpool.batch import registry
 from jobpool.batch.base import Machine, NoCluster
 from jobpool.commands import shell
 from jobpool.testing import wait_until
-from jobpool.testing.lab_htcondor import HTCondorLab
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.htcondor import HTCondorLab
+from jobpool.testing.labs.machine import processes_of
 
 pytestmark = pytest.mark.real("htcondor")
 
@@ -57,7 +57,7 @@ def test_a_lab_ends_with_its_owner(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as place:
         directory = Path(place) / "pool"
         code = (
-            "import sys, time\nfrom jobpool.testing.lab_htcondor import HTCondorLab\n"
+            "import sys, time\nfrom jobpool.testing.labs.htcondor import HTCondorLab\n"
             f"lab = HTCondorLab({str(directory)!r}, nodes=1)\nlab.up()\nprint('up', flush=True)\ntime.sleep(300)\n"
         )
         owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

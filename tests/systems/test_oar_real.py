@@ -23,7 +23,7 @@ import jobpool
 from jobpool import JobPoolExecutor, Retry
 from jobpool.model.errors import ConfigError, JobLost, JobsFailed, RequestRefused
 from jobpool.testing import wait_until
-from jobpool.testing.lab_oar import OarLab
+from jobpool.testing.labs.oar import OarLab
 
 pytestmark = [pytest.mark.real("oar"), pytest.mark.timeout(240)]
 

@@ -12,8 +12,8 @@ from site_sge import lab_or_skip
 from sites import PATIENCE
 
 from jobpool.testing import LabFailed, wait_until
-from jobpool.testing.lab_machine import processes_of
-from jobpool.testing.lab_sge import GridEngineLab
+from jobpool.testing.labs.machine import processes_of
+from jobpool.testing.labs.sge import GridEngineLab
 
 pytestmark = pytest.mark.real("sge")
 
@@ -46,7 +46,7 @@ def test_a_lab_ends_with_its_owner_and_leaves_nothing(tmp_path: Path) -> None:
     lab_or_skip(tmp_path)
     code = f"""
 import sys, time
-from jobpool.testing.lab_sge import GridEngineLab
+from jobpool.testing.labs.sge import GridEngineLab
 lab = GridEngineLab({str(tmp_path / "lab")!r})
 lab.up()
 lab.run("qsub", "-terse", "-S", "/bin/sh", "-o", "/dev/null", "-j", "y", input="sleep 300\\n")

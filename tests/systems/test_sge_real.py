@@ -27,7 +27,7 @@ import jobpool
 from jobpool import JobPoolExecutor, Retry
 from jobpool.model.errors import CallOutOfMemory, CallTimedOut, JobLost, RequestRefused
 from jobpool.testing import wait_until
-from jobpool.testing.lab_sge import GridEngineLab
+from jobpool.testing.labs.sge import GridEngineLab
 
 pytestmark = pytest.mark.real("sge")
 

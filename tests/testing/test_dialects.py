@@ -19,9 +19,9 @@ from jobpool.model.request import Request
 from jobpool.model.site import Limits
 from jobpool.model.units import Duration, Memory
 from jobpool.testing import FakeCluster, wait_until
-from jobpool.testing.dialects import DIALECTS, Dialect
-from jobpool.testing.fake_jobs import FAILED_STARTS
-from jobpool.testing.fake_system import Fake
+from jobpool.testing.fake.dialects import DIALECTS, Dialect
+from jobpool.testing.fake.jobs import FAILED_STARTS
+from jobpool.testing.fake.system import Fake
 
 SLEEP = ("sh", "-c", "exec sleep 60", "sh")
 

@@ -20,7 +20,7 @@ from jobpool.model.job import Ending, EndingKind, JobId, JobState, Seen
 from jobpool.model.request import Request
 from jobpool.model.units import Duration, Memory
 from jobpool.testing import FakeCluster, SlurmLab, wait_until
-from jobpool.testing.lab_machine import user_name
+from jobpool.testing.labs.machine import user_name
 
 SLURM = Slurm()
 Run = Callable[[Command], Completed]

@@ -15,7 +15,7 @@ from jobpool.model.job import EndingKind, JobId, JobState
 from jobpool.model.request import Request
 from jobpool.model.units import Duration, Memory
 from jobpool.testing import FakeCluster
-from jobpool.testing.dialects import IMITATED
+from jobpool.testing.fake.dialects import IMITATED
 
 lsf = Lsf()
 GOLDEN = Path(__file__).parents[1] / "batch" / "golden" / "lsf"

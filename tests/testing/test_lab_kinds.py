@@ -9,7 +9,7 @@ import pytest
 
 from jobpool.model.errors import ConfigError
 from jobpool.testing import LabFailed, lab_up
-from jobpool.testing.lab_kinds import missing, unset_line
+from jobpool.testing.labs.registry import missing, unset_line
 
 
 def test_a_lab_of_another_batch_system_is_not_taken_for_ones_own(tmp_path: Path) -> None:

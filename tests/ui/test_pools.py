@@ -16,7 +16,7 @@ import pytest
 
 from jobpool import JobPoolExecutor, PoolBroken
 from jobpool.testing import SlurmLab, wait_until
-from jobpool.testing.lab_machine import processes_of
+from jobpool.testing.labs.machine import processes_of
 
 
 def jobpool(*arguments: str, code: int = 0) -> str:

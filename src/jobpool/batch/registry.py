@@ -64,7 +64,7 @@ SYSTEMS = {
     "fake": Entry(
         title="the fake cluster",
         commands=("fake-submit", "fake-list", "fake-cancel"),
-        module="jobpool.testing.fake_system",
+        module="jobpool.testing.fake.system",
         listed=False,
     ),
     "pbs": Entry(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from jobpool.testing.lab_kinds import KINDS, USUAL
+from jobpool.testing.labs.registry import KINDS, USUAL
 
 __all__ = ["lab"]
 
@@ -44,8 +44,8 @@ def up(directory: Path | None, system: str, nodes: int | None, accounting: bool,
     from jobpool.model.errors import BatchSystemUnavailable
     from jobpool.show.view import show_json, show_note
     from jobpool.testing import export_line, lab_up
-    from jobpool.testing.lab_kinds import missing
-    from jobpool.testing.lab_machine import missing_advice
+    from jobpool.testing.labs.machine import missing_advice
+    from jobpool.testing.labs.registry import missing
 
     if lacking := missing(system, **({"accounting": True} if accounting else {})):
         raise BatchSystemUnavailable(
@@ -68,7 +68,7 @@ def down(directory: Path | None, as_json: bool) -> None:
     """End it, and all jobs in it."""
     from jobpool.show.view import show_json, show_note
     from jobpool.testing import unset_line
-    from jobpool.testing.lab_kinds import attached
+    from jobpool.testing.labs.registry import attached
 
     place = directory or _usual_directory()
     there = attached(place)

@@ -6,11 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobpool.testing.fake import FakeCluster
-    from jobpool.testing.lab import SlurmLab
-    from jobpool.testing.lab_daemon import LabFailed, wait_until
-    from jobpool.testing.lab_kinds import export_line, lab_down, lab_up, unset_line
-    from jobpool.testing.lab_machine import lab_missing
+    from jobpool.testing.fake.cluster import FakeCluster
+    from jobpool.testing.labs.daemon import LabFailed, wait_until
+    from jobpool.testing.labs.machine import lab_missing
+    from jobpool.testing.labs.registry import export_line, lab_down, lab_up, unset_line
+    from jobpool.testing.labs.slurm import SlurmLab
 
 __all__ = [
     "FakeCluster",
@@ -26,15 +26,15 @@ __all__ = [
 
 # Loaded at first use: who needs one thing of these does not pay for the others.
 _HOME = {
-    "FakeCluster": "fake",
-    "LabFailed": "lab_daemon",
-    "SlurmLab": "lab",
-    "export_line": "lab_kinds",
-    "lab_down": "lab_kinds",
-    "lab_missing": "lab_machine",
-    "lab_up": "lab_kinds",
-    "unset_line": "lab_kinds",
-    "wait_until": "lab_daemon",
+    "FakeCluster": "fake.cluster",
+    "LabFailed": "labs.daemon",
+    "SlurmLab": "labs.slurm",
+    "export_line": "labs.registry",
+    "lab_down": "labs.registry",
+    "lab_missing": "labs.machine",
+    "lab_up": "labs.registry",
+    "unset_line": "labs.registry",
+    "wait_until": "labs.daemon",
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 
-from jobpool.testing.lab_config import LabPlan
-from jobpool.testing.lab_daemon import LabFailed, last_lines
-from jobpool.testing.lab_machine import find_program
+from jobpool.testing.labs.daemon import LabFailed, last_lines
+from jobpool.testing.labs.machine import find_program
+from jobpool.testing.labs.slurm_config import LabPlan
 
 __all__ = ["ACCOUNTS", "QOS", "account_commands", "create_database", "mariadbd_argv"]
 

@@ -42,8 +42,8 @@ from jobpool.model.job import Ending, EndingKind, Hold, JobId, JobState, Seen
 from jobpool.model.request import Request
 from jobpool.model.site import Limits, NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.dialects import DIALECTS, VARIABLE, Dialect
-from jobpool.testing.fake_jobs import FAILED_STARTS
+from jobpool.testing.fake.dialects import DIALECTS, VARIABLE, Dialect
+from jobpool.testing.fake.jobs import FAILED_STARTS
 
 __all__ = ["Fake", "make"]
 

@@ -10,10 +10,10 @@
         pids/                       one file per daemon: pid and start time
 
     owner (pytest, a shell) ──starts──► sge_qmaster, sge_execd ──► sge_shepherd, one per job
-          └─────────────────starts──► lab_watch: brings the lab down when the owner was killed
+          └─────────────────starts──► owner_watch: brings the lab down when the owner was killed
 
 Nothing of the machine's own Grid Engine is used but its programs. The daemons listen on all addresses, as Grid Engine
-does; only the lab's own host may submit. See :mod:`jobpool.testing.lab_sge_config` for what is in it.
+does; only the lab's own host may submit. See :mod:`jobpool.testing.labs.sge_config` for what is in it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from pathlib import Path
 
 from jobpool.batch.sge.environment import for_commands
 from jobpool.model.errors import BatchSystemUnavailable
-from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines
-from jobpool.testing.lab_frame import READY, PracticeLab
-from jobpool.testing.lab_kinds import export_line
-from jobpool.testing.lab_machine import end_processes, free_ports, missing_advice, user_name
-from jobpool.testing.lab_sge_config import HOST, QUEUES, SgePlan, files
+from jobpool.testing.labs.daemon import Daemon, LabFailed, last_lines
+from jobpool.testing.labs.frame import READY, PracticeLab
+from jobpool.testing.labs.machine import end_processes, free_ports, missing_advice, user_name
+from jobpool.testing.labs.registry import export_line
+from jobpool.testing.labs.sge_config import HOST, QUEUES, SgePlan, files
 
 __all__ = ["GridEngineLab", "sge_missing"]
 

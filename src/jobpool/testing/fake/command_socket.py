@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from jobpool.testing.fake_site import Answer
+from jobpool.testing.fake.site import Answer
 
 __all__ = ["CommandSocket"]
 

@@ -17,8 +17,8 @@ import psutil
 
 from jobpool.model.errors import BatchSystemUnavailable
 from jobpool.model.units import Memory
-from jobpool.testing.lab_config import Cgroups, Node
-from jobpool.testing.lab_daemon import wait_gone, wait_until
+from jobpool.testing.labs.daemon import wait_gone, wait_until
+from jobpool.testing.labs.slurm_config import Cgroups, Node
 
 __all__ = [
     "cgroup_version",

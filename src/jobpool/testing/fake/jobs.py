@@ -8,7 +8,7 @@
        └───────────requeue───────────── Completing ──its processes are gone───────┘
 
 A running job may be Suspended meanwhile. What happens at which time is SLURM's (22.05), as seen on a real one, but for
-what the :class:`~jobpool.testing.dialects.Dialect` of an order says otherwise.
+what the :class:`~jobpool.testing.fake.dialects.Dialect` of an order says otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Literal, Protocol, assert_never
 
 from jobpool.model.job import JobId
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.dialects import SLURM, Dialect
+from jobpool.testing.fake.dialects import SLURM, Dialect
 
 __all__ = [
     "LAUNCH_FAILED",

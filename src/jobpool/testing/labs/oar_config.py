@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jobpool.testing.lab_machine import free_ports
+from jobpool.testing.labs.machine import free_ports
 
 __all__ = [
     "MARK",

@@ -22,12 +22,12 @@ from typing import Any
 from jobpool.model.job import EndingKind
 from jobpool.model.site import Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.dialects import Dialect
-from jobpool.testing.fake_jobs import LAUNCH_FAILED, Ended, EndingWord, FakeJob, JobQueue, Order, Pending
-from jobpool.testing.fake_site import Answer, Asked, BrokenDown, CommandRefused, Site, take_options
-from jobpool.testing.fake_submit import partition_of, read_script, reason_to_wait
-from jobpool.testing.fake_systems import SystemCommands
-from jobpool.testing.fake_variables import neutral_variables
+from jobpool.testing.fake.dialects import Dialect
+from jobpool.testing.fake.jobs import LAUNCH_FAILED, Ended, EndingWord, FakeJob, JobQueue, Order, Pending
+from jobpool.testing.fake.site import Answer, Asked, BrokenDown, CommandRefused, Site, take_options
+from jobpool.testing.fake.submit import partition_of, read_script, reason_to_wait
+from jobpool.testing.fake.systems import SystemCommands
+from jobpool.testing.fake.variables import neutral_variables
 
 __all__ = ["COMMANDS", "answer", "unreachable"]
 

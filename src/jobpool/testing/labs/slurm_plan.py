@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from jobpool.testing.lab_config import LabPlan, Node
-from jobpool.testing.lab_machine import cgroup_version, free_ports, machine_node, name_is_loopback, user_name
+from jobpool.testing.labs.machine import cgroup_version, free_ports, machine_node, name_is_loopback, user_name
+from jobpool.testing.labs.slurm_config import LabPlan, Node
 
 __all__ = ["make_plan"]
 
@@ -29,7 +29,7 @@ def make_plan(
     real: bool,
     settings: Mapping[str, str],
 ) -> LabPlan:
-    """Plan a lab, with the meaning that :class:`~jobpool.testing.lab.SlurmLab` gives to these words."""
+    """Plan a lab, with the meaning that :class:`~jobpool.testing.labs.slurm.SlurmLab` gives to these words."""
     tag = "".join(random.choices(string.ascii_lowercase, k=5))
     shapes = _nodes(tag, nodes, gpus, real=real)
     ctld_port, dbd_port, *node_ports = free_ports(2 + len(shapes))

@@ -13,10 +13,10 @@ from typing import Any
 
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.dialects import Dialect
-from jobpool.testing.fake_jobs import FAILED_STARTS, Completing, Ended, FakeJob, JobQueue, Order, Pending, Suspended
-from jobpool.testing.fake_site import Answer, Asked, BrokenDown, CommandRefused, Site
-from jobpool.testing.fake_systems import SystemCommands
+from jobpool.testing.fake.dialects import Dialect
+from jobpool.testing.fake.jobs import FAILED_STARTS, Completing, Ended, FakeJob, JobQueue, Order, Pending, Suspended
+from jobpool.testing.fake.site import Answer, Asked, BrokenDown, CommandRefused, Site
+from jobpool.testing.fake.systems import SystemCommands
 
 __all__ = ["COMMANDS"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobpool.testing.fake_jobs import FakeJob
+from jobpool.testing.fake.jobs import FakeJob
 
 __all__ = ["neutral_variables", "slurm_variables"]
 

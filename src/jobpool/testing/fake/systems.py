@@ -1,7 +1,7 @@
 """Whose commands a fake cluster has: for each batch system that it can be, what its programs answer.
 
-All of them work on one engine, the queue of :mod:`jobpool.testing.fake_jobs`. A new one is a module with a constant
-``COMMANDS``, a line in ``MODULES``, and a dialect (:mod:`jobpool.testing.dialects`) whose ``scheduler`` names it.
+All of them work on one engine, the queue of :mod:`jobpool.testing.fake.jobs`. A new one is a module with a constant
+``COMMANDS``, a line in ``MODULES``, and a dialect (:mod:`jobpool.testing.fake.dialects`) whose ``scheduler`` names it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from jobpool.testing.dialects import Dialect
-from jobpool.testing.fake_jobs import FakeJob, JobQueue
-from jobpool.testing.fake_site import Answer, Asked, Site
+from jobpool.testing.fake.dialects import Dialect
+from jobpool.testing.fake.jobs import FakeJob, JobQueue
+from jobpool.testing.fake.site import Answer, Asked, Site
 
 __all__ = ["MODULES", "SystemCommands", "commands_of"]
 
 MODULES = {
-    "slurm": "jobpool.testing.fake_commands",
-    "fake": "jobpool.testing.fake_neutral",
-    "lsf": "jobpool.testing.fake_lsf",
-    "pbs": "jobpool.testing.fake_pbs",
+    "slurm": "jobpool.testing.fake.slurm",
+    "fake": "jobpool.testing.fake.neutral",
+    "lsf": "jobpool.testing.fake.lsf",
+    "pbs": "jobpool.testing.fake.pbs",
 }
 """By the word in ``scheduler=``."""
 

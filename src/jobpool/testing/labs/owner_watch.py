@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from jobpool.testing.lab_kinds import attached
+from jobpool.testing.labs.registry import attached
 
 __all__ = ["main"]
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.dialects import Dialect
-from jobpool.testing.fake_jobs import Ended, FakeJob, JobQueue, Pending
-from jobpool.testing.fake_site import Answer, Asked, CommandRefused, Site, expand, take_options
-from jobpool.testing.fake_submit import sbatch
-from jobpool.testing.fake_systems import SystemCommands
-from jobpool.testing.fake_variables import slurm_variables
+from jobpool.testing.fake.dialects import Dialect
+from jobpool.testing.fake.jobs import Ended, FakeJob, JobQueue, Pending
+from jobpool.testing.fake.site import Answer, Asked, CommandRefused, Site, expand, take_options
+from jobpool.testing.fake.submit import sbatch
+from jobpool.testing.fake.systems import SystemCommands
+from jobpool.testing.fake.variables import slurm_variables
 
 __all__ = ["COMMANDS", "answer", "unreachable"]
 

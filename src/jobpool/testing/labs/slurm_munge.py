@@ -14,8 +14,8 @@ from __future__ import annotations
 import secrets
 import socket
 
-from jobpool.testing.lab_config import LabPlan
-from jobpool.testing.lab_machine import find_program
+from jobpool.testing.labs.machine import find_program
+from jobpool.testing.labs.slurm_config import LabPlan
 
 __all__ = ["munge_answers", "munged_argv", "new_key"]
 

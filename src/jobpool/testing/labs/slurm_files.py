@@ -8,14 +8,14 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from jobpool.testing.lab_config import LabPlan, cgroup_conf, gres_conf, plan_to_json, slurm_conf, slurmdbd_conf
-from jobpool.testing.lab_daemon import LabFailed
-from jobpool.testing.lab_munge import new_key
+from jobpool.testing.labs.daemon import LabFailed
+from jobpool.testing.labs.slurm_config import LabPlan, cgroup_conf, gres_conf, plan_to_json, slurm_conf, slurmdbd_conf
+from jobpool.testing.labs.slurm_munge import new_key
 
 __all__ = ["check_place", "record_of", "remove_files", "remove_record", "write_files"]
 
 _OWN = ("etc", "log", "state", "devices", "pids", "database", "run")
-"""Directories in a lab's own one, see the properties of :class:`~jobpool.testing.lab_config.LabPlan`."""
+"""Directories in a lab's own one, see the properties of :class:`~jobpool.testing.labs.slurm_config.LabPlan`."""
 
 
 def record_of(directory: Path) -> Path:

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.fake_jobs import JobQueue, Order
-from jobpool.testing.fake_site import Asked, CommandRefused, Site, expand, take_options
+from jobpool.testing.fake.jobs import JobQueue, Order
+from jobpool.testing.fake.site import Asked, CommandRefused, Site, expand, take_options
 
 __all__ = ["partition_of", "read_script", "reason_to_wait", "sbatch"]
 

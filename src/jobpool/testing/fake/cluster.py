@@ -13,12 +13,12 @@ machine::
         subprocess.run(["sbatch", "job.sh"], env={**os.environ, **cluster.environment})
         cluster.end("1_0", "PREEMPTED", requeue=True)
 
-Both ways share one state machine (:mod:`jobpool.testing.fake_jobs`) and one set of answers
-(:mod:`jobpool.testing.fake_commands`), which know what jobpool uses of SLURM 22.05 and no more.
+Both ways share one state machine (:mod:`jobpool.testing.fake.jobs`) and one set of answers
+(:mod:`jobpool.testing.fake.slurm`), which know what jobpool uses of SLURM 22.05 and no more.
 
-With another dialect of :mod:`jobpool.testing.dialects` it is another batch system, whose commands
-:mod:`jobpool.testing.fake_systems` names. One is none in the world: its commands are those of
-:mod:`jobpool.testing.fake_neutral`, and jobpool speaks to it through :class:`jobpool.testing.fake_system.Fake`
+With another dialect of :mod:`jobpool.testing.fake.dialects` it is another batch system, whose commands
+:mod:`jobpool.testing.fake.systems` names. One is none in the world: its commands are those of
+:mod:`jobpool.testing.fake.neutral`, and jobpool speaks to it through :class:`jobpool.testing.fake.system.Fake`
 (``scheduler="fake"``).
 """
 
@@ -38,12 +38,12 @@ import psutil
 from jobpool.model.command import Command, Completed
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.dialects import SLURM, VARIABLE, Dialect
-from jobpool.testing.fake_jobs import Ended, EndingWord, FakeJob, JobQueue, StateOnly
-from jobpool.testing.fake_processes import Processes
-from jobpool.testing.fake_site import Answer, Asked, BrokenDown, Site
-from jobpool.testing.fake_socket import CommandSocket
-from jobpool.testing.fake_systems import commands_of
+from jobpool.testing.fake.command_socket import CommandSocket
+from jobpool.testing.fake.dialects import SLURM, VARIABLE, Dialect
+from jobpool.testing.fake.jobs import Ended, EndingWord, FakeJob, JobQueue, StateOnly
+from jobpool.testing.fake.processes import Processes
+from jobpool.testing.fake.site import Answer, Asked, BrokenDown, Site
+from jobpool.testing.fake.systems import commands_of
 from jobpool.testing.simulation import FakeClock
 
 __all__ = ["PARTITIONS", "FakeCluster", "Received"]

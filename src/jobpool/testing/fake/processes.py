@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from jobpool.testing.fake_jobs import LAUNCH_FAILED, FakeJob
-from jobpool.testing.fake_systems import commands_of
-from jobpool.testing.lab_machine import end_processes, processes_of
+from jobpool.testing.fake.jobs import LAUNCH_FAILED, FakeJob
+from jobpool.testing.fake.systems import commands_of
+from jobpool.testing.labs.machine import end_processes, processes_of
 
 __all__ = ["Processes"]
 

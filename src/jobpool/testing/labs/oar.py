@@ -9,7 +9,7 @@
     /etc/oar/oar.conf               the lab's, while it is up: OAR's commands read no other
 
     owner (root) ──starts──► postgres, Almighty, sshd for each node, the keeper
-          └──────starts──► lab_watch: brings the lab down when the owner was killed
+          └──────starts──► owner_watch: brings the lab down when the owner was killed
 
 OAR's programs have fixed places and change to fixed users, so that a lab needs root and OAR's packages of Debian 13,
 and is the only one on its machine: a chroot serves well. Jobs are an ordinary user's: OAR takes none of root's. Its
@@ -31,10 +31,10 @@ from pathlib import Path
 
 from jobpool.batch.oar.environment import for_commands
 from jobpool.model.errors import BatchSystemUnavailable
-from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines
-from jobpool.testing.lab_frame import READY, PracticeLab
-from jobpool.testing.lab_machine import end_processes, missing_advice
-from jobpool.testing.lab_oar_config import (
+from jobpool.testing.labs.daemon import Daemon, LabFailed, last_lines
+from jobpool.testing.labs.frame import READY, PracticeLab
+from jobpool.testing.labs.machine import end_processes, missing_advice
+from jobpool.testing.labs.oar_config import (
     MARK,
     OarNode,
     OarPlan,
@@ -47,7 +47,7 @@ from jobpool.testing.lab_oar_config import (
     ssh_config,
     sshd_config,
 )
-from jobpool.testing.lab_oar_parts import OarPart, ask_keeper, environment_of_root
+from jobpool.testing.labs.oar_parts import OarPart, ask_keeper, environment_of_root
 
 __all__ = ["OarLab", "missing"]
 
@@ -311,7 +311,7 @@ class OarLab(PracticeLab[OarPlan]):
     @property
     def _keeper(self) -> Daemon:
         # -P: as for the watching process.
-        argv = ("-P", "-m", "jobpool.testing.lab_oar_keeper", str(self.directory))
+        argv = ("-P", "-m", "jobpool.testing.labs.oar_keeper", str(self.directory))
         keeper = self._daemon(sys.executable, *argv, name="keeper")
         return replace(keeper, environment={**os.environ, **keeper.environment})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from jobpool.testing.lab_daemon import Daemon, LabFailed, wait_gone
+from jobpool.testing.labs.daemon import Daemon, LabFailed, wait_gone
 
 __all__ = ["ACTIONS", "OarPart", "ask_keeper", "environment_of_root"]
 

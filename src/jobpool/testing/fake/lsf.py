@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from jobpool.model.site import NodeShape, Partition
 from jobpool.model.units import Duration, Memory
-from jobpool.testing.dialects import IMITATED, Dialect
-from jobpool.testing.fake_jobs import Ended, EndingWord, FakeJob, JobQueue, Order, Pending
-from jobpool.testing.fake_site import Answer, Asked, CommandRefused, Site
-from jobpool.testing.fake_systems import SystemCommands
+from jobpool.testing.fake.dialects import IMITATED, Dialect
+from jobpool.testing.fake.jobs import Ended, EndingWord, FakeJob, JobQueue, Order, Pending
+from jobpool.testing.fake.site import Answer, Asked, CommandRefused, Site
+from jobpool.testing.fake.systems import SystemCommands
 
 __all__ = ["COMMANDS"]
 

@@ -9,10 +9,10 @@
         pids/                       one file per daemon: pid and start time
 
     owner (pytest, a shell) ──starts──► collector, negotiator, schedd, startd x n
-          └─────────────────starts──► lab_watch: brings the lab down when the owner was killed
+          └─────────────────starts──► owner_watch: brings the lab down when the owner was killed
 
 There is no condor_master, which would start again what a test has killed. HTCondor takes no jobs from root, so that the
-lab is an ordinary user's. See :mod:`jobpool.testing.lab_htcondor_config` for what is in it.
+lab is an ordinary user's. See :mod:`jobpool.testing.labs.htcondor_config` for what is in it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ import psutil
 
 from jobpool.batch.htcondor.environment import command
 from jobpool.model.errors import BatchSystemUnavailable
-from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines, wait_gone
-from jobpool.testing.lab_frame import READY, PracticeLab
-from jobpool.testing.lab_htcondor_config import HTCondorPlan, condor_config, plan_from_json, plan_to_json
-from jobpool.testing.lab_kinds import export_line
-from jobpool.testing.lab_machine import end_processes, free_ports, missing_advice, processes_of, user_name
+from jobpool.testing.labs.daemon import Daemon, LabFailed, last_lines, wait_gone
+from jobpool.testing.labs.frame import READY, PracticeLab
+from jobpool.testing.labs.htcondor_config import HTCondorPlan, condor_config, plan_from_json, plan_to_json
+from jobpool.testing.labs.machine import end_processes, free_ports, missing_advice, processes_of, user_name
+from jobpool.testing.labs.registry import export_line
 
 __all__ = ["HTCondorLab", "htcondor_missing"]
 

@@ -4,7 +4,7 @@ Values that differ from SLURM's own defaults are here for one of three reasons: 
 munged of one's own), to answer quickly (SLURM's defaults are tuned for thousands of nodes, not for a test), or to show
 what a real site has (partitions, limits, a licence, a node with GPUs).
 
-Only the owner of a lab can use it: see :mod:`jobpool.testing.lab_munge`. Its ports are on the loopback address, where
+Only the owner of a lab can use it: see :mod:`.slurm_munge`. Its ports are on the loopback address, where
 the machine's own name leads there: SLURM knows no other way to choose between that name's address and all addresses.
 """
 

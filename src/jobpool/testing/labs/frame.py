@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
-from jobpool.testing.lab_daemon import Daemon, LabFailed, wait_until
+from jobpool.testing.labs.daemon import Daemon, LabFailed, wait_until
 
 __all__ = ["READY", "PracticeLab"]
 
@@ -162,7 +162,7 @@ class PracticeLab(ABC, Generic[Plan]):
     @property
     def _watch(self) -> Daemon:
         # -P: a file beside the owner's script must not be taken for a module of the standard library.
-        argv = ("-P", "-m", "jobpool.testing.lab_watch", str(self.directory), str(os.getpid()))
+        argv = ("-P", "-m", "jobpool.testing.labs.owner_watch", str(self.directory), str(os.getpid()))
         # Without the mark by which daemons are found and ended.
         return replace(self._daemon(sys.executable, *argv, name="watch"), environment=dict(os.environ))
 

@@ -65,7 +65,7 @@ class LabKind:
 
     title: str
     module: str
-    """Below ``jobpool.testing``."""
+    """Beside this one."""
     name: str
     """Of the class, which takes a directory and, where it has several nodes, ``nodes``."""
     missing: str
@@ -76,17 +76,21 @@ class LabKind:
 
 KINDS: Mapping[str, LabKind] = {
     "slurm": LabKind(
-        title="SLURM", module="lab", name="SlurmLab", missing="lab_missing", options=frozenset({"nodes", "accounting"})
+        title="SLURM",
+        module="slurm",
+        name="SlurmLab",
+        missing="lab_missing",
+        options=frozenset({"nodes", "accounting"}),
     ),
-    "sge": LabKind(title="Grid Engine", module="lab_sge", name="GridEngineLab", missing="sge_missing"),
+    "sge": LabKind(title="Grid Engine", module="sge", name="GridEngineLab", missing="sge_missing"),
     "htcondor": LabKind(
         title="HTCondor",
-        module="lab_htcondor",
+        module="htcondor",
         name="HTCondorLab",
         missing="htcondor_missing",
         options=frozenset({"nodes"}),
     ),
-    "oar": LabKind(title="OAR", module="lab_oar", name="OarLab", missing="missing", options=frozenset({"nodes"})),
+    "oar": LabKind(title="OAR", module="oar", name="OarLab", missing="missing", options=frozenset({"nodes"})),
 }
 """By the word in ``scheduler=``."""
 
@@ -111,7 +115,7 @@ def lab_up(directory: str | Path, *, system: str = "slurm", **options: Any) -> L
     ``options``: ``nodes`` and ``accounting``, where the batch system's lab has them. Raises ``ConfigError`` for others,
     ``LabFailed`` where a lab of another batch system is in the directory, and as the lab's own ``up``.
     """
-    from jobpool.testing.lab_daemon import LabFailed
+    from jobpool.testing.labs.daemon import LabFailed
 
     _check_options(system, options)
     with suppress(FileNotFoundError):
@@ -137,7 +141,7 @@ def lab_down(directory: str | Path) -> None:
 
 def attached(directory: str | Path) -> Lab:
     """Take hold of the lab in a directory, of whatever system. Raises ``LabFailed`` when there is none."""
-    from jobpool.testing.lab_daemon import LabFailed  # with psutil, which the command line does not load for its help
+    from jobpool.testing.labs.daemon import LabFailed  # with psutil, which the command line does not load for its help
 
     try:
         system = _system_of(Path(directory))
@@ -174,4 +178,4 @@ def _leads_to(value: str, directory: Path) -> bool:
 
 
 def _module(system: str) -> Any:
-    return importlib.import_module(f"jobpool.testing.{KINDS[system].module}")
+    return importlib.import_module(f"jobpool.testing.labs.{KINDS[system].module}")

@@ -10,10 +10,10 @@
         run/                        unix sockets and the nodes' spool; elsewhere when the path is too long for a socket
 
     owner (pytest, a shell) ──starts──► munged, slurmctld, slurmd x n [, mariadbd, slurmdbd]
-          └─────────────────starts──► lab_watch: brings the lab down when the owner was killed
+          └─────────────────starts──► owner_watch: brings the lab down when the owner was killed
 
-It needs no root, and no munge or database of the site. See :mod:`jobpool.testing.lab_config` for what is in it, and
-:mod:`jobpool.testing.lab_munge` for who can use it.
+It needs no root, and no munge or database of the site. See :mod:`.slurm_config` for what is in it, and
+:mod:`.slurm_munge` for who can use it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,9 @@ from pathlib import Path
 
 from jobpool.batch.slurm.environment import for_commands
 from jobpool.model.errors import BatchSystemUnavailable
-from jobpool.testing.lab_accounting import account_commands, create_database, mariadbd_argv
-from jobpool.testing.lab_config import LabPlan, plan_from_json
-from jobpool.testing.lab_daemon import Daemon, LabFailed, last_lines
-from jobpool.testing.lab_files import check_place, record_of, remove_files, remove_record, write_files
-from jobpool.testing.lab_frame import READY, PracticeLab
-from jobpool.testing.lab_kinds import export_line
-from jobpool.testing.lab_machine import (
+from jobpool.testing.labs.daemon import Daemon, LabFailed, last_lines
+from jobpool.testing.labs.frame import READY, PracticeLab
+from jobpool.testing.labs.machine import (
     cgroup_version,
     end_processes,
     find_program,
@@ -40,8 +36,12 @@ from jobpool.testing.lab_machine import (
     missing_advice,
     remove_cgroups,
 )
-from jobpool.testing.lab_munge import munge_answers, munged_argv
-from jobpool.testing.lab_plan import make_plan
+from jobpool.testing.labs.registry import export_line
+from jobpool.testing.labs.slurm_accounting import account_commands, create_database, mariadbd_argv
+from jobpool.testing.labs.slurm_config import LabPlan, plan_from_json
+from jobpool.testing.labs.slurm_files import check_place, record_of, remove_files, remove_record, write_files
+from jobpool.testing.labs.slurm_munge import munge_answers, munged_argv
+from jobpool.testing.labs.slurm_plan import make_plan
 
 __all__ = ["SlurmLab"]
 
@@ -56,7 +56,7 @@ class SlurmLab(PracticeLab[LabPlan]):
     node with ``gpus`` GPUs that are none. Partitions: ``short`` (1 h, the default), ``long`` (2 days), ``preempt``
     (requeued when ``short`` or ``long`` need its nodes), ``closed`` (for a group you are not in), ``gpu``; 4 licences
     ``matlab``. ``accounting``: a private database, ``sacct``, and the accounts and QoS of
-    :mod:`jobpool.testing.lab_accounting`. ``real``: nodes with the cores of this machine and a share of its memory
+    :mod:`.slurm_accounting`. ``real``: nodes with the cores of this machine and a share of its memory
     each, no GPUs. ``cgroups`` (root only; implies ``real``): jobs are held to their cores and memory. ``settings``:
     lines of ``slurm.conf`` in the place of the lab's own, such as ``{"JobAcctGatherParams": "OverMemoryKill"}``.
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from jobpool.model.errors import JobPoolError
-from jobpool.testing.lab_oar import OarLab
-from jobpool.testing.lab_oar_parts import ACTIONS
+from jobpool.testing.labs.oar import OarLab
+from jobpool.testing.labs.oar_parts import ACTIONS
 
 __all__ = ["main"]
 

@@ -1,0 +1,1 @@
+"""A fake cluster: programs that speak as a batch system's commands do, over one queue whose jobs are processes."""
