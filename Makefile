@@ -1,4 +1,4 @@
-# make demo     the video analysis, with local workers, or on SLURM where there is one
+# make demo     the video analysis, with local workers, or in batch jobs where there is a cluster
 # make test     lint, then all tests that this machine can run, on the installed wheel; as root a part as a user, too
 # make coverage which lines of the package the tests run: takes twice as long as the tests
 # make lint     ruff, mypy, and who may import whom (import-linter)
@@ -40,9 +40,6 @@ help:
 
 demo: $(READY)
 	@mkdir -p out
-	@if command -v sbatch >/dev/null && ! sinfo >/dev/null 2>&1; then \
-	    echo "SLURM's commands are here, but no cluster answers: this runs with local workers"; \
-	    export JOBPOOL_SCHEDULER=local; fi; \
 	$(BIN)/jobpool demo --output out/video_analysis.png $(ARGS)
 
 test: slurm sge browser containers cpython-tests lint installed
