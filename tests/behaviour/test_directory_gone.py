@@ -16,7 +16,11 @@ from jobpool.transport import tls
 
 
 def deleted(directory: Path) -> None:
-    shutil.rmtree(directory)
+    def gone() -> bool:
+        shutil.rmtree(directory, ignore_errors=True)  # the pool may write a file in between, as with ``rm -r``
+        return not directory.exists()
+
+    assert wait_until(gone, PATIENCE)
 
 
 def moved(directory: Path) -> None:
